@@ -1,0 +1,24 @@
+//! Words and judgement: what the house words mean, and what is decided how. Pure: no clock, no I/O, no log.
+//!
+//! ```text
+//! text ─image→ Reference ─settings→ Case ─decide→ Ask([Query]) … Observation … Settle(Verdict)
+//! ```
+//!
+//! Architecture invariant: nothing here imports anything of ours, and nothing here waits.
+
+pub mod breaker;
+pub mod case;
+pub mod decide;
+pub mod digest;
+pub mod evidence;
+pub mod gap;
+pub mod image;
+pub mod mapping;
+pub mod pattern;
+pub mod platform;
+pub mod policy;
+pub mod registry;
+pub mod route;
+pub mod scan;
+pub mod settings;
+pub mod verdict;
