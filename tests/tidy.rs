@@ -58,10 +58,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("kube", &["cluster", "controllers", "cli"]),
     ("k8s_openapi", &["cluster", "controllers", "cli"]),
     ("axum", &["admission", "server", "demo"]),
-    ("hyper", &["server", "demo"]),
+    ("hyper", &["registry", "harbor", "server", "demo"]),
     ("hyper_util", &["server", "demo"]),
     ("rcgen", &["certs", "demo"]),
-    ("clap", &["cli"]),
     ("anyhow", &["cli"]),
 ];
 
@@ -80,6 +79,7 @@ const IMPURE: &[&[&str]] = &[
 ];
 
 /// Where something may be spawned outside `cli/`, and why.
+/// (`spawn_blocking` is not meant: its caller waits for it.)
 const SPAWN_SITES: &[(&str, &str)] = &[
     ("src/evidence", "a look-up outlives the caller that gave up on it: the next one finds its answer"),
     ("src/server", "one task for each connection, drained at the end"),
@@ -317,7 +317,7 @@ fn words(source: &Source, at: &mut impl FnMut(usize, String)) {
             {
                 at(token.line, format!("`{}!`: only cli/ and the demo's story print", token.text));
             }
-            "spawn" | "spawn_blocking" | "spawn_local" if after == "(" && before != "fn" => {
+            "spawn" | "spawn_local" if after == "(" && before != "fn" => {
                 let site = folder == "cli" || SPAWN_SITES.iter().any(|(site, _)| under(&source.path, site));
                 if !(site || before == "." && structured) {
                     at(
