@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::digest::Digest;
-use super::evidence::PlaceIx;
+use super::evidence::{Child, PlaceIx};
 use super::image::{Repository, Tag};
 use super::platform::PlatformPattern;
 use super::policy::Regime;
@@ -18,6 +18,9 @@ use super::verdict::KeepReason;
 pub struct Case {
     /// The image as the Pod writes it.
     pub written: Box<str>,
+    /// Its name at its primary, `host/repository`, as exceptions, excludes and gaps speak of it; where no Route
+    /// covers it, its own; empty where it is no reference.
+    pub name: Box<str>,
     /// What it is to us.
     pub subject: Subject,
     /// What applies in the Pod's namespace.
@@ -40,8 +43,6 @@ pub enum Subject {
 pub struct Routed {
     /// The Route.
     pub route: RouteName,
-    /// The image's name at its primary, `host/repository`: what exceptions, excludes and gaps speak of.
-    pub primary_name: Box<str>,
     /// The tag as written.
     pub tag: Option<Tag>,
     /// The digest as written.
@@ -52,8 +53,6 @@ pub struct Routed {
     pub named: PlaceIx,
     /// How the reference spells its host: an alias of the named Place's registry, or that registry's `host`.
     pub spelling: Spelling,
-    /// Which of them is the primary; `None` where the mapping could not be inverted.
-    pub primary: Option<PlaceIx>,
     /// Whether a tag needs proof; where the policy blocks on Stale, it does whatever this says.
     pub tag_proof: TagProof,
     /// Whether the output is pinned; an enforcing policy pins whatever this says.
@@ -106,4 +105,36 @@ pub enum Role {
     Primary,
     /// Where copies of them lie.
     Replica,
+}
+
+impl Routed {
+    /// The Places with their indices, in the order of preference.
+    pub fn iter(&self) -> impl Iterator<Item = (PlaceIx, &Place)> {
+        (0..=u8::MAX).map(PlaceIx).zip(&self.places)
+    }
+
+    /// One Place.
+    #[must_use]
+    pub fn place(&self, ix: PlaceIx) -> Option<&Place> {
+        self.places.get(usize::from(ix.0))
+    }
+
+    /// The primary; `None` where the reference names a replica whose mapping cannot be inverted.
+    #[must_use]
+    pub fn primary(&self) -> Option<(PlaceIx, &Place)> {
+        self.iter().find(|(_, place)| place.role == Role::Primary)
+    }
+
+    /// The children of an index that the Pod may need, each digest once.
+    #[must_use]
+    pub fn needed(&self, children: &[Child]) -> Vec<Digest> {
+        let mut needed = Vec::new();
+        for child in children {
+            let fits = |platform| self.platforms.iter().any(|pattern| pattern.matches(platform));
+            if child.platform.as_ref().is_some_and(fits) && !needed.contains(&child.digest) {
+                needed.push(child.digest);
+            }
+        }
+        needed
+    }
 }

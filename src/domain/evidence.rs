@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::digest::Digest;
 use super::platform::Platform;
 use super::scan::{Detail, ScanAnswer};
+use super::verdict::FindingKind;
 
 /// The place of a Place in its Case: an index into [`Routed::places`](super::case::Routed::places).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -215,6 +216,26 @@ pub enum Silence {
 }
 
 impl Cause {
+    /// The finding that it makes.
+    #[must_use]
+    pub fn finding(self) -> FindingKind {
+        match self {
+            Self::Unauthorized | Self::Forbidden => FindingKind::Unauthorized,
+            Self::RateLimited { .. } => FindingKind::RateLimited,
+            Self::Deadline | Self::Overloaded => FindingKind::Deadline,
+            Self::Connect
+            | Self::Tls
+            | Self::Broken
+            | Self::ServerError
+            | Self::NotRegistry
+            | Self::WrongDigest
+            | Self::TooLarge
+            | Self::Redirect
+            | Self::BreakerOpen
+            | Self::Drained => FindingKind::Unreachable,
+        }
+    }
+
     /// Slow, or down?
     #[must_use]
     pub fn silence(self) -> Silence {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Unknown;
+use super::evidence::{Cause, Silence, Unknown};
+use super::verdict::FindingKind;
 
 /// Harbor's severities, mildest first.
 ///
@@ -140,4 +141,229 @@ pub enum Allowlist {
     Honoured,
     /// It does not: the policy's own `ignore` is all.
     Disregarded,
+}
+
+/// What a scan answer means under a requirement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// What it falls short of; nothing: it satisfies the requirement. A scan can be too old and too severe at once,
+    /// and neither may hide the other: each has its own action.
+    Shortfalls(Vec<Shortfall>),
+    /// The summary alone is too severe, but what the requirement forgives may change that:
+    /// ask for [`Detail::Vulnerabilities`].
+    TooCoarse,
+}
+
+/// One way in which a scan falls short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortfall {
+    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Vulnerable, or why it could not be learned.
+    pub kind: FindingKind,
+    /// In words.
+    pub detail: Arc<str>,
+}
+
+impl Shortfall {
+    fn new(kind: FindingKind, detail: impl Into<Arc<str>>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+impl Requirement {
+    /// The milder of two, key by key.
+    #[must_use]
+    pub fn milder(&self, other: &Self) -> Self {
+        let either = |a: Allowlist, b: Allowlist| match (a, b) {
+            (Allowlist::Disregarded, Allowlist::Disregarded) => Allowlist::Disregarded,
+            _ => Allowlist::Honoured,
+        };
+        Self {
+            required: self.required.min(other.required),
+            max_severity: self.max_severity.zip(other.max_severity).map(|(a, b)| a.max(b)),
+            max_age: self.max_age.zip(other.max_age).map(|(a, b)| a.max(b)),
+            ignore: self.ignore.iter().chain(&*other.ignore).cloned().collect(),
+            allowlist: either(self.allowlist, other.allowlist),
+        }
+    }
+
+    /// Judges a scan answer. `detail` is the answer to the same question with [`Detail::Vulnerabilities`], where it
+    /// was asked.
+    #[must_use]
+    pub fn judge(&self, answer: &ScanAnswer, detail: Option<&ScanAnswer>, now: Timestamp) -> Judged {
+        let unknown = |unknown: &Unknown| Shortfall::new(unknown.cause.finding(), unknown.detail.clone());
+        let (counts, otherwise) = match &answer.state {
+            ScanState::Done(done) => (Some(done), None),
+            // The last known report counts, good or bad, while nobody could do better …
+            ScanState::ScannerDown if answer.last.is_some() => (answer.last.as_ref(), None),
+            ScanState::Unknown(unknown)
+                if unknown.cause.silence() == Silence::Slow && answer.last.is_some() =>
+            {
+                (answer.last.as_ref(), None)
+            }
+            // … and otherwise only a bad one: it stays bad until a newer success.
+            ScanState::ScannerDown => {
+                let words = "the scanner does not answer, and no report is known";
+                (None, Some(Shortfall::new(FindingKind::ScannerDown, words)))
+            }
+            ScanState::NotScanned => {
+                (None, Some(Shortfall::new(FindingKind::Unscanned, "never scanned here")))
+            }
+            ScanState::Pending => {
+                (None, Some(Shortfall::new(FindingKind::ScanPending, "its scan has not finished")))
+            }
+            ScanState::Failed => (None, Some(Shortfall::new(FindingKind::ScanFailed, "its scan failed"))),
+            ScanState::Hidden => {
+                (None, Some(Shortfall::new(Cause::Forbidden.finding(), "our robot may not read the scan")))
+            }
+            ScanState::Unknown(cause) => (None, Some(unknown(cause))),
+        };
+        let Some(report) = counts.or(answer.last.as_ref()) else {
+            return Judged::Shortfalls(otherwise.into_iter().collect());
+        };
+        let Some(severity) = self.severity(report, detail) else { return Judged::TooCoarse };
+        let expired = self.expired(report, now).filter(|_| counts.is_some());
+        Judged::Shortfalls(otherwise.into_iter().chain(severity).chain(expired).collect())
+    }
+
+    /// Is it too severe? `None`: only the vulnerabilities one by one can tell.
+    fn severity(&self, report: &Report, detail: Option<&ScanAnswer>) -> Option<Option<Shortfall>> {
+        let Some(max) = self.max_severity.filter(|max| report.severity > *max) else { return Some(None) };
+        let forgives = !self.ignore.is_empty() || self.allowlist == Allowlist::Honoured;
+        let severity = match detail {
+            None if forgives && report.vulnerabilities.is_none() => return None,
+            None => self.severity_left(report),
+            Some(ScanAnswer { state: ScanState::Done(detailed), .. })
+            | Some(ScanAnswer { last: Some(detailed), .. }) => self.severity_left(detailed),
+            Some(_) => report.severity,
+        };
+        let words = || format!("{severity:?}, at most {max:?} is allowed");
+        Some((severity > max).then(|| Shortfall::new(FindingKind::Vulnerable, words())))
+    }
+
+    fn expired(&self, report: &Report, now: Timestamp) -> Option<Shortfall> {
+        let max_age = self.max_age?;
+        let Some(finished) = report.finished else {
+            return Some(Shortfall::new(FindingKind::ScanExpired, "its scan has no date"));
+        };
+        // A scan from the future is a clock askew, not an old scan.
+        let age = Duration::try_from(now.duration_since(finished)).unwrap_or_default();
+        let hours = |duration: Duration| duration.as_secs() / 3600;
+        let words = || format!("scanned {} h ago, at most {} h are allowed", hours(age), hours(max_age));
+        (age > max_age).then(|| Shortfall::new(FindingKind::ScanExpired, words()))
+    }
+
+    /// The worst severity that nothing forgives; the report's own where its vulnerabilities could not be read.
+    fn severity_left(&self, report: &Report) -> Severity {
+        let Some(vulnerabilities) = &report.vulnerabilities else { return report.severity };
+        let allowlist = match self.allowlist {
+            Allowlist::Honoured => vulnerabilities.allowlist.as_slice(),
+            Allowlist::Disregarded => &[],
+        };
+        let forgiven = |id: &Box<str>| self.ignore.contains(id) || allowlist.contains(id);
+        let left =
+            vulnerabilities.items.iter().filter(|(id, _)| !forgiven(id)).map(|(_, severity)| *severity);
+        left.max().unwrap_or(Severity::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-21T12:00:00Z";
+
+    fn report(severity: Severity, finished: &str) -> Report {
+        Report { severity, finished: Some(finished.parse().unwrap()), vulnerabilities: None }
+    }
+
+    fn detailed(items: &[(&str, Severity)], allowlist: &[&str]) -> ScanAnswer {
+        let items: Vec<_> = items.iter().map(|(id, severity)| (Box::from(*id), *severity)).collect();
+        let severity = items.iter().map(|(_, severity)| *severity).max().unwrap();
+        let allowlist = allowlist.iter().map(|id| Box::from(*id)).collect();
+        let vulnerabilities = Some(Arc::new(Vulnerabilities { items, allowlist }));
+        answer(ScanState::Done(Report { vulnerabilities, ..report(severity, NOW) }), None)
+    }
+
+    fn answer(state: ScanState, last: Option<Report>) -> ScanAnswer {
+        ScanAnswer { scanner: Scanner::Present, state, last }
+    }
+
+    fn requirement(ignore: &[&str], allowlist: Allowlist) -> Requirement {
+        Requirement {
+            required: Required::Always,
+            max_severity: Some(Severity::Medium),
+            max_age: Some(Duration::from_secs(7 * 24 * 3600)),
+            ignore: ignore.iter().map(|id| Box::from(*id)).collect(),
+            allowlist,
+        }
+    }
+
+    /// The findings; `None`: the vulnerabilities must be asked for.
+    fn kinds(judged: &Judged) -> Option<Vec<FindingKind>> {
+        match judged {
+            Judged::Shortfalls(shortfalls) => Some(shortfalls.iter().map(|one| one.kind).collect()),
+            Judged::TooCoarse => None,
+        }
+    }
+
+    #[test]
+    fn the_last_known_report_counts_good_or_bad_while_the_scanner_is_down_and_only_bad_otherwise() {
+        use FindingKind::*;
+        let good = Some(report(Severity::Low, "2026-11-20T00:00:00Z"));
+        let bad = Some(report(Severity::Critical, "2026-01-01T00:00:00Z"));
+        let slow = || ScanState::Unknown(Unknown::new(Cause::Deadline, "slow"));
+        let down = || ScanState::Unknown(Unknown::new(Cause::Connect, "refused"));
+        for (state, last, expected) in [
+            (ScanState::ScannerDown, None, vec![ScannerDown]),
+            (ScanState::ScannerDown, good.clone(), vec![]),
+            (ScanState::ScannerDown, bad.clone(), vec![Vulnerable, ScanExpired]),
+            (ScanState::NotScanned, good.clone(), vec![Unscanned]),
+            (ScanState::NotScanned, bad.clone(), vec![Unscanned, Vulnerable]),
+            (ScanState::Pending, good.clone(), vec![ScanPending]),
+            (ScanState::Pending, bad.clone(), vec![ScanPending, Vulnerable]),
+            (ScanState::Failed, bad.clone(), vec![ScanFailed, Vulnerable]),
+            (ScanState::Hidden, None, vec![Unauthorized]),
+            (slow(), good.clone(), vec![]),
+            (slow(), None, vec![Deadline]),
+            (down(), good, vec![Unreachable]),
+            (down(), bad, vec![Unreachable, Vulnerable]),
+        ] {
+            let answer = answer(state, last);
+            let judged = requirement(&[], Allowlist::Disregarded).judge(&answer, None, NOW.parse().unwrap());
+            assert_eq!(kinds(&judged), Some(expected), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn age_and_severity() {
+        use FindingKind::*;
+        for (severity, finished, expected) in [
+            (Severity::Medium, "2026-11-14T12:00:00Z", vec![]),
+            (Severity::Medium, "2026-11-14T11:59:59Z", vec![ScanExpired]),
+            (Severity::High, "2026-11-21T11:00:00Z", vec![Vulnerable]),
+            (Severity::High, "2020-01-01T00:00:00Z", vec![Vulnerable, ScanExpired]),
+            (Severity::None, "2026-11-22T00:00:00Z", vec![]),
+        ] {
+            let answer = answer(ScanState::Done(report(severity, finished)), None);
+            let judged = requirement(&[], Allowlist::Disregarded).judge(&answer, None, NOW.parse().unwrap());
+            assert_eq!(kinds(&judged), Some(expected), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_forgiven_is_asked_for_only_where_it_can_matter() {
+        let summary = answer(ScanState::Done(report(Severity::Critical, NOW)), None);
+        let items = [("CVE-1", Severity::Critical), ("CVE-2", Severity::Low)];
+        let judge = |ignore: &[&str], allowlist, detail: Option<&ScanAnswer>| {
+            kinds(&requirement(ignore, allowlist).judge(&summary, detail, NOW.parse().unwrap()))
+        };
+        let (plain, vulnerable) = (Allowlist::Disregarded, Some(vec![FindingKind::Vulnerable]));
+
+        assert_eq!(judge(&[], plain, None), vulnerable, "nothing is forgiven, so nothing more is asked");
+        assert_eq!(judge(&["CVE-1"], plain, None), None);
+        assert_eq!(judge(&["CVE-1"], plain, Some(&detailed(&items, &[]))), Some(vec![]));
+        assert_eq!(judge(&[], Allowlist::Honoured, Some(&detailed(&items, &["CVE-1"]))), Some(vec![]));
+        assert_eq!(judge(&["CVE-9"], plain, Some(&detailed(&items, &["CVE-1"]))), vulnerable);
+        assert_eq!(judge(&["CVE-1"], plain, Some(&summary)), vulnerable, "the list could not be read");
+    }
 }

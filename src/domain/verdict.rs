@@ -127,6 +127,12 @@ impl FindingKind {
         }
     }
 
+    /// Does it say that something could not be learned?
+    #[must_use]
+    pub fn is_unknown(self) -> bool {
+        self.key() == PolicyKey::OnUnknown
+    }
+
     /// The word, the same in annotation, metric label, event, CLI and docs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -160,11 +166,27 @@ impl fmt::Display for FindingKind {
     }
 }
 
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum About {
+    /// The image: there is no Route for it, or no Place on our site.
+    Image,
+    /// The copy at a Place: whether it is there and can be pulled.
+    Copy,
+    /// The tag at a Place: whether it means what it means at the primary.
+    Tag,
+    /// The scan of the copy. An unknown here is one about the scan only: the stricter of `onUnknown` and
+    /// `onUnscanned` answers for it.
+    Scan,
+}
+
 /// One finding: what, where, and in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What.
     pub kind: FindingKind,
+    /// Of what.
+    pub about: About,
     /// At which Place; `None` where the Route has no Place on our site, or there is no Route.
     pub place: Option<PlaceIx>,
     /// The digest concerned, where one is known: the image's, or the child's.
@@ -237,7 +259,7 @@ pub struct Verdict {
     pub ruling: Ruling,
     /// What stood in the way of simply using a local copy, in the order of the Places.
     pub findings: Vec<Finding>,
-    /// The enforcing policies whose action denied; empty unless the ruling is `Deny` (and there, when `defaults` blocked).
+    /// The enforcing policies that denied; empty where the ruling is no `Deny`, or `defaults` denied.
     pub denied_by: Vec<PolicyName>,
 }
 

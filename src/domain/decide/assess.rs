@@ -1,0 +1,290 @@
+//! What stands in the way of using one local Place.
+
+use super::assessment::Assessment;
+use super::{Judge, Step};
+use crate::domain::case::{Place, Role};
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{
+    Ask, Children, Evidence, Observation, PlaceIx, Presence, Query, Shape, TagDigest, Wanted,
+};
+use crate::domain::policy::Voice;
+use crate::domain::registry::Kind;
+use crate::domain::route::{Collision, Serves, TagProof};
+use crate::domain::scan::{Detail, Judged, Required, ScanAnswer, Scanner, Shortfall};
+use crate::domain::verdict::{About, Action, Finding, FindingKind};
+
+/// What a Place holds, as far as its presence goes.
+struct Copy {
+    digest: Digest,
+    shape: Shape,
+}
+
+/// Evidence that is looked up, and questions that it lacks.
+struct Lookup<'a> {
+    evidence: &'a Evidence,
+    lacks: Vec<Query>,
+}
+
+impl<'a> Lookup<'a> {
+    fn get(&mut self, query: Query) -> Option<&'a Observation> {
+        let known = self.evidence.get(query);
+        if known.is_none() && !self.lacks.contains(&query) {
+            self.lacks.push(query);
+        }
+        known
+    }
+
+    /// Ends here if anything was lacking.
+    fn complete<T>(self, value: impl FnOnce() -> T) -> Step<T> {
+        if self.lacks.is_empty() { Step::Settle(value()) } else { Step::Ask(self.lacks) }
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// A Voice's action for a finding; `None` where it does not speak about it.
+    pub(super) fn action(&self, voice: &Voice<'_>, finding: &Finding) -> Option<Action> {
+        let proxied = |ix| self.routed.place(ix).is_some_and(|place| place.serves == Serves::ProxyCache);
+        match (voice.on(finding.kind), finding.kind, finding.about) {
+            // A declared proxy cache is used all the same, where no enforcing policy forbids it.
+            (Some(action), FindingKind::ProxyCache, _) if finding.place.is_some_and(proxied) => {
+                Some(if voice.policy.is_some() && action == Action::Block { action } else { Action::Accept })
+            }
+            (action, kind, About::Scan) if kind.is_unknown() => action.max(voice.on(FindingKind::Unscanned)),
+            (action, ..) => action,
+        }
+    }
+
+    /// Assesses one local Place: whatever it lacks at each stage is asked at once.
+    pub(super) fn assess(&self, ix: PlaceIx, place: &Place) -> Step<Assessment> {
+        let mut lookup = self.lookup();
+        let presence = lookup.get(Query::Presence(ix, self.wanted()));
+        let proof = self.proof(place);
+        let meant = proof.and_then(|ask| lookup.get(Query::TagDigest(ask)));
+        if !lookup.lacks.is_empty() {
+            return Step::Ask(lookup.lacks);
+        }
+
+        let mut assessment = Assessment::of(Some(ix));
+        let Some(copy) = self.copy(place, presence, &mut assessment) else { return Step::Settle(assessment) };
+        if let (Some(ask), Some(meant)) = (proof, meant) {
+            self.prove_tag(ask, meant, &copy, &mut assessment);
+        }
+        let concerned = match self.children(ix, &copy, &mut assessment) {
+            Step::Ask(queries) => return Step::Ask(queries),
+            Step::Settle(concerned) => concerned,
+        };
+        if assessment
+            .findings
+            .iter()
+            .any(|finding| finding.about == About::Copy && finding.kind != FindingKind::ProxyCache)
+        {
+            return Step::Settle(assessment);
+        }
+        assessment.held = Some(copy.digest);
+        self.scan(ix, place, &concerned, assessment)
+    }
+
+    fn lookup(&self) -> Lookup<'a> {
+        Lookup { evidence: self.evidence, lacks: Vec::new() }
+    }
+
+    /// How the tag at this Place has to be proved; `None`: it needs no proof.
+    fn proof(&self, place: &Place) -> Option<Ask> {
+        if self.digest.is_some() || place.role == Role::Primary || self.routed.primary().is_none() {
+            return None;
+        }
+        let blocks_stale =
+            self.voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block));
+        let required = self.routed.tag_proof == TagProof::Required
+            || place.collision == Collision::Possible
+            || blocks_stale;
+        Some(if required { Ask::Now } else { Ask::Remembered })
+    }
+
+    /// The copy that a Place has; where it has none that can be used, the finding says why.
+    fn copy(&self, place: &Place, presence: Option<&Observation>, to: &mut Assessment) -> Option<Copy> {
+        let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, self.digest, detail);
+        let Some(Observation::Presence(presence)) = presence else {
+            found(FindingKind::Unreachable, "the presence was not answered");
+            return None;
+        };
+        match presence {
+            Presence::Present { digest, shape } if place.serves == Serves::Copies => {
+                return Some(Copy { digest: *digest, shape: *shape });
+            }
+            Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. } => {
+                found(FindingKind::ProxyCache, "a proxy cache is no proof of a local copy");
+                // What it would serve; its children are not here either, so they are not asked for.
+                return Some(Copy { digest: *digest, shape: Shape::Manifest });
+            }
+            Presence::Absent => found(FindingKind::Missing, ""),
+            Presence::Refused(message) => found(FindingKind::Refused, message),
+            Presence::PullFailed => found(FindingKind::PullFailed, "nodes could not pull it from there"),
+            Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
+        }
+        None
+    }
+
+    fn prove_tag(&self, ask: Ask, meant: &Observation, copy: &Copy, to: &mut Assessment) {
+        let mut found = |kind, detail: String| to.find(self, kind, About::Tag, Some(copy.digest), detail);
+        match (meant, ask) {
+            (Observation::TagDigest(TagDigest::Known(digest)), _) if *digest == copy.digest => {}
+            (Observation::TagDigest(TagDigest::Known(digest)), _) => {
+                found(
+                    FindingKind::Stale,
+                    format!("the tag is {} here, {digest} at the primary", copy.digest),
+                );
+            }
+            (_, Ask::Remembered) => {}
+            (Observation::TagDigest(TagDigest::Absent), Ask::Now) => {
+                found(FindingKind::Unproved, "the primary has no such tag".to_owned());
+            }
+            (Observation::TagDigest(TagDigest::Unknown(unknown)), Ask::Now) => {
+                found(
+                    FindingKind::Unproved,
+                    format!("the primary did not say what the tag means: {unknown}"),
+                );
+            }
+            (_, Ask::Now) => found(FindingKind::Unproved, "the primary was not asked".to_owned()),
+        }
+    }
+
+    /// The digests whose scan counts: the manifest itself, or the children that the Pod may need, all of which
+    /// must be present too.
+    fn children(&self, ix: PlaceIx, copy: &Copy, to: &mut Assessment) -> Step<Vec<Digest>> {
+        if copy.shape == Shape::Manifest {
+            return Step::Settle(vec![copy.digest]);
+        }
+        let query = Query::Children(ix, copy.digest);
+        let listed = match self.evidence.get(query) {
+            None => return Step::Ask(vec![query]),
+            Some(Observation::Children(Children::Listed(listed))) => listed,
+            Some(Observation::Children(Children::Unknown(unknown))) => {
+                to.find(
+                    self,
+                    unknown.cause.finding(),
+                    About::Copy,
+                    Some(copy.digest),
+                    unknown.detail.clone(),
+                );
+                return Step::Settle(Vec::new());
+            }
+            Some(_) => {
+                to.find(self, FindingKind::Missing, About::Copy, Some(copy.digest), "the index is gone");
+                return Step::Settle(Vec::new());
+            }
+        };
+        let needed = self.routed.needed(listed);
+        let mut lookup = self.lookup();
+        for digest in &needed {
+            let presence = lookup.get(Query::Presence(ix, Wanted::Digest(*digest)));
+            let Some(Observation::Presence(presence)) = presence else { continue };
+            let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, Some(*digest), detail);
+            match presence {
+                Presence::Present { .. } => {}
+                Presence::ProxyCache { .. } => {
+                    found(FindingKind::ProxyCache, "a child comes from a proxy cache")
+                }
+                Presence::Absent => {
+                    found(FindingKind::ChildMissing, "a child that the Pod may need is missing")
+                }
+                Presence::Refused(message) => found(FindingKind::Refused, message),
+                Presence::PullFailed => {
+                    found(FindingKind::PullFailed, "nodes could not pull a child from there")
+                }
+                Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
+            }
+        }
+        let all = || listed.iter().map(|child| child.digest).collect::<Vec<_>>();
+        lookup.complete(|| match (needed.is_empty(), listed.is_empty()) {
+            (false, _) => needed,
+            (true, false) => all(),
+            (true, true) => vec![copy.digest],
+        })
+    }
+
+    /// Whether the scan of what the Place holds satisfies everybody who requires one.
+    fn scan(
+        &self,
+        ix: PlaceIx,
+        place: &Place,
+        concerned: &[Digest],
+        mut assessment: Assessment,
+    ) -> Step<Assessment> {
+        let auto = match self.auto_requires(ix, place, concerned) {
+            Step::Ask(queries) => return Step::Ask(queries),
+            Step::Settle(auto) => auto,
+        };
+        let requiring = self.voices.iter().filter(|voice| match voice.rules.scan.required {
+            Required::Never => false,
+            Required::Auto => auto,
+            Required::Always => true,
+        });
+        let mut lookup = self.lookup();
+        for voice in requiring {
+            for digest in concerned {
+                let shortfalls = match place.registry.kind {
+                    Kind::Distribution => vec![Shortfall {
+                        kind: FindingKind::Unscanned,
+                        detail: "a plain registry has no scans".into(),
+                    }],
+                    Kind::Harbor => self.shortfalls(voice, ix, *digest, &mut lookup),
+                };
+                for Shortfall { kind, detail } in shortfalls {
+                    let finding =
+                        Finding { kind, about: About::Scan, place: Some(ix), digest: Some(*digest), detail };
+                    if let Some(action) = self.action(voice, &finding) {
+                        assessment.raise(voice, action, finding);
+                    }
+                }
+            }
+        }
+        lookup.complete(|| assessment)
+    }
+
+    /// What the scan of one digest falls short of; nothing while evidence is lacking.
+    fn shortfalls(
+        &self,
+        voice: &Voice<'_>,
+        ix: PlaceIx,
+        digest: Digest,
+        lookup: &mut Lookup<'a>,
+    ) -> Vec<Shortfall> {
+        let requirement = &voice.rules.scan;
+        let Some(Observation::Scan(summary)) = lookup.get(Query::Scan(ix, digest, Detail::Summary)) else {
+            return Vec::new();
+        };
+        let mut judged = requirement.judge(summary, None, self.case.now);
+        if judged == Judged::TooCoarse {
+            let detail = lookup.get(Query::Scan(ix, digest, Detail::Vulnerabilities));
+            if let Some(Observation::Scan(detail)) = detail {
+                judged = requirement.judge(summary, Some(detail), self.case.now);
+            }
+        }
+        match judged {
+            Judged::Shortfalls(shortfalls) => shortfalls,
+            Judged::TooCoarse => Vec::new(),
+        }
+    }
+
+    /// Does `required: Auto` require a scan: is any of the local Places a Harbor with a scanner?
+    fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<bool> {
+        let asked = self.voices.iter().any(|voice| voice.rules.scan.required == Required::Auto);
+        let Some(digest) = concerned.first().filter(|_| asked) else { return Step::Settle(false) };
+        let others = self.locals().filter(|(other, _)| *other != ix);
+        for (ix, place) in std::iter::once((ix, place)).chain(others) {
+            if place.registry.kind != Kind::Harbor {
+                continue;
+            }
+            let query = Query::Scan(ix, *digest, Detail::Summary);
+            match self.evidence.get(query) {
+                None => return Step::Ask(vec![query]),
+                Some(Observation::Scan(ScanAnswer { scanner: Scanner::Present, .. })) => {
+                    return Step::Settle(true);
+                }
+                Some(_) => {}
+            }
+        }
+        Step::Settle(false)
+    }
+}

@@ -1,0 +1,739 @@
+//! The laws of the decision, over generated Cases and worlds.
+//!
+//! Every Case and every world is a function of one seed, so a failure names the seed that repeats it. The worlds
+//! are consistent (a tag that answers a digest also answers for that digest) and otherwise as unkind as registries
+//! are. What the generator reaches is counted, and each finding and ruling must be reached often.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Admission, Step, admits, decide};
+use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{
+    Ask, Cause, Child, Children, Evidence, Observation, PlaceIx, Presence, Query, Reachability, Shape,
+    TagDigest, Unknown, Wanted,
+};
+use crate::domain::image::{Repository, Tag};
+use crate::domain::pattern::ImagePattern;
+use crate::domain::platform::{Platform, PlatformPattern};
+use crate::domain::policy::{Actions, Enforcement, Exception, Policy, PolicyName, Regime, Rules, Selector};
+use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::route::{Collision, Pin, Rewrite, RouteName, Serves, TagProof};
+use crate::domain::scan::{
+    Allowlist, Detail, Report, Required, Requirement, ScanAnswer, ScanState, Scanner, Severity,
+    Vulnerabilities,
+};
+use crate::domain::verdict::{Action, FindingKind, Ground, KeepReason, Ruling, Verdict};
+
+const SEEDS: u64 = 120_000;
+static NOW: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-21T12:00:00Z".parse().unwrap());
+static YESTERDAY: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-20T12:00:00Z".parse().unwrap());
+static LONG_AGO: LazyLock<Timestamp> = LazyLock::new(|| "2026-01-01T00:00:00Z".parse().unwrap());
+static PLATFORMS: LazyLock<Arc<[PlatformPattern]>> =
+    LazyLock::new(|| ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap()).into());
+static EXCEPTED: LazyLock<ImagePattern> =
+    LazyLock::new(|| ImagePattern::new("home.example/production/**").unwrap());
+const NAME: &str = "home.example/production/app";
+
+/// SplitMix64: small, seeded, good enough to spread cases.
+#[derive(Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.roll() % n
+    }
+
+    /// True once in `n`.
+    fn once_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
+    }
+}
+
+fn digest(n: u8) -> Digest {
+    Digest::Sha256([n; 32])
+}
+
+fn number(digest: Digest) -> u8 {
+    digest.bytes()[0]
+}
+
+/// Manifests 0 and 1; index 2 with a child for each Linux; index 3 with a child for Windows only; index 4 with none.
+fn shape(digest: Digest) -> Shape {
+    match number(digest) {
+        2..=4 => Shape::Index,
+        _ => Shape::Manifest,
+    }
+}
+
+fn children(of: Digest) -> Vec<Child> {
+    let child = |n, os: &str, architecture: &str| Child {
+        digest: digest(n),
+        platform: Some(Platform { os: os.into(), architecture: architecture.into(), variant: None }),
+    };
+    match number(of) {
+        2 => vec![child(20, "linux", "amd64"), child(21, "linux", "arm64"), child(22, "windows", "amd64")],
+        3 => vec![child(30, "windows", "amd64")],
+        _ => vec![],
+    }
+}
+
+const IMAGES: [u8; 5] = [0, 1, 2, 3, 4];
+
+/// The registries of one seed: an answer to every question, keyed by the registry's name, not by its place in a Case.
+struct World {
+    seed: u64,
+    mood: Mood,
+}
+
+/// How a world answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    /// Anything.
+    Mixed,
+    /// Nothing is ever learned.
+    Silent,
+}
+
+impl World {
+    /// The dice of one question to one registry.
+    fn dice(&self, registry: &str, question: &str, about: u8) -> Dice {
+        let mut key = self.seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(about);
+        for byte in registry.bytes().chain([0]).chain(question.bytes()) {
+            key = (key ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        let mut dice = Dice(key);
+        dice.roll();
+        dice
+    }
+
+    fn answer(&self, case: &Case, query: Query) -> Observation {
+        let routed = routed(case);
+        let of = |ix: PlaceIx| routed.place(ix).unwrap();
+        match query {
+            Query::Presence(ix, wanted) => Observation::Presence(self.presence(of(ix), wanted)),
+            Query::Children(ix, digest) => Observation::Children(self.children(of(ix), digest)),
+            Query::Scan(ix, digest, detail) => Observation::Scan(self.scan(of(ix), digest, detail)),
+            Query::TagDigest(ask) => Observation::TagDigest(self.tag(ask)),
+            Query::Reachable(ix) => Observation::Reachable(self.reachable(of(ix))),
+        }
+    }
+
+    fn unknown(dice: &mut Dice) -> Unknown {
+        let causes = [
+            Cause::Connect,
+            Cause::Tls,
+            Cause::ServerError,
+            Cause::WrongDigest,
+            Cause::BreakerOpen,
+            Cause::Unauthorized,
+            Cause::RateLimited { retry_after: None },
+            Cause::Deadline,
+        ];
+        Unknown::new(dice.pick(&causes), "generated")
+    }
+
+    fn presence(&self, place: &Place, wanted: Wanted) -> Presence {
+        let name = place.registry.name.as_str();
+        let tagged = self.presence_in(&mut self.dice(name, "tag", 0), None);
+        match (wanted, &tagged) {
+            (Wanted::Tag, _) => tagged,
+            (
+                Wanted::Digest(wanted),
+                Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. },
+            ) if *digest == wanted => tagged,
+            (Wanted::Digest(wanted), _) => {
+                self.presence_in(&mut self.dice(name, "digest", number(wanted)), Some(wanted))
+            }
+        }
+    }
+
+    fn presence_in(&self, dice: &mut Dice, wanted: Option<Digest>) -> Presence {
+        if self.mood == Mood::Silent {
+            return Presence::Unknown(Self::unknown(dice));
+        }
+        let digest = wanted.unwrap_or_else(|| digest(dice.pick(&IMAGES)));
+        let shape = shape(digest);
+        match dice.below(20) {
+            0..=12 => Presence::Present { digest, shape },
+            13 | 14 => Presence::Absent,
+            15 => Presence::ProxyCache { digest, shape },
+            16 => Presence::Refused("generated".into()),
+            17 => Presence::PullFailed,
+            _ => Presence::Unknown(Self::unknown(dice)),
+        }
+    }
+
+    fn children(&self, place: &Place, digest: Digest) -> Children {
+        let mut dice = self.dice(place.registry.name.as_str(), "children", number(digest));
+        match dice.below(12) {
+            _ if self.mood == Mood::Silent => Children::Unknown(Self::unknown(&mut dice)),
+            0 => Children::Absent,
+            1 => Children::Unknown(Self::unknown(&mut dice)),
+            _ => Children::Listed(children(digest).into()),
+        }
+    }
+
+    fn scan(&self, place: &Place, digest: Digest, detail: Detail) -> ScanAnswer {
+        let name = place.registry.name.as_str();
+        let scanner = match self.dice(name, "scanner", 0).below(6) {
+            _ if self.mood == Mood::Silent => Scanner::Unknown,
+            0 => Scanner::Absent,
+            1 => Scanner::Hidden,
+            2 => Scanner::Unknown,
+            _ => Scanner::Present,
+        };
+        let mut dice = self.dice(name, "scan", number(digest));
+        let report = |dice: &mut Dice| {
+            let severities =
+                [Severity::None, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+            let severity = dice.pick(&severities);
+            let finished = dice.pick(&[*NOW, *YESTERDAY, *LONG_AGO]);
+            let items = vec![("CVE-1".into(), severity), ("CVE-2".into(), Severity::Low)];
+            let vulnerabilities = (detail == Detail::Vulnerabilities)
+                .then(|| Arc::new(Vulnerabilities { items, allowlist: vec![] }));
+            Report { severity, finished: Some(finished), vulnerabilities }
+        };
+        let state = match dice.below(12) {
+            _ if self.mood == Mood::Silent => ScanState::Unknown(Self::unknown(&mut dice)),
+            0 => ScanState::NotScanned,
+            1 => ScanState::Pending,
+            2 => ScanState::Failed,
+            3 => ScanState::ScannerDown,
+            4 => ScanState::Hidden,
+            5 => ScanState::Unknown(Self::unknown(&mut dice)),
+            _ => ScanState::Done(report(&mut dice)),
+        };
+        let last = (self.mood == Mood::Mixed && dice.once_in(3)).then(|| report(&mut dice));
+        ScanAnswer { scanner, state, last }
+    }
+
+    fn tag(&self, ask: Ask) -> TagDigest {
+        let mut dice = self.dice("", "what the tag means", 0);
+        let known = TagDigest::Known(digest(dice.pick(&IMAGES)));
+        match (dice.below(6), ask) {
+            (_, Ask::Now) if self.mood == Mood::Silent => TagDigest::Unknown(Self::unknown(&mut dice)),
+            (_, Ask::Remembered) if self.mood == Mood::Silent => TagDigest::NotRemembered,
+            (0, _) => TagDigest::Absent,
+            (1 | 2, Ask::Remembered) => TagDigest::NotRemembered,
+            (1, Ask::Now) => TagDigest::Unknown(Self::unknown(&mut dice)),
+            _ => known,
+        }
+    }
+
+    fn reachable(&self, place: &Place) -> Reachability {
+        let mut dice = self.dice(place.registry.name.as_str(), "reachable", 0);
+        if dice.once_in(2) { Reachability::Down } else { Reachability::Up }
+    }
+}
+
+fn routed(case: &Case) -> &Routed {
+    match &case.subject {
+        Subject::Routed(routed) => routed,
+        Subject::Kept(_) => panic!("only a routed image asks questions"),
+    }
+}
+
+fn routed_mut(case: &mut Case) -> &mut Routed {
+    match &mut case.subject {
+        Subject::Routed(routed) => routed,
+        Subject::Kept(_) => panic!("only a routed image has places"),
+    }
+}
+
+fn registry(name: &str, kind: Kind) -> Arc<Registry> {
+    static URL: LazyLock<url::Url> = LazyLock::new(|| "https://registry.example".parse().unwrap());
+    Arc::new(Registry {
+        name: RegistryName::new(name),
+        host: name.into(),
+        aliases: vec![],
+        url: URL.clone(),
+        kind,
+        site: Site::new("x"),
+        credentials: CredentialSource::Anonymous,
+        ca_file: None,
+        pull_secret: None,
+        service: Service::Open,
+        requests_per_hour: None,
+    })
+}
+
+fn place(dice: &mut Dice, name: &str, locality: Locality, role: Role) -> Place {
+    let kind = if dice.once_in(3) { Kind::Distribution } else { Kind::Harbor };
+    let copies = role == Role::Primary || !dice.once_in(8);
+    Place {
+        registry: registry(name, kind),
+        repository: Repository::new("production/app"),
+        locality,
+        role,
+        serves: if copies { Serves::Copies } else { Serves::ProxyCache },
+        collision: if dice.once_in(6) { Collision::Possible } else { Collision::Impossible },
+    }
+}
+
+fn actions(dice: &mut Dice) -> Actions {
+    let mut of = |actions: &[Action]| dice.pick(actions);
+    use Action::{Accept, Block, Fallback};
+    Actions {
+        on_missing: of(&[Fallback, Block]),
+        on_stale: of(&[Accept, Fallback, Block]),
+        on_unknown: of(&[Fallback, Block]),
+        on_unscanned: of(&[Accept, Fallback, Block]),
+        on_vulnerable: of(&[Accept, Block]),
+        on_unrouted: of(&[Accept, Block]),
+    }
+}
+
+fn rules(dice: &mut Dice) -> Rules {
+    let ignore: &[&str] = if dice.once_in(3) { &["CVE-1"] } else { &[] };
+    Rules {
+        actions: actions(dice),
+        scan: Requirement {
+            required: dice.pick(&[Required::Never, Required::Auto, Required::Auto, Required::Always]),
+            max_severity: dice.pick(&[None, Some(Severity::None), Some(Severity::Medium)]),
+            max_age: dice.pick(&[None, Some(Duration::from_secs(7 * 86400))]),
+            ignore: ignore.iter().map(|id| Box::from(*id)).collect(),
+            allowlist: Allowlist::Disregarded,
+        },
+    }
+}
+
+fn regime(dice: &mut Dice) -> Regime {
+    let defaults = Arc::new(rules(dice));
+    let enforcing = (0..dice.pick(&[0, 0, 1, 1, 2]))
+        .map(|n| {
+            let exceptions = dice.once_in(4).then(|| Exception {
+                images: vec![EXCEPTED.clone()],
+                findings: vec![dice.pick(&FindingKind::ALL), dice.pick(&FindingKind::ALL)],
+                until: "2027-01-01T00:00:00Z".parse().unwrap(),
+                reason: "generated".into(),
+            });
+            Arc::new(Policy {
+                name: PolicyName::new(format!("p{n}")),
+                selector: Selector::default(),
+                enforcement: Enforcement::Enforce,
+                rules: rules(dice),
+                exceptions: exceptions.into_iter().collect(),
+            })
+        })
+        .collect();
+    Regime { defaults, enforcing }
+}
+
+fn case(seed: u64) -> Case {
+    let mut dice = Dice(seed ^ 0xca5e);
+    let regime = Arc::new(regime(&mut dice));
+    if dice.once_in(20) {
+        use KeepReason::{Excluded, Exempt, NotRouted, PullNever, Unparsable};
+        let reason = dice.pick(&[NotRouted, NotRouted, Unparsable, Unparsable, Excluded, Exempt, PullNever]);
+        let subject = Subject::Kept(reason);
+        return Case { written: "x".into(), name: NAME.into(), subject, regime, now: *NOW };
+    }
+    let locals = dice.pick(&[0, 1, 1, 1, 1, 2, 2, 2, 3]);
+    let remotes = dice.pick(&[0, 1, 1, 2]);
+    let primary = (!dice.once_in(10)).then(|| dice.below((locals + remotes).max(1)));
+    let mut places = Vec::new();
+    for n in 0..(locals + remotes).max(1) {
+        let role = if primary == Some(n) { Role::Primary } else { Role::Replica };
+        let locality = if n < locals { Locality::Local } else { Locality::Remote };
+        places.push(place(&mut dice, &format!("r{n}"), locality, role));
+    }
+    let digest = dice.once_in(2).then(|| digest(dice.pick(&IMAGES)));
+    let tagged = digest.is_none() || dice.once_in(2);
+    let mut named = PlaceIx(u8::try_from(dice.below(places.len() as u64)).unwrap());
+    if u64::from(named.0) < locals {
+        // A local Place that the reference names comes first.
+        let first = places.remove(usize::from(named.0));
+        places.insert(0, first);
+        named = PlaceIx(0);
+    }
+    let subject = Subject::Routed(Routed {
+        route: RouteName::new("production"),
+        tag: tagged.then(|| Tag::new("1")),
+        digest,
+        places,
+        named,
+        spelling: Spelling::Canonical,
+        tag_proof: dice.pick(&[TagProof::Background, TagProof::Required]),
+        pin: Pin::Digest,
+        rewrite: Rewrite::Apply,
+        platforms: PLATFORMS.clone(),
+    });
+    Case { written: "x".into(), name: NAME.into(), subject, regime, now: *NOW }
+}
+
+/// Runs a judgement against a world; checks law 1 on the way.
+fn judged<T>(case: &Case, world: &World, judge: fn(&Case, &Evidence) -> Step<T>) -> (T, Evidence) {
+    let mut evidence = Evidence::default();
+    for _ in 0..64 {
+        match judge(case, &evidence) {
+            Step::Settle(settled) => return (settled, evidence),
+            Step::Ask(queries) => {
+                assert!(!queries.is_empty(), "law 1: asked for nothing");
+                let distinct: BTreeSet<_> = queries.iter().collect();
+                assert_eq!(distinct.len(), queries.len(), "law 1: asked twice in one breath");
+                for query in queries {
+                    assert!(evidence.get(query).is_none(), "law 1: asked again for {query:?}");
+                    evidence.learn(query, world.answer(case, query), Duration::ZERO);
+                }
+            }
+        }
+    }
+    panic!("law 1: no verdict after 64 rounds")
+}
+
+fn verdict(case: &Case, world: &World) -> Verdict {
+    judged(case, world, decide).0
+}
+
+fn denied(verdict: &Verdict) -> bool {
+    verdict.ruling == Ruling::Deny
+}
+
+fn worlds() -> impl Iterator<Item = (u64, Case, World)> {
+    (0..SEEDS).map(|seed| (seed, case(seed), World { seed, mood: Mood::Mixed }))
+}
+
+fn ruling_name(verdict: &Verdict) -> &'static str {
+    match verdict.ruling {
+        Ruling::Local { .. } => "Local",
+        Ruling::Accepted { ground: Ground::Accepted, .. } => "Accepted",
+        Ruling::Accepted { ground: Ground::Presumed, .. } => "Presumed",
+        Ruling::Fallback { place: Some(_), .. } => "Fallback",
+        Ruling::Fallback { place: None, .. } => "Fallback, nowhere",
+        Ruling::Keep(_) => "Keep",
+        Ruling::Deny => "Deny",
+    }
+}
+
+#[test]
+fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() {
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    for (seed, case, world) in worlds() {
+        let verdict = match judged(&case, &world, admits).0 {
+            Admission::NotPinned(verdict) | Admission::Denied(verdict) | Admission::Admitted(verdict) => {
+                verdict
+            }
+        };
+        *reached.entry(ruling_name(&verdict).into()).or_default() += 1;
+        for finding in &verdict.findings {
+            *reached.entry(format!("{:?}: {}", finding.about, finding.kind)).or_default() += 1;
+        }
+        let silent = World { seed, mood: Mood::Silent };
+        let _settles = judged(&case, &silent, decide);
+    }
+    println!("{reached:#?}");
+    for kind in FindingKind::ALL {
+        let times: u32 =
+            reached.iter().filter(|(name, _)| name.ends_with(&format!(": {kind}"))).map(|(_, n)| n).sum();
+        assert!(times >= 300, "{kind} was reached only {times} times");
+    }
+    for ruling in ["Local", "Accepted", "Presumed", "Fallback", "Fallback, nowhere", "Keep", "Deny"] {
+        assert!(reached.get(ruling).is_some_and(|times| *times >= 300), "{ruling}");
+    }
+}
+
+/// Every question that could be asked of these Places.
+fn every_query(case: &Case) -> Vec<Query> {
+    let mut queries = vec![Query::TagDigest(Ask::Now), Query::TagDigest(Ask::Remembered)];
+    for (ix, _) in routed(case).iter() {
+        queries.extend([Query::Presence(ix, Wanted::Tag), Query::Reachable(ix)]);
+        for digest in IMAGES.into_iter().chain([20, 21, 22, 30]).map(digest) {
+            queries.push(Query::Presence(ix, Wanted::Digest(digest)));
+            queries.push(Query::Children(ix, digest));
+            queries.push(Query::Scan(ix, digest, Detail::Summary));
+            queries.push(Query::Scan(ix, digest, Detail::Vulnerabilities));
+        }
+    }
+    queries
+}
+
+#[test]
+fn law_3_evidence_that_nobody_asked_for_changes_nothing() {
+    for (seed, case, world) in worlds() {
+        if !matches!(case.subject, Subject::Routed(_)) {
+            continue;
+        }
+        let (settled, mut evidence) = judged(&case, &world, decide);
+        for query in every_query(&case) {
+            evidence.learn(query, world.answer(&case, query), Duration::ZERO);
+        }
+        assert_eq!(decide(&case, &evidence), Step::Settle(settled), "seed {seed}");
+    }
+}
+
+/// What law 4 says, in its own words.
+fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), String> {
+    let routed = routed(case);
+    let place = routed.place(ix).unwrap();
+    if place.locality != Locality::Local {
+        return Err("not here".into());
+    }
+    let wanted = routed.digest.map_or(Wanted::Tag, Wanted::Digest);
+    let Presence::Present { digest, shape } = world.presence(place, wanted) else {
+        return Err("not present".into());
+    };
+    if digest != found || routed.digest.is_some_and(|pinned| pinned != digest) {
+        return Err("another digest".into());
+    }
+    let voices = case.regime.voices(&case.name, case.now);
+    if routed.digest.is_none() && place.role == Role::Replica && routed.primary().is_some() {
+        let required = routed.tag_proof == TagProof::Required || place.collision == Collision::Possible;
+        match world.tag(if required { Ask::Now } else { Ask::Remembered }) {
+            TagDigest::Known(known) if known != digest => return Err("stale".into()),
+            TagDigest::Known(_) => {}
+            _ if required => return Err("unproved".into()),
+            _ => {}
+        }
+    }
+    let mut concerned = vec![digest];
+    if shape == Shape::Index {
+        let Children::Listed(listed) = world.children(place, digest) else { return Err("no list".into()) };
+        let linux = |child: &&Child| child.platform.as_ref().is_some_and(|platform| &*platform.os == "linux");
+        let needed: Vec<_> = listed.iter().filter(linux).map(|child| child.digest).collect();
+        for child in &needed {
+            if !matches!(world.presence(place, Wanted::Digest(*child)), Presence::Present { .. }) {
+                return Err("a child is not present".into());
+            }
+        }
+        if !listed.is_empty() {
+            concerned =
+                if needed.is_empty() { listed.iter().map(|child| child.digest).collect() } else { needed };
+        }
+    }
+    let scanner = |place: &Place| {
+        place.registry.kind == Kind::Harbor
+            && place.locality == Locality::Local
+            && world.scan(place, concerned[0], Detail::Summary).scanner == Scanner::Present
+    };
+    let any_scanner = routed.places.iter().any(scanner);
+    for voice in &voices {
+        let required = match voice.rules.scan.required {
+            Required::Never => false,
+            Required::Auto => any_scanner,
+            Required::Always => true,
+        };
+        // Where an exception lifts something, the policy speaks with two voices: neither is the whole of it.
+        let lifted = FindingKind::ALL.iter().any(|kind| voice.on(*kind).is_none());
+        if !required || lifted {
+            continue;
+        }
+        for child in &concerned {
+            let answer = world.scan(place, *child, Detail::Vulnerabilities);
+            let slow = matches!(&answer.state, ScanState::Unknown(unknown)
+                if matches!(unknown.cause, Cause::Deadline | Cause::RateLimited { .. }));
+            let report = match &answer.state {
+                ScanState::Done(report) => Some(report),
+                ScanState::ScannerDown => answer.last.as_ref(),
+                _ if slow => answer.last.as_ref(),
+                _ => None,
+            };
+            let Some(report) = report.filter(|_| place.registry.kind == Kind::Harbor) else {
+                return Err(format!("a scan is required, {child} has none"));
+            };
+            let ignored = |id: &str| voice.rules.scan.ignore.iter().any(|one| **one == *id);
+            let items = &report.vulnerabilities.as_ref().unwrap().items;
+            let worst =
+                items.iter().filter(|(id, _)| !ignored(id)).map(|(_, severity)| *severity).max().unwrap();
+            // The overall severity counts where it is within bounds; the list only where it is not.
+            let severity = worst.min(report.severity);
+            if voice.rules.scan.max_severity.is_some_and(|max| severity > max) {
+                return Err(format!("{child} is too severe"));
+            }
+            let old = report.finished.unwrap() == *LONG_AGO;
+            if voice.rules.scan.max_age.is_some() && old {
+                return Err(format!("the scan of {child} is too old"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn law_4_local_is_what_is_present_proved_and_scanned_here() {
+    let mut locals = 0;
+    for (seed, case, world) in worlds() {
+        if let Ruling::Local { place, digest } = verdict(&case, &world).ruling {
+            locals += 1;
+            let law = law_4(&case, &world, place, digest);
+            assert_eq!(law, Ok(()), "seed {seed}: {case:#?} {:#?}", judged(&case, &world, decide).1);
+        }
+    }
+    assert!(locals > 1_000, "{locals}");
+}
+
+/// The same Case with one Place moved to the front.
+fn with_first(case: &Case, first: PlaceIx) -> Case {
+    let mut case = case.clone();
+    let routed = routed_mut(&mut case);
+    let (from, named) = (usize::from(first.0), routed.named.0);
+    let place = routed.places.remove(from);
+    routed.places.insert(0, place);
+    routed.named = match named {
+        _ if named == first.0 => PlaceIx(0),
+        _ if named < first.0 => PlaceIx(named + 1),
+        _ => PlaceIx(named),
+    };
+    case
+}
+
+#[test]
+fn law_5_the_first_that_qualifies_wins() {
+    let mut passed_over = 0;
+    for (seed, case, world) in worlds() {
+        let Ruling::Local { place, .. } = verdict(&case, &world).ruling else { continue };
+        for earlier in (0..place.0).map(PlaceIx) {
+            passed_over += 1;
+            let first = with_first(&case, earlier);
+            let ruling = verdict(&first, &world).ruling;
+            let chosen = matches!(ruling, Ruling::Local { place: PlaceIx(0), .. });
+            assert!(!chosen, "seed {seed}: {earlier:?} qualifies, but was passed over");
+        }
+    }
+    assert!(passed_over > 1_000, "{passed_over}");
+}
+
+fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
+    let more_missing = actions(dice);
+    let Actions { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted } =
+        rules.actions;
+    let Requirement { required, max_severity, max_age, ignore, allowlist } = rules.scan.clone();
+    Rules {
+        actions: Actions {
+            on_missing: on_missing.max(more_missing.on_missing),
+            on_stale: on_stale.max(more_missing.on_stale),
+            on_unknown: on_unknown.max(more_missing.on_unknown),
+            on_unscanned: on_unscanned.max(more_missing.on_unscanned),
+            on_vulnerable: on_vulnerable.max(more_missing.on_vulnerable),
+            on_unrouted: on_unrouted.max(more_missing.on_unrouted),
+        },
+        scan: Requirement {
+            required: if dice.once_in(2) { Required::Always } else { required },
+            max_severity: if dice.once_in(2) { Some(Severity::None) } else { max_severity },
+            max_age: if dice.once_in(2) { Some(Duration::from_secs(7 * 86400)) } else { max_age },
+            ignore: if dice.once_in(2) { Arc::default() } else { ignore },
+            allowlist,
+        },
+    }
+}
+
+#[test]
+fn law_6_a_stricter_policy_never_turns_a_denial_into_an_admission() {
+    let (mut denials, mut tightened) = (0, 0);
+    for (seed, case, world) in worlds() {
+        let Some(policy) = case.regime.enforcing.first() else { continue };
+        let mut dice = Dice(seed ^ 0x57_1c7);
+        let mut stricter_policy = Policy { rules: stricter(&policy.rules, &mut dice), ..(**policy).clone() };
+        if dice.once_in(2) {
+            stricter_policy.exceptions.clear();
+        }
+        let mut enforcing = case.regime.enforcing.clone();
+        enforcing[0] = Arc::new(stricter_policy);
+        let defaults = case.regime.defaults.clone();
+        let mut strict = Case { regime: Arc::new(Regime { defaults, enforcing }), ..case.clone() };
+        // Blocking on Stale asks for a proof that was not asked for before: what the proof shows is other evidence,
+        // not another judgement. So the obligation to prove is held equal.
+        let proves = |case: &Case| {
+            let voices = case.regime.voices(&case.name, case.now);
+            voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block))
+        };
+        let mut case = case;
+        if proves(&case) != proves(&strict) && matches!(case.subject, Subject::Routed(_)) {
+            routed_mut(&mut case).tag_proof = TagProof::Required;
+            routed_mut(&mut strict).tag_proof = TagProof::Required;
+        }
+        tightened += 1;
+        if denied(&verdict(&case, &world)) {
+            denials += 1;
+            let verdicts = (verdict(&case, &world), verdict(&strict, &world));
+            assert!(denied(&verdicts.1), "seed {seed}: {verdicts:#?}\n{case:#?}\n{strict:#?}");
+        }
+    }
+    assert!(denials > 1_000 && tightened > denials, "{denials} of {tightened}");
+}
+
+#[test]
+fn law_7_another_local_place_that_is_unknown_or_absent_never_turns_an_admission_into_a_denial() {
+    let mut added = 0;
+    for (seed, case, world) in worlds() {
+        if !matches!(verdict(&case, &world).ruling, Ruling::Local { .. }) {
+            continue;
+        }
+        let mut dice = Dice(seed ^ 0xadd);
+        let name = format!("added{}", dice.below(50));
+        let place =
+            Place { serves: Serves::Copies, ..place(&mut dice, &name, Locality::Local, Role::Replica) };
+        let wanted = routed(&case).digest.map_or(Wanted::Tag, Wanted::Digest);
+        if !matches!(world.presence(&place, wanted), Presence::Absent | Presence::Unknown(_)) {
+            continue;
+        }
+        // A Harbor whose scanner answers makes `Auto` require a scan of every local copy: that is what Auto means,
+        // not what this law is about.
+        if place.registry.kind == Kind::Harbor
+            && world.scan(&place, digest(0), Detail::Summary).scanner == Scanner::Present
+        {
+            continue;
+        }
+        let mut more = case.clone();
+        let routed = routed_mut(&mut more);
+        let at = dice.below(routed.places.len() as u64 + 1);
+        routed.places.insert(usize::try_from(at).unwrap(), place);
+        if u64::from(routed.named.0) >= at {
+            routed.named.0 += 1;
+        }
+        added += 1;
+        assert!(!denied(&verdict(&more, &world)), "seed {seed}");
+    }
+    assert!(added > 1_000, "{added}");
+}
+
+/// The Case of the reference that a verdict put into the Pod.
+fn rewritten(case: &Case, verdict: &Verdict) -> Option<Case> {
+    let (place, digest) = match verdict.ruling {
+        Ruling::Local { place, digest } => (place, Some(digest)),
+        Ruling::Accepted { place, digest, .. } => (place, digest),
+        Ruling::Fallback { place: Some(place), digest } => (place, digest),
+        Ruling::Fallback { place: None, .. } => (routed(case).named, None),
+        Ruling::Keep(_) | Ruling::Deny => return None,
+    };
+    let local = routed(case).place(place).unwrap().locality == Locality::Local;
+    let mut case = if local { with_first(case, place) } else { case.clone() };
+    let routed = routed_mut(&mut case);
+    routed.named = if local { PlaceIx(0) } else { place };
+    routed.digest = digest.or(routed.digest);
+    Some(case)
+}
+
+#[test]
+fn law_8_what_decide_produces_admits_accepts() {
+    let mut accepted: BTreeMap<&str, u32> = BTreeMap::new();
+    for (seed, case, world) in worlds() {
+        if !matches!(case.subject, Subject::Routed(_)) || !case.regime.enforces() {
+            continue;
+        }
+        let verdict = verdict(&case, &world);
+        let Some(output) = rewritten(&case, &verdict) else { continue };
+        let (admission, _) = judged(&output, &world, admits);
+        assert!(matches!(admission, Admission::Admitted(_)), "seed {seed}: {verdict:?} then {admission:?}");
+        *accepted.entry(ruling_name(&verdict)).or_default() += 1;
+    }
+    for ruling in ["Local", "Accepted", "Presumed", "Fallback"] {
+        assert!(accepted.get(ruling).is_some_and(|times| *times >= 300), "{accepted:?}");
+    }
+}
