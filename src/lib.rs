@@ -3,4 +3,6 @@
 //! A mutating admission webhook for clusters beside geo-replicated registries. The folders stand from the
 //! centre outwards; a module imports only what its row of the table in `tests/tidy.rs` allows.
 
+pub mod admission;
 pub mod domain;
+pub mod pod;

@@ -1,0 +1,183 @@
+//! `AdmissionReview` v1, answered.
+//!
+//! What the API server insists on holds by construction: `apiVersion`, `kind` and the uid are echoed, `patch`
+//! and `patchType` come together or not at all, `status` comes with a denial only, warnings are short plain
+//! lines, and the keys of audit annotations are names without a slash.
+
+use std::collections::{BTreeMap, HashSet};
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use json_patch::Patch;
+use serde::{Serialize, Serializer};
+
+/// The most characters of one warning; longer ones may be cut in the middle of the only word that matters.
+pub const LONGEST_WARNING: usize = 120;
+/// The most warnings. The API server cuts all of them once they hold more than 4,096 characters together.
+pub const MOST_WARNINGS: usize = 30;
+
+/// What the API server is told.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Answer {
+    /// Allowed, or not.
+    pub decision: Decision,
+    /// Lines for the person at `kubectl`. Made fit for the wire by [`encode`].
+    pub warnings: Vec<String>,
+    /// For the audit log, under the webhook's name.
+    pub audit: BTreeMap<AuditKey, String>,
+}
+
+/// The decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Allowed, with these changes; an empty patch changes nothing and is not sent.
+    Allow(Patch),
+    /// Denied, whatever the failurePolicy. The API server puts the webhook's name before the message.
+    Deny {
+        /// Which images, why, and what to do; may have several lines.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// Allowed as it is, and not a word about it.
+    pub fn unchanged() -> Self {
+        Self::of(Decision::Allow(Patch::default()))
+    }
+
+    /// This decision, without warnings and audit annotations.
+    pub fn of(decision: Decision) -> Self {
+        Self { decision, warnings: Vec::new(), audit: BTreeMap::new() }
+    }
+
+    /// With one more warning.
+    pub fn warn(mut self, warning: impl Into<String>) -> Self {
+        self.warnings.push(warning.into());
+        self
+    }
+}
+
+/// The key of an audit annotation, a qualified name without its prefix: the API server drops any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuditKey(&'static str);
+
+impl AuditKey {
+    /// Checks the key while compiling: `const KEY: AuditKey = AuditKey::new("verdicts");`
+    ///
+    /// # Panics
+    ///
+    /// If the key is not 1 to 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
+    #[must_use]
+    pub const fn new(key: &'static str) -> Self {
+        let mut rest = key.as_bytes();
+        assert!(!rest.is_empty() && rest.len() <= 63, "an audit key has 1 to 63 characters");
+        if let ([first, ..], [.., last]) = (rest, rest) {
+            assert!(
+                first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric(),
+                "an audit key begins and ends with a letter or digit"
+            );
+        }
+        while let [byte, tail @ ..] = rest {
+            assert!(
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
+                "an audit key holds letters, digits, `-`, `_` and `.`"
+            );
+            rest = tail;
+        }
+        Self(key)
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(flatten)]
+    patch: Option<Patched<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, &'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// The pair that comes together or not at all.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Patched<'a> {
+    patch_type: &'static str,
+    #[serde(serialize_with = "base64")]
+    patch: &'a Patch,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    code: u16,
+    message: &'a str,
+    reason: &'static str,
+}
+
+fn base64<S: Serializer>(patch: &Patch, to: S) -> Result<S::Ok, S::Error> {
+    let json = serde_json::to_vec(patch).map_err(serde::ser::Error::custom)?;
+    to.collect_str(&Base64Display::new(&json, &STANDARD))
+}
+
+/// Writes the body of the answer to the request of this uid.
+#[must_use]
+pub fn encode(answer: &Answer, uid: &str) -> Vec<u8> {
+    let (allowed, status, patch) = match &answer.decision {
+        Decision::Allow(patch) if patch.is_empty() => (true, None, None),
+        Decision::Allow(patch) => (true, None, Some(Patched { patch_type: "JSONPatch", patch })),
+        Decision::Deny { message } => (false, Some(Status { code: 403, message, reason: "Forbidden" }), None),
+    };
+    let audit_annotations = answer.audit.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let warnings = fit(&answer.warnings);
+    let response = Response { uid, allowed, status, patch, audit_annotations, warnings };
+    let envelope = Envelope { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    #[expect(clippy::expect_used, reason = "texts under text keys, written to memory: nothing here can fail")]
+    serde_json::to_vec(&envelope).expect("an answer is JSON")
+}
+
+/// Makes warnings fit for a `Warning` header: plain, short, each once, not too many.
+fn fit(warnings: &[String]) -> Vec<String> {
+    let (mut fitted, mut seen) = (Vec::new(), HashSet::new());
+    for warning in warnings {
+        let plain = warning.replace(char::is_control, " ");
+        let plain = plain.trim();
+        let line = match plain.char_indices().nth(LONGEST_WARNING - 1) {
+            Some((end, last)) if end + last.len_utf8() < plain.len() => {
+                format!("{}…", plain.get(..end).unwrap_or_default())
+            }
+            _ => plain.to_owned(),
+        };
+        if !line.is_empty() && seen.insert(line.clone()) {
+            fitted.push(line);
+        }
+    }
+    if fitted.len() > MOST_WARNINGS {
+        let more = fitted.len() - (MOST_WARNINGS - 1);
+        fitted.truncate(MOST_WARNINGS - 1);
+        fitted.push(format!("landfall: {more} more warnings"));
+    }
+    fitted
+}
+
+#[cfg(test)]
+mod tests;
