@@ -40,7 +40,8 @@ impl Change<'_> {
 ///
 /// On [`Occasion::Ephemeral`] pull secrets and annotations may not change any more: an image is replaced only
 /// if the Pod carries the secret already, or needs none. On [`Occasion::Update`] nothing is changed.
-/// Where nothing has an entry, an annotation of ours that the Pod came with is removed: nobody vouches for it.
+/// Where nothing has an entry the annotation stays as it came, whoever wrote it: a Pod that is no concern of
+/// ours, or that is only observed, is not changed at all.
 ///
 /// Once it is applied, the same verdicts give an empty patch.
 #[must_use]
@@ -96,12 +97,16 @@ fn add_pull_secrets(pod: &Pod<'_>, changes: &[Change<'_>], operations: &mut Vec<
 }
 
 fn annotate(pod: &Pod<'_>, changes: &[Change<'_>]) -> Option<PatchOperation> {
+    if changes.iter().all(|change| change.entry.is_none()) {
+        return None;
+    }
     let have = pod.annotations();
     let old = have.and_then(|have| have.images.as_deref());
     let new = annotation::write(changes, have.map(|have| have.weight).unwrap_or_default());
     let path = ["metadata", "annotations", IMAGES];
     match (old, new) {
         (None, None) => None,
+        // There is no room to say what is, but what was said before is no longer so.
         (Some(_), None) => {
             Some(PatchOperation::Remove(RemoveOperation { path: PointerBuf::from_tokens(path) }))
         }

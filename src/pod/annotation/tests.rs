@@ -154,9 +154,17 @@ fn two_containers_of_one_name_are_written_once() {
 }
 
 #[test]
-fn where_nothing_has_an_entry_a_forged_annotation_goes() {
-    let body = pod_of(r#"{"forged":true}"#);
-    let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
-    let patch = patch(&pod, Occasion::Create, &[]);
-    insta::assert_snapshot!(patch, @r#"[{"op":"remove","path":"/metadata/annotations/landfall.dev~1images"}]"#);
+fn an_old_annotation_stays_where_nothing_concerns_us_and_goes_where_it_cannot_be_replaced() {
+    let mut doc: Value = serde_json::from_str(&pod_of(r#"{"forged":true}"#)).unwrap();
+    let patch = |doc: &Value, concerned: bool| {
+        let body = doc.to_string();
+        let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
+        let mut changes = changes_for(&pod);
+        changes.retain(|_| concerned);
+        patch(&pod, Occasion::Create, &changes).to_string()
+    };
+    assert_eq!(patch(&doc, false), "[]");
+    doc["metadata"]["annotations"]["full"] = "x".repeat(ALL_ANNOTATIONS).into();
+    assert_eq!(patch(&doc, false), "[]");
+    insta::assert_snapshot!(patch(&doc, true), @r#"[{"op":"remove","path":"/metadata/annotations/landfall.dev~1images"}]"#);
 }

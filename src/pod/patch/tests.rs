@@ -30,7 +30,7 @@ fn judged<'p>(pod: &'p Pod<'_>) -> Vec<Change<'p>> {
             } else if slot.image.strip_prefix("ams.example.com/").is_some() {
                 let kept = old.kept(&slot, |old| copy(&old.was).as_deref() == Some(slot.image));
                 let entry = kept.or_else(|| entry(&slot, Reason::AlreadyLocal, vec![], Some("ams")));
-                Change { slot, image: None, pull_secret: secret(), entry }
+                Change { slot, image: Some(slot.image.into()), pull_secret: secret(), entry }
             } else if slot.image.strip_prefix("lost.example.com/").is_some() {
                 let entry = entry(&slot, Reason::Fallback, vec![FindingKind::Missing], None);
                 Change { slot, image: None, pull_secret: Some(PullSecret::new("lost-creds")), entry }
@@ -361,4 +361,39 @@ fn an_annotation_brings_along_what_is_absent_above_it() {
         assert_eq!(patch.last().unwrap().path().as_str(), path, "{doc}");
         assert!(after["metadata"]["annotations"][IMAGES].is_string());
     }
+}
+
+#[test]
+fn a_sidecar_that_comes_later_is_added_and_what_was_stays() {
+    let doc = json!({
+        "metadata": {},
+        "spec": {"containers": [{"name": "a", "image": "fra.example.com/a:1"}, {"name": "log", "image": "nginx"}]},
+    });
+    let (_, mut injected) = patched(&doc, Occasion::Create);
+    let sidecar = json!({"name": "mesh", "image": "fra.example.com/mesh:2"});
+    injected["spec"]["containers"].as_array_mut().unwrap().insert(0, sidecar);
+    let (second, after) = patched(&injected, Occasion::Create);
+    let paths: Vec<_> = second.iter().map(|operation| operation.path().as_str()).collect();
+    assert_eq!(paths, ["/spec/containers/0/image", "/metadata/annotations/landfall.dev~1images"]);
+    let text = after["metadata"]["annotations"][IMAGES].as_str().unwrap();
+    let entries: Value = serde_json::from_str(text).unwrap();
+    for (key, was, why) in [
+        ("containers/mesh", "fra.example.com/mesh:2", "Local"),
+        ("containers/a", "fra.example.com/a:1", "Local"),
+        ("containers/log", "nginx", "NotRouted"),
+    ] {
+        assert_eq!((&entries[key]["was"], &entries[key]["why"]), (&json!(was), &json!(why)));
+    }
+}
+
+#[test]
+fn a_pod_with_more_images_than_the_annotation_holds_settles_too() {
+    let containers: Vec<_> = (0..200)
+        .map(|index| json!({"name": format!("c{index}"), "image": format!("fra.example.com/c/{index}")}))
+        .collect();
+    let doc = json!({"metadata": {"annotations": {"big": "x".repeat(200 * 1024)}}, "spec": {"containers": containers}});
+    let (first, after) = patched(&doc, Occasion::Create);
+    assert_eq!(first.len(), 202);
+    let (second, _) = patched(&after, Occasion::Create);
+    assert!(second.is_empty(), "{second}");
 }
