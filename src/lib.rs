@@ -6,3 +6,4 @@
 pub mod admission;
 pub mod domain;
 pub mod pod;
+pub mod server;

@@ -1,0 +1,59 @@
+//! What the kubelet and the operator ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+
+use super::conditions::{Conditions, State};
+
+/// The type of `/metrics`.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The admin endpoints, to be served with `axum::serve` until the process ends: while draining they must go on
+/// saying so.
+///
+/// - `/livez`: 200 while the process can answer at all. It judges nothing: a restart mends no registry.
+/// - `/readyz`: 200 `ok`, or 503 with a line for each condition that keeps us out of service. `?verbose` lists all:
+///   `[+] good`, `[!] degraded, but serving`, `[-] unready`.
+/// - `/metrics`: OpenMetrics.
+pub fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz).with_state(conditions))
+        .route("/metrics", get(metrics).with_state(registry))
+}
+
+async fn readyz(Shared(conditions): Shared<Conditions>, RawQuery(query): RawQuery) -> Response {
+    let all = conditions.snapshot();
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
+    let unready = all.values().any(|condition| condition.state == State::Unready);
+    let mut text = String::new();
+    for (name, condition) in all.iter() {
+        let sign = match condition.state {
+            State::Good => '+',
+            State::Degraded => '!',
+            State::Unready => '-',
+        };
+        if verbose || condition.state == State::Unready {
+            text += &format!("[{sign}] {name}: {}\n", condition.message);
+        }
+    }
+    let (status, summary) =
+        if unready { (StatusCode::SERVICE_UNAVAILABLE, "not ready") } else { (StatusCode::OK, "ok") };
+    (status, [(header::CACHE_CONTROL, "no-store")], text + summary + "\n").into_response()
+}
+
+async fn metrics(Shared(registry): Shared<Arc<Registry>>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        // A value that cannot be written is a bug of its collector: say so, rather than serve half a page.
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,107 @@
+//! The outer net around the doors: one request in, one answer out, whatever happens in between.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, timeout_at};
+use tower::Service;
+
+use super::metrics::ServerMetrics;
+
+/// The doors and what bounds a request to them.
+#[derive(Debug)]
+pub(super) struct Net {
+    pub(super) app: Router,
+    pub(super) body: usize,
+    pub(super) request: Duration,
+    pub(super) metrics: ServerMetrics,
+}
+
+/// Why a request never reached the doors.
+enum Refused {
+    TooLarge,
+    Slow,
+    Broken,
+}
+
+impl Net {
+    /// Answers, always: 413 and 408 for bodies that are too large or too slow, 400 for those that end early, 503
+    /// where the doors take too long, 500 where they panic.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response {
+        let deadline = Instant::now() + self.request;
+        let response = match self.whole(request, deadline).await {
+            Ok(request) => self.doors(request, deadline).await,
+            Err(refused) => self.refuse(refused),
+        };
+        self.metrics.answered(response.status());
+        response
+    }
+
+    /// Reads the body here rather than at the door, so that its size holds whatever the door does.
+    async fn whole(&self, request: Request<Incoming>, deadline: Instant) -> Result<Request<Body>, Refused> {
+        let (head, mut body) = request.into_parts();
+        let bytes = timeout_at(deadline, read(&mut body, self.body)).await.map_err(|_| Refused::Slow)??;
+        Ok(Request::from_parts(head, Body::from(bytes)))
+    }
+
+    async fn doors(&self, request: Request<Body>, deadline: Instant) -> Response {
+        let uri = request.uri().clone();
+        // A panic leaves nothing of ours half done: the router is a handle that every request clones.
+        let answer = AssertUnwindSafe(self.app.clone().call(request)).catch_unwind();
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_)) => {
+                self.metrics.panics.inc();
+                tracing::error!(http.path = uri.path(), "the request panicked; answered 500");
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal error: the request panicked\n").into_response()
+            }
+            Err(_) => {
+                tracing::error!(http.path = uri.path(), after = ?self.request, "no answer in time; answered 503");
+                (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response()
+            }
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Response {
+        match refused {
+            Refused::TooLarge => {
+                let limit = self.body;
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes\n"))
+                    .into_response()
+            }
+            Refused::Slow => {
+                (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n").into_response()
+            }
+            Refused::Broken => (StatusCode::BAD_REQUEST, "the body ended early\n").into_response(),
+        }
+    }
+}
+
+/// The body, if it is no larger than `limit` bytes, whatever its Content-Length says or does not say.
+async fn read(body: &mut Incoming, limit: usize) -> Result<Bytes, Refused> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(body, limit).await);
+    }
+    match Limited::new(&mut *body, limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(body, limit).await),
+        Err(_) => Err(Refused::Broken),
+    }
+}
+
+/// Throws away as much again: a peer that still writes when the connection closes gets a reset and may never see
+/// the answer.
+async fn too_large(body: &mut Incoming, limit: usize) -> Refused {
+    let mut rest = Limited::new(body, limit);
+    while let Some(Ok(_)) = rest.frame().await {}
+    Refused::TooLarge
+}

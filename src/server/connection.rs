@@ -1,0 +1,201 @@
+//! One connection, from its handshake to its last answer.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Net;
+use super::drain::Drain;
+use super::listener::Limits;
+use super::metrics::{HandshakeFailure, ServerMetrics};
+
+/// What all connections of a listener share.
+pub(super) struct Shared {
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) net: Net,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    /// Cancelled when what is in flight has had its time.
+    pub(super) abandon: CancellationToken,
+    pub(super) metrics: ServerMetrics,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By itself.
+    Finished,
+    /// Cut off at the end of the drain.
+    Abandoned,
+}
+
+/// What the peer agreed to speak (ALPN). Decided before the first byte of HTTP: a builder that guesses from the
+/// first bytes would wait for them without any timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn run(tcp: TcpStream, shared: Arc<Shared>) -> Ended {
+    match shared.abandon.run_until_cancelled(handshake(tcp, &shared)).await {
+        Some(Ok(tls)) => {
+            let protocol = match tls.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            serve(tls, protocol, shared).await
+        }
+        Some(Err(reason)) => {
+            shared.metrics.handshake_failed(reason);
+            Ended::Finished
+        }
+        None => Ended::Abandoned,
+    }
+}
+
+async fn handshake(tcp: TcpStream, shared: &Shared) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+    // An answer is one small write: it must not wait for the acknowledgement of the one before.
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY refused");
+    }
+    match timeout(shared.limits.handshake, shared.acceptor.accept(tcp)).await {
+        Ok(Ok(tls)) => Ok(tls),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "handshake failed");
+            // rustls' own errors come wrapped as InvalidData; every other kind is the socket's.
+            Err(match error.kind() {
+                io::ErrorKind::InvalidData => HandshakeFailure::Tls,
+                _ => HandshakeFailure::Closed,
+            })
+        }
+        Err(_) => Err(HandshakeFailure::Timeout),
+    }
+}
+
+async fn serve<I>(io: I, protocol: Protocol, shared: Arc<Shared>) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let age = jittered(shared.limits.recycle_age);
+    let life = Arc::new(Life {
+        shared: Arc::clone(&shared),
+        until: Instant::now() + age,
+        answers: AtomicU32::new(0),
+    });
+    let until = life.until;
+    let service = service_fn(move |request| {
+        let life = Arc::clone(&life);
+        async move { Ok::<_, Infallible>(life.answer(request).await) }
+    });
+    let builder = builder(protocol, &shared.limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    // HTTP/1.1 says goodbye on an answer, so here only the end of accepting closes it; h2 has GOAWAY for that.
+    let goodbye = async {
+        match protocol {
+            Protocol::Http1 => shared.drain.closed().await,
+            Protocol::Http2 => tokio::select! {
+                () = shared.drain.begun() => (),
+                () = sleep_until(until) => (),
+            },
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = goodbye => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            match shared.abandon.run_until_cancelled(connection).await {
+                Some(ended) => ended,
+                None => return Ended::Abandoned,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // Resets, idle ends and bad requests: the peer's doing, and hyper has answered what can be answered.
+        tracing::debug!(%error, "connection ended");
+    }
+    Ended::Finished
+}
+
+fn builder(protocol: Protocol, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // It runs while a connection is idle too, not only while a head arrives.
+        .header_read_timeout(limits.idle)
+        .max_buf_size(limits.head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Limits::PING_EVERY)
+        .keep_alive_timeout(Limits::PING_ANSWER)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(Limits::STREAMS);
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
+}
+
+/// How long one connection has to live, and what it has answered.
+struct Life {
+    shared: Arc<Shared>,
+    until: Instant,
+    answers: AtomicU32,
+}
+
+impl Life {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let version = request.version();
+        let mut response = self.shared.net.answer(request).await;
+        if version < Version::HTTP_2 && self.is_last(response.status()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Judged when the answer is ready, so that a drain that began meanwhile is told.
+    fn is_last(&self, status: StatusCode) -> bool {
+        let answers = self.answers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let body_left = matches!(
+            status,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_REQUEST
+        );
+        body_left
+            || self.shared.drain.has_begun()
+            || answers >= self.shared.limits.recycle_answers
+            || Instant::now() >= self.until
+    }
+}
+
+/// `age` ± 20 %, so that connections opened together do not end together.
+fn jittered(age: Duration) -> Duration {
+    // The standard library's keys are random; that is all the randomness this needs.
+    let random = RandomState::new().hash_one(()) % 401;
+    age.mul_f64(0.8 + random as f64 / 1000.0)
+}

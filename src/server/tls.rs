@@ -1,0 +1,315 @@
+//! TLS: which certificate is served, and how a new one takes its place while connections live.
+//!
+//! A certificate and its key come as a [`Pair`], which exists only if they belong together. [`ServingCertificate`]
+//! holds the one in force; whoever has a better one installs it: [`CertificateFiles`] from files, `certs/` from its
+//! own authority.
+//!
+//! Files are read again every few seconds and judged by their content. The kubelet swaps a whole directory behind
+//! the symlink `..data`, so that a watch on the file goes blind after the second swap; and between our reading the
+//! certificate and the key such a swap may fall, so that a pair that does not match is an ordinary event: the old
+//! one stays, and the next reading decides.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::conditions::{Condition, ConditionName, Conditions, sentence};
+use super::metrics::ServerMetrics;
+
+/// Why a certificate, or the TLS configuration, cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What should be PEM is none.
+    #[error("the {part} is not PEM, or only a part of it")]
+    Pem {
+        /// `certificate` or `key`.
+        part: &'static str,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// Certificate and key do not make a pair, or the key is of a kind we cannot use.
+    #[error("certificate and key do not make a pair")]
+    Unpaired {
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The first certificate has no readable dates.
+    #[error("the certificate cannot be read: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// It is over.
+    #[error("the certificate expired at {not_after}")]
+    Expired {
+        /// When.
+        not_after: Timestamp,
+    },
+    /// It has not begun: most often a clock that is wrong.
+    #[error("the certificate is valid only from {not_before}")]
+    NotYetValid {
+        /// From when.
+        not_before: Timestamp,
+    },
+    /// rustls cannot be set up like this.
+    #[error("TLS cannot be set up")]
+    Setup {
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The authority for callers' certificates cannot be used.
+    #[error("the callers' certificates cannot be checked")]
+    Callers {
+        /// Why.
+        #[source]
+        source: VerifierBuilderError,
+    },
+}
+
+/// A certificate chain and the key that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    certified: Arc<CertifiedKey>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Pair {
+    /// From PEM text: the chain, leaf first, and the key (PKCS#8, PKCS#1 or SEC1).
+    ///
+    /// # Errors
+    /// When either is no PEM or the two do not belong together. Dates are not judged here.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| TlsError::Pem { part: "certificate", source })?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|source| TlsError::Pem { part: "key", source })?;
+        Self::from_der(chain, key)
+    }
+
+    /// From DER: the chain, leaf first, and the key.
+    ///
+    /// # Errors
+    /// When the two do not belong together. Dates are not judged here.
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, TlsError> {
+        let (not_before, not_after) = validity(chain.first())?;
+        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+            .map_err(|source| TlsError::Unpaired { source })?;
+        Ok(Self { certified: Arc::new(certified), not_before, not_after })
+    }
+
+    /// When it ends.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    fn usable(self, now: Timestamp) -> Result<Self, TlsError> {
+        match () {
+            () if now > self.not_after => Err(TlsError::Expired { not_after: self.not_after }),
+            () if now < self.not_before => Err(TlsError::NotYetValid { not_before: self.not_before }),
+            () => Ok(self),
+        }
+    }
+}
+
+fn validity(leaf: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp), TlsError> {
+    let unreadable = |reason: String| TlsError::Unreadable { reason };
+    let leaf = leaf.ok_or_else(|| unreadable("there is none".to_owned()))?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| unreadable(error.to_string()))?;
+    let moment = |seconds| Timestamp::from_second(seconds).map_err(|error| unreadable(error.to_string()));
+    let validity = leaf.validity();
+    Ok((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
+}
+
+/// The certificate in force, asked at every handshake. Without one, handshakes fail.
+#[derive(Debug)]
+pub struct ServingCertificate {
+    pair: ArcSwapOption<Pair>,
+    metrics: ServerMetrics,
+}
+
+impl ServingCertificate {
+    /// None in force yet.
+    pub fn new(metrics: ServerMetrics) -> Arc<Self> {
+        Arc::new(Self { pair: ArcSwapOption::empty(), metrics })
+    }
+
+    /// Serves `pair` from the next handshake on. Living connections keep what they have.
+    pub fn install(&self, pair: Pair) {
+        self.metrics.certificate_not_after.set(pair.not_after.as_second());
+        self.pair.store(Some(Arc::new(pair)));
+    }
+
+    /// When the one in force ends.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.pair.load().as_ref().map(|pair| pair.not_after)
+    }
+
+    /// How we stand at `now`, when all that was wrong with a newer pair is `problem`.
+    pub fn judge(&self, now: Timestamp, problem: Option<&TlsError>) -> Condition {
+        let problem = problem.map(|error| sentence(error));
+        match (self.not_after(), problem) {
+            (None, problem) => {
+                Condition::unready(problem.unwrap_or_else(|| "there is no certificate".to_owned()))
+            }
+            (Some(end), None) if now <= end => Condition::good(format!("valid until {end}")),
+            (Some(end), Some(problem)) if now <= end => {
+                Condition::degraded(format!("keeping the one that is valid until {end}: {problem}"))
+            }
+            (Some(end), None) => Condition::unready(format!("expired at {end}")),
+            (Some(end), Some(problem)) => Condition::unready(format!("expired at {end}; newer: {problem}")),
+        }
+    }
+
+    fn serves(&self, pair: &Pair) -> bool {
+        self.pair.load().as_ref().is_some_and(|current| current.certified.cert == pair.certified.cert)
+    }
+}
+
+impl ResolvesServerCert for ServingCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.pair.load().as_ref().map(|pair| Arc::clone(&pair.certified))
+    }
+}
+
+/// A certificate and a key in files (PEM), as cert-manager and the kubelet lay them down.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// How often the files are read by default. Reading and proving a pair costs a fraction of a millisecond.
+    pub const EVERY: Duration = Duration::from_secs(10);
+
+    /// Reads the files once; installs what is new and usable at `now`, and says how we stand. An expired pair, or
+    /// one that is not valid yet, never takes the place of another.
+    pub async fn poll(&self, serving: &ServingCertificate, now: Timestamp) -> Condition {
+        let problem = match self.read().await.and_then(|pair| pair.usable(now)) {
+            Ok(pair) => {
+                if !serving.serves(&pair) {
+                    serving.install(pair);
+                }
+                None
+            }
+            Err(problem) => Some(problem),
+        };
+        serving.judge(now, problem.as_ref())
+    }
+
+    /// Polls for ever and keeps the condition `certificate` up to date, expiry included. The wall clock decides.
+    pub async fn watch(&self, serving: &ServingCertificate, conditions: &Conditions, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let condition = self.poll(serving, Timestamp::now()).await;
+            conditions.set(ConditionName::Certificate, condition);
+        }
+    }
+
+    async fn read(&self) -> Result<Pair, TlsError> {
+        Pair::from_pem(&read(&self.certificate).await?, &read(&self.key).await?)
+    }
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    tokio::fs::read(path).await.map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+/// Which versions of TLS are spoken. Every supported API server speaks 1.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum TlsVersions {
+    /// 1.3 only.
+    #[default]
+    #[value(name = "1.3")]
+    Tls13,
+    /// 1.2 too, for a proxy in between that knows no better.
+    #[value(name = "1.2")]
+    Tls12AndTls13,
+}
+
+impl TlsVersions {
+    fn spoken(self) -> &'static [&'static SupportedProtocolVersion] {
+        static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+        static BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+        match self {
+            Self::Tls13 => TLS13,
+            Self::Tls12AndTls13 => BOTH,
+        }
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default)]
+pub enum Callers {
+    /// Whoever reaches us; keep others out with a NetworkPolicy.
+    #[default]
+    Anyone,
+    /// Those whose client certificate one of these authorities signed: the API server's.
+    SignedBy(Arc<RootCertStore>),
+}
+
+/// The server's side of TLS: ALPN `h2` and `http/1.1`, no resumption, so that every new connection proves the
+/// certificate in force (the API server's client, Go's without a session cache, never resumes anyway).
+///
+/// # Errors
+/// When rustls refuses the combination, or the authorities for callers are unusable.
+pub fn server_config(
+    serving: Arc<ServingCertificate>,
+    versions: TlsVersions,
+    callers: Callers,
+) -> Result<ServerConfig, TlsError> {
+    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions.spoken())
+        .map_err(|source| TlsError::Setup { source })?;
+    let builder = match callers {
+        Callers::Anyone => builder.with_no_client_auth(),
+        Callers::SignedBy(authorities) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider)
+                .build()
+                .map_err(|source| TlsError::Callers { source })?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_cert_resolver(serving);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
