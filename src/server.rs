@@ -28,5 +28,5 @@ pub mod logging;
 pub use conditions::{Condition, ConditionName, Conditions, State};
 pub use drain::{Drain, Signals};
 pub use listener::{Limits, Listener, Served};
-pub use metrics::{HandshakeFailure, ServerMetrics};
+pub use metrics::ServerMetrics;
 pub use tls::{Callers, CertificateFiles, Pair, ServingCertificate, TlsError, TlsVersions, server_config};

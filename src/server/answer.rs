@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
 use super::metrics::ServerMetrics;
+
+/// How long a body that is too large is still taken off the wire.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// The doors and what bounds a request to them.
 #[derive(Debug)]
@@ -49,7 +53,10 @@ impl Net {
     async fn whole(&self, request: Request<Incoming>, deadline: Instant) -> Result<Request<Body>, Refused> {
         let (head, mut body) = request.into_parts();
         let bytes = timeout_at(deadline, read(&mut body, self.body)).await.map_err(|_| Refused::Slow)??;
-        Ok(Request::from_parts(head, Body::from(bytes)))
+        let mut request = Request::from_parts(head, Body::from(bytes));
+        // Measured already; axum's own limit of 2 MiB would be the smaller one.
+        DefaultBodyLimit::disable().apply(&mut request);
+        Ok(request)
     }
 
     async fn doors(&self, request: Request<Body>, deadline: Instant) -> Response {
@@ -98,10 +105,11 @@ async fn read(body: &mut Incoming, limit: usize) -> Result<Bytes, Refused> {
     }
 }
 
-/// Throws away as much again: a peer that still writes when the connection closes gets a reset and may never see
-/// the answer.
+/// Throws away as much again, for a moment: a peer that still writes when the connection closes gets a reset, and
+/// may never see the answer.
 async fn too_large(body: &mut Incoming, limit: usize) -> Refused {
     let mut rest = Limited::new(body, limit);
-    while let Some(Ok(_)) = rest.frame().await {}
+    // Whether the rest came to its end, its own bound or the moment's, the answer is the same.
+    let _ = timeout(LINGER, async { while let Some(Ok(_)) = rest.frame().await {} }).await;
     Refused::TooLarge
 }

@@ -6,13 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// What is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionName {
     /// The settings in force.
     Settings,
@@ -26,21 +25,25 @@ pub enum ConditionName {
 
 impl ConditionName {
     const ALL: [Self; 4] = [Self::Settings, Self::Certificate, Self::Registries, Self::Serving];
-}
 
-impl fmt::Display for ConditionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    fn as_str(self) -> &'static str {
+        match self {
             Self::Settings => "settings",
             Self::Certificate => "certificate",
             Self::Registries => "registries",
             Self::Serving => "serving",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ConditionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
 /// How a condition stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// As it should be.
     Good,
@@ -52,6 +55,14 @@ pub enum State {
 
 impl State {
     const ALL: [Self; 3] = [Self::Good, Self::Degraded, Self::Unready];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Degraded => "degraded",
+            Self::Unready => "unready",
+        }
+    }
 }
 
 /// A state and why.
@@ -91,12 +102,6 @@ pub(super) fn sentence(error: &dyn Error) -> String {
     line
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    condition: ConditionName,
-    state: State,
-}
-
 /// All conditions, shared. A clone is a handle to the same.
 ///
 /// Every condition starts `Unready`, so that what nobody has set keeps this replica out of service; only
@@ -104,7 +109,7 @@ struct Labels {
 #[derive(Debug, Clone)]
 pub struct Conditions {
     all: Arc<ArcSwap<BTreeMap<ConditionName, Condition>>>,
-    gauge: Family<Labels, Gauge>,
+    gauge: Family<[(&'static str, &'static str); 2], Gauge>,
 }
 
 impl Conditions {
@@ -128,7 +133,7 @@ impl Conditions {
         match condition.state {
             State::Good => tracing::info!(condition = %name, "{}", condition.message),
             State::Degraded | State::Unready => {
-                tracing::warn!(condition = %name, state = ?condition.state, "{}", condition.message);
+                tracing::warn!(condition = %name, state = condition.state.as_str(), "{}", condition.message);
             }
         }
         self.put(name, condition);
@@ -137,7 +142,8 @@ impl Conditions {
     fn put(&self, name: ConditionName, condition: Condition) {
         for state in State::ALL {
             let is_now = i64::from(state == condition.state);
-            self.gauge.get_or_create(&Labels { condition: name, state }).set(is_now);
+            let labels = [("condition", name.as_str()), ("state", state.as_str())];
+            self.gauge.get_or_create(&labels).set(is_now);
         }
         self.all.rcu(|all| {
             let mut all = BTreeMap::clone(all);

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -103,9 +102,12 @@ impl Listener {
     /// Not cancel safe: dropping it leaves the connections to the runtime.
     pub async fn serve(self) -> Served {
         let Self { tcp, tls, app, limits, drain, metrics } = self;
-        // The net has read and measured the body before a door sees it; axum's own limit is 2 MiB.
-        let app = app.layer(DefaultBodyLimit::disable());
-        let net = Net { app, body: limits.body, request: limits.request, metrics: metrics.clone() };
+        let net = Net {
+            app: app.with_state(()),
+            body: limits.body,
+            request: limits.request,
+            metrics: metrics.clone(),
+        };
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let abandon = CancellationToken::new();
         let shared = Arc::new(Shared {

@@ -1,7 +1,6 @@
 //! What the process itself counts. Every other module owns and registers its own.
 
 use http::StatusCode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,8 +8,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// Why a connection never got as far as HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum HandshakeFailure {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HandshakeFailure {
     /// The peer took too long.
     Timeout,
     /// The peer went away: a TCP probe does this.
@@ -19,38 +18,18 @@ pub enum HandshakeFailure {
     Tls,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct FailureLabels {
-    pub(super) reason: HandshakeFailure,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClassLabels {
-    class: Class,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Class {
-    Success,
-    Redirect,
-    Client,
-    Server,
-}
-
-impl EncodeLabelValue for Class {
-    fn encode(
-        &self,
-        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
-        let text = match self {
-            Self::Success => "2xx",
-            Self::Redirect => "3xx",
-            Self::Client => "4xx",
-            Self::Server => "5xx",
-        };
-        EncodeLabelValue::encode(&text, encoder)
+impl HandshakeFailure {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Tls => "tls",
+        }
     }
 }
+
+/// One label and its value, from a closed set.
+type Label = [(&'static str, &'static str); 1];
 
 /// The metrics of the process and of its listener. A clone is a handle to the same.
 #[derive(Debug, Clone)]
@@ -65,7 +44,7 @@ pub struct ServerMetrics {
     pub certificate_not_after: Gauge,
     /// Requests that panicked outside the doors' own net.
     pub panics: Counter,
-    handshake_failures: Family<FailureLabels, Counter>,
+    handshake_failures: Family<Label, Counter>,
     // Taken out of their family once: the hot path adds, and looks nothing up.
     success: Counter,
     redirect: Counter,
@@ -81,8 +60,8 @@ impl ServerMetrics {
             ("features", if cfg!(feature = "demo") { "demo" } else { "" }),
         ]);
         registry.register("landfall_build", "What was built", build);
-        let requests = Family::<ClassLabels, Counter>::default();
-        let of = |class| requests.get_or_create_owned(&ClassLabels { class });
+        let requests = Family::<Label, Counter>::default();
+        let of = |class| requests.get_or_create_owned(&[("class", class)]);
         let metrics = Self {
             connections: Gauge::default(),
             connection_cap_reached: Counter::default(),
@@ -90,10 +69,10 @@ impl ServerMetrics {
             certificate_not_after: Gauge::default(),
             panics: Counter::default(),
             handshake_failures: Family::default(),
-            success: of(Class::Success),
-            redirect: of(Class::Redirect),
-            client: of(Class::Client),
-            server: of(Class::Server),
+            success: of("2xx"),
+            redirect: of("3xx"),
+            client: of("4xx"),
+            server: of("5xx"),
         };
         registry.register("landfall_http_requests", "Answers by class of status", requests);
         registry.register("landfall_connections", "Connections open now", metrics.connections.clone());
@@ -128,6 +107,6 @@ impl ServerMetrics {
     }
 
     pub(super) fn handshake_failed(&self, reason: HandshakeFailure) {
-        self.handshake_failures.get_or_create(&FailureLabels { reason }).inc();
+        self.handshake_failures.get_or_create(&[("reason", reason.as_str())]).inc();
     }
 }
