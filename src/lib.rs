@@ -4,6 +4,8 @@
 //! centre outwards; a module imports only what its row of the table in `tests/tidy.rs` allows.
 
 pub mod admission;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 pub mod pod;
 pub mod server;

@@ -1,0 +1,199 @@
+//! A world in a process: a certificate authority, Harbors and plain registries on `127.0.0.1`, and what goes wrong with them.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), landfall::demo::world::WorldError> {
+//! use landfall::demo::world::{Scan, World, content::Content};
+//!
+//! let world = World::new()?;
+//! let ams = world.harbor("ams").await?;
+//! let digest = ams.store().push("production/shop/web", "1.4.2", &Content::image("web"));
+//! ams.store().set_scan(&digest, Scan::clean());
+//! let registry = ams.registry("ams", "harbor.ams.example.com");   // as the configuration would give it
+//! ams.down().await;                                                // connection refused
+//! # Ok(()) }
+//! ```
+//!
+//! ```text
+//! server ─ listener, TLS, log, faults ─► harbor ─ access, v2, api, gate ─┐
+//!                                   └──► registry ─ challenge, token ────┴► distribution ─► store ─ content, scan
+//! ```
+//!
+//! A registry lives in the runtime that started it and ends when its handle is dropped. What it does *not* do: accept
+//! pushes over the wire, scan, replicate, garbage-collect. Stories push into its [`Store`] and set scan states there.
+
+pub mod authority;
+pub mod content;
+mod distribution;
+pub mod faults;
+mod harbor;
+mod log;
+mod message;
+mod registry;
+pub mod seed;
+mod scan;
+mod server;
+mod store;
+
+use std::path::PathBuf;
+
+use authority::{Authority, AuthorityError, Identity};
+pub use harbor::access::{Account, Namespace, Permission, Standing};
+pub use log::{Authorization, PathClass, Request};
+pub use registry::{Login, TokenAnswer};
+pub use scan::{Cve, Report, Scan};
+pub use server::Embedded;
+pub use store::{Project, Reachable, ScannerState, Store, Visibility};
+
+/// Why a world could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A certificate could not be made.
+    #[error("no certificate for the world of `{name}`")]
+    Certificate {
+        /// Whose certificate.
+        name: String,
+        /// What failed.
+        #[source]
+        source: AuthorityError,
+    },
+    /// Files for clients could not be written.
+    #[error("the file `{}` cannot be written", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No socket.
+    #[error("no socket for `{name}` on 127.0.0.1")]
+    Socket {
+        /// Whose socket.
+        name: String,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The authority and the folder that all registries of one world share; the folder is removed with it.
+pub struct World {
+    folder: tempfile::TempDir,
+    authority: Authority,
+    foreign: Authority,
+}
+
+/// What a server shows when a client greets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// A valid one, for `127.0.0.1` and `localhost`.
+    Valid,
+    /// One that has expired.
+    Expired,
+    /// One for another name.
+    WrongName,
+    /// One of an authority that nobody trusts.
+    Foreign,
+    /// None: it speaks HTTP without TLS.
+    Plaintext,
+}
+
+impl World {
+    /// A new world with a fresh authority.
+    ///
+    /// # Errors
+    /// Where certificates or the folder cannot be made.
+    pub fn new() -> Result<Self, WorldError> {
+        let certificate = |source| WorldError::Certificate { name: "authority".into(), source };
+        let folder = tempfile::Builder::new()
+            .prefix("landfall-world-")
+            .tempdir()
+            .map_err(|source| WorldError::File { path: std::env::temp_dir(), source })?;
+        let world = Self {
+            folder,
+            authority: Authority::new("Landfall demo authority").map_err(certificate)?,
+            foreign: Authority::new("Somebody else's authority").map_err(certificate)?,
+        };
+        world.write("ca.pem", &world.authority.pem())?;
+        Ok(world)
+    }
+
+    /// The file that holds the authority's certificate (PEM), for `caFile`.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// The authority.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Starts a Harbor. It has the account `robot$landfall`, which may read everything that Landfall reads; its
+    /// credentials are what [`Embedded::registry`] names.
+    ///
+    /// # Errors
+    /// Where no certificate, socket or file can be had.
+    pub async fn harbor(&self, name: &str) -> Result<Embedded, WorldError> {
+        let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
+        let credentials = self.credentials(name, &robot.name, &robot.secret)?;
+        let store = Store::harbor(robot);
+        server::start(self, name, server::Protocol::Harbor, store, credentials).await
+    }
+
+    /// Starts a plain distribution registry that asks for this login.
+    ///
+    /// # Errors
+    /// Where no certificate, socket or file can be had.
+    pub async fn plain(&self, name: &str, login: Login) -> Result<Embedded, WorldError> {
+        let credentials = match login.credentials() {
+            Some((user, password)) => self.credentials(name, user, password)?,
+            None => crate::domain::registry::CredentialSource::Anonymous,
+        };
+        server::start(self, name, server::Protocol::Distribution(login), Store::plain(), credentials).await
+    }
+
+    /// Writes a folder with the files `username` and `password`, as a mounted Secret has them; again with the same
+    /// name, it rotates them.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn credentials(
+        &self,
+        name: &str,
+        username: &str,
+        password: &str,
+    ) -> Result<crate::domain::registry::CredentialSource, WorldError> {
+        self.write(&format!("credentials/{name}/username"), username)?;
+        let file = self.write(&format!("credentials/{name}/password"), password)?;
+        let folder = file.parent().map(PathBuf::from).unwrap_or_default();
+        Ok(crate::domain::registry::CredentialSource::Dir(folder))
+    }
+
+    /// Writes a file below the world's folder and says where it lies.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, name: &str, content: &str) -> Result<PathBuf, WorldError> {
+        let path = self.folder.path().join(name);
+        let failed = |source| WorldError::File { path: path.clone(), source };
+        std::fs::create_dir_all(path.parent().unwrap_or(self.folder.path())).map_err(failed)?;
+        std::fs::write(&path, content).map_err(failed)?;
+        Ok(path)
+    }
+
+    fn identity(&self, name: &str, certificate: Certificate) -> Result<Option<Identity>, WorldError> {
+        const HERE: [&str; 2] = ["127.0.0.1", "localhost"];
+        let identity = match certificate {
+            Certificate::Valid => self.authority.issue(&HERE, authority::Validity::Current),
+            Certificate::Expired => self.authority.issue(&HERE, authority::Validity::Expired),
+            Certificate::WrongName => {
+                self.authority.issue(&["elsewhere.example.com"], authority::Validity::Current)
+            }
+            Certificate::Foreign => self.foreign.issue(&HERE, authority::Validity::Current),
+            Certificate::Plaintext => return Ok(None),
+        };
+        identity.map(Some).map_err(|source| WorldError::Certificate { name: name.into(), source })
+    }
+}

@@ -1,0 +1,257 @@
+//! Images made of real bytes: the same seed gives the same manifest, and its digest is the hash of what is served.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::domain::digest::Digest;
+
+/// `application/vnd.oci.image.manifest.v1+json`
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// `application/vnd.oci.image.index.v1+json`
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// `application/vnd.docker.distribution.manifest.v2+json`
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// `application/vnd.docker.distribution.manifest.list.v2+json`
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Which family of media types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// OCI.
+    Oci,
+    /// Docker, schema 2.
+    Docker,
+}
+
+/// A manifest or index with everything that it names.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The manifest's media type.
+    pub media_type: &'static str,
+    /// The manifest as it is served.
+    pub bytes: Bytes,
+    /// The hash of `bytes`.
+    pub digest: Digest,
+    /// The media type of the config; `None` for an index.
+    pub config_type: Option<&'static str>,
+    /// Config and layers.
+    pub blobs: Vec<Blob>,
+    /// An index's children.
+    pub children: Vec<Child>,
+}
+
+/// A config or layer.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// The hash of `bytes`.
+    pub digest: Digest,
+    /// What is served.
+    pub bytes: Bytes,
+}
+
+/// One entry of an index.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// The child.
+    pub content: Content,
+    /// `os/architecture[/variant]`.
+    pub platform: Box<str>,
+    /// Whether it is an image, or says something about one.
+    pub role: Role,
+}
+
+/// What a child of an index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An image that runs.
+    Image,
+    /// Build provenance, as BuildKit adds it: platform `unknown/unknown`, and nothing to scan.
+    Attestation,
+}
+
+impl Content {
+    /// An OCI image for `linux/amd64`.
+    #[must_use]
+    pub fn image(seed: &str) -> Self {
+        image(seed, Flavour::Oci, "linux/amd64")
+    }
+
+    /// A Docker (schema 2) image for `linux/amd64`.
+    #[must_use]
+    pub fn docker_image(seed: &str) -> Self {
+        image(seed, Flavour::Docker, "linux/amd64")
+    }
+
+    /// An index (or manifest list) with one image for each platform.
+    #[must_use]
+    pub fn index(seed: &str, flavour: Flavour, platforms: &[&str]) -> Self {
+        let children = platforms
+            .iter()
+            .map(|platform| Child {
+                content: image(&format!("{seed} {platform}"), flavour, platform),
+                platform: (*platform).into(),
+                role: Role::Image,
+            })
+            .collect();
+        index(flavour, children)
+    }
+
+    /// An OCI index as BuildKit makes it: an image for each platform, then an attestation for the first.
+    #[must_use]
+    pub fn index_with_attestation(seed: &str, platforms: &[&str]) -> Self {
+        let mut children = Self::index(seed, Flavour::Oci, platforms).children;
+        children.push(Child {
+            content: manifest(seed, Flavour::Oci, "unknown/unknown", "application/vnd.in-toto+json"),
+            platform: "unknown/unknown".into(),
+            role: Role::Attestation,
+        });
+        index(Flavour::Oci, children)
+    }
+
+    /// The same bytes, named by SHA-512.
+    #[must_use]
+    pub fn named_by_sha512(mut self) -> Self {
+        self.digest = Digest::Sha512(Sha512::digest(&self.bytes).into());
+        self
+    }
+
+    /// Is it an index or manifest list?
+    #[must_use]
+    pub fn is_index(&self) -> bool {
+        self.config_type.is_none()
+    }
+
+    /// The child for this platform.
+    #[must_use]
+    pub fn child(&self, platform: &str) -> Option<&Content> {
+        self.children.iter().find(|child| &*child.platform == platform).map(|child| &child.content)
+    }
+}
+
+/// The SHA-256 of some bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest::Sha256(Sha256::digest(bytes).into())
+}
+
+fn image(seed: &str, flavour: Flavour, platform: &str) -> Content {
+    let layer = match flavour {
+        Flavour::Oci => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Flavour::Docker => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    };
+    manifest(seed, flavour, platform, layer)
+}
+
+fn manifest(seed: &str, flavour: Flavour, platform: &str, layer_type: &str) -> Content {
+    let (media_type, config_type) = match flavour {
+        Flavour::Oci => (OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"),
+        Flavour::Docker => (DOCKER_MANIFEST, "application/vnd.docker.container.image.v1+json"),
+    };
+    let layer = blob(format!("layer of {seed}").into_bytes());
+    let (os, architecture, variant) = parts(platform);
+    let mut config = json!({
+        "architecture": architecture, "os": os,
+        "config": {"Labels": {"org.opencontainers.image.title": seed}},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest.to_string()]},
+    });
+    set_variant(&mut config, variant);
+    let config = blob(config.to_string().into_bytes());
+    let bytes = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": {"mediaType": config_type, "digest": config.digest, "size": config.bytes.len()},
+        "layers": [{"mediaType": layer_type, "digest": layer.digest, "size": layer.bytes.len()}],
+    });
+    content(media_type, &bytes, Some(config_type), vec![config, layer], vec![])
+}
+
+fn index(flavour: Flavour, children: Vec<Child>) -> Content {
+    let media_type = match flavour {
+        Flavour::Oci => OCI_INDEX,
+        Flavour::Docker => DOCKER_LIST,
+    };
+    let described = children.first().map(|child| child.content.digest);
+    let entry = |child: &Child| {
+        let (os, architecture, variant) = parts(&child.platform);
+        let mut platform = json!({"architecture": architecture, "os": os});
+        set_variant(&mut platform, variant);
+        let mut entry = json!({
+            "mediaType": child.content.media_type,
+            "digest": child.content.digest,
+            "size": child.content.bytes.len(),
+            "platform": platform,
+        });
+        if let (Role::Attestation, Some(fields)) = (child.role, entry.as_object_mut()) {
+            fields.insert("annotations".into(), attestation_annotations(described));
+        }
+        entry
+    };
+    let manifests: Vec<Value> = children.iter().map(entry).collect();
+    let bytes = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
+    content(media_type, &bytes, None, vec![], children)
+}
+
+/// What BuildKit writes beside an attestation; Harbor's API repeats it.
+pub(super) fn attestation_annotations(described: Option<Digest>) -> Value {
+    json!({
+        "vnd.docker.reference.digest": described,
+        "vnd.docker.reference.type": "attestation-manifest",
+    })
+}
+
+fn content(
+    media_type: &'static str,
+    manifest: &Value,
+    config_type: Option<&'static str>,
+    blobs: Vec<Blob>,
+    children: Vec<Child>,
+) -> Content {
+    let bytes = Bytes::from(manifest.to_string());
+    Content { media_type, digest: sha256(&bytes), bytes, config_type, blobs, children }
+}
+
+fn blob(bytes: Vec<u8>) -> Blob {
+    Blob { digest: sha256(&bytes), bytes: bytes.into() }
+}
+
+/// `os/architecture[/variant]` taken apart.
+pub(super) fn parts(platform: &str) -> (&str, &str, Option<&str>) {
+    let (os, rest) = platform.split_once('/').unwrap_or((platform, ""));
+    match rest.split_once('/') {
+        Some((architecture, variant)) => (os, architecture, Some(variant)),
+        None => (os, rest, None),
+    }
+}
+
+fn set_variant(object: &mut Value, variant: Option<&str>) {
+    if let (Some(variant), Some(fields)) = (variant, object.as_object_mut()) {
+        fields.insert("variant".into(), variant.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_bytes_and_the_digest_is_theirs() {
+        for content in [
+            Content::image("a"),
+            Content::docker_image("a"),
+            Content::index("a", Flavour::Docker, &["linux/amd64", "linux/arm/v7"]),
+            Content::index_with_attestation("a", &["linux/amd64"]),
+        ] {
+            assert_eq!(content.digest, sha256(&content.bytes));
+            let manifest: Value = serde_json::from_slice(&content.bytes).unwrap();
+            assert_eq!(manifest["mediaType"], content.media_type);
+            for (entry, child) in manifest["manifests"].as_array().into_iter().flatten().zip(&content.children) {
+                assert_eq!(entry["digest"], child.content.digest.to_string());
+                assert_eq!(entry["size"], child.content.bytes.len());
+            }
+        }
+        assert_eq!(Content::image("a").digest, Content::image("a").digest);
+        assert_ne!(Content::image("a").digest, Content::image("b").digest);
+        assert_eq!(Content::image("a").named_by_sha512().digest.algorithm(), "sha512");
+    }
+}

@@ -1,0 +1,202 @@
+//! What goes wrong between a registry and its clients, switchable while it runs.
+//!
+//! Faults here are of the way: slow, wrong, broken answers. That nothing listens is [`Embedded::down`], that nothing answers
+//! [`Embedded::freeze`]; what is wrong *inside* a Harbor (database, scanner, storage) is in its [`Store`].
+//!
+//! [`Embedded::down`]: super::Embedded::down
+//! [`Embedded::freeze`]: super::Embedded::freeze
+//! [`Store`]: super::Store
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{LOCATION, RETRY_AFTER};
+use tokio::time::Instant;
+
+use super::distribution::CONTENT_DIGEST;
+use super::log::PathClass;
+use super::message::{Answer, Ask, body, empty, error, with};
+
+/// Paths under this prefix are served as if it were not there: the near end of [`Redirect::SameHost`].
+pub(super) const MOVED: &str = "/moved";
+
+/// Which requests a fault meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    Everything,
+    /// Those of one class.
+    Only(PathClass),
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The answer comes this much later.
+    Delay(Duration),
+    /// So many answers a second, however many ask: the others wait in a queue, as before a busy Harbor.
+    Pace(u32),
+    /// So many requests a second; the others get 429 with `Retry-After: 1`.
+    Limit(u32),
+    /// This status, with an error in the registries' envelope.
+    Status(StatusCode),
+    /// 429 or 503 with this `Retry-After` in seconds.
+    RetryAfter(StatusCode, u64),
+    /// This status with an HTML page, as proxies and captive portals give it.
+    Html(StatusCode),
+    /// The body ends in the middle.
+    Truncate,
+    /// The connection is reset in the middle of the body.
+    Reset,
+    /// `Docker-Content-Digest` names something else.
+    WrongDigest,
+    /// `Docker-Content-Digest` is missing.
+    NoDigest,
+    /// 307 instead of an answer.
+    Redirect(Redirect),
+}
+
+/// Where a redirect leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redirect {
+    /// To another path of the same host, which answers.
+    SameHost,
+    /// To the same path at another base URL (`https://host:port`).
+    To(String),
+    /// To itself.
+    Loop,
+}
+
+/// The faults of one registry.
+#[derive(Default)]
+pub struct Faults {
+    active: Vec<(Scope, Fault)>,
+    next_free: Option<Instant>,
+    window: Option<(Instant, u32)>,
+}
+
+/// How the body of an answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Whole,
+    Truncated,
+    Reset,
+}
+
+impl Faults {
+    /// Adds a fault.
+    pub fn add(&mut self, scope: Scope, fault: Fault) {
+        self.active.push((scope, fault));
+    }
+
+    /// Removes all faults.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How long this request waits before anything else happens to it.
+    pub(super) fn wait(&mut self, class: PathClass) -> Duration {
+        let now = Instant::now();
+        let mut wait = Duration::ZERO;
+        let meets: Vec<Fault> = self.meets(class).cloned().collect();
+        for fault in meets {
+            match fault {
+                Fault::Delay(delay) => wait += delay,
+                Fault::Pace(rate) => {
+                    let start = self.next_free.filter(|free| *free > now).unwrap_or(now);
+                    let done = start + Duration::from_secs(1) / rate.max(1);
+                    self.next_free = Some(done);
+                    wait += done - now;
+                }
+                _ => {}
+            }
+        }
+        wait
+    }
+
+    /// An answer that takes the place of the registry's own.
+    pub(super) fn instead(&mut self, class: PathClass, ask: &Ask, path_and_query: &str) -> Option<Answer> {
+        let meets: Vec<Fault> = self.meets(class).cloned().collect();
+        meets.into_iter().find_map(|fault| match fault {
+            Fault::Status(status) => Some(error(status, code(status), "a fault of the demo")),
+            Fault::RetryAfter(status, seconds) => {
+                let answer = error(status, code(status), "a fault of the demo");
+                Some(with(answer, RETRY_AFTER, &seconds.to_string()))
+            }
+            Fault::Html(status) => Some(body(status, "text/html", page(status))),
+            Fault::Limit(rate) => self.exceeded(rate).then(|| {
+                let answer = error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "rate exceeded");
+                with(answer, RETRY_AFTER, "1")
+            }),
+            Fault::Redirect(redirect) => {
+                let already = ask.path.split('/').nth(1) == MOVED.split('/').nth(1);
+                let location = match redirect {
+                    Redirect::SameHost if already => return None,
+                    Redirect::SameHost => format!("{MOVED}{path_and_query}"),
+                    Redirect::To(base) => format!("{base}{path_and_query}"),
+                    Redirect::Loop => path_and_query.to_owned(),
+                };
+                Some(with(empty(StatusCode::TEMPORARY_REDIRECT), LOCATION, &location))
+            }
+            _ => None,
+        })
+    }
+
+    /// What happens to the registry's own answer.
+    pub(super) fn spoil(&self, class: PathClass, mut answer: Answer) -> (Answer, Ending) {
+        let mut ending = Ending::Whole;
+        for fault in self.meets(class) {
+            match fault {
+                Fault::Truncate => ending = Ending::Truncated,
+                Fault::Reset => ending = Ending::Reset,
+                Fault::NoDigest => {
+                    answer.headers_mut().remove(CONTENT_DIGEST);
+                }
+                Fault::WrongDigest if answer.headers().contains_key(CONTENT_DIGEST) => {
+                    let wrong = super::content::sha256(b"something else").to_string();
+                    answer = with(answer, CONTENT_DIGEST, &wrong);
+                }
+                _ => {}
+            }
+        }
+        (answer, ending)
+    }
+
+    fn meets(&self, class: PathClass) -> impl Iterator<Item = &Fault> {
+        self.active
+            .iter()
+            .filter(move |(scope, _)| match scope {
+                Scope::Everything => true,
+                Scope::Only(only) => *only == class,
+            })
+            .map(|(_, fault)| fault)
+    }
+
+    fn exceeded(&mut self, rate: u32) -> bool {
+        let now = Instant::now();
+        let (since, count) = self
+            .window
+            .filter(|(since, _)| now.duration_since(*since) < Duration::from_secs(1))
+            .unwrap_or((now, 0));
+        self.window = Some((since, count + 1));
+        count >= rate
+    }
+}
+
+/// The code that registries put beside a status.
+fn code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::FORBIDDEN => "DENIED",
+        StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+        _ => "UNKNOWN",
+    }
+}
+
+/// nginx's error page.
+fn page(status: StatusCode) -> String {
+    format!(
+        "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{status}</h1></center>\r\n\
+         <hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+}

@@ -1,0 +1,59 @@
+//! "Prevent vulnerable images from running": the 412 (src/server/middleware/vulnerable).
+
+use crate::demo::world::scan::{self, Cve};
+use crate::demo::world::store::{Artifact, ScannerState, Store};
+use crate::domain::digest::Digest;
+use crate::domain::scan::Severity;
+
+/// Why the gate refuses a pull, or `None` where it lets it pass.
+pub(super) fn refusal(store: &Store, repository: &str, digest: Digest, artifact: &Artifact) -> Option<String> {
+    let project = store.projects.get(repository.split('/').next()?)?;
+    let threshold = project.prevent_vul?;
+    let policy = format!(
+        "cannot be pulled due to configured policy in 'Prevent images with vulnerability severity of \
+         \"{threshold:?}\" or higher from running.' To continue with pull, please contact your project administrator"
+    );
+    let parts = store.scan_parts(digest, artifact);
+    if parts.is_empty() {
+        return None;
+    }
+    let Some(status) = scan::merged_status(&parts) else {
+        // Without an answering scanner nothing counts as scannable, and what has no report passes.
+        let scannable = store.scanner == ScannerState::Healthy;
+        return scannable.then(|| format!("current image without vulnerability scanning {policy} for help."));
+    };
+    if status != "Success" {
+        return Some(format!("current image with \"{status}\" status of vulnerability scanning {policy} for help."));
+    }
+    if artifact.content.is_index() {
+        return None;
+    }
+    let forgiven = project.allowlist.as_ref().unwrap_or(&store.allowlist);
+    let counted: Vec<&Cve> = parts
+        .iter()
+        .filter_map(|(_, scan)| scan.report())
+        .flat_map(|report| &report.vulnerabilities)
+        .filter(|cve| !forgiven.contains(&cve.id))
+        .collect();
+    let worst = counted.iter().map(|cve| cve.severity).max()?;
+    if code(worst) < code(threshold) {
+        return None;
+    }
+    let noun = if counted.len() == 1 { "vulnerability" } else { "vulnerabilities" };
+    Some(format!(
+        "current image with {} {noun} {policy} to exempt matched vulnerabilities through configuring the CVE allowlist.",
+        counted.len()
+    ))
+}
+
+/// Harbor's order of severities, in which `None` and `Unknown` are the same (src/pkg/scan/vuln/severity.go).
+fn code(severity: Severity) -> u8 {
+    match severity {
+        Severity::None | Severity::Unknown => 0,
+        Severity::Negligible => 1,
+        Severity::Low => 2,
+        Severity::Medium => 3,
+        Severity::High => 4,
+        Severity::Critical => 5,
+    }
+}

@@ -1,0 +1,166 @@
+//! `/v2/` of a Harbor: who may, then its database, then the gate, then the storage.
+
+use http::header::{IF_NONE_MATCH, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+
+use super::Step;
+use super::access::{Caller, Permission};
+use super::gate;
+use crate::demo::world::distribution::{self, Target};
+use crate::demo::world::message::{Answer, Ask, Presented, body, empty, error, of_distribution, with};
+use crate::demo::world::store::{Reachable, Store, Stored};
+use crate::domain::digest::Digest;
+
+pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> Step {
+    let target = Target::of(&ask.path);
+    let repository = match target {
+        Target::Root => return Step::Done(root(store, caller, url, ask)),
+        Target::Manifest { repository, .. } | Target::Blob { repository, .. } | Target::Tags { repository } => {
+            repository
+        }
+        Target::Unknown if ask.path == "/v2/_catalog" => {
+            let message = doubled("unauthorized to list catalog");
+            return Step::Done(unauthorized("Basic realm=\"harbor\"", &message));
+        }
+        Target::Unknown => {
+            return Step::Done(body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"));
+        }
+    };
+    if let Err(refusal) = admit(store, caller, url, ask, repository) {
+        return Step::Done(refusal);
+    }
+    if ask.method != Method::GET && ask.method != Method::HEAD {
+        let message = "The system is in read only mode. Any modification is prohibited.";
+        return Step::Done(error(StatusCode::FORBIDDEN, "DENIED", message));
+    }
+    match target {
+        Target::Manifest { repository, reference } => manifest(store, ask, repository, reference),
+        Target::Blob { .. } if store.storage == Reachable::Down => Step::Done(empty(StatusCode::BAD_GATEWAY)),
+        Target::Blob { repository, digest } => {
+            Step::Done(distribution::blob(store.repositories.get(repository), digest))
+        }
+        Target::Tags { repository } => Step::Done(match store.repositories.get(repository) {
+            Some(found) => distribution::tags(repository, found),
+            None => error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("repository {repository} not found")),
+        }),
+        Target::Root | Target::Unknown => Step::Done(empty(StatusCode::NOT_FOUND)),
+    }
+}
+
+/// Harbor's own checks, in its order (src/server/middleware/{artifactinfo,v2auth}).
+fn admit(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &str) -> Result<(), Answer> {
+    let Some((project, _)) = repository.split_once('/') else {
+        let message = format!("bad request: invalid repository name: {repository}");
+        return Err(error(StatusCode::BAD_REQUEST, "BAD_REQUEST", &message));
+    };
+    if matches!(ask.presented(), Presented::Nothing) {
+        let message = doubled("authorize header needed to send HEAD to repository");
+        return Err(unauthorized(&bearer(url, Some(repository)), &message));
+    }
+    if !is_name(repository) {
+        let message = doubled(&format!("un-recognized request: {} {}", ask.method, ask.path));
+        return Err(unauthorized("", &message));
+    }
+    if store.database == Reachable::Down {
+        let message = doubled("failed to connect to the database: connection refused");
+        return Err(unauthorized("", &message));
+    }
+    if !store.projects.contains_key(project) {
+        return Err(unauthorized("", &doubled(&format!("project {project} not found"))));
+    }
+    if !caller.may(store, project, Permission::Pull) {
+        let message = doubled(&format!("unauthorized to access repository: {repository}, action: pull"));
+        return Err(unauthorized("Basic realm=\"harbor\"", &message));
+    }
+    Ok(())
+}
+
+fn root(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
+    let message = doubled("unauthorized");
+    if matches!(ask.presented(), Presented::Nothing) {
+        return unauthorized(&bearer(url, None), &message);
+    }
+    if caller.is_anonymous() || store.database == Reachable::Down {
+        return unauthorized("Basic realm=\"harbor\"", &message);
+    }
+    if store.storage == Reachable::Down {
+        return empty(StatusCode::BAD_GATEWAY);
+    }
+    of_distribution(body(StatusCode::OK, "application/json; charset=utf-8", "{}"))
+}
+
+fn manifest(store: &Store, ask: &Ask, repository: &str, reference: &str) -> Step {
+    let upstream = repository
+        .split_once('/')
+        .and_then(|(project, _)| store.projects.get(project))
+        .and_then(|project| project.upstream.clone());
+    let local = local_manifest(store, ask, repository, reference);
+    match upstream {
+        // A digest that is here is answered from here; a tag is always asked upstream.
+        Some(upstream)
+            if store.find(repository, reference).is_none() || reference.parse::<Digest>().is_err() =>
+        {
+            let (repository, reference) = (repository.into(), reference.into());
+            Step::AskUpstream { upstream, repository, reference, local }
+        }
+        _ => Step::Done(local),
+    }
+}
+
+fn local_manifest(store: &Store, ask: &Ask, repository: &str, reference: &str) -> Answer {
+    let Some((digest, artifact)) = store.find(repository, reference) else {
+        return not_found(store, repository, reference);
+    };
+    if let Some(refusal) = gate::refusal(store, repository, digest, artifact) {
+        return error(StatusCode::PRECONDITION_FAILED, "PROJECTPOLICYVIOLATION", &refusal);
+    }
+    let known = ask.header(IF_NONE_MATCH).map(|tag| tag.trim_matches('"'));
+    if known == Some(digest.to_string().as_str()) {
+        return empty(StatusCode::NOT_MODIFIED);
+    }
+    if store.storage == Reachable::Down {
+        return empty(StatusCode::BAD_GATEWAY);
+    }
+    match artifact.stored {
+        Stored::Lost => distribution::manifest_unknown(repository, &digest.to_string()),
+        Stored::Intact => distribution::manifest(ask, &digest, &artifact.content),
+    }
+}
+
+/// Harbor's own 404: its words depend on what is missing, and it lacks distribution's header.
+pub(super) fn not_found(store: &Store, repository: &str, reference: &str) -> Answer {
+    let message = match reference.parse::<Digest>() {
+        Ok(_) => format!("artifact {repository}@{reference} not found"),
+        Err(_) if store.repositories.contains_key(repository) => {
+            format!("artifact {repository}:{reference} not found")
+        }
+        Err(_) => format!("repository {repository} not found"),
+    };
+    error(StatusCode::NOT_FOUND, "NOT_FOUND", &message)
+}
+
+fn unauthorized(challenge: &str, message: &str) -> Answer {
+    let answer = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
+    of_distribution(with(answer, WWW_AUTHENTICATE, challenge))
+}
+
+fn bearer(url: &str, repository: Option<&str>) -> String {
+    let mut challenge = format!("Bearer realm=\"{url}/service/token\",service=\"harbor-registry\"");
+    if let Some(repository) = repository {
+        challenge.push_str(&format!(",scope=\"repository:{repository}:pull\""));
+    }
+    challenge
+}
+
+/// Harbor wraps these errors in themselves.
+fn doubled(message: &str) -> String {
+    format!("{message}: {message}")
+}
+
+/// distribution's grammar of names, as far as Harbor's router needs it.
+fn is_name(repository: &str) -> bool {
+    repository.split('/').all(|part| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+    })
+}

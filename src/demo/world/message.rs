@@ -1,0 +1,130 @@
+//! Requests and answers as the services see them: taken apart once, whole bodies in memory.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// An answer with its whole body.
+pub(super) type Answer = Response<Bytes>;
+
+/// A request with its whole body.
+pub(super) struct Ask {
+    pub method: Method,
+    /// The path as sent, still escaped.
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What an `Authorization` header says.
+pub(super) enum Presented {
+    Nothing,
+    Basic { user: String, password: String },
+    Bearer(String),
+    Unreadable,
+}
+
+impl Ask {
+    /// The first value of a query parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// All values of `Accept`, split at commas, without parameters.
+    pub fn accepts(&self) -> Vec<&str> {
+        self.headers
+            .get_all(http::header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|value| value.split(';').next().unwrap_or_default().trim())
+            .filter(|value| !value.is_empty())
+            .collect()
+    }
+
+    /// The credentials presented. The scheme is matched without case, as Harbor does.
+    pub fn presented(&self) -> Presented {
+        let Some(value) = self.headers.get(AUTHORIZATION) else { return Presented::Nothing };
+        let Some((scheme, rest)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+            return Presented::Unreadable;
+        };
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Presented::Bearer(rest.trim().into());
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Presented::Unreadable;
+        }
+        let decoded = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
+            Some((user, password)) => Presented::Basic { user: user.into(), password: password.into() },
+            None => Presented::Unreadable,
+        }
+    }
+}
+
+/// An answer without body.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// An answer with a body.
+pub(super) fn body(status: StatusCode, media_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(bytes.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}
+
+/// 200 with a JSON body, as Harbor's API gives it.
+pub(super) fn json(value: &Value) -> Answer {
+    body(StatusCode::OK, "application/json", value.to_string())
+}
+
+/// An error in the envelope that distribution and Harbor share.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    errors(status, &json!({"errors": [{"code": code, "message": message}]}))
+}
+
+/// Errors in their envelope.
+pub(super) fn errors(status: StatusCode, envelope: &Value) -> Answer {
+    body(status, "application/json; charset=utf-8", envelope.to_string())
+}
+
+/// The answer with one header more. A value that is no header value is left out.
+pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// The header by which answers of a distribution registry are known.
+pub(super) fn of_distribution(answer: Answer) -> Answer {
+    with(answer, HeaderName::from_static("docker-distribution-api-version"), "registry/2.0")
+}
+
+/// Percent-decodes once; what is no escape stays.
+pub(super) fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .flatten();
+        out.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,178 @@
+//! One connection: HTTP/1.1 over it, one request after the other, and how it ends.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::super::faults::{Ending, MOVED};
+use super::super::log::{Authorization, PathClass, Request};
+use super::super::message::{Answer, Ask, Presented};
+use super::super::{harbor, registry};
+use super::{Protocol, Shared, lock};
+
+/// Says that the connection shall end with a reset instead of a polite close.
+#[derive(Clone, Default)]
+pub(super) struct ResetFlag(Arc<AtomicBool>);
+
+/// A TCP stream that obeys a [`ResetFlag`] when it is dropped.
+pub(super) struct Wire {
+    stream: TcpStream,
+    reset: ResetFlag,
+}
+
+impl Wire {
+    pub fn new(stream: TcpStream, reset: ResetFlag) -> Self {
+        Self { stream, reset }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.reset.0.load(Ordering::Relaxed) {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+/// Serves the requests of one connection until it ends.
+pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, reset: ResetFlag) -> Result<(), Infallible>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| {
+        let (shared, reset) = (Arc::clone(&shared), reset.clone());
+        async move { respond(&shared, request, &reset).await }
+    });
+    // An error is the client's going away, or a fault that we made ourselves.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    Ok(())
+}
+
+async fn respond(
+    shared: &Shared,
+    request: http::Request<Incoming>,
+    reset: &ResetFlag,
+) -> Result<Response<BoxBody<Bytes, io::Error>>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let sent = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let mut ask = Ask {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
+        headers: parts.headers,
+        body: body.collect().await?.to_bytes(),
+    };
+    let served = ask.path.strip_prefix(MOVED).unwrap_or(&ask.path).to_owned();
+    let class = PathClass::of(&served);
+    let entry = shared.log.begin(Request {
+        method: ask.method.clone(),
+        path: sent.clone(),
+        class,
+        authorization: match ask.presented() {
+            Presented::Nothing => Authorization::Absent,
+            Presented::Basic { .. } => Authorization::Basic,
+            Presented::Bearer(_) => Authorization::Bearer,
+            Presented::Unreadable => Authorization::Unreadable,
+        },
+        user: None,
+        status: None,
+    });
+    shared.thawed().await;
+    let wait = lock(&shared.faults).wait(class);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    let instead = lock(&shared.faults).instead(class, &ask, &sent);
+    let answer = match instead {
+        Some(answer) => answer,
+        None => {
+            ask.path = served;
+            let mut user = None;
+            let url = shared.url();
+            let answer = match &shared.protocol {
+                Protocol::Harbor => harbor::answer(&shared.store, &url, &ask, &mut user).await,
+                Protocol::Distribution(login) => {
+                    registry::answer(&mut lock(&shared.store), login, &url, &ask, &mut user)
+                }
+            };
+            if let Some(user) = &user {
+                entry.recognised(user);
+            }
+            answer
+        }
+    };
+    shared.thawed().await;
+    let (answer, ending) = lock(&shared.faults).spoil(class, answer);
+    entry.answered(answer.status());
+    Ok(deliver(answer, &ask.method, ending, reset))
+}
+
+/// Turns a whole answer into what goes over the wire.
+fn deliver(
+    answer: Answer,
+    method: &Method,
+    ending: Ending,
+    reset: &ResetFlag,
+) -> Response<BoxBody<Bytes, io::Error>> {
+    let (mut parts, bytes) = answer.into_parts();
+    if parts.status != http::StatusCode::NOT_MODIFIED {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| bytes.len().into());
+    }
+    if method == Method::HEAD {
+        return Response::from_parts(parts, whole(Bytes::new()));
+    }
+    let body = match ending {
+        Ending::Whole => whole(bytes),
+        Ending::Truncated => broken(&bytes),
+        Ending::Reset => {
+            reset.0.store(true, Ordering::Relaxed);
+            broken(&bytes)
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+/// Half of it, and then an error, upon which the server drops the connection.
+fn broken(bytes: &Bytes) -> BoxBody<Bytes, io::Error> {
+    let half = bytes.slice(..bytes.len() / 2);
+    let frames = [Ok(Frame::data(half)), Err(io::Error::other("a fault of the demo"))];
+    BodyExt::boxed(StreamBody::new(futures::stream::iter(frames)))
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,312 @@
+//! What a registry holds and what state its parts are in. Stories and tests change it between steps.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::content::{Content, Role};
+use super::harbor::access::Account;
+use super::harbor::token::Tokens as HarborTokens;
+use super::registry::Tokens as PlainTokens;
+use super::scan::Scan;
+use crate::domain::digest::Digest;
+use crate::domain::scan::Severity;
+
+/// Everything a registry knows. A plain registry uses only repositories and storage.
+pub struct Store {
+    /// The system's scanner.
+    pub scanner: ScannerState,
+    /// PostgreSQL.
+    pub database: Reachable,
+    /// The distribution registry behind Harbor's core.
+    pub storage: Reachable,
+    /// How long a wrong password takes; a real Harbor takes 1.5 s, here the default is nothing.
+    pub wrong_password_delay: Duration,
+    /// CVEs that the system forgives in projects which reuse its list.
+    pub allowlist: Vec<String>,
+    pub(super) accounts: BTreeMap<String, Account>,
+    pub(super) projects: BTreeMap<String, Project>,
+    pub(super) repositories: BTreeMap<String, Repository>,
+    pub(super) scans: HashMap<Digest, Scan>,
+    pub(super) harbor_tokens: HarborTokens,
+    pub(super) plain_tokens: PlainTokens,
+    next_id: u64,
+}
+
+/// A part of a Harbor that may be up or down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reachable {
+    /// It answers.
+    Up,
+    /// It refuses connections.
+    Down,
+}
+
+/// The scanner as Harbor sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScannerState {
+    /// Registered and answering.
+    Healthy,
+    /// Registered, but it does not answer: overviews vanish, stored reports stay.
+    Unhealthy,
+    /// Registered, answering and disabled by an admin.
+    Disabled,
+    /// None registered.
+    None,
+}
+
+/// A Harbor project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its number.
+    pub(super) id: u64,
+    /// Who may read.
+    pub visibility: Visibility,
+    /// `prevent_vul` and its severity: from which severity on a pull is refused (412).
+    pub prevent_vul: Option<Severity>,
+    /// CVEs forgiven here; `None`: the system's list counts.
+    pub allowlist: Option<Vec<String>>,
+    /// Whose images this proxy-cache project shows; `None`: an ordinary project.
+    pub(super) upstream: Option<Upstream>,
+}
+
+/// Who may read a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Everybody (over `/v2` after an anonymous token).
+    Public,
+    /// Only who was granted it.
+    Private,
+}
+
+/// Where a proxy-cache project looks.
+#[derive(Debug, Clone)]
+pub(super) struct Upstream {
+    pub url: String,
+    pub client: reqwest::Client,
+    pub user: String,
+    pub password: String,
+}
+
+/// A repository.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Repository {
+    pub id: u64,
+    pub artifacts: BTreeMap<Digest, Artifact>,
+    pub tags: BTreeMap<String, Tag>,
+    pub blobs: HashMap<Digest, Bytes>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Tag {
+    pub id: u64,
+    pub digest: Digest,
+    pub pushed: Timestamp,
+}
+
+/// A manifest or index in a repository.
+#[derive(Debug, Clone)]
+pub(super) struct Artifact {
+    pub id: u64,
+    pub content: Arc<Content>,
+    pub role: Role,
+    pub pushed: Timestamp,
+    pub stored: Stored,
+}
+
+/// Whether the manifest's file is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Intact,
+    Lost,
+}
+
+impl Store {
+    pub(super) fn harbor(account: Account) -> Self {
+        let mut store = Self::plain();
+        store.add_account(account);
+        store
+    }
+
+    pub(super) fn plain() -> Self {
+        Self {
+            scanner: ScannerState::Healthy,
+            database: Reachable::Up,
+            storage: Reachable::Up,
+            wrong_password_delay: Duration::ZERO,
+            allowlist: Vec::new(),
+            accounts: BTreeMap::new(),
+            projects: BTreeMap::new(),
+            repositories: BTreeMap::new(),
+            scans: HashMap::new(),
+            harbor_tokens: HarborTokens::default(),
+            plain_tokens: PlainTokens::default(),
+            next_id: 0,
+        }
+    }
+
+    /// Adds an account, or replaces the one of that name.
+    pub fn add_account(&mut self, account: Account) {
+        self.accounts.insert(account.name.clone(), account);
+    }
+
+    /// Removes an account.
+    pub fn remove_account(&mut self, name: &str) {
+        self.accounts.remove(name);
+    }
+
+    /// The project of that name; a private one is made where there is none.
+    pub fn project(&mut self, name: &str) -> &mut Project {
+        let id = self.id();
+        self.projects.entry(name.into()).or_insert(Project {
+            id,
+            visibility: Visibility::Private,
+            prevent_vul: None,
+            allowlist: None,
+            upstream: None,
+        })
+    }
+
+    /// Pushes an image or index with all it names, and points the tag at it. The project is made if need be.
+    pub fn push(&mut self, repository: &str, tag: &str, content: &Content) -> Digest {
+        let digest = self.push_untagged(repository, content);
+        self.tag(repository, tag, &digest);
+        digest
+    }
+
+    /// Pushes without a tag.
+    pub fn push_untagged(&mut self, repository: &str, content: &Content) -> Digest {
+        for child in &content.children {
+            self.put(repository, child.content.digest, &child.content, child.role);
+        }
+        self.put(repository, content.digest, content, Role::Image);
+        content.digest
+    }
+
+    /// Holds an image under a digest that its bytes do not have, and points the tag at it where one is given.
+    ///
+    /// Recorded requests name digests that were invented: `HEAD` answers them, `GET` gives bytes that do not hash
+    /// to them, so a client that reads a body must refuse it.
+    pub fn claim(&mut self, repository: &str, tag: Option<&str>, digest: Digest, content: &Content) {
+        self.put(repository, digest, content, Role::Image);
+        if let Some(tag) = tag {
+            self.tag(repository, tag, &digest);
+        }
+    }
+
+    /// Points a tag at a digest, moving it if it is there. The digest it pointed to stays, untagged.
+    pub fn tag(&mut self, repository: &str, tag: &str, digest: &Digest) {
+        let (id, pushed) = (self.id(), Timestamp::now());
+        self.repository(repository).tags.insert(tag.into(), Tag { id, digest: *digest, pushed });
+    }
+
+    /// Removes a tag; what it pointed to stays.
+    pub fn untag(&mut self, repository: &str, tag: &str) {
+        self.repository(repository).tags.remove(tag);
+    }
+
+    /// Deletes an artifact and its tags.
+    pub fn delete(&mut self, repository: &str, digest: &Digest) {
+        let repository = self.repository(repository);
+        repository.artifacts.remove(digest);
+        repository.tags.retain(|_, tag| tag.digest != *digest);
+    }
+
+    /// Deletes a repository.
+    pub fn delete_repository(&mut self, repository: &str) {
+        self.repositories.remove(repository);
+    }
+
+    /// Loses the manifest's file in the storage: Harbor's database still knows it, `/v2` says 404.
+    pub fn lose(&mut self, repository: &str, digest: &Digest) {
+        self.set_stored(repository, digest, Stored::Lost);
+    }
+
+    /// The lost file is back.
+    pub fn restore(&mut self, repository: &str, digest: &Digest) {
+        self.set_stored(repository, digest, Stored::Intact);
+    }
+
+    /// Sets the state of a scan, for the whole Harbor (reports belong to a digest, not to a repository). Of an index, that
+    /// of all its images, as a scan of an index does; to tell them apart, set the children one by one afterwards.
+    pub fn set_scan(&mut self, digest: &Digest, scan: Scan) {
+        let children: Vec<Digest> =
+            self.repositories.values().find_map(|repository| repository.artifacts.get(digest)).map_or_else(
+                Vec::new,
+                |artifact| {
+                    let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
+                    images.map(|child| child.content.digest).collect()
+                },
+            );
+        if children.is_empty() {
+            self.scans.insert(*digest, scan);
+            return;
+        }
+        for child in children {
+            self.scans.insert(child, scan.clone());
+        }
+    }
+
+    /// What a tag points to.
+    #[must_use]
+    pub fn digest(&self, repository: &str, tag: &str) -> Option<Digest> {
+        Some(self.repositories.get(repository)?.tags.get(tag)?.digest)
+    }
+
+    /// An artifact by tag or digest.
+    pub(super) fn find(&self, repository: &str, reference: &str) -> Option<(Digest, &Artifact)> {
+        let repository = self.repositories.get(repository)?;
+        let digest = match reference.parse() {
+            Ok(digest) => digest,
+            Err(_) => repository.tags.get(reference)?.digest,
+        };
+        Some((digest, repository.artifacts.get(&digest)?))
+    }
+
+    /// The images that a digest's scan consists of: itself, or the images of an index. Empty where nothing can be scanned.
+    pub(super) fn scan_parts<'a>(&'a self, digest: Digest, artifact: &'a Artifact) -> Vec<(Digest, &'a Scan)> {
+        const NEVER: &Scan = &Scan::NotScanned;
+        let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
+        match (artifact.role, artifact.content.is_index()) {
+            (Role::Attestation, _) => Vec::new(),
+            (Role::Image, false) => vec![scan(digest)],
+            (Role::Image, true) => {
+                let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
+                images.map(|child| scan(child.content.digest)).collect()
+            }
+        }
+    }
+
+    fn put(&mut self, repository: &str, digest: Digest, content: &Content, role: Role) {
+        let (id, pushed) = (self.id(), Timestamp::now());
+        let repository = self.repository(repository);
+        for blob in &content.blobs {
+            repository.blobs.insert(blob.digest, blob.bytes.clone());
+        }
+        let content = Arc::new(content.clone());
+        let artifact = Artifact { id, content, role, pushed, stored: Stored::Intact };
+        repository.artifacts.entry(digest).or_insert(artifact).stored = Stored::Intact;
+    }
+
+    fn set_stored(&mut self, repository: &str, digest: &Digest, stored: Stored) {
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(digest) {
+            artifact.stored = stored;
+        }
+    }
+
+    fn repository(&mut self, name: &str) -> &mut Repository {
+        if let Some((project, _)) = name.split_once('/') {
+            self.project(project);
+        }
+        let id = self.id();
+        self.repositories.entry(name.into()).or_insert_with(|| Repository { id, ..Repository::default() })
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
