@@ -29,8 +29,8 @@ mod harbor;
 mod log;
 mod message;
 mod registry;
-pub mod seed;
 mod scan;
+pub mod seed;
 mod server;
 mod store;
 

@@ -245,7 +245,9 @@ mod tests {
             assert_eq!(content.digest, sha256(&content.bytes));
             let manifest: Value = serde_json::from_slice(&content.bytes).unwrap();
             assert_eq!(manifest["mediaType"], content.media_type);
-            for (entry, child) in manifest["manifests"].as_array().into_iter().flatten().zip(&content.children) {
+            for (entry, child) in
+                manifest["manifests"].as_array().into_iter().flatten().zip(&content.children)
+            {
                 assert_eq!(entry["digest"], child.content.digest.to_string());
                 assert_eq!(entry["size"], child.content.bytes.len());
             }

@@ -1,8 +1,8 @@
 //! What distribution itself answers, alone or behind Harbor's core: manifests, blobs, tags.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, ETAG, HeaderName};
 use http::StatusCode;
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, ETAG, HeaderName};
 use serde_json::json;
 
 use super::content::{Content, OCI_INDEX, OCI_MANIFEST};
@@ -31,7 +31,9 @@ impl<'a> Target<'a> {
         }
         let mut parts = rest.rsplitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(reference), Some("manifests"), Some(repository)) => Self::Manifest { repository, reference },
+            (Some(reference), Some("manifests"), Some(repository)) => {
+                Self::Manifest { repository, reference }
+            }
             (Some(digest), Some("blobs"), Some(repository)) => Self::Blob { repository, digest },
             _ => Self::Unknown,
         }

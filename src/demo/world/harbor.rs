@@ -22,7 +22,12 @@ use access::{Attempt, Caller};
 enum Step {
     Done(Answer),
     /// A proxy-cache project does not hold it, or was asked for a tag. `local` stands where the upstream fails.
-    AskUpstream { upstream: Upstream, repository: String, reference: String, local: Answer },
+    AskUpstream {
+        upstream: Upstream,
+        repository: String,
+        reference: String,
+        local: Answer,
+    },
 }
 
 /// Answers one request. `url` is the Harbor's own address, `user` takes who it was recognised as.

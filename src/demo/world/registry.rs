@@ -92,7 +92,13 @@ struct Token {
 }
 
 /// Answers one request. `url` is the registry's own address, `user` takes who it was recognised as.
-pub(super) fn answer(store: &mut Store, login: &Login, url: &str, ask: &Ask, user: &mut Option<String>) -> Answer {
+pub(super) fn answer(
+    store: &mut Store,
+    login: &Login,
+    url: &str,
+    ask: &Ask,
+    user: &mut Option<String>,
+) -> Answer {
     if ask.path == "/token" {
         return token(store, login, ask, user);
     }
@@ -112,9 +118,7 @@ pub(super) fn answer(store: &mut Store, login: &Login, url: &str, ask: &Ask, use
             }
             _ => distribution::manifest_unknown(repository, reference),
         },
-        Target::Blob { repository, digest } => {
-            distribution::blob(store.repositories.get(repository), digest)
-        }
+        Target::Blob { repository, digest } => distribution::blob(store.repositories.get(repository), digest),
         Target::Tags { repository } => match store.repositories.get(repository) {
             Some(found) => of_distribution(distribution::tags(repository, found)),
             None => of_distribution(error(
@@ -189,7 +193,8 @@ fn token(store: &mut Store, login: &Login, ask: &Ask, recognised: &mut Option<St
         let Some(identity_token) = identity_token else {
             return with(empty(StatusCode::METHOD_NOT_ALLOWED), ALLOW, "GET");
         };
-        value("grant_type") == Some("refresh_token") && value("refresh_token") == Some(identity_token.as_str())
+        value("grant_type") == Some("refresh_token")
+            && value("refresh_token") == Some(identity_token.as_str())
     } else {
         matches!(ask.presented(), Presented::Basic { user: name, password: secret } if name == *user && secret == *password)
     };
@@ -205,7 +210,8 @@ fn token(store: &mut Store, login: &Login, ask: &Ask, recognised: &mut Option<St
         .collect();
     let now = Timestamp::now();
     let until = now.checked_add(*lifetime).unwrap_or(Timestamp::MAX);
-    let name = format!("token-{}-{}", store.plain_tokens.given.len(), super::content::sha256(ask.path.as_bytes()));
+    let name =
+        format!("token-{}-{}", store.plain_tokens.given.len(), super::content::sha256(ask.path.as_bytes()));
     store.plain_tokens.given.insert(name.clone(), Token { scopes, until });
     let mut fields = Map::new();
     let (token, access_token) = match answer {

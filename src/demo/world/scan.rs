@@ -153,7 +153,12 @@ pub(super) fn overview(parts: &[(Digest, &Scan)]) -> Option<Value> {
     }
     // A merge that is still Running shows how far it is, but not yet what was found.
     if status == "Success" {
-        let found: Vec<&Cve> = reports.iter().flat_map(|report| &report.vulnerabilities).collect();
+        // What several children have in common is counted once (recorded).
+        let mut found: Vec<&Cve> = reports.iter().flat_map(|report| &report.vulnerabilities).collect();
+        if parts.len() > 1 {
+            found.sort_by_key(|cve| (&cve.id, cve.severity));
+            found.dedup_by_key(|cve| (&cve.id, cve.severity));
+        }
         fields.insert("severity".into(), json!(overall(&found)));
         fields.insert("summary".into(), summary(&found));
     }
@@ -199,12 +204,12 @@ fn overall(found: &[&Cve]) -> Severity {
 }
 
 fn summary(found: &[&Cve]) -> Value {
-    let mut counts = std::collections::BTreeMap::<Severity, u64>::new();
+    let mut counts = std::collections::BTreeMap::<String, u64>::new();
     for cve in found {
-        *counts.entry(cve.severity).or_default() += 1;
+        // A Negligible vulnerability is counted as `None` (recorded).
+        let word = if cve.severity == Severity::Negligible { Severity::None } else { cve.severity };
+        *counts.entry(format!("{word:?}")).or_default() += 1;
     }
-    let counts: Map<String, Value> =
-        counts.into_iter().map(|(severity, count)| (format!("{severity:?}"), count.into())).collect();
     let fixable = found.iter().filter(|cve| cve.fix_version.is_some()).count();
     json!({"total": found.len(), "fixable": fixable, "summary": counts})
 }

@@ -79,7 +79,8 @@ pub(super) async fn start(
         wanted: watch::Sender::new(Power::Up),
         actual: watch::Sender::new(Power::Up),
     });
-    let url = shared.url().parse().map_err(|error| socket(std::io::Error::other::<url::ParseError>(error)))?;
+    let url =
+        shared.url().parse().map_err(|error| socket(std::io::Error::other::<url::ParseError>(error)))?;
     let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
     let (name, ca_file) = (name.into(), world.ca_file());
     Ok(Embedded { name, url, ca_file, credentials, shared, listening })

@@ -233,14 +233,14 @@ impl Store {
     /// Sets the state of a scan, for the whole Harbor (reports belong to a digest, not to a repository). Of an index, that
     /// of all its images, as a scan of an index does; to tell them apart, set the children one by one afterwards.
     pub fn set_scan(&mut self, digest: &Digest, scan: Scan) {
-        let children: Vec<Digest> =
-            self.repositories.values().find_map(|repository| repository.artifacts.get(digest)).map_or_else(
-                Vec::new,
-                |artifact| {
-                    let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
-                    images.map(|child| child.content.digest).collect()
-                },
-            );
+        let children: Vec<Digest> = self
+            .repositories
+            .values()
+            .find_map(|repository| repository.artifacts.get(digest))
+            .map_or_else(Vec::new, |artifact| {
+                let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
+                images.map(|child| child.content.digest).collect()
+            });
         if children.is_empty() {
             self.scans.insert(*digest, scan);
             return;
@@ -267,7 +267,11 @@ impl Store {
     }
 
     /// The images that a digest's scan consists of: itself, or the images of an index. Empty where nothing can be scanned.
-    pub(super) fn scan_parts<'a>(&'a self, digest: Digest, artifact: &'a Artifact) -> Vec<(Digest, &'a Scan)> {
+    pub(super) fn scan_parts<'a>(
+        &'a self,
+        digest: Digest,
+        artifact: &'a Artifact,
+    ) -> Vec<(Digest, &'a Scan)> {
         const NEVER: &Scan = &Scan::NotScanned;
         let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
         match (artifact.role, artifact.content.is_index()) {

@@ -23,7 +23,10 @@ pub(super) enum Kind {
     Admin,
     /// A person without membership in any project.
     User,
-    Robot { namespace: Namespace, permissions: BTreeSet<Permission> },
+    Robot {
+        namespace: Namespace,
+        permissions: BTreeSet<Permission>,
+    },
 }
 
 /// Whether an account may log in. One that may not is anonymous to Harbor, silently.
@@ -101,6 +104,12 @@ impl Account {
     #[must_use]
     pub fn user(name: &str, secret: &str) -> Self {
         Self { name: name.into(), secret: secret.into(), standing: Standing::Active, kind: Kind::User }
+    }
+
+    /// The same account, but so.
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/api/v2.0/`: what of it a reader asks.
 
+use std::collections::HashSet;
+
 use http::header::HeaderName;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -10,7 +12,7 @@ use super::artifact::render;
 use super::v2::not_found;
 use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
 use crate::demo::world::scan::{self, Scan, stamp};
-use crate::demo::world::store::{Artifact, Reachable, ScannerState, Store, Visibility};
+use crate::demo::world::store::{Reachable, ScannerState, Store, Visibility};
 use crate::domain::digest::Digest;
 
 pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
@@ -21,7 +23,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
     let ["api", "v2.0", rest @ ..] = segments.as_slice() else { return no_such_path(path) };
     let reads = ask.method == Method::GET;
     match rest {
-        ["ping"] => return body(StatusCode::OK, "text/plain; charset=utf-8", "Pong"),
+        ["ping"] => return body(StatusCode::OK, "text/plain", "Pong"),
         ["health"] => return health(),
         ["users", "current"] => return current_user(store, caller),
         _ if store.database == Reachable::Down => {
@@ -77,7 +79,9 @@ fn one_artifact(
     if let Err(refusal) = admit(store, caller, project, permission) {
         return refusal;
     }
-    let Some((digest, artifact)) = store.find(name, reference) else { return not_found(store, name, reference) };
+    let Some((digest, artifact)) = store.find(name, reference) else {
+        return not_found(store, name, reference);
+    };
     match permission {
         Permission::ArtifactRead => json(&render(store, ask, name, digest, artifact)),
         Permission::AdditionRead => json(&scan::addition(&store.scan_parts(digest, artifact))),
@@ -87,7 +91,9 @@ fn one_artifact(
 
 /// `POST …/scan`: the old report goes at once, and the state is `Pending` until a story says otherwise.
 fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
-    let Some((_, artifact)) = store.find(name, &digest.to_string()) else { return empty(StatusCode::NOT_FOUND) };
+    let Some((_, artifact)) = store.find(name, &digest.to_string()) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
     let parts = store.scan_parts(digest, artifact);
     if store.scanner != ScannerState::Healthy || parts.is_empty() {
         let message = format!(
@@ -129,25 +135,22 @@ fn project_artifacts(store: &Store, caller: &Caller, ask: &Ask, project: &str) -
 /// The artifacts of the repositories that `counts` names, by `q=digest=…` if given; children only with `base=*`.
 fn list(store: &Store, ask: &Ask, counts: impl Fn(&str) -> bool) -> Answer {
     let q = ask.parameter("q").unwrap_or_default();
-    let term = |name: &str| q.split(',').find_map(|term| term.split_once('=').filter(|(key, _)| *key == name));
+    let term =
+        |name: &str| q.split(',').find_map(|term| term.split_once('=').filter(|(key, _)| *key == name));
     let wanted = term("digest").map(|(_, digest)| digest);
     let with_children = term("base").is_some_and(|(_, value)| value == "*");
-    let all = store.repositories.iter().filter(|(name, _)| counts(name)).flat_map(|(name, repository)| {
-        let shown = |digest: &Digest, artifact: &Artifact| {
-            let parents = repository.artifacts.values().flat_map(|parent| &parent.content.children);
+    let mut found = Vec::new();
+    for (name, repository) in store.repositories.iter().filter(|(name, _)| counts(name)) {
+        let children = repository.artifacts.values().flat_map(|parent| &parent.content.children);
+        let children: HashSet<Digest> = children.map(|child| child.content.digest).collect();
+        for (digest, artifact) in &repository.artifacts {
             let tagged = repository.tags.values().any(|tag| tag.digest == *digest);
-            let child = !tagged && parents.into_iter().any(|child| child.content.digest == *digest);
-            let _ = artifact;
-            with_children || !child
-        };
-        repository
-            .artifacts
-            .iter()
-            .filter(move |(digest, artifact)| shown(digest, artifact))
-            .map(move |(digest, artifact)| (name, digest, artifact))
-    });
-    let found: Vec<_> =
-        all.filter(|(_, digest, _)| wanted.is_none_or(|wanted| digest.to_string() == wanted)).collect();
+            let shown = with_children || tagged || !children.contains(digest);
+            if shown && wanted.is_none_or(|wanted| digest.to_string() == wanted) {
+                found.push((name, digest, artifact));
+            }
+        }
+    }
     let number = |name: &str, default: usize| {
         ask.parameter(name).and_then(|value| value.parse().ok()).filter(|value| *value > 0).unwrap_or(default)
     };
@@ -182,10 +185,12 @@ fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {
         fields.insert("prevent_vul".into(), "true".into());
         fields.insert("severity".into(), format!("{severity:?}").to_lowercase().into());
     }
-    if let Some(fields) = metadata.as_object_mut() {
-        fields.insert("reuse_sys_cve_allowlist".into(), project.allowlist.is_none().to_string().into());
+    // Harbor leaves the key out where nobody decided, and then the system's list counts.
+    if let (Some(_), Some(fields)) = (&project.allowlist, metadata.as_object_mut()) {
+        fields.insert("reuse_sys_cve_allowlist".into(), "false".into());
     }
-    let repositories = store.repositories.keys().filter(|repository| repository.split('/').next() == Some(name));
+    let repositories =
+        store.repositories.keys().filter(|repository| repository.split('/').next() == Some(name));
     let mut answer = json!({
         "project_id": project.id, "name": name, "owner_id": 1, "owner_name": "admin",
         "creation_time": "2026-01-01T00:00:00.000Z", "update_time": "2026-01-01T00:00:00.000Z",
@@ -245,8 +250,13 @@ fn systeminfo(caller: &Caller, url: &str) -> Answer {
         fields.insert("current_time".into(), stamp(Timestamp::now()).into());
         fields.insert("external_url".into(), url.into());
         fields.insert("harbor_version".into(), "v2.15.2-demo".into());
+        fields.insert("has_ca_root".into(), false.into());
+        fields.insert("notification_enable".into(), false.into());
+        fields.insert("project_creation_restriction".into(), "adminonly".into());
         fields.insert("read_only".into(), true.into());
         fields.insert("registry_storage_provider_name".into(), "memory".into());
+        let host = url.split_once("://").map_or(url, |(_, host)| host);
+        fields.insert("registry_url".into(), host.into());
     }
     json(&answer)
 }
@@ -259,13 +269,17 @@ fn current_user(store: &Store, caller: &Caller) -> Answer {
         let message = "get current user not available for security context: robot";
         return error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", message);
     }
-    json(&json!({"username": caller.name(), "sysadmin_flag": caller.is_admin(), "user_id": 1}))
+    json(&json!({
+        "username": caller.name(), "sysadmin_flag": caller.is_admin(), "user_id": 1,
+        "creation_time": "2026-01-01T00:00:00.000Z", "update_time": "2026-01-01T00:00:00.000Z",
+    }))
 }
 
 /// Always healthy: a real Harbor notices its own parts seconds late, and its scanner never.
 fn health() -> Answer {
     let parts = ["core", "database", "jobservice", "portal", "redis", "registry", "registryctl"];
-    let components: Vec<Value> = parts.iter().map(|name| json!({"name": name, "status": "healthy"})).collect();
+    let components: Vec<Value> =
+        parts.iter().map(|name| json!({"name": name, "status": "healthy"})).collect();
     json(&json!({"components": components, "status": "healthy"}))
 }
 

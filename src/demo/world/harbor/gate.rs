@@ -6,7 +6,12 @@ use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
 /// Why the gate refuses a pull, or `None` where it lets it pass.
-pub(super) fn refusal(store: &Store, repository: &str, digest: Digest, artifact: &Artifact) -> Option<String> {
+pub(super) fn refusal(
+    store: &Store,
+    repository: &str,
+    digest: Digest,
+    artifact: &Artifact,
+) -> Option<String> {
     let project = store.projects.get(repository.split('/').next()?)?;
     let threshold = project.prevent_vul?;
     let policy = format!(
@@ -23,7 +28,9 @@ pub(super) fn refusal(store: &Store, repository: &str, digest: Digest, artifact:
         return scannable.then(|| format!("current image without vulnerability scanning {policy} for help."));
     };
     if status != "Success" {
-        return Some(format!("current image with \"{status}\" status of vulnerability scanning {policy} for help."));
+        return Some(format!(
+            "current image with \"{status}\" status of vulnerability scanning {policy} for help."
+        ));
     }
     if artifact.content.is_index() {
         return None;

@@ -63,7 +63,12 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
     });
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     // Nobody checks the signature: a token is good because it was given out here.
-    let token = format!("{}.{}.{}", part(&json!({"alg": "RS256", "typ": "JWT"})), part(&claims), part(&json!(serial)));
+    let token = format!(
+        "{}.{}.{}",
+        part(&json!({"alg": "RS256", "typ": "JWT"})),
+        part(&claims),
+        part(&json!(serial))
+    );
     store.harbor_tokens.given.insert(token.clone(), (caller, until));
     let answer = json!({
         "token": token, "access_token": "", "expires_in": LIFETIME.as_secs(),
@@ -78,6 +83,7 @@ fn granted(store: &Store, caller: &Caller, scope: &str) -> Option<serde_json::Va
     let (kind, name) = (parts.next()?, parts.next()?);
     let project = name.split('/').next().unwrap_or_default();
     let known = store.database == Reachable::Up && store.projects.contains_key(project);
-    let actions: &[&str] = if known && caller.may(store, project, Permission::Pull) { &["pull"] } else { &[] };
+    let actions: &[&str] =
+        if known && caller.may(store, project, Permission::Pull) { &["pull"] } else { &[] };
     Some(json!({"type": kind, "name": name, "actions": actions}))
 }

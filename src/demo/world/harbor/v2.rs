@@ -15,15 +15,19 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
     let target = Target::of(&ask.path);
     let repository = match target {
         Target::Root => return Step::Done(root(store, caller, url, ask)),
-        Target::Manifest { repository, .. } | Target::Blob { repository, .. } | Target::Tags { repository } => {
-            repository
-        }
+        Target::Manifest { repository, .. }
+        | Target::Blob { repository, .. }
+        | Target::Tags { repository } => repository,
         Target::Unknown if ask.path == "/v2/_catalog" => {
             let message = doubled("unauthorized to list catalog");
             return Step::Done(unauthorized("Basic realm=\"harbor\"", &message));
         }
         Target::Unknown => {
-            return Step::Done(body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"));
+            return Step::Done(body(
+                StatusCode::NOT_FOUND,
+                "text/plain; charset=utf-8",
+                "404 page not found\n",
+            ));
         }
     };
     if let Err(refusal) = admit(store, caller, url, ask, repository) {
@@ -161,6 +165,8 @@ fn doubled(message: &str) -> String {
 fn is_name(repository: &str) -> bool {
     repository.split('/').all(|part| {
         !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
     })
 }
