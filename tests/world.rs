@@ -7,13 +7,13 @@
 #![cfg(feature = "demo")]
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "world/ask.rs"]
+mod ask;
 #[path = "world/faults.rs"]
 mod faults;
 #[path = "world/plain.rs"]

@@ -12,6 +12,8 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
+use super::ask::client;
+
 /// Headers that are compared, present and absent alike.
 const HEADERS: [&str; 6] = [
     "content-type",
@@ -93,12 +95,6 @@ pub struct Stage {
 pub fn recordings(file: &str) -> Vec<Value> {
     let path = format!("{}/tests/vectors/harbor/{file}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-pub fn client(world: &World) -> reqwest::Client {
-    let ca = reqwest::Certificate::from_pem(world.authority().pem().as_bytes()).unwrap();
-    let none = reqwest::redirect::Policy::none();
-    reqwest::Client::builder().tls_certs_only([ca]).redirect(none).no_proxy().build().unwrap()
 }
 
 impl Stage {

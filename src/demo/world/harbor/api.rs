@@ -76,7 +76,7 @@ fn one_artifact(
         }
         _ => return no_such_path(path),
     };
-    if let Err(refusal) = admit(store, caller, project, permission) {
+    if let Some(refusal) = refusal(store, caller, project, permission) {
         return refusal;
     }
     let Some((digest, artifact)) = store.find(name, reference) else {
@@ -115,7 +115,7 @@ fn repository_artifacts(store: &Store, caller: &Caller, ask: &Ask, project: &str
         let message = "validation failure list:\npage_size in query should be less than or equal to 100";
         return error(StatusCode::UNPROCESSABLE_ENTITY, "UNPROCESSABLE_ENTITY", message);
     }
-    if let Err(refusal) = admit(store, caller, project, Permission::ArtifactList) {
+    if let Some(refusal) = refusal(store, caller, project, Permission::ArtifactList) {
         return refusal;
     }
     list(store, ask, |candidate| candidate == name)
@@ -126,7 +126,7 @@ fn project_artifacts(store: &Store, caller: &Caller, ask: &Ask, project: &str) -
     if caller.is_anonymous() {
         return unauthorized();
     }
-    if let Err(refusal) = admit(store, caller, project, Permission::ArtifactList) {
+    if let Some(refusal) = refusal(store, caller, project, Permission::ArtifactList) {
         return refusal;
     }
     list(store, ask, |candidate| candidate.split('/').next() == Some(project))
@@ -174,7 +174,7 @@ fn project_exists(store: &Store, caller: &Caller, ask: &Ask) -> Answer {
 }
 
 fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {
-    if let Err(refusal) = admit(store, caller, name, Permission::ProjectRead) {
+    if let Some(refusal) = refusal(store, caller, name, Permission::ProjectRead) {
         return refusal;
     }
     let Some(project) = store.projects.get(name) else {
@@ -215,7 +215,7 @@ fn scanner(store: &Store, caller: &Caller, project: &str) -> Answer {
     if caller.is_anonymous() {
         return unauthorized();
     }
-    if let Err(refusal) = admit(store, caller, project, Permission::ScannerRead) {
+    if let Some(refusal) = refusal(store, caller, project, Permission::ScannerRead) {
         return refusal;
     }
     let mut answer = json!({
@@ -284,11 +284,11 @@ fn health() -> Answer {
 }
 
 /// handler/base.go: who is not known is told to log in, who is known is told no; absent looks like forbidden.
-fn admit(store: &Store, caller: &Caller, project: &str, permission: Permission) -> Result<(), Answer> {
+fn refusal(store: &Store, caller: &Caller, project: &str, permission: Permission) -> Option<Answer> {
     match (caller.may(store, project, permission), caller.is_anonymous()) {
-        (true, _) => Ok(()),
-        (false, true) => Err(unauthorized()),
-        (false, false) => Err(error(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden")),
+        (true, _) => None,
+        (false, true) => Some(unauthorized()),
+        (false, false) => Some(error(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden")),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
             ));
         }
     };
-    if let Err(refusal) = admit(store, caller, url, ask, repository) {
+    if let Some(refusal) = refusal(store, caller, url, ask, repository) {
         return Step::Done(refusal);
     }
     if ask.method != Method::GET && ask.method != Method::HEAD {
@@ -52,31 +52,31 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
 }
 
 /// Harbor's own checks, in its order (src/server/middleware/{artifactinfo,v2auth}).
-fn admit(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &str) -> Result<(), Answer> {
+fn refusal(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &str) -> Option<Answer> {
     let Some((project, _)) = repository.split_once('/') else {
         let message = format!("bad request: invalid repository name: {repository}");
-        return Err(error(StatusCode::BAD_REQUEST, "BAD_REQUEST", &message));
+        return Some(error(StatusCode::BAD_REQUEST, "BAD_REQUEST", &message));
     };
     if matches!(ask.presented(), Presented::Nothing) {
         let message = doubled("authorize header needed to send HEAD to repository");
-        return Err(unauthorized(&bearer(url, Some(repository)), &message));
+        return Some(unauthorized(&bearer(url, Some(repository)), &message));
     }
     if !is_name(repository) {
         let message = doubled(&format!("un-recognized request: {} {}", ask.method, ask.path));
-        return Err(unauthorized("", &message));
+        return Some(unauthorized("", &message));
     }
     if store.database == Reachable::Down {
         let message = doubled("failed to connect to the database: connection refused");
-        return Err(unauthorized("", &message));
+        return Some(unauthorized("", &message));
     }
     if !store.projects.contains_key(project) {
-        return Err(unauthorized("", &doubled(&format!("project {project} not found"))));
+        return Some(unauthorized("", &doubled(&format!("project {project} not found"))));
     }
     if !caller.may(store, project, Permission::Pull) {
         let message = doubled(&format!("unauthorized to access repository: {repository}, action: pull"));
-        return Err(unauthorized("Basic realm=\"harbor\"", &message));
+        return Some(unauthorized("Basic realm=\"harbor\"", &message));
     }
-    Ok(())
+    None
 }
 
 fn root(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
