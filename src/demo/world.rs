@@ -42,7 +42,7 @@ pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
-pub use store::{Project, Reachable, ScannerState, Store, Visibility};
+pub use store::{Allowlist, Project, Reachable, ScannerState, Signatures, Store, Visibility};
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::{
-    Account, Cve, Embedded, Namespace, Permission, Reachable, Report, Scan, ScannerState, Standing, Store,
-    Visibility, World,
+    Account, Allowlist, Cve, Embedded, Namespace, Permission, Reachable, Report, Scan, ScannerState,
+    Signatures, Standing, Store, Visibility, World,
 };
 use landfall::domain::digest::Digest;
 use landfall::domain::scan::Severity::{self, Critical, High, Low, Medium, Negligible, Unknown};
@@ -189,7 +189,15 @@ impl Stage {
         } else if is("e0") && !is("e00-") {
             store.scanner = ScannerState::Unhealthy;
         } else if is("j05") {
-            store.allowlist = vec!["CVE-2024-1000".into()];
+            store.allowlist.cves = vec!["CVE-2024-1000".into()];
+        } else if is("j1") {
+            // Recorded with the other gate off.
+            let gate = store.project("gate");
+            (gate.prevent_vul, gate.signatures) = (None, Signatures::Cosign);
+            if name.contains("-signed-") {
+                store.sign("gate/app", &digest("38c67f"));
+                store.sign("gate/multi", &digest("bd7184"));
+            }
         } else if is("j07-prevent-vul-") {
             let severities =
                 [("critical", Critical), ("low", Low), ("medium", Medium), ("none", Severity::None)];
@@ -469,8 +477,9 @@ fn default_state(store: &mut Store, digests: &HashMap<String, Digest>) {
     store.scanner = ScannerState::Healthy;
     store.database = Reachable::Up;
     store.storage = Reachable::Up;
-    store.allowlist.clear();
-    store.project("gate").prevent_vul = Some(High);
+    store.allowlist = Allowlist::default();
+    let gate = store.project("gate");
+    (gate.prevent_vul, gate.signatures) = (Some(High), Signatures::Optional);
     store.add_account(Account::robot("full", Namespace::Project("priv".into()), &Permission::ALL));
     for repository in
         ["proxya/lib/pcimg", "proxya/lib/pc", "pub/gone1", "pub/gone2", "pub/gone3", "pub/gone4", "pub/gone5"]

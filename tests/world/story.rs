@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use landfall::demo::world::content::Content;
 use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{Account, Embedded, Namespace, Permission, Scan, ScannerState, World};
+use landfall::demo::world::{Account, Allowlist, Embedded, Namespace, Permission, Scan, ScannerState, World};
 use landfall::domain::registry::{CredentialSource, Kind};
+use landfall::domain::scan::Severity;
 use reqwest::Client;
 use serde_json::Value;
 
@@ -111,6 +112,28 @@ async fn a_scanner_that_dies_hides_overviews_and_keeps_reports() {
     assert_eq!(report.as_object().unwrap().len(), 1);
     harbor.store().scanner = ScannerState::None;
     assert_eq!(api(&client, &harbor, "projects/p/scanner").await, serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn allowlists_forgive_until_they_expire() {
+    let world = World::new().unwrap();
+    let harbor = world.harbor("one").await.unwrap();
+    let client = client(&world);
+    let digest = harbor.store().push("p/app", "v1", &Content::image("app"));
+    harbor.store().set_scan(&digest, Scan::found(&[("CVE-2026-1", Severity::High)]));
+    harbor.store().project("p").prevent_vul = Some(Severity::High);
+    let pull = async || head(&client, &harbor, "p/app/manifests/v1").await;
+    assert_eq!(pull().await, 412);
+    let list = |expires_at| Allowlist { cves: vec!["CVE-2026-1".into()], expires_at };
+    harbor.store().allowlist = list(None);
+    assert_eq!(pull().await, 200);
+    assert_eq!(api(&client, &harbor, "system/CVEAllowlist").await["items"][0]["cve_id"], "CVE-2026-1");
+    // The project's own list takes the place of the system's; this one was over in 1970.
+    harbor.store().project("p").allowlist = Some(list(Some(jiff::Timestamp::UNIX_EPOCH)));
+    assert_eq!(pull().await, 412);
+    let project = api(&client, &harbor, "projects/p").await;
+    assert_eq!(project["metadata"]["reuse_sys_cve_allowlist"], "false");
+    assert_eq!(project["cve_allowlist"]["expires_at"], 0);
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 mod wire;
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -291,14 +290,15 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     let tls = shared.tls.load_full();
     let reset = wire::ResetFlag::default();
     let stream = wire::Wire::new(stream, reset.clone());
-    // A client that does not trust us, or goes away, ends its connection: nothing to do for a server.
-    let _ = match tls {
+    match tls {
         None => wire::serve(shared, stream, reset).await,
-        Some(config) => match tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
-            Ok(stream) => wire::serve(shared, stream, reset).await,
-            Err(_) => Ok::<(), Infallible>(()),
-        },
-    };
+        Some(config) => {
+            // A client that does not trust us, or goes away, ends its connection: nothing to do for a server.
+            if let Ok(stream) = tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
+                wire::serve(shared, stream, reset).await;
+            }
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -26,7 +26,7 @@ pub struct Store {
     /// How long a wrong password takes; a real Harbor takes 1.5 s, here the default is nothing.
     pub wrong_password_delay: Duration,
     /// CVEs that the system forgives in projects which reuse its list.
-    pub allowlist: Vec<String>,
+    pub allowlist: Allowlist,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) repositories: BTreeMap<String, Repository>,
@@ -67,10 +67,40 @@ pub struct Project {
     pub visibility: Visibility,
     /// `prevent_vul` and its severity: from which severity on a pull is refused (412).
     pub prevent_vul: Option<Severity>,
+    /// Whether only signed images can be pulled (412).
+    pub signatures: Signatures,
     /// CVEs forgiven here; `None`: the system's list counts.
-    pub allowlist: Option<Vec<String>>,
+    pub allowlist: Option<Allowlist>,
     /// Whose images this proxy-cache project shows; `None`: an ordinary project.
     pub(super) upstream: Option<Upstream>,
+}
+
+/// CVEs that are forgiven, until a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowlist {
+    /// `CVE-…`
+    pub cves: Vec<String>,
+    /// When it ends; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Allowlist {
+    /// What it forgives now: nothing once it has expired.
+    pub(super) fn forgiven(&self) -> &[String] {
+        match self.expires_at {
+            Some(end) if end <= Timestamp::now() => &[],
+            _ => &self.cves,
+        }
+    }
+}
+
+/// What a project demands of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signatures {
+    /// Nothing.
+    Optional,
+    /// A cosign signature on exactly the artifact that is pulled: that of an index does not count for its children.
+    Cosign,
 }
 
 /// Who may read a project.
@@ -115,6 +145,14 @@ pub(super) struct Artifact {
     pub role: Role,
     pub pushed: Timestamp,
     pub stored: Stored,
+    pub signed: Signed,
+}
+
+/// Whether an artifact has a cosign signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signed {
+    Yes,
+    No,
 }
 
 /// Whether the manifest's file is still there.
@@ -137,7 +175,7 @@ impl Store {
             database: Reachable::Up,
             storage: Reachable::Up,
             wrong_password_delay: Duration::ZERO,
-            allowlist: Vec::new(),
+            allowlist: Allowlist::default(),
             accounts: BTreeMap::new(),
             projects: BTreeMap::new(),
             repositories: BTreeMap::new(),
@@ -165,6 +203,7 @@ impl Store {
             id,
             visibility: Visibility::Private,
             prevent_vul: None,
+            signatures: Signatures::Optional,
             allowlist: None,
             upstream: None,
         })
@@ -230,6 +269,13 @@ impl Store {
         self.set_stored(repository, digest, Stored::Intact);
     }
 
+    /// Signs an artifact, as cosign would.
+    pub fn sign(&mut self, repository: &str, digest: &Digest) {
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(digest) {
+            artifact.signed = Signed::Yes;
+        }
+    }
+
     /// Sets the state of a scan, for the whole Harbor (reports belong to a digest, not to a repository). Of an index, that
     /// of all its images, as a scan of an index does; to tell them apart, set the children one by one afterwards.
     pub fn set_scan(&mut self, digest: &Digest, scan: Scan) {
@@ -291,7 +337,7 @@ impl Store {
             repository.blobs.insert(blob.digest, blob.bytes.clone());
         }
         let content = Arc::new(content.clone());
-        let artifact = Artifact { id, content, role, pushed, stored: Stored::Intact };
+        let artifact = Artifact { id, content, role, pushed, stored: Stored::Intact, signed: Signed::No };
         repository.artifacts.entry(digest).or_insert(artifact).stored = Stored::Intact;
     }
 

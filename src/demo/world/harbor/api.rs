@@ -12,7 +12,7 @@ use super::artifact::render;
 use super::v2::not_found;
 use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
 use crate::demo::world::scan::{self, Scan, stamp};
-use crate::demo::world::store::{Reachable, ScannerState, Store, Visibility};
+use crate::demo::world::store::{Allowlist, Reachable, ScannerState, Store, Visibility};
 use crate::domain::digest::Digest;
 
 pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
@@ -195,7 +195,7 @@ fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {
         "project_id": project.id, "name": name, "owner_id": 1, "owner_name": "admin",
         "creation_time": "2026-01-01T00:00:00.000Z", "update_time": "2026-01-01T00:00:00.000Z",
         "current_user_role_ids": null, "repo_count": repositories.count(), "metadata": metadata,
-        "cve_allowlist": allowlist(project.id, project.allowlist.as_deref().unwrap_or_default()),
+        "cve_allowlist": allowlist(project.id, &project.allowlist.clone().unwrap_or_default()),
     });
     if let (Some(_), Some(fields)) = (&project.upstream, answer.as_object_mut()) {
         fields.insert("registry_id".into(), 1.into());
@@ -203,12 +203,16 @@ fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {
     json(&answer)
 }
 
-fn allowlist(project: u64, items: &[String]) -> Value {
-    let items: Vec<Value> = items.iter().map(|id| json!({"cve_id": id})).collect();
-    json!({
+fn allowlist(project: u64, list: &Allowlist) -> Value {
+    let items: Vec<Value> = list.cves.iter().map(|id| json!({"cve_id": id})).collect();
+    let mut answer = json!({
         "id": project, "project_id": project, "items": items,
         "creation_time": "0001-01-01T00:00:00.000Z", "update_time": "0001-01-01T00:00:00.000Z",
-    })
+    });
+    if let (Some(end), Some(fields)) = (list.expires_at, answer.as_object_mut()) {
+        fields.insert("expires_at".into(), end.as_second().into());
+    }
+    answer
 }
 
 fn scanner(store: &Store, caller: &Caller, project: &str) -> Answer {

@@ -1,7 +1,7 @@
-//! "Prevent vulnerable images from running": the 412 (src/server/middleware/vulnerable).
+//! What Harbor refuses to hand out though it is there: the 412 (src/server/middleware/{contenttrust,vulnerable}).
 
 use crate::demo::world::scan::{self, Cve};
-use crate::demo::world::store::{Artifact, ScannerState, Store};
+use crate::demo::world::store::{Artifact, ScannerState, Signatures, Signed, Store};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
@@ -13,6 +13,9 @@ pub(super) fn refusal(
     artifact: &Artifact,
 ) -> Option<String> {
     let project = store.projects.get(repository.split('/').next()?)?;
+    if project.signatures == Signatures::Cosign && artifact.signed == Signed::No {
+        return Some("The image is not signed by cosign.".into());
+    }
     let threshold = project.prevent_vul?;
     let policy = format!(
         "cannot be pulled due to configured policy in 'Prevent images with vulnerability severity of \
@@ -35,7 +38,7 @@ pub(super) fn refusal(
     if artifact.content.is_index() {
         return None;
     }
-    let forgiven = project.allowlist.as_ref().unwrap_or(&store.allowlist);
+    let forgiven = project.allowlist.as_ref().unwrap_or(&store.allowlist).forgiven();
     let counted: Vec<&Cve> = parts
         .iter()
         .filter_map(|(_, scan)| scan.report())

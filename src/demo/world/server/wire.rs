@@ -1,6 +1,5 @@
 //! One connection: HTTP/1.1 over it, one request after the other, and how it ends.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,7 +48,7 @@ impl Drop for Wire {
 }
 
 /// Serves the requests of one connection until it ends.
-pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, reset: ResetFlag) -> Result<(), Infallible>
+pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, reset: ResetFlag)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -59,7 +58,6 @@ where
     });
     // An error is the client's going away, or a fault that we made ourselves.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    Ok(())
 }
 
 async fn respond(
