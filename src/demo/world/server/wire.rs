@@ -17,11 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::super::faults::{Ending, MOVED};
-use super::super::log::{Authorization, PathClass, Request};
-use super::super::message::{Answer, Ask, Presented};
-use super::super::{harbor, registry};
 use super::{Protocol, Shared, lock};
+use crate::demo::world::faults::{Ending, MOVED};
+use crate::demo::world::log::{Authorization, PathClass, Request};
+use crate::demo::world::message::{Answer, Ask, Presented};
+use crate::demo::world::{harbor, registry};
 
 /// Says that the connection shall end with a reset instead of a polite close.
 #[derive(Clone, Default)]
