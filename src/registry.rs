@@ -1,0 +1,30 @@
+//! The OCI distribution client: asks one registry one question and tells exactly what it heard.
+//!
+//! ```text
+//! Client ── presence / children ──► head / get ──► send ──► transport ──► reqwest
+//!                                                   │  ▲        one client per registry: its CA, its redirects
+//!                                          tokens ──┘  └── credentials, re-read when their files change
+//! ```
+//!
+//! Absence is an answer and so is silence: [`Presence`](crate::domain::evidence::Presence) and
+//! [`Children`](crate::domain::evidence::Children) are values, and what could not be learned is
+//! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing is retried, cached or
+//! queued here but tokens: that is the business of `evidence/`.
+
+mod answer;
+mod challenge;
+mod client;
+mod credentials;
+mod failure;
+mod keyring;
+mod manifest;
+mod metrics;
+mod token;
+mod transport;
+mod watched;
+
+pub use challenge::{Challenge, Scheme, challenges};
+pub use client::{
+    Answer, Client, ClientError, Door, Head, MANIFEST_LIMIT, Request, Sent, Target, USER_AGENT,
+};
+pub use metrics::Metrics;

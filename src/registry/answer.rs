@@ -1,0 +1,96 @@
+//! What a status means where nobody expected it, and what the registry says about it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use serde::Deserialize;
+
+use crate::domain::evidence::{Cause, Unknown};
+
+use super::challenge::{Challenge, Scheme, challenges};
+use super::client::Sent;
+
+/// The most characters of a registry's own words that we pass on.
+const WORDS: usize = 300;
+
+/// An answer that is none of those that were expected.
+pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Unknown {
+    let cause = match status.as_u16() {
+        401 => Cause::Unauthorized,
+        // 412 and 451: there, but not for us.
+        403 | 412 | 451 => Cause::Forbidden,
+        429 => Cause::RateLimited { retry_after: retry_after(headers) },
+        300..=399 => Cause::Redirect,
+        500.. => Cause::ServerError,
+        _ => Cause::NotRegistry,
+    };
+    let mut detail = status.to_string();
+    if status == StatusCode::UNAUTHORIZED {
+        let asked = challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes));
+        detail.push_str(&asking(&asked));
+    }
+    let message = message(body);
+    if !message.is_empty() {
+        detail.push_str(": ");
+        detail.push_str(&message);
+    }
+    Unknown::new(cause, detail)
+}
+
+/// A 401, in words.
+pub(super) fn unauthorized(challenges: &[Challenge], sent: Sent) -> Unknown {
+    let sent = match sent {
+        Sent::Nothing => "no credentials were sent",
+        Sent::Basic => "user name and password were not accepted",
+        Sent::Bearer => "the token was not accepted",
+    };
+    Unknown::new(Cause::Unauthorized, format!("401 Unauthorized{}; {sent}", asking(challenges)))
+}
+
+fn asking(challenges: &[Challenge]) -> String {
+    let schemes: Vec<_> = challenges
+        .iter()
+        .map(|challenge| match &challenge.scheme {
+            Scheme::Basic => "Basic",
+            Scheme::Bearer => "Bearer",
+            Scheme::Other(other) => other,
+        })
+        .collect();
+    if schemes.is_empty() {
+        " with no challenge".into()
+    } else {
+        format!(" asking for {}", schemes.join(", "))
+    }
+}
+
+/// `Retry-After`: seconds, or a date, measured against the server's own clock where it tells it.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let date = |value: &str| rfc2822::DateTimeParser::new().parse_timestamp(value).ok();
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let wish = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = wish.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = text(DATE).and_then(date).unwrap_or_else(Timestamp::now);
+    Some(Duration::try_from(date(wish)?.duration_since(now)).unwrap_or_default())
+}
+
+/// The first message of `{"errors":[{"code":…,"message":…}]}`, the shape that distribution and Harbor share.
+pub(super) fn message(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        code: Option<String>,
+        message: Option<String>,
+    }
+    let first = serde_json::from_slice::<Errors>(body).ok().and_then(|body| body.errors.into_iter().next());
+    let Some(Entry { code, message }) = first else { return String::new() };
+    let words = message.filter(|message| !message.is_empty()).or(code).unwrap_or_default();
+    words.chars().filter(|letter| !letter.is_control()).take(WORDS).collect()
+}

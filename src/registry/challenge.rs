@@ -1,0 +1,172 @@
+//! `WWW-Authenticate`, read as RFC 9110 §11.6.1 has it.
+//!
+//! A header value may hold several challenges, an answer several such headers. Whatever is malformed ends the
+//! reading of its header value; what was read until there stands. An unreadable header is no challenge, never
+//! an error: the registry decides with the status.
+
+use std::collections::BTreeMap;
+
+/// One challenge: how the server wants us to authenticate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The parameters; names in lower case, the last one wins where one is repeated.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// An authentication scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// User name and password.
+    Basic,
+    /// A token, to be fetched from the `realm`.
+    Bearer,
+    /// Any other, in lower case.
+    Other(Box<str>),
+}
+
+impl Challenge {
+    /// A parameter's value, by its lower-case name; an empty value is as good as none.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+impl Scheme {
+    fn of(token: &[u8]) -> Self {
+        match text(token).to_ascii_lowercase().as_str() {
+            "basic" => Self::Basic,
+            "bearer" => Self::Bearer,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+/// The challenges of an answer, in order, from the values of its `WWW-Authenticate` headers.
+pub fn challenges<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<Challenge> {
+    let mut all = Vec::new();
+    for header in headers {
+        let mut own = Vec::new();
+        // `None` is where the reading ends early; what was read stands.
+        let _ended = read(&mut Cursor(header), &mut own);
+        all.append(&mut own);
+    }
+    all
+}
+
+/// Reads one header value: `#challenge`, where the parameters of a challenge are a list of the same commas.
+fn read(rest: &mut Cursor<'_>, challenges: &mut Vec<Challenge>) -> Option<()> {
+    loop {
+        rest.skip(|byte| is_blank(byte) || byte == b',');
+        let name = rest.token()?;
+        let blanks = rest.blanks();
+        if rest.eat(b'=') {
+            let value = rest.value();
+            challenges.last_mut()?.parameters.insert(text(name).to_ascii_lowercase(), value?);
+        } else {
+            challenges.push(Challenge { scheme: Scheme::of(name), parameters: BTreeMap::new() });
+            if blanks > 0 && !rest.at_separator() && !rest.token68() {
+                // The first parameter follows its scheme without a comma.
+                let name = rest.token()?;
+                rest.blanks();
+                let value = if rest.eat(b'=') { rest.value()? } else { return None };
+                challenges.last_mut()?.parameters.insert(text(name).to_ascii_lowercase(), value);
+            }
+        }
+        rest.blanks();
+        if !rest.at_separator() || rest.0.is_empty() {
+            return None;
+        }
+    }
+}
+
+/// What is left of a header value.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    /// Takes the bytes that satisfy `wanted`.
+    fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let length = self.0.iter().position(|byte| !wanted(*byte)).unwrap_or(self.0.len());
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+
+    fn blanks(&mut self) -> usize {
+        self.skip(is_blank).len()
+    }
+
+    fn token(&mut self) -> Option<&'a [u8]> {
+        Some(self.skip(is_token)).filter(|token| !token.is_empty())
+    }
+
+    fn eat(&mut self, wanted: u8) -> bool {
+        let rest = self.0.strip_prefix(&[wanted]);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    fn at_separator(&self) -> bool {
+        self.0.first().is_none_or(|byte| *byte == b',')
+    }
+
+    /// A value: a token, or a quoted string. `None`: it is neither, or its quote never ends.
+    fn value(&mut self) -> Option<String> {
+        // Blanks around `=` are bad, but "a recipient MUST parse" them (RFC 9110 §5.6.3).
+        self.blanks();
+        if self.eat(b'"') {
+            return self.quoted();
+        }
+        let token = self.skip(is_token);
+        // `realm=,` is an empty value, as all clients read it; `realm=/…` is none at all.
+        (!token.is_empty() || self.at_separator()).then(|| text(token))
+    }
+
+    /// The rest of a quoted string (RFC 9110 §5.6.4): a backslash stands for the byte after it.
+    fn quoted(&mut self) -> Option<String> {
+        let mut value = Vec::new();
+        loop {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            match byte {
+                b'"' => return Some(text(&value)),
+                b'\\' => {
+                    let (escaped, rest) = self.0.split_first()?;
+                    self.0 = rest;
+                    value.push(*escaped);
+                }
+                byte => value.push(*byte),
+            }
+        }
+    }
+
+    /// Skips a token68, if one stands here. `name=` counts as a parameter without a value rather than as a
+    /// token68 with one `=` of padding: the grammar allows both, and no registry sends a token68.
+    fn token68(&mut self) -> bool {
+        let mut ahead = Cursor(self.0);
+        let body = ahead.skip(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
+        let padding = ahead.skip(|byte| byte == b'=').len();
+        ahead.blanks();
+        let parameter = padding == 1 && body.iter().copied().all(is_token);
+        let found = !body.is_empty() && ahead.at_separator() && !parameter;
+        if found {
+            self.0 = ahead.0;
+        }
+        found
+    }
+}
+
+/// Bytes above 0x7f are allowed in quoted strings and have no defined encoding (RFC 9110 §5.5).
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

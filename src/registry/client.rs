@@ -1,0 +1,435 @@
+//! One client per registry: it authenticates, follows redirects, bounds everything, and says what it heard.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{Cause, Children, Presence, Shape, Unknown};
+use crate::domain::image::{Repository, Tag};
+use crate::domain::registry::{Kind, SharedRegistry};
+
+use super::answer::{self, unexpected};
+use super::challenge::{Challenge, Scheme, challenges};
+use super::credentials::{Credential, Credentials, Current};
+use super::manifest;
+use super::metrics::Metrics;
+use super::token::{Grant, Token, Tokens, basic, bearer};
+use super::transport::{Ask, Redirects, Reply, Transport, place};
+use super::watched::FileError;
+
+/// How we name ourselves to registries.
+pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
+
+/// The most bytes of a manifest or an index that are read: what registries accept at most.
+pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Why no client could be made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// The CA file cannot be read.
+    #[error("the CA file is not usable")]
+    CaUnreadable(#[source] Arc<FileError>),
+    /// The CA file holds something else than certificates.
+    #[error("the CA file {path} is not usable: {reason}")]
+    CaMalformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client could not be built.
+    #[error("cannot build an HTTP client")]
+    Http(#[source] Arc<reqwest::Error>),
+}
+
+/// Asks one registry.
+pub struct Client {
+    registry: SharedRegistry,
+    transport: Arc<Transport>,
+    credentials: Credentials,
+    tokens: Tokens,
+    /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
+    basic_unasked: AtomicBool,
+    metrics: Metrics,
+}
+
+/// Which manifest of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// The one that a tag points to.
+    Tag(&'a Tag),
+    /// This one.
+    Digest(&'a Digest),
+}
+
+/// Which side of a registry is asked: it decides how we authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door<'a> {
+    /// The distribution protocol, for one repository: Basic or Bearer, as the registry asks.
+    Distribution(&'a Repository),
+    /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host.
+    Api,
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The method. Only GET and HEAD follow redirects.
+    pub method: Method,
+    /// The path and query, already encoded, beginning with `/`; a path of the registry's `url` goes before it.
+    pub path_and_query: &'a str,
+    /// Which side is asked.
+    pub door: Door<'a>,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
+    /// A JSON body.
+    pub body: Option<Bytes>,
+    /// The most bytes that are read of a successful answer; more is [`Cause::TooLarge`].
+    pub body_limit: usize,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; of an error at most the first 64 KiB.
+    pub body: Bytes,
+    /// How the server wants us to authenticate; empty where it did not say, or said nothing readable.
+    pub challenges: Vec<Challenge>,
+    /// What we had sent to prove who we are.
+    pub sent: Sent,
+}
+
+/// What a request carried to prove who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing: we have no credentials, or none that suit what the registry asks for.
+    Nothing,
+    /// User name and password.
+    Basic,
+    /// A token.
+    Bearer,
+}
+
+/// What a registry says of one manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// It is there.
+    Found {
+        /// Its digest: the wanted one, or for a tag what the registry names.
+        digest: Digest,
+        /// Index or plain manifest.
+        shape: Shape,
+    },
+    /// It is not.
+    NotFound,
+    /// 401. At Harbor an absent project, missing rights and a database that is down look alike here:
+    /// only its API tells them apart.
+    Unauthorized {
+        /// How the registry wants us to authenticate; empty at Harbor for an absent project.
+        challenges: Vec<Challenge>,
+        /// What we had sent.
+        sent: Sent,
+    },
+    /// It is there, but a policy of the registry forbids handing it out (412), with the registry's words.
+    Refused(Arc<str>),
+}
+
+/// What a request proves itself with.
+enum Proof {
+    Nothing,
+    Basic(HeaderValue),
+    Own(HeaderValue),
+    Token(Arc<Token>),
+}
+
+impl Proof {
+    fn sent(&self) -> Sent {
+        match self {
+            Self::Nothing => Sent::Nothing,
+            Self::Basic(_) => Sent::Basic,
+            Self::Own(_) | Self::Token(_) => Sent::Bearer,
+        }
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Nothing => None,
+            Self::Basic(header) | Self::Own(header) => Some(header.clone()),
+            Self::Token(token) => bearer(&token.value),
+        }
+    }
+}
+
+impl<'a> Door<'a> {
+    fn repository(self) -> Option<&'a Repository> {
+        match self {
+            Self::Distribution(repository) => Some(repository),
+            Self::Api => None,
+        }
+    }
+}
+
+impl Answer {
+    /// What this answer means where none of its kind was expected: a cause by its status, and its words.
+    #[must_use]
+    pub fn unexpected(&self) -> Unknown {
+        unexpected(self.status, &self.headers, &self.body)
+    }
+
+    /// The first error message of the body, as registries and Harbor write them; empty where there is none.
+    #[must_use]
+    pub fn message(&self) -> String {
+        answer::message(&self.body)
+    }
+}
+
+impl Client {
+    /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// The CA file is not usable. Credentials that are not usable are said when they are needed, for files may
+    /// come later; then they are [`Cause::Unauthorized`].
+    pub fn new(registry: &SharedRegistry, metrics: Metrics) -> Result<Self, ClientError> {
+        Ok(Self {
+            registry: registry.clone(),
+            transport: Arc::new(Transport::new(registry)?),
+            credentials: Credentials::new(registry),
+            tokens: Tokens::new(),
+            basic_unasked: AtomicBool::new(registry.kind == Kind::Harbor),
+            metrics,
+        })
+    }
+
+    /// The registry that is asked.
+    #[must_use]
+    pub fn registry(&self) -> &SharedRegistry {
+        &self.registry
+    }
+
+    /// Does the registry hold this manifest? Every answer is a value; at a Harbor, `harbor/` knows better what
+    /// a 401 means.
+    pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
+        match self.head(repository, target, deadline).await {
+            Ok(Head::Found { digest, shape }) => Presence::Present { digest, shape },
+            Ok(Head::NotFound) => Presence::Absent,
+            Ok(Head::Refused(message)) => Presence::Refused(message),
+            Ok(Head::Unauthorized { challenges, sent }) => {
+                Presence::Unknown(answer::unauthorized(&challenges, sent))
+            }
+            Err(unknown) => Presence::Unknown(unknown),
+        }
+    }
+
+    /// What the registry says of a manifest: one HEAD, and one GET where the headers do not say it all.
+    ///
+    /// # Errors
+    /// Everything but the four answers of [`Head`].
+    pub async fn head(
+        &self,
+        repository: &Repository,
+        target: Target<'_>,
+        deadline: Instant,
+    ) -> Result<Head, Unknown> {
+        let answer = self.manifest(Method::HEAD, repository, target, deadline).await?;
+        if let Some(head) = manifest::by_headers(&answer, target)? {
+            return Ok(head);
+        }
+        let refused = answer.status == StatusCode::PRECONDITION_FAILED;
+        match self.manifest(Method::GET, repository, target, deadline).await {
+            Ok(answer) => manifest::by_body(&answer, target),
+            // We know that it is refused; only the words are missing.
+            Err(_) if refused => Ok(Head::Refused("412 Precondition Failed".into())),
+            Err(unknown) => Err(unknown),
+        }
+    }
+
+    /// What does this index list? A plain manifest lists nothing: `Listed` and empty.
+    pub async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {
+        let target = Target::Digest(digest);
+        let listed = match self.manifest(Method::GET, repository, target, deadline).await {
+            Ok(answer) => manifest::children(&answer, digest),
+            Err(unknown) => Err(unknown),
+        };
+        listed.unwrap_or_else(Children::Unknown)
+    }
+
+    async fn manifest(
+        &self,
+        method: Method,
+        repository: &Repository,
+        target: Target<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Unknown> {
+        let path = match target {
+            Target::Tag(tag) => format!("/v2/{repository}/manifests/{tag}"),
+            Target::Digest(digest) => format!("/v2/{repository}/manifests/{digest}"),
+        };
+        let request = Request {
+            method,
+            path_and_query: &path,
+            door: Door::Distribution(repository),
+            accept: Some(manifest::ACCEPT),
+            body: None,
+            body_limit: MANIFEST_LIMIT,
+        };
+        self.send(request, deadline).await
+    }
+
+    /// Sends a request: authenticates with at most one more round, follows at most five redirects, reads at most
+    /// `body_limit` bytes, and ends at the deadline.
+    ///
+    /// # Errors
+    /// There was no answer, or none that can be read. An answer of any status is an [`Answer`].
+    pub async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<Answer, Unknown> {
+        let started = Instant::now();
+        let result = timeout_at(deadline, self.converse(&request)).await.unwrap_or_else(|_| {
+            let given = deadline.saturating_duration_since(started);
+            let detail = format!("{} gave no answer within {given:.1?}", place(&self.registry.url));
+            Err(Unknown::new(Cause::Deadline, detail))
+        });
+        self.metrics.observe(&self.registry.name, &result, started.elapsed());
+        result
+    }
+
+    /// The first attempt, and the one that may follow it: no registry gets us into a loop.
+    async fn converse(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
+        let repository = request.door.repository().map(Repository::as_str);
+        let current = self.credentials.current(repository).await?;
+        let proof = self.unasked(request.door, &current).await;
+        let reply = self.exchange(request, &proof).await?;
+        match self.second(request, &current, &proof, &reply).await? {
+            None => Ok(answer(reply, &proof)),
+            Some(proof) => Ok(answer(self.exchange(request, &proof).await?, &proof)),
+        }
+    }
+
+    /// What the first attempt carries.
+    async fn unasked(&self, door: Door<'_>, current: &Current) -> Proof {
+        let header = match (door, &current.credential) {
+            (Door::Distribution(_), Credential::Bearer(token)) => return own(token),
+            (Door::Api, Credential::Basic { username, password }) => basic(username, password),
+            (Door::Api, _) => None,
+            (Door::Distribution(repository), credential) => {
+                if let Some(token) = self.tokens.remembered(current.version, repository).await {
+                    return Proof::Token(token);
+                }
+                match credential {
+                    Credential::Basic { username, password }
+                        if self.basic_unasked.load(Ordering::Relaxed) =>
+                    {
+                        basic(username, password)
+                    }
+                    _ => None,
+                }
+            }
+        };
+        header.map_or(Proof::Nothing, Proof::Basic)
+    }
+
+    /// What a second attempt would carry, if the first was refused and there is anything new to say.
+    async fn second(
+        &self,
+        request: &Request<'_>,
+        current: &Current,
+        proof: &Proof,
+        reply: &Reply,
+    ) -> Result<Option<Proof>, Unknown> {
+        // 403 is how ECR refuses a stale credential.
+        let stale = reply.status == StatusCode::FORBIDDEN && proof.sent() != Sent::Nothing;
+        let refused = reply.status == StatusCode::UNAUTHORIZED || stale;
+        // Another host, to which we were redirected, has no say in where our credentials go.
+        if !refused || reply.url.origin() != self.registry.url.origin() {
+            return Ok(None);
+        }
+        let repository = request.door.repository().map(Repository::as_str);
+        let fresh = self.credentials.refreshed(repository).await?;
+        let rotated = fresh.version != current.version;
+        if rotated {
+            let proof = self.unasked(request.door, &fresh).await;
+            if proof.sent() != Sent::Nothing {
+                return Ok(Some(proof));
+            }
+        }
+        let Door::Distribution(repository) = request.door else { return Ok(None) };
+        if matches!(proof, Proof::Own(_)) && !rotated {
+            return Ok(None);
+        }
+        let asked = offered(&reply.headers);
+        let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
+        let grant = match (bearer, proof) {
+            (Some(challenge), _) => Some(Grant::new(&self.registry, repository, challenge)?),
+            (None, Proof::Token(token)) => Some(token.grant.clone()),
+            (None, _) => None,
+        };
+        if let Some(grant) = grant {
+            if let Proof::Token(token) = proof {
+                self.tokens.forget(current.version, repository, token).await;
+            }
+            let token = self.tokens.fetch(&self.transport, grant, &fresh, repository).await?;
+            return Ok(Some(Proof::Token(token)));
+        }
+        if let Credential::Basic { username, password } = &fresh.credential
+            && asked.iter().any(|challenge| challenge.scheme == Scheme::Basic)
+            && (rotated || proof.sent() != Sent::Basic)
+        {
+            self.basic_unasked.store(true, Ordering::Relaxed);
+            return Ok(basic(username, password).map(Proof::Basic));
+        }
+        Ok(None)
+    }
+
+    async fn exchange(&self, request: &Request<'_>, proof: &Proof) -> Result<Reply, Unknown> {
+        let prefix = self.registry.url.path().trim_end_matches('/');
+        let text = format!("{prefix}{}", request.path_and_query);
+        let url: Url = self.registry.url.join(&text).map_err(|error| {
+            Unknown::new(Cause::NotRegistry, format!("no URL can be made of `{text}`: {error}"))
+        })?;
+        let json = HeaderValue::from_static("application/json");
+        let ask = Ask {
+            method: request.method.clone(),
+            url,
+            accept: request.accept,
+            authorization: proof.header(),
+            body: request.body.clone().map(|body| (json, body)),
+            limit: request.body_limit,
+            redirects: match request.door {
+                Door::Distribution(_) => Redirects::Anywhere,
+                Door::Api => Redirects::SameOrigin,
+            },
+        };
+        self.transport.exchange(&ask).await
+    }
+}
+
+fn own(token: &secrecy::SecretString) -> Proof {
+    bearer(token).map_or(Proof::Nothing, Proof::Own)
+}
+
+fn offered(headers: &HeaderMap) -> Vec<Challenge> {
+    challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes))
+}
+
+fn answer(reply: Reply, proof: &Proof) -> Answer {
+    let Reply { status, headers, body, url: _ } = reply;
+    let challenges = offered(&headers);
+    Answer { status, headers, body, challenges, sent: proof.sent() }
+}
+
+impl Answer {
+    /// The media type, without its parameters.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
+    }
+}

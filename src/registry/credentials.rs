@@ -1,0 +1,139 @@
+//! Where a registry's credentials come from: a folder, a docker configuration, a token file.
+//!
+//! Files are re-read when their content changes; a changed content has another version, and tokens that were
+//! fetched with an older version are never used again.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::registry::{CredentialSource, Registry};
+
+use super::failure::spoken;
+use super::keyring::{Keyring, KeyringError};
+use super::watched::{FileError, Held, Watched};
+
+/// How we say who we are. Secrets print as `[REDACTED]`.
+#[derive(Debug, Clone)]
+pub(super) enum Credential {
+    /// We do not.
+    Anonymous,
+    /// User name and password.
+    Basic { username: String, password: SecretString },
+    /// An OAuth2 refresh token, to be exchanged at the token realm.
+    Identity { username: String, token: SecretString },
+    /// A bearer token, sent as it is.
+    Bearer(SecretString),
+}
+
+/// Why credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialError {
+    #[error("the credentials are not usable")]
+    File(#[from] FileError),
+    #[error("the credentials file {path} is empty")]
+    Empty { path: PathBuf },
+    #[error("the credentials file {path} holds bytes that no header can carry")]
+    NotText { path: PathBuf },
+    #[error("the credentials in {path} are not usable")]
+    Keyring {
+        path: PathBuf,
+        #[source]
+        source: KeyringError,
+    },
+}
+
+/// The credentials of one registry.
+pub(super) struct Credentials {
+    host: Box<str>,
+    files: Watched<Result<Parsed, CredentialError>>,
+}
+
+enum Parsed {
+    One(Credential),
+    Keyring(Keyring),
+}
+
+/// A credential, and which version of the files it comes from.
+pub(super) struct Current {
+    pub version: u64,
+    pub credential: Credential,
+}
+
+impl Credentials {
+    /// Reads the files for the first time: this blocks. What is wrong with them is said when they are used.
+    pub fn new(registry: &Registry) -> Self {
+        let source = registry.credentials.clone();
+        let paths = match &source {
+            CredentialSource::Anonymous => vec![],
+            CredentialSource::Dir(dir) => vec![dir.join("username"), dir.join("password")],
+            CredentialSource::DockerConfig(path) | CredentialSource::TokenFile(path) => vec![path.clone()],
+        };
+        let named = paths.clone();
+        let files = Watched::new(paths, move |content| {
+            let files = content?;
+            parse(&source, &named, &files)
+        });
+        Self { host: registry.host.clone(), files }
+    }
+
+    /// The credential for a repository (`None`: for the registry as a whole).
+    pub async fn current(&self, repository: Option<&str>) -> Result<Current, Unknown> {
+        self.choose(self.files.current().await.as_ref(), repository)
+    }
+
+    /// The same, but the files are read now.
+    pub async fn refreshed(&self, repository: Option<&str>) -> Result<Current, Unknown> {
+        self.choose(self.files.refreshed().await.as_ref(), repository)
+    }
+
+    fn choose(
+        &self,
+        held: &Held<Result<Parsed, CredentialError>>,
+        repository: Option<&str>,
+    ) -> Result<Current, Unknown> {
+        let credential = match &held.value {
+            Ok(Parsed::One(credential)) => credential.clone(),
+            // The kubelet tries every match in turn. We send the best only: at Harbor each wrong attempt
+            // takes 1.5 s and may lock the account.
+            Ok(Parsed::Keyring(keyring)) => keyring
+                .lookup(&self.host, repository.unwrap_or_default())
+                .first()
+                .map_or(Credential::Anonymous, |found| (*found).clone()),
+            Err(error) => {
+                return Err(Unknown::new(Cause::Unauthorized, spoken(error)));
+            }
+        };
+        Ok(Current { version: held.version, credential })
+    }
+}
+
+fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Result<Parsed, CredentialError> {
+    let secret = |index: usize| {
+        let path = || paths.get(index).cloned().unwrap_or_default();
+        let file = files.get(index).map(Vec::as_slice).unwrap_or_default();
+        // `echo` and editors end a file with a newline that is no part of the secret; a blank may be one.
+        let text = file.strip_suffix(b"\n").unwrap_or(file);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.is_empty() {
+            return Err(CredentialError::Empty { path: path() });
+        }
+        let text = str::from_utf8(text).map_err(|_| CredentialError::NotText { path: path() })?;
+        Ok(text.to_owned())
+    };
+    Ok(match source {
+        CredentialSource::Anonymous => Parsed::One(Credential::Anonymous),
+        CredentialSource::Dir(_) => {
+            Parsed::One(Credential::Basic { username: secret(0)?, password: secret(1)?.into() })
+        }
+        CredentialSource::TokenFile(_) => Parsed::One(Credential::Bearer(secret(0)?.into())),
+        CredentialSource::DockerConfig(path) => {
+            let file = files.first().map(Vec::as_slice).unwrap_or_default();
+            let keyring = Keyring::parse(file);
+            let keyring =
+                keyring.map_err(|source| CredentialError::Keyring { path: path.clone(), source })?;
+            Parsed::Keyring(keyring)
+        }
+    })
+}

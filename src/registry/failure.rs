@@ -1,0 +1,77 @@
+//! From an error of the HTTP stack to a cause and a sentence.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+
+use crate::domain::evidence::{Cause, Unknown};
+
+/// Why a request got no answer, or only part of one.
+pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
+    // The URL is in our own words already, and its query may hold what a log should not.
+    let error = error.without_url();
+    let cause = cause(&error);
+    let mut detail = match cause {
+        Cause::Tls => format!("TLS with {host} failed"),
+        Cause::Connect => format!("cannot connect to {host}"),
+        Cause::Deadline => format!("{host} did not answer in time"),
+        Cause::NotRegistry => format!("{host} does not speak HTTP"),
+        _ => format!("the connection to {host} broke"),
+    };
+    if let Some(root) = chain(&error).last() {
+        // A String takes any text.
+        let _written = write!(detail, ": {root}");
+    }
+    Unknown::new(cause, detail)
+}
+
+fn cause(error: &reqwest::Error) -> Cause {
+    for link in chain(error) {
+        if link.is::<rustls::Error>() {
+            return Cause::Tls;
+        }
+        if let Some(error) = link.downcast_ref::<io::Error>() {
+            match error.kind() {
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof => return Cause::Broken,
+                _ => {}
+            }
+        }
+        if link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return Cause::NotRegistry;
+        }
+    }
+    if error.is_connect() {
+        // A connection that is not made within the connect timeout is a black hole, not a slow answer.
+        Cause::Connect
+    } else if error.is_timeout() {
+        Cause::Deadline
+    } else {
+        Cause::Broken
+    }
+}
+
+/// An error and its sources. An [`io::Error`] hides the error it wraps from `source`: it is unwrapped here.
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn Error + 'static)), |link| {
+        let link: &(dyn Error + 'static) = *link;
+        match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => link.source(),
+        }
+    })
+}
+
+/// An error with its sources, as one sentence for people.
+pub(super) fn spoken(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // A String takes any text.
+        let _written = write!(sentence, ": {cause}");
+        source = cause.source();
+    }
+    sentence
+}

@@ -1,0 +1,197 @@
+//! `config.json` / `.dockerconfigjson`: which of its entries opens an image, as the kubelet decides it
+//! (kubernetes `pkg/credentialprovider/keyring.go`).
+//!
+//! Two things the kubelet does not do: `identitytoken` and `registrytoken` are read, as docker and
+//! go-containerregistry do, so that one file serves every kind of registry.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Map, Value};
+
+use super::credentials::Credential;
+
+/// What go's `index.docker.io` fallback serves: references without a host of their own.
+const DEFAULT_REGISTRY: &str = "index.docker.io";
+
+/// Padding may be missing, as where the kubelet reads it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a file is no keyring. One bad entry spoils it all, as at the kubelet: guessing around it would hide it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyringError {
+    #[error("not a JSON object, at line {line}")]
+    NotJson { line: usize },
+    #[error("`{field}` of `{key}` is not {expected}")]
+    WrongType { key: String, field: &'static str, expected: &'static str },
+    #[error("`auth` of `{key}` is not base64 of `username:password`")]
+    BadAuth { key: String },
+}
+
+/// The entries of one file, the most specific key first.
+pub(super) struct Keyring {
+    entries: Vec<(Key, Credential)>,
+}
+
+/// A key of `auths`: `host[:port][/path]`, where labels of the host may hold `*`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(String);
+
+impl Keyring {
+    /// Reads the file.
+    pub fn parse(file: &[u8]) -> Result<Self, KeyringError> {
+        let root: Value =
+            serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
+        let root = root.as_object().ok_or(KeyringError::NotJson { line: 1 })?;
+        let mut entries = Vec::new();
+        let auths = match field(root, "auths") {
+            None | Some(Value::Null) => return Ok(Self { entries }),
+            Some(auths) => auths.as_object().ok_or_else(|| wrong_type("", "auths", "an object"))?,
+        };
+        for (name, entry) in auths {
+            let credential = credential(name, entry)?;
+            // A key that is no URL is skipped by the kubelet.
+            if let Some(key) = Key::parse(name) {
+                entries.push((key, credential));
+            }
+        }
+        // Reverse order of text puts the longer path of one host first; it is stable, as the kubelet's is.
+        entries.sort_by(|(one, _), (other, _)| other.cmp(one));
+        Ok(Self { entries })
+    }
+
+    /// Every credential that opens `host/repository`, in the order in which the kubelet tries them.
+    pub fn lookup(&self, host: &str, repository: &str) -> Vec<&Credential> {
+        let path = format!("/{repository}");
+        let pick = |wanted: &dyn Fn(&Key) -> bool| -> Vec<&Credential> {
+            self.entries.iter().filter(|(key, _)| wanted(key)).map(|(_, credential)| credential).collect()
+        };
+        let found = pick(&|key| key.matches(host, &path));
+        if found.is_empty() && matches!(host, "docker.io" | "index.docker.io") {
+            return pick(&|key| key.0 == DEFAULT_REGISTRY);
+        }
+        found
+    }
+}
+
+impl Key {
+    /// As Go's `url.Parse("https://" + key)` and the kubelet after it.
+    fn parse(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, path) = (unescape(host)?, unescape(path)?);
+        // Brackets belong to IPv6 addresses with a port; elsewhere they make no URL.
+        let bracketed = host.strip_prefix('[').is_some_and(|host| host.contains(']'));
+        if host.contains(['[', ']']) && !bracketed || host.contains(char::is_whitespace) {
+            return None;
+        }
+        let path = match path.get(..4) {
+            Some("/v1/" | "/v2/") => path.get(3..).unwrap_or_default(),
+            _ => &path,
+        };
+        Some(Self(if path == "/" { host } else { format!("{host}{path}") }))
+    }
+
+    fn matches(&self, host: &str, path: &str) -> bool {
+        let slash = self.0.find('/').unwrap_or(self.0.len());
+        let (key_host, key_path) = self.0.split_at(slash);
+        let ((key_name, key_port), (name, port)) = (split_port(key_host), split_port(host));
+        // The path is a plain prefix, without a boundary: so does the kubelet, and a file that opens
+        // an image for the node must open it for us.
+        key_port == port
+            && path.get(..key_path.len()) == Some(key_path)
+            && key_name.split('.').count() == name.split('.').count()
+            && key_name.split('.').zip(name.split('.')).all(|(glob, label)| glob_matches(glob, label))
+    }
+}
+
+/// `host:port` apart; the port is compared as text, and none is not 443.
+fn split_port(host: &str) -> (&str, &str) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, ""),
+    }
+}
+
+/// `*` stands for any run of characters of one label.
+fn glob_matches(glob: &str, label: &str) -> bool {
+    let mut parts = glob.split('*');
+    let Some(mut rest) = label.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A field by its name in any case, as Go reads JSON.
+fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object
+        .get(name)
+        .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+fn wrong_type(key: &str, field: &'static str, expected: &'static str) -> KeyringError {
+    KeyringError::WrongType { key: key.to_owned(), field, expected }
+}
+
+fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
+    let empty = Map::new();
+    let entry = match entry {
+        Value::Null => &empty,
+        Value::Object(entry) => entry,
+        _ => return Err(wrong_type(key, "auths", "an object")),
+    };
+    let text = |name: &'static str| match field(entry, name) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(_) => Err(wrong_type(key, name, "a string")),
+    };
+    let (mut username, mut password) = (text("username")?.to_owned(), text("password")?.to_owned());
+    let auth = text("auth")?;
+    if !auth.is_empty() {
+        let bad = || KeyringError::BadAuth { key: key.to_owned() };
+        // Go's decoder skips line ends, which `base64` without `-w0` makes.
+        let auth: Vec<u8> = auth.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        let pair = BASE64.decode(auth).map_err(|_| bad())?;
+        let pair = String::from_utf8(pair).map_err(|_| bad())?;
+        let (user, secret) = pair.split_once(':').ok_or_else(bad)?;
+        (username, password) = (user.to_owned(), secret.to_owned());
+    }
+    let (identity, registry) = (text("identitytoken")?, text("registrytoken")?);
+    Ok(if !registry.is_empty() {
+        Credential::Bearer(registry.to_owned().into())
+    } else if !identity.is_empty() {
+        Credential::Identity { username, token: identity.to_owned().into() }
+    } else if username == "<token>" {
+        // docker's mark: the password is an identity token.
+        Credential::Identity { username, token: password.into() }
+    } else if username.is_empty() && password.is_empty() {
+        Credential::Anonymous
+    } else {
+        Credential::Basic { username, password: password.into() }
+    })
+}

@@ -1,0 +1,189 @@
+//! What an answer about a manifest says: its digest, its shape, its children. Pure.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use oci_spec::image::{Descriptor, ImageIndex};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{Cause, Child, Children, Shape, Unknown};
+use crate::domain::platform::Platform;
+
+use super::client::{Answer, Head, Target};
+
+/// All four manifest types. Registries answer 404 for what is there when its very type is not accepted, even by
+/// digest, and `*/*` is not expanded.
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+/// The most children of an index that are looked at.
+const MAX_CHILDREN: usize = 1000;
+
+fn shape_of(media_type: &str) -> Option<Shape> {
+    match media_type {
+        "application/vnd.oci.image.index.v1+json"
+        | "application/vnd.docker.distribution.manifest.list.v2+json" => Some(Shape::Index),
+        "application/vnd.oci.image.manifest.v1+json"
+        | "application/vnd.docker.distribution.manifest.v2+json" => Some(Shape::Manifest),
+        _ => None,
+    }
+}
+
+/// The shape by `Content-Type`; `None` where the header is missing.
+fn declared_shape(answer: &Answer) -> Result<Option<Shape>, Unknown> {
+    let Some(kind) = answer.content_type() else { return Ok(None) };
+    let undocumented = || Unknown::new(Cause::NotRegistry, format!("200 with a body of type `{kind}`"));
+    shape_of(kind).map(Some).ok_or_else(undocumented)
+}
+
+/// What a HEAD says; `None` where only a GET can tell: the words of a 412, a digest or a type that is missing.
+pub(super) fn by_headers(answer: &Answer, target: Target<'_>) -> Result<Option<Head>, Unknown> {
+    match answer.status {
+        StatusCode::OK => {}
+        StatusCode::PRECONDITION_FAILED => return Ok(None),
+        // Registries speak JSON. The 404 of an ingress without a route, or of a web server, is no absence.
+        StatusCode::NOT_FOUND if is_text(answer) => return Ok(None),
+        _ => return common(answer).map(Some),
+    }
+    let shape = declared_shape(answer)?;
+    let named = answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
+    let named: Option<Digest> = named.and_then(|digest| digest.parse().ok());
+    let digest = match (target, named) {
+        (Target::Digest(wanted), Some(named)) if wanted.algorithm() == named.algorithm() => {
+            if *wanted != named {
+                return Err(wrong_digest(wanted, &named));
+            }
+            Some(named)
+        }
+        // Named by another algorithm, or not at all: hash the body.
+        (Target::Digest(_), _) | (Target::Tag(_), None) => None,
+        (Target::Tag(_), Some(named)) => Some(named),
+    };
+    Ok(digest.zip(shape).map(|(digest, shape)| Head::Found { digest, shape }))
+}
+
+/// What a GET says.
+pub(super) fn by_body(answer: &Answer, target: Target<'_>) -> Result<Head, Unknown> {
+    match answer.status {
+        StatusCode::OK => {}
+        StatusCode::PRECONDITION_FAILED => {
+            let message = answer.message();
+            let message = if message.is_empty() { answer.status.to_string() } else { message };
+            return Ok(Head::Refused(message.into()));
+        }
+        _ => return common(answer),
+    }
+    let digest = match target {
+        Target::Tag(_) => Digest::Sha256(Sha256::digest(&answer.body).into()),
+        Target::Digest(wanted) => verified(wanted, &answer.body)?,
+    };
+    let shape = match declared_shape(answer)? {
+        Some(shape) => shape,
+        None => shape_in(&answer.body)?,
+    };
+    Ok(Head::Found { digest, shape })
+}
+
+/// The answers that HEAD and GET share.
+fn common(answer: &Answer) -> Result<Head, Unknown> {
+    match answer.status {
+        StatusCode::NOT_FOUND if is_text(answer) && answer.message().is_empty() => {
+            let kind = answer.content_type().unwrap_or_default();
+            let detail = format!("404 with a body of type `{kind}`: not the word of a registry");
+            Err(Unknown::new(Cause::NotRegistry, detail))
+        }
+        StatusCode::NOT_FOUND => Ok(Head::NotFound),
+        StatusCode::UNAUTHORIZED => {
+            Ok(Head::Unauthorized { challenges: answer.challenges.clone(), sent: answer.sent })
+        }
+        _ => Err(answer.unexpected()),
+    }
+}
+
+fn is_text(answer: &Answer) -> bool {
+    answer.content_type().is_some_and(|kind| kind.split('/').next() == Some("text"))
+}
+
+fn wrong_digest(wanted: &Digest, got: &Digest) -> Unknown {
+    Unknown::new(Cause::WrongDigest, format!("asked for {wanted}, answered {got}"))
+}
+
+/// The digest of a body by the wanted one's algorithm, if it is the wanted one.
+fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
+    let got = match wanted {
+        Digest::Sha256(_) => Digest::Sha256(Sha256::digest(body).into()),
+        Digest::Sha384(_) => Digest::Sha384(Sha384::digest(body).into()),
+        Digest::Sha512(_) => Digest::Sha512(Sha512::digest(body).into()),
+    };
+    if got == *wanted { Ok(got) } else { Err(wrong_digest(wanted, &got)) }
+}
+
+/// The shape that a manifest states itself: its `mediaType`, else what it holds.
+fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Either {
+        media_type: Option<String>,
+        manifests: Option<serde::de::IgnoredAny>,
+        config: Option<serde::de::IgnoredAny>,
+    }
+    let odd = |what: &str| Unknown::new(Cause::NotRegistry, format!("200 with a body that is {what}"));
+    let body: Either = serde_json::from_slice(body).map_err(|_| odd("no manifest"))?;
+    match (body.media_type, body.manifests, body.config) {
+        (Some(kind), ..) => shape_of(&kind).ok_or_else(|| odd(&format!("a `{kind}`"))),
+        (None, Some(_), None) => Ok(Shape::Index),
+        (None, None, Some(_)) => Ok(Shape::Manifest),
+        (None, ..) => Err(odd("neither an index nor a manifest")),
+    }
+}
+
+/// The children of an index, from the answer to a GET by its digest.
+pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unknown> {
+    if answer.status != StatusCode::OK {
+        return match common(answer)? {
+            Head::NotFound => Ok(Children::Absent),
+            _ => Err(answer.unexpected()),
+        };
+    }
+    verified(digest, &answer.body)?;
+    if shape_in(&answer.body)? == Shape::Manifest {
+        return Ok(Children::Listed(Arc::default()));
+    }
+    let index: ImageIndex = serde_json::from_slice(&answer.body)
+        .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the index cannot be read: {error}")))?;
+    if index.manifests().len() > MAX_CHILDREN {
+        let detail = format!("the index lists {} manifests", index.manifests().len());
+        return Err(Unknown::new(Cause::TooLarge, detail));
+    }
+    let children = index.manifests().iter().filter(|child| is_image(child)).map(child);
+    children.collect::<Result<_, _>>().map(Children::Listed)
+}
+
+/// Not an attestation of buildkit, which stands in an index beside the images it speaks of.
+fn is_image(child: &Descriptor) -> bool {
+    let annotated = child
+        .annotations()
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"));
+    let unknown = child.platform().as_ref().is_some_and(|platform| {
+        platform.os().to_string() == "unknown" && platform.architecture().to_string() == "unknown"
+    });
+    !annotated && !unknown
+}
+
+fn child(child: &Descriptor) -> Result<Child, Unknown> {
+    let digest = child.digest().to_string();
+    let digest = digest
+        .parse()
+        .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the index lists `{digest}`: {error}")))?;
+    let platform = child.platform().as_ref().map(|platform| Platform {
+        os: platform.os().to_string().into(),
+        architecture: platform.architecture().to_string().into(),
+        variant: platform.variant().as_deref().map(Box::from),
+    });
+    Ok(Child { digest, platform })
+}

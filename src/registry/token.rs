@@ -1,0 +1,278 @@
+//! Bearer tokens: fetched from the realm that a challenge names, shared and remembered by repository.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::image::Repository;
+use crate::domain::registry::Registry;
+
+use super::answer::unexpected;
+use super::challenge::Challenge;
+use super::credentials::{Credential, Current};
+use super::transport::{Ask, Redirects, Reply, Transport, place};
+
+/// A token is a few KiB at most.
+const TOKEN_LIMIT: usize = 64 * 1024;
+
+/// What a token lives where its server does not say (distribution's token specification).
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+
+/// A fetch serves everybody who waits for it, so it has a time of its own; each waits as long as it can.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most tokens remembered for one registry.
+const MAX_TOKENS: u64 = 10_000;
+
+/// Where a token comes from: what the challenge said, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    realm: Url,
+    service: Option<String>,
+    scopes: Vec<String>,
+}
+
+/// A bearer token, and where the next one comes from.
+pub(super) struct Token {
+    pub value: SecretString,
+    pub grant: Grant,
+    life: Duration,
+}
+
+/// The tokens of one registry.
+pub(super) struct Tokens {
+    cache: moka::future::Cache<Key, Arc<Token>>,
+}
+
+/// Tokens of an older version of the credentials are never found again.
+type Key = (u64, Repository);
+
+/// Each token lives as long as its server said.
+struct Life;
+
+impl moka::Expiry<Key, Arc<Token>> for Life {
+    fn expire_after_create(&self, _: &Key, token: &Arc<Token>, _: Instant) -> Option<Duration> {
+        Some(token.life)
+    }
+}
+
+impl Grant {
+    /// What a Bearer challenge says, if our credentials may go there.
+    pub fn new(registry: &Registry, repository: &Repository, challenge: &Challenge) -> Result<Self, Unknown> {
+        let refuse = |why: String| Unknown::new(Cause::Unauthorized, why);
+        let realm = challenge.parameter("realm").ok_or_else(|| {
+            refuse(format!("{} asks for a token, but does not say from where", registry.host))
+        })?;
+        let realm = Url::parse(realm)
+            .map_err(|error| refuse(format!("the token realm `{realm}` is no URL: {error}")))?;
+        trusted(registry, &realm).map_err(refuse)?;
+        let mut scopes = vec![format!("repository:{repository}:pull")];
+        let asked = challenge.parameter("scope").unwrap_or_default();
+        scopes.extend(asked.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
+        scopes.dedup();
+        Ok(Self { realm, service: challenge.parameter("service").map(str::to_owned), scopes })
+    }
+}
+
+/// May credentials go to this realm? A registry that was taken over must not make us post them, or probe the
+/// cluster's network, wherever it likes (as go-containerregistry decides it).
+fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
+    let plain_registry = registry.url.scheme() == "http";
+    if !(realm.scheme() == "https" || realm.scheme() == "http" && plain_registry) {
+        return Err(format!("the token realm {} is not https", place(realm)));
+    }
+    let Some(host) = realm.host() else { return Err("the token realm has no host".into()) };
+    let named = |other: &Url| other.host() == Some(host.clone());
+    let own_name = Url::parse(&format!("https://{}", registry.host));
+    // A local Harbor often *is* a private address: its own host is as good as the registry itself.
+    if named(&registry.url) || own_name.is_ok_and(|url| named(&url)) {
+        return Ok(());
+    }
+    let inside = match host {
+        Host::Ipv4(ip) => is_inside(ip.into()),
+        Host::Ipv6(ip) => is_inside(ip.to_canonical()),
+        Host::Domain(name) => name == "localhost",
+    };
+    if inside {
+        return Err(format!("the token realm {} is a private address of another host", place(realm)));
+    }
+    Ok(())
+}
+
+fn is_inside(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local()
+                || ip.is_multicast()
+        }
+    }
+}
+
+impl Tokens {
+    pub fn new() -> Self {
+        Self { cache: moka::future::Cache::builder().max_capacity(MAX_TOKENS).expire_after(Life).build() }
+    }
+
+    /// The token that is remembered for a repository.
+    pub async fn remembered(&self, version: u64, repository: &Repository) -> Option<Arc<Token>> {
+        self.cache.get(&(version, repository.clone())).await
+    }
+
+    /// Forgets a token that was refused, unless another has taken its place already.
+    pub async fn forget(&self, version: u64, repository: &Repository, refused: &Arc<Token>) {
+        let key = (version, repository.clone());
+        if self.cache.get(&key).await.is_some_and(|held| Arc::ptr_eq(&held, refused)) {
+            self.cache.invalidate(&key).await;
+        }
+    }
+
+    /// The remembered token, or a new one; however many ask, it is fetched once.
+    ///
+    /// The fetch is a task of its own: were it dropped with the first caller whose deadline passes, callers
+    /// with little time would never get a token.
+    pub async fn fetch(
+        &self,
+        transport: &Arc<Transport>,
+        grant: Grant,
+        current: &Current,
+        repository: &Repository,
+    ) -> Result<Arc<Token>, Unknown> {
+        let (cache, transport) = (self.cache.clone(), transport.clone());
+        let (key, credential) = ((current.version, repository.clone()), current.credential.clone());
+        let host = place(&grant.realm);
+        let task = tokio::spawn(async move {
+            let fetch = async {
+                let timeout = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential));
+                timeout.await.unwrap_or_else(|_| {
+                    let detail = format!("{host} gave no token within {} s", FETCH_TIMEOUT.as_secs());
+                    Err(Unknown::new(Cause::Deadline, detail))
+                })
+            };
+            cache.try_get_with(key, fetch).await
+        });
+        match task.await {
+            Ok(result) => result.map_err(|unknown| (*unknown).clone()),
+            Err(_) => Err(Unknown::new(Cause::Broken, "the token task was ended")),
+        }
+    }
+}
+
+/// The answer of a token server. Harbor sends `access_token` present but empty.
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+async fn fetch(transport: &Transport, grant: Grant, credential: &Credential) -> Result<Arc<Token>, Unknown> {
+    let mut reply = None;
+    if let Credential::Identity { token, .. } = credential {
+        let posted = transport.exchange(&post(&grant, token)).await?;
+        // Servers that know no POST answer so; the spec's GET is for them.
+        let unknown_there = matches!(posted.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        reply = (!unknown_there).then_some(posted);
+    }
+    let reply = match reply {
+        Some(reply) => reply,
+        None => transport.exchange(&get(&grant, credential)).await?,
+    };
+    let host = place(&grant.realm);
+    token(reply, grant)
+        .map_err(|unknown| Unknown::new(unknown.cause, format!("no token from {host}: {}", unknown.detail)))
+}
+
+fn token(reply: Reply, grant: Grant) -> Result<Arc<Token>, Unknown> {
+    if !reply.status.is_success() {
+        return Err(unexpected(reply.status, &reply.headers, &reply.body));
+    }
+    let answer: Answer = serde_json::from_slice(&reply.body)
+        .map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is no token"))?;
+    let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
+    let value = tokens.find(|token| !token.is_empty()).map(SecretString::from);
+    let value = value.ok_or_else(|| Unknown::new(Cause::Unauthorized, "the answer holds no token"))?;
+    Ok(Arc::new(Token { value, grant, life: life(answer.expires_in) }))
+}
+
+/// How long a token is used: a little less than it lives, for clocks differ and requests take time.
+fn life(expires_in: Option<u64>) -> Duration {
+    let life = expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+    life.saturating_sub((life / 10).min(Duration::from_secs(30)))
+}
+
+fn get(grant: &Grant, credential: &Credential) -> Ask<'static> {
+    let mut url = grant.realm.clone();
+    {
+        let mut query = url.query_pairs_mut();
+        query.extend_pairs(grant.service.iter().map(|service| ("service", service)));
+        query.extend_pairs(grant.scopes.iter().map(|scope| ("scope", scope)));
+    }
+    let authorization = match credential {
+        Credential::Basic { username, password } => basic(username, password),
+        Credential::Identity { username, token } if username.is_empty() => basic("<token>", token),
+        Credential::Identity { username, token } => basic(username, token),
+        Credential::Anonymous | Credential::Bearer(_) => None,
+    };
+    ask(Method::GET, url, authorization, None)
+}
+
+fn post(grant: &Grant, token: &SecretString) -> Ask<'static> {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token");
+    form.append_pair("refresh_token", token.expose_secret());
+    form.append_pair("client_id", "landfall");
+    form.append_pair("scope", &grant.scopes.join(" "));
+    if let Some(service) = &grant.service {
+        form.append_pair("service", service);
+    }
+    let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+    ask(Method::POST, grant.realm.clone(), None, Some((kind, Bytes::from(form.finish()))))
+}
+
+fn ask(
+    method: Method,
+    url: Url,
+    authorization: Option<HeaderValue>,
+    body: Option<(HeaderValue, Bytes)>,
+) -> Ask<'static> {
+    // Credentials go to the realm that the registry named, and no further.
+    let (accept, redirects) = (Some("application/json"), Redirects::Never);
+    Ask { method, url, accept, authorization, body, limit: TOKEN_LIMIT, redirects }
+}
+
+/// `Basic …`, marked as sensitive: no log and no HTTP/2 table keeps it. `None`: no header can carry it.
+pub(super) fn basic(username: &str, password: &SecretString) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    let pair = format!("{username}:{}", password.expose_secret());
+    sensitive(&format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(pair)))
+}
+
+/// `Bearer …`, likewise.
+pub(super) fn bearer(token: &SecretString) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {}", token.expose_secret()))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

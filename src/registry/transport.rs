@@ -1,0 +1,222 @@
+//! One exchange with one registry: TLS, redirects, and bounds on what is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use url::Url;
+
+use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::registry::Registry;
+
+use super::client::{ClientError, USER_AGENT};
+use super::failure::{failure, spoken};
+use super::watched::{FileError, Watched};
+
+/// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
+const MAX_REDIRECTS: usize = 5;
+
+/// What is read of an error's body: enough for its message.
+const ERROR_LIMIT: usize = 64 * 1024;
+
+/// Within a second a SYN is sent once, within three twice: after that nobody is there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Below the 60 s after which common proxies close idle connections, so that no request meets the close.
+const POOL_IDLE: Duration = Duration::from_secs(45);
+
+/// Whether redirects may leave the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// To any host, without our credentials.
+    Anywhere,
+    /// Only within scheme, host and port.
+    SameOrigin,
+    /// Not at all.
+    Never,
+}
+
+/// What is asked.
+pub(super) struct Ask<'a> {
+    pub method: Method,
+    pub url: Url,
+    pub accept: Option<&'a str>,
+    pub authorization: Option<HeaderValue>,
+    pub body: Option<(HeaderValue, Bytes)>,
+    pub limit: usize,
+    pub redirects: Redirects,
+}
+
+/// What came back.
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Who answered: after redirects not always the host that was asked.
+    pub url: Url,
+}
+
+/// An HTTP client that trusts what one registry's configuration says.
+pub(super) struct Transport {
+    trust: Watched<Result<reqwest::Client, ClientError>>,
+    /// The last client whose CA file could be read: a broken file must not cut us off.
+    http: ArcSwap<reqwest::Client>,
+}
+
+impl Transport {
+    pub fn new(registry: &Registry) -> Result<Self, ClientError> {
+        let url = registry.url.clone();
+        let custom = registry.ca_file.clone();
+        let name = registry.name.clone();
+        let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
+            let http = build(&url, custom.as_deref().map(|path| (path, content)));
+            if let Err(error) = &http {
+                tracing::warn!(registry.name = %name, error = spoken(error), "the last good CA stays in use");
+            }
+            http
+        });
+        let first = trust.held();
+        let http = match &first.value {
+            Ok(http) => http.clone(),
+            Err(error) => return Err(error.clone()),
+        };
+        Ok(Self { trust, http: ArcSwap::from_pointee(http) })
+    }
+
+    async fn http(&self) -> Arc<reqwest::Client> {
+        if let Ok(http) = &self.trust.current().await.value {
+            self.http.store(Arc::new(http.clone()));
+        }
+        self.http.load_full()
+    }
+
+    /// Asks, follows redirects, reads the bounded body.
+    pub async fn exchange(&self, ask: &Ask<'_>) -> Result<Reply, Unknown> {
+        let http = self.http().await;
+        let mut url = ask.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = http.request(ask.method.clone(), url.clone());
+            if let Some(accept) = ask.accept {
+                request = request.header(ACCEPT, accept);
+            }
+            // Never to another scheme, host or port than those that were asked for.
+            if let Some(authorization) = &ask.authorization
+                && url.origin() == ask.url.origin()
+            {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            if let Some((kind, body)) = &ask.body {
+                request = request.header(CONTENT_TYPE, kind).body(body.clone());
+            }
+            let answer = request.send().await.map_err(|error| failure(&place(&url), error))?;
+            match redirect(ask, &url, &answer)? {
+                Some(next) => url = next,
+                None => return read(answer, ask.limit, url).await,
+            }
+        }
+        let detail = format!("{} redirects more than {MAX_REDIRECTS} times", place(&ask.url));
+        Err(Unknown::new(Cause::Redirect, detail))
+    }
+}
+
+/// `host` or `host:port`, for people.
+pub(super) fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Where an answer sends us; `None`: it is the answer.
+fn redirect(ask: &Ask<'_>, from: &Url, answer: &reqwest::Response) -> Result<Option<Url>, Unknown> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let refuse =
+        |why: &str| Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", place(from))));
+    if !matches!(ask.method, Method::GET | Method::HEAD) {
+        return refuse("only GET and HEAD are repeated elsewhere");
+    }
+    let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    let Some(Ok(next)) = location.map(|location| from.join(location)) else {
+        return refuse("names no place that can be read");
+    };
+    match (from.scheme(), next.scheme()) {
+        ("http", "http" | "https") | ("https", "https") => {}
+        ("https", "http") => return refuse("to plain HTTP"),
+        _ => return refuse("to something that is not HTTP"),
+    }
+    match ask.redirects {
+        Redirects::Anywhere => Ok(Some(next)),
+        Redirects::SameOrigin if next.origin() == ask.url.origin() => Ok(Some(next)),
+        Redirects::SameOrigin => refuse(&format!("to another host, {}", place(&next))),
+        Redirects::Never => refuse("no redirect is followed here"),
+    }
+}
+
+/// Reads a body up to its limit. Of an error only the beginning is wanted: it never fails for its body.
+async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<Reply, Unknown> {
+    let status = answer.status();
+    let headers = std::mem::take(answer.headers_mut());
+    let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
+    let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
+    let mut body = BytesMut::new();
+    loop {
+        match answer.chunk().await {
+            Ok(None) => return Ok(reply(body)),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body)),
+            Ok(Some(_)) => {
+                let detail = format!("{} answered more than {limit} bytes", place(&url));
+                return Err(Unknown::new(Cause::TooLarge, detail));
+            }
+            Err(error) => return Err(failure(&place(&url), error)),
+        }
+    }
+}
+
+type Custom<'a> = (&'a std::path::Path, Result<Vec<Vec<u8>>, FileError>);
+
+fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, ClientError> {
+    let mut roots = rustls::RootCertStore::empty();
+    match custom {
+        // The image is built from scratch: there is no system store to ask.
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some((path, content)) => {
+            let files = content.map_err(|error| ClientError::CaUnreadable(Arc::new(error)))?;
+            let bad = |reason: String| ClientError::CaMalformed { path: path.into(), reason };
+            for file in &files {
+                for certificate in CertificateDer::pem_slice_iter(file) {
+                    let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+                    roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+                }
+            }
+            if roots.is_empty() {
+                return Err(bad("it holds no certificate".into()));
+            }
+        }
+    }
+    let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true);
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if loopback {
+        // A proxy elsewhere cannot reach our own machine.
+        http = http.no_proxy();
+    }
+    http.build().map_err(|error| ClientError::Http(Arc::new(error)))
+}
