@@ -170,3 +170,131 @@ fn is_blank(byte: u8) -> bool {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        headers: Vec<String>,
+        challenges: Vec<Expected>,
+        regclient: Option<serde_json::Value>,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+    struct Expected {
+        scheme: String,
+        parameters: BTreeMap<String, String>,
+    }
+
+    fn one(scheme: &str, parameters: &[(&str, &str)]) -> Expected {
+        let parameters = parameters.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Expected { scheme: scheme.into(), parameters: parameters.collect() }
+    }
+
+    /// The rows where the oracle is odd: what we read instead, and why.
+    fn deviation(row: &Row) -> Option<Vec<Expected>> {
+        let realm = ("realm", "https://r.example/token");
+        let regclient = || serde_json::from_value(row.regclient.clone().unwrap()).unwrap();
+        Some(match row.name.as_str() {
+            // RFC 9110 §11.6.1: one header value may hold several challenges.
+            "one-header-bearer-basic"
+            | "one-header-basic-bearer"
+            | "one-header-negotiate-basic"
+            | "one-header-three" => regclient(),
+            // An empty value is a value (§5.6.4); the parameters after it count.
+            "empty-realm" | "empty-middle-param" | "no-value" => regclient(),
+            // Blanks before the first element (§5.6.1.2); HTTP libraries trim them anyway.
+            "leading-space" => regclient(),
+            // §5.6.3: a recipient must parse blanks around `=`.
+            "spaces-around-equals" => vec![one("bearer", &[realm, ("service", "r")])],
+            // §5.6.1.2: empty list elements are ignored.
+            "double-comma" => vec![one("bearer", &[realm, ("service", "r")])],
+            "leading-comma" => vec![one("bearer", &[realm])],
+            _ => return None,
+        })
+    }
+
+    fn read_all(headers: &[String]) -> Vec<Expected> {
+        let challenges = challenges(headers.iter().map(String::as_bytes));
+        let expected = |Challenge { scheme, parameters }: Challenge| {
+            let scheme = match scheme {
+                Scheme::Basic => "basic".into(),
+                Scheme::Bearer => "bearer".into(),
+                Scheme::Other(other) => other.into(),
+            };
+            Expected { scheme, parameters }
+        };
+        challenges.into_iter().map(expected).collect()
+    }
+
+    #[test]
+    fn reads_what_other_clients_read() {
+        let rows: Vec<Row> =
+            serde_json::from_str(include_str!("../../tests/vectors/challenges.json")).unwrap();
+        assert_eq!(rows.len(), 62);
+        let mut deviations = 0;
+        for row in rows {
+            let read = read_all(&row.headers);
+            let deviation = deviation(&row);
+            if let Some(deviation) = &deviation {
+                assert_ne!(*deviation, row.challenges, "{}: no deviation", row.name);
+                deviations += 1;
+            }
+            assert_eq!(read, deviation.unwrap_or(row.challenges), "{}", row.name);
+        }
+        assert_eq!(deviations, 11);
+    }
+
+    #[test]
+    fn a_token68_is_no_parameter_and_hides_nothing() {
+        let read = read_all(&[r#"Negotiate YII/QwE+xyz==, Basic realm="corp""#.into()]);
+        assert_eq!(read, [one("negotiate", &[]), one("basic", &[("realm", "corp")])]);
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_kept_as_text() {
+        let read = challenges([&b"Basic realm=\"h\xe5rbor\""[..]]);
+        assert_eq!(read[0].parameter("realm"), Some("h\u{fffd}rbor"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(headers in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 0..40), 0..4))
+        {
+            challenges(headers.iter().map(Vec::as_slice));
+        }
+
+        #[test]
+        fn near_misses_never_panic(
+            header in r#"(Basic|Bearer|[a-z]{1,3}|[ \t,=\"\\/]|realm=|\"x\"){0,12}"#
+        ) {
+            challenges([header.as_bytes()]);
+        }
+
+        #[test]
+        fn reads_back_what_was_quoted(
+            written in proptest::collection::vec(
+                ("[a-z]{1,8}", proptest::collection::btree_map("[a-z]{1,8}", "[ -~]{0,12}", 1..4)), 1..4)
+        ) {
+            let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"");
+            let header: Vec<String> = written.iter().map(|(scheme, parameters)| {
+                let list: Vec<_> = parameters.iter()
+                    .map(|(name, value)| format!("{name}=\"{}\"", quoted(value)))
+                    .collect();
+                format!("{scheme} {}", list.join(","))
+            }).collect();
+            let read = read_all(&[header.join(", ")]);
+            let written: Vec<_> = written.into_iter()
+                .map(|(scheme, parameters)| Expected { scheme, parameters })
+                .collect();
+            prop_assert_eq!(read, written);
+        }
+    }
+}

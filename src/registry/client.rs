@@ -133,8 +133,8 @@ pub enum Head {
     },
     /// It is not.
     NotFound,
-    /// 401. At Harbor an absent project, missing rights and a database that is down look alike here:
-    /// only its API tells them apart.
+    /// 401. At Harbor an absent project, missing rights and a database that is down look alike here; only its
+    /// API tells them apart.
     Unauthorized {
         /// How the registry wants us to authenticate; empty at Harbor for an absent project.
         challenges: Vec<Challenge>,

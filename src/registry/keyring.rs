@@ -25,8 +25,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(super) enum KeyringError {
     #[error("not a JSON object, at line {line}")]
     NotJson { line: usize },
-    #[error("`{field}` of `{key}` is not {expected}")]
-    WrongType { key: String, field: &'static str, expected: &'static str },
+    #[error("`auths` is not an object")]
+    NoAuths,
+    #[error("`{field}` of `{key}` is not a string")]
+    NotText { key: String, field: &'static str },
+    #[error("the entry `{key}` is not an object")]
+    NotEntry { key: String },
     #[error("`auth` of `{key}` is not base64 of `username:password`")]
     BadAuth { key: String },
 }
@@ -49,7 +53,7 @@ impl Keyring {
         let mut entries = Vec::new();
         let auths = match field(root, "auths") {
             None | Some(Value::Null) => return Ok(Self { entries }),
-            Some(auths) => auths.as_object().ok_or_else(|| wrong_type("", "auths", "an object"))?,
+            Some(auths) => auths.as_object().ok_or(KeyringError::NoAuths)?,
         };
         for (name, entry) in auths {
             let credential = credential(name, entry)?;
@@ -154,21 +158,17 @@ fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
         .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
-fn wrong_type(key: &str, field: &'static str, expected: &'static str) -> KeyringError {
-    KeyringError::WrongType { key: key.to_owned(), field, expected }
-}
-
 fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
     let empty = Map::new();
     let entry = match entry {
         Value::Null => &empty,
         Value::Object(entry) => entry,
-        _ => return Err(wrong_type(key, "auths", "an object")),
+        _ => return Err(KeyringError::NotEntry { key: key.to_owned() }),
     };
     let text = |name: &'static str| match field(entry, name) {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text.as_str()),
-        Some(_) => Err(wrong_type(key, name, "a string")),
+        Some(_) => Err(KeyringError::NotText { key: key.to_owned(), field: name }),
     };
     let (mut username, mut password) = (text("username")?.to_owned(), text("password")?.to_owned());
     let auth = text("auth")?;
@@ -194,4 +194,120 @@ fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
     } else {
         Credential::Basic { username, password: password.into() }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        dockerconfigjson: Option<Value>,
+        secrets: Option<Vec<Value>>,
+        lookup: Option<String>,
+        matches: Option<Vec<Match>>,
+    }
+
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
+    struct Match {
+        username: String,
+        password: String,
+    }
+
+    fn found(credential: &Credential) -> Match {
+        let (username, password) = match credential {
+            Credential::Anonymous => ("", ""),
+            Credential::Basic { username, password } => (username.as_str(), password.expose_secret()),
+            // The kubelet reads no tokens and tries an empty pair: see the module's page.
+            Credential::Identity { .. } | Credential::Bearer(_) => ("", ""),
+        };
+        Match { username: username.into(), password: password.into() }
+    }
+
+    #[test]
+    fn opens_what_the_kubelet_opens() {
+        let rows: Vec<Row> = serde_json::from_str(include_str!("../../tests/vectors/keyring.json")).unwrap();
+        let mut judged = 0;
+        for row in rows {
+            // One file, one format: rows of several Secrets and of the old `.dockercfg` are no files of ours.
+            let file = match (&row.dockerconfigjson, &row.secrets) {
+                (Some(config), _) => config.to_string(),
+                (None, Some(secrets)) if secrets.len() == 1 => secrets[0]["text"].as_str().unwrap().into(),
+                _ => continue,
+            };
+            let keyring = Keyring::parse(file.as_bytes()).ok();
+            let matches = keyring.map(|keyring| {
+                let (host, repository) = row.lookup.as_deref().unwrap().split_once('/').unwrap();
+                keyring.lookup(host, repository).into_iter().map(found).collect::<Vec<_>>()
+            });
+            assert_eq!(matches, row.matches, "{}", row.name);
+            judged += 1;
+        }
+        assert_eq!(judged, 50);
+    }
+
+    fn first(config: Value) -> Credential {
+        let keyring = Keyring::parse(config.to_string().as_bytes()).unwrap();
+        keyring.lookup("harbor.example.com", "project/app")[0].clone()
+    }
+
+    #[test]
+    fn tokens_are_read_where_the_kubelet_would_not() {
+        let entry = |entry: Value| first(serde_json::json!({"auths": {"harbor.example.com": entry}}));
+        let identity = entry(serde_json::json!({"identitytoken": "i"}));
+        assert!(matches!(identity, Credential::Identity { token, .. } if token.expose_secret() == "i"));
+        let marked = entry(serde_json::json!({"username": "<token>", "password": "i"}));
+        assert!(matches!(marked, Credential::Identity { token, .. } if token.expose_secret() == "i"));
+        let bearer = entry(serde_json::json!({"registrytoken": "r", "auth": "dTpw"}));
+        assert!(matches!(bearer, Credential::Bearer(token) if token.expose_secret() == "r"));
+    }
+
+    #[test]
+    fn names_of_fields_have_no_case() {
+        let config = serde_json::json!({"Auths": {"harbor.example.com": {"Username": "u", "PASSWORD": "p"}}});
+        assert_eq!(found(&first(config)), Match { username: "u".into(), password: "p".into() });
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_secret() {
+        for (file, said) in [
+            (r#"{"auths":"#, "not a JSON object, at line 1"),
+            (r#"{"auths":{"h":{"auth":"c2VjcmV0"}}}"#, "`auth` of `h` is not base64 of `username:password`"),
+            (r#"{"auths":{"h":{"password":7}}}"#, "`password` of `h` is not a string"),
+            (r#"{"auths":[]}"#, "`auths` is not an object"),
+        ] {
+            let error = Keyring::parse(file.as_bytes()).err().unwrap();
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn globs_stay_within_a_label() {
+        for (glob, label, matches) in [
+            ("*", "harbor", true),
+            ("h*r", "harbor", true),
+            ("h*b*r", "harbor", true),
+            ("*a*", "harbor", true),
+            ("harbor", "harbor", true),
+            ("harbo", "harbor", false),
+            ("ha*arbor", "harbor", false),
+            ("*x*", "harbor", false),
+            ("", "harbor", false),
+        ] {
+            assert_eq!(glob_matches(glob, label), matches, "{glob} {label}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn keys_never_panic(key in ".{0,40}", host in "[a-z.:]{0,12}", path in "[a-zé/]{0,12}") {
+            if let Some(key) = Key::parse(&key) {
+                key.matches(&host, &path);
+            }
+        }
+    }
 }

@@ -89,12 +89,16 @@ impl Metrics {
         let duration = Family::new_with_constructor(buckets);
         let requests = Family::default();
         page.register_with_unit(
-            "registry_request_duration",
+            "landfall_registry_request_duration",
             "How long requests to a registry took, authentication and redirects included",
             Unit::Seconds,
             duration.clone(),
         );
-        page.register("registry_requests", "Requests to a registry, by how they ended", requests.clone());
+        page.register(
+            "landfall_registry_requests",
+            "Requests to a registry, by how they ended",
+            requests.clone(),
+        );
         Self { duration, requests }
     }
 
