@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::domain::digest::Digest;
@@ -153,7 +154,7 @@ pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unk
     if shape_in(&answer.body)? == Shape::Manifest {
         return Ok(Children::Listed(Arc::default()));
     }
-    let index: ImageIndex = serde_json::from_slice(&answer.body)
+    let index = index(&answer.body)
         .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the index cannot be read: {error}")))?;
     if index.manifests().len() > MAX_CHILDREN {
         let detail = format!("the index lists {} manifests", index.manifests().len());
@@ -163,16 +164,44 @@ pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unk
     children.collect::<Result<_, _>>().map(Children::Listed)
 }
 
-/// Not an attestation of buildkit, which stands in an index beside the images it speaks of.
+/// Reads an index. What Go's clients read as zero values where it is missing or null, oci-spec refuses (a
+/// `platform` without `os`, a descriptor without `size`): nodes pull such an index, so we fill the gaps as Go does.
+fn index(body: &[u8]) -> Result<ImageIndex, serde_json::Error> {
+    fn fill(object: &mut Map<String, Value>, name: &str, zero: impl Into<Value>) {
+        let value = object.entry(name).or_insert(Value::Null);
+        if value.is_null() {
+            *value = zero.into();
+        }
+    }
+    let refused = match serde_json::from_slice(body) {
+        Ok(index) => return Ok(index),
+        Err(refused) => refused,
+    };
+    let mut body: Value = serde_json::from_slice(body)?;
+    let Some(index) = body.as_object_mut() else { return Err(refused) };
+    fill(index, "schemaVersion", 2);
+    fill(index, "manifests", Value::Array(vec![]));
+    let children = index.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
+    for child in children.filter_map(Value::as_object_mut) {
+        fill(child, "mediaType", "");
+        fill(child, "size", 0);
+        if let Some(platform) = child.get_mut("platform").and_then(Value::as_object_mut) {
+            fill(platform, "os", "");
+            fill(platform, "architecture", "");
+        }
+    }
+    serde_json::from_value(body)
+}
+
+/// A manifest or an index, and not an attestation of buildkit, which stands beside the images it speaks of.
 fn is_image(child: &Descriptor) -> bool {
-    let annotated = child
-        .annotations()
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"));
+    let kind = child.media_type().to_string();
+    let annotations = child.annotations().as_ref();
+    let attests = annotations.is_some_and(|all| all.contains_key("vnd.docker.reference.type"));
     let unknown = child.platform().as_ref().is_some_and(|platform| {
         platform.os().to_string() == "unknown" && platform.architecture().to_string() == "unknown"
     });
-    !annotated && !unknown
+    (kind.is_empty() || shape_of(&kind).is_some()) && !attests && !unknown
 }
 
 fn child(child: &Descriptor) -> Result<Child, Unknown> {
@@ -180,10 +209,101 @@ fn child(child: &Descriptor) -> Result<Child, Unknown> {
     let digest = digest
         .parse()
         .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the index lists `{digest}`: {error}")))?;
+    let stated = |platform: &Platform| !(platform.os.is_empty() && platform.architecture.is_empty());
     let platform = child.platform().as_ref().map(|platform| Platform {
         os: platform.os().to_string().into(),
         architecture: platform.architecture().to_string().into(),
         variant: platform.variant().as_deref().map(Box::from),
     });
+    let platform = platform.filter(stated);
     Ok(Child { digest, platform })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(fill: char, more: &str) -> String {
+        let digest = fill.to_string().repeat(64);
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":1{more}}}"#
+        )
+    }
+
+    /// Digest letters and platforms of the children that are read.
+    fn read(descriptors: &[String]) -> Vec<(char, String)> {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptors.join(","));
+        let index = index(text.as_bytes()).unwrap();
+        let children = index.manifests().iter().filter(|child| is_image(child)).map(child);
+        let children = children.map(|child| {
+            let Child { digest, platform } = child.unwrap();
+            let platform = platform.map_or_else(|| "-".into(), |platform| platform.to_string());
+            (digest.to_string().chars().last().unwrap(), platform)
+        });
+        children.collect()
+    }
+
+    #[test]
+    fn children_are_images_with_their_platforms() {
+        let children = read(&[
+            descriptor('a', r#","platform":{"os":"linux","architecture":"amd64"}"#),
+            descriptor('b', r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#),
+            descriptor('c', r#","platform":{"os":"windows","architecture":"amd64","os.version":"10.0"}"#),
+            descriptor('d', r#","platform":{"os":"unknown","architecture":"unknown"}"#),
+            descriptor('e', r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#),
+            descriptor('f', "").replace("image.manifest.v1", "something.else"),
+        ]);
+        let platforms = [('a', "linux/amd64"), ('b', "linux/arm/v7"), ('c', "windows/amd64")];
+        assert_eq!(children, platforms.map(|(digest, platform)| (digest, platform.to_owned())));
+    }
+
+    #[test]
+    fn what_go_reads_as_zero_is_read() {
+        let children = read(&[
+            descriptor('a', r#","platform":{}"#),
+            descriptor('b', r#","platform":{"architecture":"arm64"}"#),
+            descriptor('c', r#","platform":null,"annotations":null"#),
+            descriptor('d', "").replace(r#","size":1"#, ""),
+            descriptor('e', r#","platform":{"os":"","architecture":""}"#),
+        ]);
+        let platforms = [('a', "-"), ('b', "/arm64"), ('c', "-"), ('d', "-"), ('e', "-")];
+        assert_eq!(children, platforms.map(|(digest, platform)| (digest, platform.to_owned())));
+        assert!(index(br#"{"manifests":null}"#).unwrap().manifests().is_empty());
+        assert!(index(br#"{"manifests":7}"#).is_err());
+        assert!(index(b"[]").is_err());
+    }
+
+    #[test]
+    fn a_manifest_says_what_it_is() {
+        for (body, shape) in [
+            (r#"{"mediaType":"application/vnd.oci.image.index.v1+json"}"#, Some(Shape::Index)),
+            (r#"{"manifests":[]}"#, Some(Shape::Index)),
+            (r#"{"config":{},"layers":[]}"#, Some(Shape::Manifest)),
+            (r#"{"mediaType":"text/html"}"#, None),
+            (r#"{"errors":[]}"#, None),
+            ("<html>", None),
+        ] {
+            assert_eq!(shape_in(body.as_bytes()).ok(), shape, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_verified_by_its_own_algorithm() {
+        for (wanted, body) in [
+            // FIPS 180-2's own examples.
+            ("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc"),
+            (
+                "sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+                "abc",
+            ),
+            (
+                "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+                "abc",
+            ),
+        ] {
+            let wanted = wanted.parse().unwrap();
+            assert_eq!(verified(&wanted, body.as_bytes()), Ok(wanted));
+            assert_eq!(verified(&wanted, b"abd").unwrap_err().cause, Cause::WrongDigest);
+        }
+    }
 }
