@@ -19,12 +19,15 @@ mod failure;
 mod keyring;
 mod manifest;
 mod metrics;
+#[cfg(test)]
+mod tests;
 mod token;
 mod transport;
 mod watched;
 
+pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
-pub use client::{
-    Answer, Client, ClientError, Door, Head, MANIFEST_LIMIT, Request, Sent, Target, USER_AGENT,
-};
+pub use client::{Client, ClientError, Door, MANIFEST_LIMIT, Request, USER_AGENT};
+pub use manifest::{Head, Target};
 pub use metrics::Metrics;
+pub use watched::FileError;

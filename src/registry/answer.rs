@@ -1,9 +1,10 @@
-//! What a status means where nobody expected it, and what the registry says about it.
+//! An answer: what it carries, what its status means where nobody expected it, and its words.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
-use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
@@ -11,10 +12,60 @@ use serde::Deserialize;
 use crate::domain::evidence::{Cause, Unknown};
 
 use super::challenge::{Challenge, Scheme, challenges};
-use super::client::Sent;
 
 /// The most characters of a registry's own words that we pass on.
 const WORDS: usize = 300;
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; of an error at most the first 64 KiB.
+    pub body: Bytes,
+    /// How the server wants us to authenticate; empty where it did not say, or said nothing readable.
+    pub challenges: Vec<Challenge>,
+    /// What we had sent to prove who we are.
+    pub sent: Sent,
+}
+
+/// What a request carried to prove who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing: we have no credentials, or none that suit what the registry asks for.
+    Nothing,
+    /// User name and password.
+    Basic,
+    /// A token.
+    Bearer,
+}
+
+impl Answer {
+    /// What this answer means where none of its kind was expected: a cause by its status, and its words.
+    #[must_use]
+    pub fn unexpected(&self) -> Unknown {
+        unexpected(self.status, &self.headers, &self.body)
+    }
+
+    /// The first error message of the body, as registries and Harbor write them; empty where there is none.
+    #[must_use]
+    pub fn message(&self) -> String {
+        message(&self.body)
+    }
+
+    /// The media type, without its parameters.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
+    }
+}
+
+/// The challenges of an answer.
+pub(super) fn offered(headers: &HeaderMap) -> Vec<Challenge> {
+    challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes))
+}
 
 /// An answer that is none of those that were expected.
 pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Unknown {
@@ -29,8 +80,7 @@ pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -
     };
     let mut detail = status.to_string();
     if status == StatusCode::UNAUTHORIZED {
-        let asked = challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes));
-        detail.push_str(&asking(&asked));
+        detail.push_str(&asking(&offered(headers)));
     }
     let message = message(body);
     if !message.is_empty() {

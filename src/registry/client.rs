@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Presence, Shape, Unknown};
-use crate::domain::image::{Repository, Tag};
+use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, SharedRegistry};
 
-use super::answer::{self, unexpected};
-use super::challenge::{Challenge, Scheme, challenges};
+use super::answer::{Answer, Sent, offered, unauthorized};
+use super::challenge::Scheme;
 use super::credentials::{Credential, Credentials, Current};
-use super::manifest;
+use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::token::{Grant, Token, Tokens, basic, bearer};
 use super::transport::{Ask, Redirects, Reply, Transport, place};
@@ -35,7 +35,10 @@ pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 pub enum ClientError {
     /// The CA file cannot be read.
     #[error("the CA file is not usable")]
-    CaUnreadable(#[source] Arc<FileError>),
+    CaUnreadable {
+        /// Which file, and why not.
+        source: Arc<FileError>,
+    },
     /// The CA file holds something else than certificates.
     #[error("the CA file {path} is not usable: {reason}")]
     CaMalformed {
@@ -46,7 +49,10 @@ pub enum ClientError {
     },
     /// The HTTP client could not be built.
     #[error("cannot build an HTTP client")]
-    Http(#[source] Arc<reqwest::Error>),
+    Http {
+        /// Why not.
+        source: Arc<reqwest::Error>,
+    },
 }
 
 /// Asks one registry.
@@ -58,15 +64,6 @@ pub struct Client {
     /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
     basic_unasked: AtomicBool,
     metrics: Metrics,
-}
-
-/// Which manifest of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// The one that a tag points to.
-    Tag(&'a Tag),
-    /// This one.
-    Digest(&'a Digest),
 }
 
 /// Which side of a registry is asked: it decides how we authenticate.
@@ -93,56 +90,6 @@ pub struct Request<'a> {
     pub body: Option<Bytes>,
     /// The most bytes that are read of a successful answer; more is [`Cause::TooLarge`].
     pub body_limit: usize,
-}
-
-/// An answer, whatever its status.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body; of an error at most the first 64 KiB.
-    pub body: Bytes,
-    /// How the server wants us to authenticate; empty where it did not say, or said nothing readable.
-    pub challenges: Vec<Challenge>,
-    /// What we had sent to prove who we are.
-    pub sent: Sent,
-}
-
-/// What a request carried to prove who we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// Nothing: we have no credentials, or none that suit what the registry asks for.
-    Nothing,
-    /// User name and password.
-    Basic,
-    /// A token.
-    Bearer,
-}
-
-/// What a registry says of one manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Head {
-    /// It is there.
-    Found {
-        /// Its digest: the wanted one, or for a tag what the registry names.
-        digest: Digest,
-        /// Index or plain manifest.
-        shape: Shape,
-    },
-    /// It is not.
-    NotFound,
-    /// 401. At Harbor an absent project, missing rights and a database that is down look alike here; only its
-    /// API tells them apart.
-    Unauthorized {
-        /// How the registry wants us to authenticate; empty at Harbor for an absent project.
-        challenges: Vec<Challenge>,
-        /// What we had sent.
-        sent: Sent,
-    },
-    /// It is there, but a policy of the registry forbids handing it out (412), with the registry's words.
-    Refused(Arc<str>),
 }
 
 /// What a request proves itself with.
@@ -180,20 +127,6 @@ impl<'a> Door<'a> {
     }
 }
 
-impl Answer {
-    /// What this answer means where none of its kind was expected: a cause by its status, and its words.
-    #[must_use]
-    pub fn unexpected(&self) -> Unknown {
-        unexpected(self.status, &self.headers, &self.body)
-    }
-
-    /// The first error message of the body, as registries and Harbor write them; empty where there is none.
-    #[must_use]
-    pub fn message(&self) -> String {
-        answer::message(&self.body)
-    }
-}
-
 impl Client {
     /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed.
     ///
@@ -224,9 +157,7 @@ impl Client {
             Ok(Head::Found { digest, shape }) => Presence::Present { digest, shape },
             Ok(Head::NotFound) => Presence::Absent,
             Ok(Head::Refused(message)) => Presence::Refused(message),
-            Ok(Head::Unauthorized { challenges, sent }) => {
-                Presence::Unknown(answer::unauthorized(&challenges, sent))
-            }
+            Ok(Head::Unauthorized { challenges, sent }) => Presence::Unknown(unauthorized(&challenges, sent)),
             Err(unknown) => Presence::Unknown(unknown),
         }
     }
@@ -246,11 +177,11 @@ impl Client {
             return Ok(head);
         }
         let refused = answer.status == StatusCode::PRECONDITION_FAILED;
-        match self.manifest(Method::GET, repository, target, deadline).await {
-            Ok(answer) => manifest::by_body(&answer, target),
+        let whole = self.manifest(Method::GET, repository, target, deadline).await;
+        match whole.and_then(|answer| manifest::by_body(&answer, target)) {
             // We know that it is refused; only the words are missing.
-            Err(_) if refused => Ok(Head::Refused("412 Precondition Failed".into())),
-            Err(unknown) => Err(unknown),
+            Err(_) if refused => Ok(Head::Refused(answer.status.to_string().into())),
+            read => read,
         }
     }
 
@@ -416,20 +347,8 @@ fn own(token: &secrecy::SecretString) -> Proof {
     bearer(token).map_or(Proof::Nothing, Proof::Own)
 }
 
-fn offered(headers: &HeaderMap) -> Vec<Challenge> {
-    challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes))
-}
-
 fn answer(reply: Reply, proof: &Proof) -> Answer {
     let Reply { status, headers, body, url: _ } = reply;
     let challenges = offered(&headers);
     Answer { status, headers, body, challenges, sent: proof.sent() }
-}
-
-impl Answer {
-    /// The media type, without its parameters.
-    pub(super) fn content_type(&self) -> Option<&str> {
-        let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
-    }
 }

@@ -137,3 +137,53 @@ fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Res
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn one(source: &CredentialSource, files: &[&[u8]]) -> Result<Credential, CredentialError> {
+        let files: Vec<_> = files.iter().map(|file| file.to_vec()).collect();
+        match parse(source, &["username".into(), "password".into()], &files)? {
+            Parsed::One(credential) => Ok(credential),
+            Parsed::Keyring(_) => panic!("a keyring"),
+        }
+    }
+
+    #[test]
+    fn one_line_end_is_no_part_of_a_secret() {
+        let dir = CredentialSource::Dir("".into());
+        for (file, secret) in [
+            ("pa55", "pa55"),
+            ("pa55\n", "pa55"),
+            ("pa55\r\n", "pa55"),
+            ("pa55\n\n", "pa55\n"),
+            (" pa55 ", " pa55 "),
+        ] {
+            let Ok(Credential::Basic { username, password }) = one(&dir, &[b"u\n", file.as_bytes()]) else {
+                panic!("no pair")
+            };
+            assert_eq!((username.as_str(), password.expose_secret()), ("u", secret));
+        }
+        for file in [&b""[..], b"\n", b"\xff"] {
+            let error = one(&dir, &[b"u", file]).unwrap_err();
+            assert!(error.to_string().contains("password"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let credentials = [
+            one(&CredentialSource::Dir("".into()), &[b"u", b"pa55"]),
+            one(&CredentialSource::TokenFile("".into()), &[b"pa55"]),
+            Ok(Credential::Identity { username: "u".into(), token: "pa55".into() }),
+        ];
+        for credential in credentials {
+            assert!(!format!("{:?}", credential.unwrap()).contains("pa55"));
+        }
+        let header = super::super::token::basic("u", &"pa55".into()).unwrap();
+        assert_eq!(format!("{header:?}"), "Sensitive");
+    }
+}

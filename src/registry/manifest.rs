@@ -10,9 +10,44 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Child, Children, Shape, Unknown};
+use crate::domain::image::Tag;
 use crate::domain::platform::Platform;
 
-use super::client::{Answer, Head, Target};
+use super::answer::{Answer, Sent};
+use super::challenge::Challenge;
+
+/// Which manifest of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// The one that a tag points to.
+    Tag(&'a Tag),
+    /// This one.
+    Digest(&'a Digest),
+}
+
+/// What a registry says of one manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// It is there.
+    Found {
+        /// Its digest: the wanted one, or for a tag what the registry names.
+        digest: Digest,
+        /// Index or plain manifest.
+        shape: Shape,
+    },
+    /// It is not.
+    NotFound,
+    /// Refused for who we are (401). At Harbor an absent project, missing rights and a database that is down look alike here; only its
+    /// API tells them apart.
+    Unauthorized {
+        /// How the registry wants us to authenticate; empty at Harbor for an absent project.
+        challenges: Vec<Challenge>,
+        /// What we had sent.
+        sent: Sent,
+    },
+    /// It is there, but a policy of the registry forbids handing it out (412), with the registry's words.
+    Refused(Arc<str>),
+}
 
 /// All four manifest types. Registries answer 404 for what is there when its very type is not accepted, even by
 /// digest, and `*/*` is not expanded.

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry as Page, Unit};
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::RegistryName;
 
-use super::client::Answer;
+use super::answer::Answer;
 
 /// The metrics of all registry clients; cheap to clone.
 #[derive(Debug, Clone)]

@@ -276,3 +276,68 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     value.set_sensitive(true);
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::registry::{CredentialSource, Kind, RegistryName, Service, Site};
+
+    #[test]
+    fn a_token_is_given_up_before_it_ends() {
+        for (expires_in, used) in
+            [(None, 54), (Some(0), 54), (Some(60), 54), (Some(300), 270), (Some(1800), 1770)]
+        {
+            assert_eq!(life(expires_in), Duration::from_secs(used), "{expires_in:?}");
+        }
+        assert!(life(Some(1)) > Duration::ZERO);
+    }
+
+    fn accepts(url: &str, host: &str, realm: &str) -> bool {
+        let registry = Arc::new(Registry {
+            name: RegistryName::new("r"),
+            host: host.into(),
+            aliases: vec![],
+            url: url.parse().unwrap(),
+            kind: Kind::Harbor,
+            site: Site::new("s"),
+            credentials: CredentialSource::Anonymous,
+            ca_file: None,
+            pull_secret: None,
+            service: Service::Open,
+            requests_per_hour: None,
+        });
+        trusted(&registry, &realm.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_realm_is_trusted_by_scheme_and_address() {
+        let hub = ("https://registry-1.docker.io", "docker.io");
+        // A Harbor that is a private address, asked by its Service.
+        let inside = ("https://harbor-core.harbor.svc", "10.1.2.3:8443");
+        let plain = ("http://10.1.2.3:5000", "registry.edge:5000");
+        for ((url, host), realm, trusted) in [
+            (hub, "https://auth.docker.io/token", true),
+            (hub, "http://auth.docker.io/token", false),
+            (hub, "https://10.0.0.1/token", false),
+            (hub, "https://127.0.0.1/token", false),
+            (hub, "https://[::1]/token", false),
+            (hub, "https://[fd00::1]/token", false),
+            (hub, "https://[::ffff:169.254.169.254]/token", false),
+            (hub, "https://0.0.0.0/token", false),
+            // The parser of URLs reads the other spellings of an address.
+            (hub, "https://2130706433/token", false),
+            (hub, "https://0x7f.1/token", false),
+            (hub, "https://8.8.8.8/token", true),
+            (inside, "https://10.1.2.3/service/token", true),
+            (inside, "https://10.1.2.4/service/token", false),
+            (inside, "https://harbor-core.harbor.svc/service/token", true),
+            (plain, "http://10.1.2.3:5001/token", true),
+            (plain, "http://10.1.2.4/token", false),
+            (plain, "https://auth.example.com/token", true),
+        ] {
+            assert_eq!(accepts(url, host, realm), trusted, "{url} {realm}");
+        }
+    }
+}

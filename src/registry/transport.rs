@@ -186,7 +186,7 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
         // The image is built from scratch: there is no system store to ask.
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some((path, content)) => {
-            let files = content.map_err(|error| ClientError::CaUnreadable(Arc::new(error)))?;
+            let files = content.map_err(|source| ClientError::CaUnreadable { source: Arc::new(source) })?;
             let bad = |reason: String| ClientError::CaMalformed { path: path.into(), reason };
             for file in &files {
                 for certificate in CertificateDer::pem_slice_iter(file) {
@@ -218,5 +218,5 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
         // A proxy elsewhere cannot reach our own machine.
         http = http.no_proxy();
     }
-    http.build().map_err(|error| ClientError::Http(Arc::new(error)))
+    http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
 }

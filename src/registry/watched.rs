@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 
 /// How long a look at the files serves.
-const INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// No credential and no CA bundle is larger; a mistaken path to a log file must not fill the memory.
 const FILE_LIMIT: u64 = 1024 * 1024;

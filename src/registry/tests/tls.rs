@@ -1,0 +1,153 @@
+//! TLS that fails, and a CA that changes.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::domain::evidence::{Cause, Presence, Shape};
+
+use super::super::ClientError;
+use super::super::watched::INTERVAL;
+use super::server::{Server, reply, status};
+use super::*;
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn server(&self, name: &str) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder().with_no_client_auth();
+        config.with_single_cert(vec![certificate.der().clone()], key).unwrap()
+    }
+}
+
+async fn holder(tls: ServerConfig) -> Server {
+    Server::https(tls, |_| {
+        reply(200, &[("docker-content-digest", &digest_of("x")), ("content-type", MANIFEST)], "")
+    })
+    .await
+}
+
+fn present() -> Presence {
+    Presence::Present { digest: digest(&digest_of("x")), shape: Shape::Manifest }
+}
+
+fn trusting(url: &Url, pem: &str) -> (tempfile::NamedTempFile, Registry) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let ca_file = Some(file.path().to_owned());
+    (file, Registry { ca_file, ..registry(url) })
+}
+
+#[tokio::test]
+async fn a_configured_ca_is_trusted() {
+    let authority = Authority::new("ours");
+    let server = holder(authority.server("127.0.0.1")).await;
+    let (_file, registry) = trusting(&server.url, &authority.pem());
+    assert_eq!(by_tag(&client(registry)).await, present());
+}
+
+#[tokio::test]
+async fn every_failure_of_tls_is_one() {
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
+    let server = holder(authority.server("127.0.0.1")).await;
+    // Public roots, a CA of somebody else, another name.
+    assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Tls, "UnknownIssuer");
+    let (_file, registry) = trusting(&server.url, &stranger.pem());
+    assert_unknown(by_tag(&client(registry)).await, Cause::Tls, "UnknownIssuer");
+    let elsewhere = holder(authority.server("elsewhere.example.com")).await;
+    let (_file, registry) = trusting(&elsewhere.url, &authority.pem());
+    assert_unknown(by_tag(&client(registry)).await, Cause::Tls, "not valid for name");
+    assert!(server.seen().is_empty() && elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn plain_http_where_tls_was_expected_and_the_other_way_round() {
+    let plain = Server::http(|_| status(200)).await;
+    let mut url = plain.url.clone();
+    url.set_scheme("https").unwrap();
+    assert_unknown(by_tag(&client(registry(&url))).await, Cause::Tls, "TLS with");
+    let secure = holder(Authority::new("ours").server("127.0.0.1")).await;
+    let mut url = secure.url.clone();
+    url.set_scheme("http").unwrap();
+    let presence = unknown(by_tag(&client(registry(&url))).await);
+    assert!(matches!(presence.cause, Cause::NotRegistry | Cause::Broken), "{presence}");
+}
+
+#[tokio::test]
+async fn https_is_never_left_for_http() {
+    let plain = Server::http(|_| status(200)).await;
+    let (location, authority) = (plain.url.to_string(), Authority::new("ours"));
+    let server =
+        Server::https(authority.server("127.0.0.1"), move |_| reply(302, &[("location", &location)], ""))
+            .await;
+    let (_file, registry) = trusting(&server.url, &authority.pem());
+    assert_unknown(by_tag(&client(registry)).await, Cause::Redirect, "to plain HTTP");
+    assert!(plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_plain_realm_of_a_secure_registry_gets_no_credentials() {
+    let plain = Server::http(|_| reply(200, &[], r#"{"token":"t"}"#)).await;
+    let (challenge, authority) = (format!(r#"Bearer realm="{}""#, plain.url), Authority::new("ours"));
+    let server = Server::https(authority.server("127.0.0.1"), move |_| {
+        reply(401, &[("www-authenticate", &challenge)], "")
+    })
+    .await;
+    let (_file, registry) = trusting(&server.url, &authority.pem());
+    assert_unknown(by_tag(&client(registry)).await, Cause::Unauthorized, "is not https");
+    assert!(plain.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_ca_that_changes_is_read_again_and_a_broken_one_is_not_believed() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let server = holder(new.server("127.0.0.1")).await;
+    let (file, registry) = trusting(&server.url, &old.pem());
+    let client = client(registry);
+    assert_eq!(unknown(by_tag(&client).await).cause, Cause::Tls);
+    std::fs::write(file.path(), new.pem()).unwrap();
+    let started = Instant::now();
+    while by_tag(&client).await != present() {
+        assert!(started.elapsed() < Duration::from_secs(20), "never read again");
+        tokio::time::sleep(INTERVAL / 50).await;
+    }
+    std::fs::write(file.path(), "no certificate").unwrap();
+    let written = Instant::now();
+    while written.elapsed() < INTERVAL * 3 / 2 {
+        assert_eq!(by_tag(&client).await, present());
+        tokio::time::sleep(INTERVAL / 50).await;
+    }
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_an_error_at_once() {
+    let url: Url = "https://127.0.0.1:1".parse().unwrap();
+    let attempt = |registry: Registry| {
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        Client::new(&Arc::new(registry), metrics).err().unwrap()
+    };
+    let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (_file, empty) = trusting(&url, "");
+    assert!(matches!(attempt(empty), ClientError::CaMalformed { .. }));
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let (_file, broken) = trusting(&url, broken);
+    assert!(matches!(attempt(broken), ClientError::CaMalformed { .. }));
+    let missing = Registry { ca_file: Some("/nonexistent/ca.pem".into()), ..registry(&url) };
+    assert!(matches!(attempt(missing), ClientError::CaUnreadable { .. }));
+}
