@@ -96,6 +96,7 @@ pub struct Request<'a> {
 enum Proof {
     Nothing,
     Basic(HeaderValue),
+    /// A bearer token of our own, from a file: there is no realm to fetch another from.
     Own(HeaderValue),
     Token(Arc<Token>),
 }
@@ -113,7 +114,7 @@ impl Proof {
         match self {
             Self::Nothing => None,
             Self::Basic(header) | Self::Own(header) => Some(header.clone()),
-            Self::Token(token) => bearer(&token.value),
+            Self::Token(token) => Some(token.header.clone()),
         }
     }
 }
@@ -300,7 +301,8 @@ impl Client {
         let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
         let grant = match (bearer, proof) {
             (Some(challenge), _) => Some(Grant::new(&self.registry, repository, challenge)?),
-            (None, Proof::Token(token)) => Some(token.grant.clone()),
+            // It asks for nothing else: the token was stale, and its realm gives another.
+            (None, Proof::Token(token)) if asked.is_empty() => Some(token.grant.clone()),
             (None, _) => None,
         };
         if let Some(grant) = grant {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 
 use crate::domain::evidence::{Cause, Unknown};
@@ -119,8 +120,11 @@ fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Res
         if text.is_empty() {
             return Err(CredentialError::Empty { path: path() });
         }
-        let text = str::from_utf8(text).map_err(|_| CredentialError::NotText { path: path() })?;
-        Ok(text.to_owned())
+        let not_text = || CredentialError::NotText { path: path() };
+        let text = str::from_utf8(text).map_err(|_| not_text())?;
+        // A bearer token goes into a header as it is; names and passwords go as base64.
+        let bare = matches!(source, CredentialSource::TokenFile(_));
+        if bare && HeaderValue::try_from(text).is_err() { Err(not_text()) } else { Ok(text.to_owned()) }
     };
     Ok(match source {
         CredentialSource::Anonymous => Parsed::One(Credential::Anonymous),

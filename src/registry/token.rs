@@ -42,7 +42,8 @@ pub(super) struct Grant {
 
 /// A bearer token, and where the next one comes from.
 pub(super) struct Token {
-    pub value: SecretString,
+    /// `Authorization`, marked as sensitive.
+    pub header: HeaderValue,
     pub grant: Grant,
     life: Duration,
 }
@@ -210,7 +211,9 @@ fn token(reply: Reply, grant: Grant) -> Result<Arc<Token>, Unknown> {
     let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
     let value = tokens.find(|token| !token.is_empty()).map(SecretString::from);
     let value = value.ok_or_else(|| Unknown::new(Cause::Unauthorized, "the answer holds no token"))?;
-    Ok(Arc::new(Token { value, grant, life: life(answer.expires_in) }))
+    let header = bearer(&value);
+    let header = header.ok_or_else(|| Unknown::new(Cause::NotRegistry, "no header can carry the token"))?;
+    Ok(Arc::new(Token { header, grant, life: life(answer.expires_in) }))
 }
 
 /// How long a token is used: a little less than it lives, for clocks differ and requests take time.

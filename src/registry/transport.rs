@@ -30,6 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Below the 60 s after which common proxies close idle connections, so that no request meets the close.
 const POOL_IDLE: Duration = Duration::from_secs(45);
 
+/// An HTTP/2 connection whose peer vanished without a word would swallow every request until TCP gives up, a
+/// quarter of an hour later: while requests are open, it must answer a ping.
+const PING: Duration = Duration::from_secs(5);
+
 /// Whether redirects may leave the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redirects {
@@ -207,6 +211,8 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING)
         .tcp_nodelay(true);
     let loopback = match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),

@@ -147,6 +147,7 @@ async fn what_is_no_token_is_said() {
         (r#"{"token":"","access_token":""}"#, Cause::Unauthorized, "holds no token"),
         ("{}", Cause::Unauthorized, "holds no token"),
         ("<html>", Cause::NotRegistry, "is no token"),
+        (r#"{"token":"a\nb"}"#, Cause::NotRegistry, "no header can carry"),
     ] {
         let server = Server::http(bearer(body)).await;
         assert_unknown(by_tag(&with(&server, CredentialSource::Anonymous)).await, cause, words);
@@ -350,14 +351,33 @@ async fn credentials_that_cannot_be_read_are_said_and_nothing_is_asked() {
     std::fs::write(dir.path().join("bad"), r#"{"auths":{"h":{"auth":"%%%"}}}"#).unwrap();
     let bad = CredentialSource::DockerConfig(dir.path().join("bad"));
     let folder = CredentialSource::TokenFile(dir.path().into());
+    std::fs::write(dir.path().join("two"), "a\nb").unwrap();
+    let two = CredentialSource::TokenFile(dir.path().join("two"));
     for (credentials, words) in [
         (missing, "username: No such file"),
         (empty, "is empty"),
         (bad, "`auth` of `h`"),
         (folder, "directory"),
+        (two, "no header can carry"),
     ] {
         let server = Server::http(|_| found()).await;
         assert_unknown(by_tag(&with(&server, credentials)).await, Cause::Unauthorized, words);
         assert!(server.seen().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_turns_to_basic_gets_it() {
+    let (_dir, credentials) = dir();
+    let server = Server::http(|seen| match (seen.path.as_str(), seen.authorization()) {
+        ("/token", _) => reply(200, &[], r#"{"token":"good"}"#),
+        ("/v2/project/app/manifests/v1", "Bearer good") | (_, BASIC) => found(),
+        (_, "") => challenged(seen),
+        _ => reply(401, &[("www-authenticate", "Basic realm=\"r\"")], ""),
+    })
+    .await;
+    let client = with(&server, credentials);
+    assert_eq!(by_tag(&client).await, present());
+    let v2 = client.presence(&repository(), Target::Tag(&Tag::new("v2")), soon()).await;
+    assert_eq!(v2, present());
 }

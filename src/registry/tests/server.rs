@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::HeaderMap;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use url::Url;
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    pub version: Version,
     pub method: Method,
     pub path: String,
     pub query: String,
@@ -147,6 +148,7 @@ async fn connection<S>(
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let seen = Seen {
+                version: parts.version,
                 method: parts.method,
                 path: parts.uri.path().to_owned(),
                 query: parts.uri.query().unwrap_or_default().to_owned(),

@@ -63,6 +63,17 @@ async fn a_configured_ca_is_trusted() {
 }
 
 #[tokio::test]
+async fn http2_is_spoken_where_it_is_offered() {
+    let authority = Authority::new("ours");
+    let mut tls = authority.server("127.0.0.1");
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let server = holder(tls).await;
+    let (_file, registry) = trusting(&server.url, &authority.pem());
+    assert_eq!(by_tag(&client(registry)).await, present());
+    assert_eq!(server.seen()[0].version, http::Version::HTTP_2);
+}
+
+#[tokio::test]
 async fn every_failure_of_tls_is_one() {
     let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
     let server = holder(authority.server("127.0.0.1")).await;
