@@ -10,3 +10,4 @@ pub mod domain;
 pub mod pod;
 pub mod server;
 pub mod registry;
+pub mod harbor;

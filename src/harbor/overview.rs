@@ -1,0 +1,174 @@
+//! The artifact's scan overview, and the project's scanner: what Harbor's JSON means.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::domain::digest::Digest;
+use crate::domain::scan::{Report, ScanState, Severity};
+
+use super::answer::Malformed;
+
+/// The report format that Harbor ≥ 2.4 writes.
+pub(super) const MIME_1_1: &str = "application/vnd.security.vulnerability.report; version=1.1";
+/// The format before it.
+pub(super) const MIME_1_0: &str = "application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0";
+
+/// What an artifact's JSON says of its scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overview {
+    /// A state. [`ScanState::Failed`] carries nothing more: see [`Overview::Swept`] for the one that may.
+    State(ScanState),
+    /// `Error` without any time. Harbor joins the status from a task row and says `Error` where the row is gone, so
+    /// the scan may have been good; a scan that really failed has a start and an end (facts: goharbor/harbor#19166, #19660).
+    Swept,
+    /// The key is absent: never scanned, or the scanner is down, changed, disabled or missing.
+    /// Only the project's scanner tells.
+    Missing,
+}
+
+/// A project's scanner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectScanner {
+    /// It answers Harbor's ping.
+    Healthy,
+    /// It does not: overviews vanish meanwhile.
+    Unhealthy,
+    /// None is registered, or it is disabled.
+    Absent,
+}
+
+/// Every field optional, unknown ones ignored: Harbor leaves out what is empty, and writes nulls elsewhere.
+#[derive(Deserialize)]
+struct Artifact<'a> {
+    #[serde(borrow)]
+    digest: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    scan_overview: Option<BTreeMap<Cow<'a, str>, Summary<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Summary<'a> {
+    #[serde(borrow)]
+    scan_status: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    severity: Option<Cow<'a, str>>,
+    complete_percent: Option<i64>,
+    #[serde(borrow)]
+    summary: Option<Counts<'a>>,
+    #[serde(borrow)]
+    start_time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    end_time: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Counts<'a> {
+    #[serde(borrow)]
+    summary: Option<BTreeMap<Cow<'a, str>, Option<i64>>>,
+}
+
+#[derive(Deserialize)]
+struct Registration<'a> {
+    #[serde(borrow)]
+    uuid: Option<Cow<'a, str>>,
+    disabled: Option<bool>,
+    #[serde(borrow)]
+    health: Option<Cow<'a, str>>,
+}
+
+/// Reads the answer of the artifact API with `with_scan_overview=true`, asked by `digest`.
+///
+/// # Errors
+/// [`Malformed`] where it is not the JSON of that very artifact: an answer without a digest is some proxy's, and must
+/// not be taken for an artifact that was never scanned.
+pub fn overview(body: &[u8], digest: &Digest) -> Result<Overview, Malformed> {
+    let artifact: Artifact<'_> =
+        serde_json::from_slice(body).map_err(|source| Malformed::json("artifact", source))?;
+    let Some(found) = artifact.digest else {
+        return Err(Malformed::Field { what: "artifact", field: "digest" });
+    };
+    if found != digest.to_string() {
+        return Err(Malformed::OtherDigest { found: found.into() });
+    }
+    Ok(artifact.scan_overview.and_then(prefer).map_or(Overview::Missing, |summary| summary.read()))
+}
+
+/// Reads the answer of the project's scanner API.
+///
+/// # Errors
+/// [`Malformed`] where it is no JSON object.
+pub fn scanner(body: &[u8]) -> Result<ProjectScanner, Malformed> {
+    // No scanner at all: Harbor answers an empty registration, or nothing.
+    if body.trim_ascii().is_empty() {
+        return Ok(ProjectScanner::Absent);
+    }
+    let found: Option<Registration<'_>> =
+        serde_json::from_slice(body).map_err(|source| Malformed::json("scanner", source))?;
+    let Some(found) = found else { return Ok(ProjectScanner::Absent) };
+    let registered = found.uuid.is_some_and(|uuid| !uuid.is_empty());
+    Ok(match (registered, found.disabled, found.health.as_deref()) {
+        (false, ..) | (_, Some(true), _) => ProjectScanner::Absent,
+        (true, _, Some("healthy")) => ProjectScanner::Healthy,
+        (true, ..) => ProjectScanner::Unhealthy,
+    })
+}
+
+/// The report format to believe: 1.1, else 1.0, else any.
+pub(super) fn prefer<T>(mut by_mime: BTreeMap<Cow<'_, str>, T>) -> Option<T> {
+    by_mime.remove(MIME_1_1).or_else(|| by_mime.remove(MIME_1_0)).or_else(|| by_mime.into_values().next())
+}
+
+/// A severity as Harbor spells it; what it does not document counts as the worst.
+pub(super) fn severity(word: &str) -> Severity {
+    match word {
+        "None" => Severity::None,
+        "" | "Unknown" => Severity::Unknown,
+        "Negligible" => Severity::Negligible,
+        "Low" => Severity::Low,
+        "Medium" => Severity::Medium,
+        "High" => Severity::High,
+        _ => Severity::Critical,
+    }
+}
+
+/// A time as Harbor writes it; Go's zero time (`0001-01-01…`) and whatever does not parse is none.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
+
+impl Summary<'_> {
+    fn read(&self) -> Overview {
+        let at = |text: &Option<Cow<'_, str>>| text.as_deref().and_then(time);
+        match self.scan_status.as_deref() {
+            // Of an index, `Success` means that at least one child's scan succeeded: only 100 % is a success.
+            Some("Success") if self.complete_percent == Some(100) => {
+                Overview::State(ScanState::Done(Report {
+                    severity: self.worst(),
+                    finished: at(&self.end_time),
+                    vulnerabilities: None,
+                }))
+            }
+            Some("Pending" | "Scheduled" | "Running") => Overview::State(ScanState::Pending),
+            Some("Error") if at(&self.start_time).is_none() && at(&self.end_time).is_none() => {
+                Overview::Swept
+            }
+            // Error, Stopped, a partial success, and words that Harbor does not document.
+            _ => Overview::State(ScanState::Failed),
+        }
+    }
+
+    /// The worst of what is said and what is counted: an image that has only `Unknown` vulnerabilities is summed up as `None`.
+    fn worst(&self) -> Severity {
+        let counts = self.summary.as_ref().and_then(|counts| counts.summary.as_ref()).into_iter().flatten();
+        let counted =
+            counts.filter(|(_, count)| count.is_some_and(|count| count > 0)).map(|(word, _)| severity(word));
+        let said = self.severity.as_deref().map(severity);
+        counted.chain(said).max().unwrap_or(Severity::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests;

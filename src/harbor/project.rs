@@ -1,0 +1,115 @@
+//! A project's own facts: whether it is a proxy cache, and which vulnerabilities its admins forgive.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::domain::route::Serves;
+
+use super::answer::Malformed;
+
+/// What a project's JSON says that matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Copies, or a proxy cache (`registry_id` > 0).
+    pub serves: Serves,
+    /// What its admins forgive.
+    pub forgives: Forgives,
+}
+
+/// Which CVE allowlist is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgives {
+    /// The project's own.
+    Own(CveAllowlist),
+    /// The system's.
+    System,
+}
+
+/// A CVE allowlist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CveAllowlist {
+    /// The identifiers.
+    pub items: Vec<Box<str>>,
+    /// When it ceases to count, in seconds since the epoch; `None`: never.
+    pub expires_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct RawProject<'a> {
+    name: Option<Cow<'a, str>>,
+    registry_id: Option<i64>,
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
+    #[serde(borrow)]
+    cve_allowlist: Option<RawAllowlist<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    reuse_sys_cve_allowlist: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawAllowlist<'a> {
+    #[serde(borrow)]
+    items: Option<Vec<RawItem<'a>>>,
+    expires_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct RawItem<'a> {
+    #[serde(borrow)]
+    cve_id: Option<Cow<'a, str>>,
+}
+
+/// Reads the answer of the project API.
+///
+/// # Errors
+/// [`Malformed`] where it is not the JSON of a project.
+pub fn project(body: &[u8]) -> Result<Project, Malformed> {
+    let raw: RawProject<'_> =
+        serde_json::from_slice(body).map_err(|source| Malformed::json("project", source))?;
+    if raw.name.is_none() {
+        return Err(Malformed::Field { what: "project", field: "name" });
+    }
+    // Harbor's own reading (`ReuseSysCVEAllowlist`): where the key is absent, the system's list is in force.
+    let reuses = raw.metadata.and_then(|metadata| metadata.reuse_sys_cve_allowlist);
+    let forgives = match reuses.as_deref() {
+        None | Some("1") => Forgives::System,
+        Some(word) if word.eq_ignore_ascii_case("true") => Forgives::System,
+        Some(_) => Forgives::Own(raw.cve_allowlist.unwrap_or_default().into()),
+    };
+    let serves = if raw.registry_id.is_some_and(|id| id > 0) { Serves::ProxyCache } else { Serves::Copies };
+    Ok(Project { serves, forgives })
+}
+
+/// Reads the answer of the system's allowlist API.
+///
+/// # Errors
+/// [`Malformed`] where it is no JSON object.
+pub fn system_allowlist(body: &[u8]) -> Result<CveAllowlist, Malformed> {
+    let raw: RawAllowlist<'_> =
+        serde_json::from_slice(body).map_err(|source| Malformed::json("CVE allowlist", source))?;
+    Ok(raw.into())
+}
+
+impl CveAllowlist {
+    /// What it forgives at `now`: nothing once it has expired.
+    #[must_use]
+    pub fn in_force(self, now: Timestamp) -> Vec<Box<str>> {
+        if self.expires_at.is_some_and(|end| now.as_second() >= end) { Vec::new() } else { self.items }
+    }
+}
+
+impl From<RawAllowlist<'_>> for CveAllowlist {
+    fn from(raw: RawAllowlist<'_>) -> Self {
+        let items = raw.items.unwrap_or_default().into_iter().filter_map(|item| item.cve_id).map(Into::into);
+        Self { items: items.collect(), expires_at: raw.expires_at }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Answers of a real Harbor 2.15.2, recorded (`tests/vectors/harbor/`): what the tests of this folder replay.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+pub(super) struct Recording {
+    pub name: Box<str>,
+    pub request: Option<Request>,
+    pub response: Option<Response>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Request {
+    pub method: Box<str>,
+    pub path: Box<str>,
+    #[serde(rename = "as")]
+    pub caller: Option<Box<str>>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(super) struct Response {
+    pub status: u16,
+    pub headers: std::collections::BTreeMap<String, String>,
+    body: Value,
+}
+
+impl Recording {
+    /// The answer.
+    pub fn response(&self) -> &Response {
+        self.response.as_ref().unwrap_or_else(|| panic!("{} has no answer", self.name))
+    }
+
+    /// The path of the question.
+    pub fn path(&self) -> &str {
+        self.request.as_ref().map_or("", |request| &request.path)
+    }
+}
+
+impl Response {
+    /// The body as bytes: JSON was recorded as such, everything else as text.
+    pub fn body(&self) -> Vec<u8> {
+        match &self.body {
+            Value::Null => Vec::new(),
+            Value::String(text) => text.clone().into_bytes(),
+            json => serde_json::to_vec(json).unwrap(),
+        }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> &Value {
+        &self.body
+    }
+}
+
+/// Every recording that speaks of artifacts, scans, projects, callers and what `/v2` answers.
+pub(super) fn all() -> Vec<Recording> {
+    macro_rules! files {
+        ($($file:literal)*) => {
+            [$(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/harbor/", $file, ".json"))),*]
+        };
+    }
+    let files = files![
+        "absent-and-forbidden" "artifact" "auth" "database-and-cache-down" "index-scan" "other" "path-encoding"
+        "proxy-cache" "pull-refused-412" "resources-by-caller" "robots" "same-digest-elsewhere" "scan-errors"
+        "scan-states" "scanner-down" "storage-lost"
+    ];
+    files.iter().flat_map(|file| serde_json::from_str::<Vec<Recording>>(file).unwrap()).collect()
+}
+
+/// The one recording of this name.
+pub(super) fn named(name: &str) -> Recording {
+    all()
+        .into_iter()
+        .find(|recording| &*recording.name == name)
+        .unwrap_or_else(|| panic!("no recording {name}"))
+}
