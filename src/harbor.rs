@@ -17,8 +17,18 @@
 //! is not "right password" (a public project answers anybody), and a missing overview is not "never scanned".
 
 mod answer;
+mod api;
+mod client;
 mod overview;
 mod project;
 #[cfg(test)]
 mod recordings;
+#[cfg(test)]
+mod replay;
 mod report;
+mod scan;
+mod shared;
+mod standing;
+
+pub use client::Harbor;
+pub use standing::{SelfTest, Standing};

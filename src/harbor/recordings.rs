@@ -1,5 +1,7 @@
 //! Answers of a real Harbor 2.15.2, recorded (`tests/vectors/harbor/`): what the tests of this folder replay.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,6 +40,12 @@ impl Recording {
 }
 
 impl Response {
+    /// An answer that was not recorded.
+    pub fn new(status: u16, kind: &str, body: &str) -> Self {
+        let headers = [("Content-Type".to_owned(), kind.to_owned())].into();
+        Self { status, headers, body: Value::String(body.to_owned()) }
+    }
+
     /// The body as bytes: JSON was recorded as such, everything else as text.
     pub fn body(&self) -> Vec<u8> {
         match &self.body {
@@ -54,24 +62,24 @@ impl Response {
 }
 
 /// Every recording that speaks of artifacts, scans, projects, callers and what `/v2` answers.
-pub(super) fn all() -> Vec<Recording> {
+pub(super) fn all() -> &'static [Recording] {
     macro_rules! files {
         ($($file:literal)*) => {
             [$(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/harbor/", $file, ".json"))),*]
         };
     }
-    let files = files![
-        "absent-and-forbidden" "artifact" "auth" "database-and-cache-down" "index-scan" "other" "path-encoding"
-        "proxy-cache" "pull-refused-412" "resources-by-caller" "robots" "same-digest-elsewhere" "scan-errors"
-        "scan-states" "scanner-down" "storage-lost"
-    ];
-    files.iter().flat_map(|file| serde_json::from_str::<Vec<Recording>>(file).unwrap()).collect()
+    static ALL: LazyLock<Vec<Recording>> = LazyLock::new(|| {
+        let files = files![
+            "absent-and-forbidden" "accept-header" "artifact" "auth" "database-and-cache-down" "index-scan" "other"
+            "path-encoding" "proxy-cache" "pull-refused-412" "resources-by-caller" "robots" "same-digest-elsewhere"
+            "scan-errors" "scan-states" "scanner-down" "storage-lost"
+        ];
+        files.iter().flat_map(|file| serde_json::from_str::<Vec<Recording>>(file).unwrap()).collect()
+    });
+    &ALL
 }
 
 /// The one recording of this name.
-pub(super) fn named(name: &str) -> Recording {
-    all()
-        .into_iter()
-        .find(|recording| &*recording.name == name)
-        .unwrap_or_else(|| panic!("no recording {name}"))
+pub(super) fn named(name: &str) -> &'static Recording {
+    all().iter().find(|recording| &*recording.name == name).unwrap_or_else(|| panic!("no recording {name}"))
 }

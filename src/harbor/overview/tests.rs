@@ -58,7 +58,7 @@ fn special() -> Vec<(&'static str, Overview)> {
 #[test]
 fn every_state_that_was_recorded() {
     for (name, expected) in special() {
-        assert_eq!(read(&named(name)), expected, "{name}");
+        assert_eq!(read(named(name)), expected, "{name}");
     }
 }
 
@@ -77,12 +77,12 @@ fn every_other_artifact_that_was_recorded() {
         }
         match answer.json().get("scan_overview") {
             None => {
-                assert_eq!(read(&recording), Overview::Missing, "{}", recording.name);
+                assert_eq!(read(recording), Overview::Missing, "{}", recording.name);
                 missing += 1;
             }
             Some(found) => {
                 let finished = found[MIME_1_1]["end_time"].as_str().unwrap();
-                assert_eq!(read(&recording), done(Severity::Medium, finished), "{}", recording.name);
+                assert_eq!(read(recording), done(Severity::Medium, finished), "{}", recording.name);
                 scanned += 1;
             }
         }

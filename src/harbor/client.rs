@@ -1,0 +1,281 @@
+//! One Harbor, asked: what it holds, what it knows of a scan, and who we are to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::image::Repository;
+use crate::domain::route::Serves;
+use crate::domain::scan::{Detail, ScanAnswer};
+use crate::registry::{Client, Head, Target};
+
+use super::api::{Api, Artifact, Said};
+use super::overview::{ProjectScanner, scanner};
+use super::project::{Project, project};
+use super::scan;
+use super::shared::{Held, Shared};
+use super::standing::{self, SelfTest, Standing};
+
+/// How long a look-up that many questions share may take, whoever waits for it: Harbor's ping of a scanner that
+/// hangs takes 5 s, and lands on the request that happens to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a project's facts count. Whether it is a proxy cache never changes; its allowlist may.
+const PROJECT: Duration = Duration::from_secs(60);
+
+/// How long a healthy scanner counts as such. Overviews vanish in the very moment its health turns, and as long as
+/// this is behind, scanned images look like images that were never scanned.
+const SCANNER_HEALTHY: Duration = Duration::from_secs(2);
+
+/// How long any other scanner's state counts: as long as Harbor itself caches its ping at most.
+const SCANNER_OTHER: Duration = Duration::from_secs(15);
+
+/// How long credentials that were proved are not believed to be wrong, and others not tried again.
+const PROVED: Duration = Duration::from_secs(60);
+const STRANGER: Duration = Duration::from_secs(30);
+
+/// How long it is not asked again what could not be learned.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
+/// One Harbor.
+///
+/// Everything is an answer: absence, refusal, and, as [`Unknown`], whatever could not be learned. It remembers, for
+/// seconds, what all artifacts of a project share; presence and scans are remembered by `evidence/`.
+pub struct Harbor {
+    client: Arc<Client>,
+    api: Api,
+    /// `None`: our robot may not look.
+    projects: Shared<Box<str>, Option<Arc<Project>>>,
+    /// `None`: our robot may not look.
+    scanners: Shared<Box<str>, Option<ProjectScanner>>,
+    standing: Shared<(), Standing>,
+}
+
+impl Harbor {
+    /// Asks through this client.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        let api = Api(client.clone());
+        Self { client, api, projects: Shared::new(), scanners: Shared::new(), standing: Shared::new() }
+    }
+
+    /// Does this Harbor hold the manifest, and may we pull it?
+    pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
+        match self.client.head(repository, target, deadline).await {
+            Ok(Head::Found { digest, shape }) => match self.project_of(repository, deadline).await {
+                Ok(Some(project)) if project.serves == Serves::ProxyCache => {
+                    Presence::ProxyCache { digest, shape }
+                }
+                // A robot that may not read the project cannot tell; nearly all are ordinary ones.
+                Ok(_) => Presence::Present { digest, shape },
+                Err(unknown) => Presence::Unknown(unknown),
+            },
+            Ok(Head::NotFound) => Presence::Absent,
+            Ok(Head::Refused(message)) => Presence::Refused(message),
+            Ok(Head::Unauthorized { challenges, .. }) if challenges.is_empty() => {
+                match self.without_challenge(repository, target, deadline).await {
+                    Ok(Gone) => Presence::Absent,
+                    Err(unknown) => Presence::Unknown(unknown),
+                }
+            }
+            Ok(Head::Unauthorized { .. }) => Presence::Unknown(self.refused(repository, deadline).await),
+            Err(unknown) => Presence::Unknown(unknown),
+        }
+    }
+
+    /// What does this index list?
+    pub async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {
+        match self.client.children(repository, digest, deadline).await {
+            Children::Unknown(unknown) if unknown.cause == Cause::Unauthorized => {
+                match self.without_challenge(repository, Target::Digest(digest), deadline).await {
+                    Ok(Gone) => Children::Absent,
+                    Err(unknown) => Children::Unknown(unknown),
+                }
+            }
+            children => children,
+        }
+    }
+
+    /// What does this Harbor know of the artifact's scan?
+    pub async fn scan(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        detail: Detail,
+        deadline: Instant,
+    ) -> ScanAnswer {
+        scan::scan(self, repository, digest, detail, deadline).await
+    }
+
+    /// Who are we to this Harbor? Asks it, and remembers.
+    pub async fn self_test(&self, deadline: Instant) -> SelfTest {
+        let found = standing::self_test(&self.api, deadline).await;
+        self.standing.put((), held(found.standing.clone())).await;
+        found
+    }
+
+    /// A 401 without any challenge: to all callers Harbor says so of a project that does not exist, and to all
+    /// callers while its database is down. The API tells them apart.
+    async fn without_challenge(
+        &self,
+        repository: &Repository,
+        target: Target<'_>,
+        deadline: Instant,
+    ) -> Result<Gone, Unknown> {
+        let reference = match target {
+            Target::Tag(tag) => tag.to_string(),
+            Target::Digest(digest) => digest.to_string(),
+        };
+        let artifact = Artifact::new(repository, &reference)?;
+        match self.api.artifact(&artifact, deadline).await? {
+            // An admin is told outright.
+            Said::NotFound => Ok(Gone),
+            Said::Forbidden => self.forbidden(&artifact, deadline).await,
+            Said::Unauthorized => Err(self.unauthorized(deadline).await),
+            Said::Here(_) => {
+                let detail =
+                    "its registry refused without a challenge what its API has: its database was down";
+                Err(Unknown::new(Cause::ServerError, detail))
+            }
+        }
+    }
+
+    /// The API's 403: to all but admins the same for a project that does not exist and for one that is not ours.
+    pub(super) async fn forbidden(&self, artifact: &Artifact, deadline: Instant) -> Result<Gone, Unknown> {
+        let project = &artifact.project;
+        match self.api.project_exists(project, deadline).await? {
+            Said::NotFound => Ok(Gone),
+            Said::Here(_) | Said::Forbidden => {
+                let detail = format!("our credentials do not reach into the project `{project}`");
+                Err(Unknown::new(Cause::Forbidden, detail))
+            }
+            Said::Unauthorized => Err(self.unauthorized(deadline).await),
+        }
+    }
+
+    /// A 401 of `/v2` that asks for other credentials, of a project that exists: it is not ours, or nobody is.
+    async fn refused(&self, repository: &Repository, deadline: Instant) -> Unknown {
+        match self.standing(deadline).await {
+            Ok(Standing::Proved) => {
+                let detail = format!("our credentials are good, but may not pull from `{repository}`");
+                Unknown::new(Cause::Forbidden, detail)
+            }
+            Ok(standing) => not_proved(standing),
+            Err(unknown) => unknown,
+        }
+    }
+
+    /// A 401 of the API: Harbor does not know us, unless it knew us a moment ago.
+    pub(super) async fn unauthorized(&self, deadline: Instant) -> Unknown {
+        match self.standing(deadline).await {
+            Ok(Standing::Proved) => {
+                let detail = "Harbor did not know us, though our credentials were proved a moment ago";
+                Unknown::new(Cause::ServerError, detail)
+            }
+            Ok(standing) => not_proved(standing),
+            Err(unknown) => unknown,
+        }
+    }
+
+    async fn standing(&self, deadline: Instant) -> Result<Standing, Unknown> {
+        let api = self.api.clone();
+        let look_up = async move { held(standing::self_test(&api, patience()).await.standing) };
+        self.standing.get((), deadline, look_up).await
+    }
+
+    async fn project_of(
+        &self,
+        repository: &Repository,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Project>>, Unknown> {
+        match repository.as_str().split_once('/') {
+            Some((project, _)) => self.project(project, deadline).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The project's facts; `None` where our robot may not look.
+    pub(super) async fn project(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Project>>, Unknown> {
+        let (api, key) = (self.api.clone(), name.into());
+        let name: Box<str> = name.into();
+        let look_up = async move {
+            let learned = match api.project(&name, patience()).await {
+                Ok(Said::Here(body)) => {
+                    project(&body).map(|project| Some(Arc::new(project))).map_err(Unknown::from)
+                }
+                Ok(Said::NotFound | Said::Forbidden | Said::Unauthorized) => Ok(None),
+                Err(unknown) => Err(unknown),
+            };
+            let fresh = if learned.is_ok() { PROJECT } else { UNKNOWN };
+            Held { learned, fresh }
+        };
+        self.projects.get(key, deadline, look_up).await
+    }
+
+    /// The project's scanner; `None` where our robot may not look.
+    pub(super) async fn scanner(
+        &self,
+        project: &str,
+        deadline: Instant,
+    ) -> Result<Option<ProjectScanner>, Unknown> {
+        let (api, key) = (self.api.clone(), project.into());
+        let project: Box<str> = project.into();
+        let look_up = async move {
+            let learned = match api.scanner(&project, patience()).await {
+                Ok(Said::Here(body)) => scanner(&body).map(Some).map_err(Unknown::from),
+                // A project that does not exist has no scanner.
+                Ok(Said::NotFound) => Ok(Some(ProjectScanner::Absent)),
+                Ok(Said::Forbidden | Said::Unauthorized) => Ok(None),
+                Err(unknown) => Err(unknown),
+            };
+            let fresh = match &learned {
+                Ok(Some(ProjectScanner::Healthy)) => SCANNER_HEALTHY,
+                Ok(_) => SCANNER_OTHER,
+                Err(_) => UNKNOWN,
+            };
+            Held { learned, fresh }
+        };
+        self.scanners.get(key, deadline, look_up).await
+    }
+
+    pub(super) fn api(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// The project does not exist, or Harbor's database does not list the artifact.
+pub(super) struct Gone;
+
+fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn held(standing: Standing) -> Held<Standing> {
+    let fresh = match standing {
+        Standing::Proved => PROVED,
+        Standing::Stranger => STRANGER,
+        Standing::DatabaseDown(_) | Standing::Unreachable(_) => UNKNOWN,
+    };
+    Held { learned: Ok(standing), fresh }
+}
+
+fn not_proved(standing: Standing) -> Unknown {
+    match standing {
+        Standing::DatabaseDown(unknown) | Standing::Unreachable(unknown) => unknown,
+        Standing::Proved | Standing::Stranger => {
+            let detail =
+                "Harbor does not know us: no credentials, wrong ones, or a robot that is disabled or expired";
+            Unknown::new(Cause::Unauthorized, detail)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! A Harbor over real HTTP that answers what was recorded, and nothing else: a question counts only with the very
+//! method and path that were recorded, `%252F` included, and with the credentials of the caller who asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, Request, Response as Reply, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prometheus_client::registry::Registry as Page;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::domain::digest::Digest;
+use crate::domain::image::Repository;
+use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::registry::{Client, Metrics};
+
+use super::Harbor;
+use super::recordings::{Recording, Response, named};
+
+/// What the Harbor of a test answers to one caller.
+#[derive(Clone)]
+pub(super) struct Script {
+    caller: &'static str,
+    answers: BTreeMap<String, Option<Response>>,
+}
+
+/// The test's Harbor and the client that asks it.
+pub(super) struct Replay {
+    pub harbor: Arc<Harbor>,
+    heard: Arc<Mutex<Vec<String>>>,
+    gate: Arc<Semaphore>,
+    server: tokio::task::JoinHandle<()>,
+    _credentials: tempfile::TempDir,
+}
+
+/// Recordings name one robot in more than one way.
+fn caller(name: &str) -> &str {
+    match name {
+        "project robot" => "projrobot",
+        "system robot" => "sysrobot",
+        "min robot" | "project robot (min)" => "minrobot",
+        "anonymous" => "anon",
+        other => other,
+    }
+}
+
+impl Script {
+    /// The caller, and what was recorded of that very caller.
+    pub fn of(caller: &'static str, names: &[&str]) -> Self {
+        names.iter().fold(Self { caller, answers: BTreeMap::new() }, |script, name| {
+            let recording = named(name);
+            let asked = recording.request.as_ref().and_then(|request| request.caller.as_deref());
+            assert_eq!(asked.map(self::caller), Some(caller), "{name} was recorded of another caller");
+            script.add(recording)
+        })
+    }
+
+    /// And what was recorded of another caller or moment; the row says why it holds here, too.
+    pub fn borrow(self, name: &str) -> Self {
+        self.add(named(name))
+    }
+
+    /// And this, at a path of our own choosing.
+    pub fn at(mut self, method: &str, path: &str, answer: Response) -> Self {
+        self.answers.insert(format!("{method} {path}"), Some(answer));
+        self
+    }
+
+    fn add(mut self, recording: &Recording) -> Self {
+        let request = recording.request.as_ref().unwrap();
+        self.answers.insert(format!("{} {}", request.method, request.path), recording.response.clone());
+        self
+    }
+
+    /// Starts the Harbor.
+    pub async fn play(self) -> Replay {
+        self.start(Semaphore::MAX_PERMITS).await
+    }
+
+    /// Starts it, but it answers only as often as [`Replay::let_through`] says.
+    pub async fn play_held_back(self) -> Replay {
+        self.start(0).await
+    }
+
+    async fn start(self, permits: usize) -> Replay {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let credentials = tempfile::tempdir().unwrap();
+        let source = match self.caller {
+            "anon" => CredentialSource::Anonymous,
+            caller => {
+                std::fs::write(credentials.path().join("username"), caller).unwrap();
+                std::fs::write(credentials.path().join("password"), "secret").unwrap();
+                CredentialSource::Dir(credentials.path().into())
+            }
+        };
+        let registry = Arc::new(Registry {
+            name: RegistryName::new("test"),
+            host: "harbor.example.com".into(),
+            aliases: Vec::new(),
+            url,
+            kind: Kind::Harbor,
+            site: Site::new("here"),
+            credentials: source,
+            ca_file: None,
+            pull_secret: None,
+            service: Service::Open,
+            requests_per_hour: None,
+        });
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let gate = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let (script, log, door) = (Arc::new(self), heard.clone(), gate.clone());
+        let router = axum::Router::new().fallback(move |request: Request<Body>| {
+            let (script, log, door) = (script.clone(), log.clone(), door.clone());
+            async move {
+                let question = format!("{} {}", request.method(), request.uri());
+                log.lock().unwrap().push(question.clone());
+                door.acquire().await.unwrap().forget();
+                script.answer(&request.into_parts().0, &question).await
+            }
+        });
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let client = Client::new(&registry, Metrics::register(&mut Page::default())).unwrap();
+        let harbor = Arc::new(Harbor::new(Arc::new(client)));
+        Replay { harbor, heard, gate, server, _credentials: credentials }
+    }
+
+    async fn answer(&self, request: &Parts, question: &str) -> Reply<Body> {
+        let refuse = |why: &str| {
+            Reply::builder().status(StatusCode::NOT_IMPLEMENTED).body(Body::from(why.to_owned())).unwrap()
+        };
+        let basic = format!("Basic {}", STANDARD.encode(format!("{}:secret", self.caller)));
+        let sent = request.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap());
+        if sent != Some(basic.as_str()).filter(|_| self.caller != "anon") {
+            return refuse("other credentials than the recorded caller's");
+        }
+        match self.answers.get(question) {
+            None => refuse("not recorded"),
+            // No answer was recorded within many seconds.
+            Some(None) => std::future::pending().await,
+            Some(Some(answer)) => {
+                let mut reply = Reply::builder().status(answer.status);
+                for (name, value) in &answer.headers {
+                    // The JSON is written anew, and may have another length than Harbor's.
+                    if request.method == Method::HEAD || !name.eq_ignore_ascii_case("content-length") {
+                        reply = reply.header(name, value);
+                    }
+                }
+                let body = if request.method == Method::HEAD { Vec::new() } else { answer.body() };
+                reply.body(body.into()).unwrap()
+            }
+        }
+    }
+}
+
+impl Replay {
+    /// What it was asked, in order.
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// How often it was asked this.
+    pub fn times(&self, method_and_path: &str) -> usize {
+        self.heard().iter().filter(|heard| *heard == method_and_path).count()
+    }
+
+    /// Stops listening.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        let _aborted = (&mut self.server).await;
+    }
+
+    /// Answers this many more questions.
+    pub fn let_through(&self, answers: usize) {
+        self.gate.add_permits(answers);
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The image that a recording is about, from the path of its question on `/v2` or on the artifact API.
+pub(super) fn image_of(name: &str) -> (Repository, Digest) {
+    let recording = named(name);
+    let path = recording.path().split('?').next().unwrap();
+    let parts: Vec<_> = path.split('/').collect();
+    let (repository, digest) = match parts[..] {
+        ["", "v2", .., "manifests", digest] => (parts[2..parts.len() - 2].join("/"), digest),
+        ["", "api", "v2.0", "projects", project, "repositories", name, "artifacts", digest] => {
+            (format!("{project}/{}", name.replace("%252F", "/")), digest)
+        }
+        _ => panic!("{name} is not about an image"),
+    };
+    (Repository::new(repository), digest.parse().unwrap())
+}
+
+/// A deadline that no test meets unless its Harbor is silent.
+pub(super) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+/// A deadline for questions that are not answered at all.
+pub(super) fn at_once() -> Instant {
+    Instant::now() + Duration::from_millis(200)
+}
