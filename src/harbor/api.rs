@@ -61,7 +61,9 @@ impl Artifact {
 
 /// The API of one Harbor.
 #[derive(Clone)]
-pub(super) struct Api(pub Arc<Client>);
+pub(super) struct Api {
+    pub client: Arc<Client>,
+}
 
 impl Api {
     /// The artifact, with its scan overview.
@@ -131,7 +133,7 @@ impl Api {
             body: None,
             body_limit: limit,
         };
-        self.0.send(request, deadline).await
+        self.client.send(request, deadline).await
     }
 
     async fn get(&self, path: &str, limit: usize, deadline: Instant) -> Result<Said, Unknown> {

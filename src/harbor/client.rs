@@ -1,4 +1,4 @@
-//! One Harbor, asked: what it holds, what it knows of a scan, and who we are to it.
+//! One Harbor, asked: what it holds, and who we are to it; what it knows of scans, see `scan`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,11 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
-use crate::domain::scan::{Detail, ScanAnswer};
 use crate::registry::{Client, Head, Target};
 
 use super::api::{Api, Artifact, Said};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
-use super::scan;
 use super::shared::{Held, Shared};
 use super::standing::{self, SelfTest, Standing};
 
@@ -45,8 +43,7 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 /// Everything is an answer: absence, refusal, and, as [`Unknown`], whatever could not be learned. It remembers, for
 /// seconds, what all artifacts of a project share; presence and scans are remembered by `evidence/`.
 pub struct Harbor {
-    client: Arc<Client>,
-    api: Api,
+    pub(super) api: Api,
     /// `None`: our robot may not look.
     projects: Shared<Box<str>, Option<Arc<Project>>>,
     /// `None`: our robot may not look.
@@ -58,13 +55,17 @@ impl Harbor {
     /// Asks through this client.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
-        let api = Api(client.clone());
-        Self { client, api, projects: Shared::new(), scanners: Shared::new(), standing: Shared::new() }
+        Self {
+            api: Api { client },
+            projects: Shared::new(),
+            scanners: Shared::new(),
+            standing: Shared::new(),
+        }
     }
 
     /// Does this Harbor hold the manifest, and may we pull it?
     pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
-        match self.client.head(repository, target, deadline).await {
+        match self.api.client.head(repository, target, deadline).await {
             Ok(Head::Found { digest, shape }) => match self.project_of(repository, deadline).await {
                 Ok(Some(project)) if project.serves == Serves::ProxyCache => {
                     Presence::ProxyCache { digest, shape }
@@ -88,7 +89,7 @@ impl Harbor {
 
     /// What does this index list?
     pub async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {
-        match self.client.children(repository, digest, deadline).await {
+        match self.api.client.children(repository, digest, deadline).await {
             Children::Unknown(unknown) if unknown.cause == Cause::Unauthorized => {
                 match self.without_challenge(repository, Target::Digest(digest), deadline).await {
                     Ok(Gone) => Children::Absent,
@@ -97,17 +98,6 @@ impl Harbor {
             }
             children => children,
         }
-    }
-
-    /// What does this Harbor know of the artifact's scan?
-    pub async fn scan(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        detail: Detail,
-        deadline: Instant,
-    ) -> ScanAnswer {
-        scan::scan(self, repository, digest, detail, deadline).await
     }
 
     /// Who are we to this Harbor? Asks it, and remembers.
@@ -243,10 +233,6 @@ impl Harbor {
             Held { learned, fresh }
         };
         self.scanners.get(key, deadline, look_up).await
-    }
-
-    pub(super) fn api(&self) -> &Api {
-        &self.api
     }
 }
 

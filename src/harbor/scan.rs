@@ -16,21 +16,21 @@ use super::overview::{Overview, ProjectScanner, overview};
 use super::project::{Forgives, system_allowlist};
 use super::report::{Stored, stored};
 
-/// What `harbor` knows of the artifact's scan.
-pub(super) async fn scan(
-    harbor: &Harbor,
-    repository: &Repository,
-    digest: &Digest,
-    detail: Detail,
-    deadline: Instant,
-) -> ScanAnswer {
-    let artifact = match Artifact::new(repository, &digest.to_string()) {
-        Ok(artifact) => artifact,
-        Err(unknown) => return answer(Scanner::Unknown, ScanState::Unknown(unknown)),
-    };
-    let question = Question { harbor, artifact, detail, deadline };
-    let found = question.ask(digest).await;
-    found.unwrap_or_else(|unknown| answer(Scanner::Unknown, ScanState::Unknown(unknown)))
+impl Harbor {
+    /// What does this Harbor know of the artifact's scan?
+    pub async fn scan(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        detail: Detail,
+        deadline: Instant,
+    ) -> ScanAnswer {
+        let found = match Artifact::new(repository, &digest.to_string()) {
+            Ok(artifact) => Question { harbor: self, artifact, detail, deadline }.ask(digest).await,
+            Err(unknown) => Err(unknown),
+        };
+        found.unwrap_or_else(|unknown| answer(Scanner::Unknown, ScanState::Unknown(unknown)))
+    }
 }
 
 struct Question<'a> {
@@ -42,7 +42,7 @@ struct Question<'a> {
 
 impl Question<'_> {
     async fn ask(&self, digest: &Digest) -> Result<ScanAnswer, Unknown> {
-        match self.harbor.api().artifact(&self.artifact, self.deadline).await? {
+        match self.harbor.api.artifact(&self.artifact, self.deadline).await? {
             Said::Here(body) => match overview(&body, digest)? {
                 Overview::State(ScanState::Done(report)) => Ok(self.done(report).await),
                 Overview::State(state) => Ok(answer(Scanner::Present, state)),
@@ -115,7 +115,7 @@ impl Question<'_> {
 
     /// Harbor's stored report; `None` where there is none, or our robot may not read it.
     async fn stored(&self) -> Result<Option<Stored>, Unknown> {
-        match self.harbor.api().vulnerabilities(&self.artifact, self.deadline).await? {
+        match self.harbor.api.vulnerabilities(&self.artifact, self.deadline).await? {
             Said::Here(body) => Ok(stored(&body)?),
             Said::NotFound | Said::Forbidden | Said::Unauthorized => Ok(None),
         }
@@ -132,7 +132,7 @@ impl Question<'_> {
         };
         let list = match &project.forgives {
             Forgives::Own(list) => list.clone(),
-            Forgives::System => match self.harbor.api().system_allowlist(self.deadline).await? {
+            Forgives::System => match self.harbor.api.system_allowlist(self.deadline).await? {
                 Said::Here(body) => system_allowlist(&body)?,
                 Said::NotFound | Said::Forbidden | Said::Unauthorized => return Ok(Vec::new()),
             },
