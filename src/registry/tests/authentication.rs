@@ -199,8 +199,7 @@ async fn a_refused_token_is_refreshed_once_and_no_more() {
         let v3 = client.presence(&repository(), Target::Tag(&Tag::new("v3")), soon()).await;
         let cause = if refusal == 401 { Cause::Unauthorized } else { Cause::Forbidden };
         assert_eq!(unknown(v3).cause, cause);
-        let tokens = server.lines().iter().filter(|line| *line == "GET /token").count();
-        assert_eq!(tokens, 3);
+        assert_eq!(tokens(&server), 3);
         assert_eq!(server.seen().len(), 3 + 3 + 3);
     }
 }
@@ -225,14 +224,38 @@ async fn an_empty_challenge_gets_no_second_request() {
     assert_eq!(server.seen().len(), 1);
 }
 
-#[tokio::test]
+fn tokens(server: &Server) -> usize {
+    server.lines().iter().filter(|line| *line == "GET /token").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_fetched_once_however_many_wait() {
     let server = Server::http(bearer(r#"{"token":"good"}"#)).await;
+    let client = Arc::new(with(&server, CredentialSource::Anonymous));
+    let ask = |client: Arc<Client>| tokio::spawn(async move { by_tag(&client).await });
+    let all = futures::future::join_all((0..16).map(|_| ask(client.clone()))).await;
+    assert!(all.into_iter().all(|presence| presence.unwrap() == present()));
+    assert_eq!(tokens(&server), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_caller_in_a_hurry_leaves_the_fetch_to_the_others() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let server = Server::http(move |seen| {
+        if seen.path == "/token" {
+            held.lock().unwrap().recv().unwrap();
+        }
+        bearer(r#"{"token":"good"}"#)(seen)
+    })
+    .await;
     let client = with(&server, CredentialSource::Anonymous);
-    let all = futures::future::join_all((0..16).map(|_| by_tag(&client))).await;
-    assert!(all.iter().all(|presence| *presence == present()));
-    let tokens = server.lines().iter().filter(|line| *line == "GET /token").count();
-    assert_eq!(tokens, 1);
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let hurried = client.presence(&repository(), Target::Tag(&Tag::new("v1")), deadline).await;
+    assert_unknown(hurried, Cause::Deadline, "no answer within");
+    release.send(()).unwrap();
+    assert_eq!(by_tag(&client).await, present());
+    assert_eq!(tokens(&server), 1);
 }
 
 #[tokio::test]

@@ -58,7 +58,12 @@ async fn another_host_gets_no_credentials_and_cannot_ask_for_them() {
     .await;
     let location = thief.url.to_string();
     let server = Server::http(move |_| reply(307, &[("location", &location)], "")).await;
-    let (_dir, client) = with_token(&server);
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["username", "password"] {
+        std::fs::write(dir.path().join(file), "secret").unwrap();
+    }
+    let credentials = CredentialSource::Dir(dir.path().into());
+    let client = client(Registry { credentials, ..registry(&server.url) });
     assert_eq!(unknown(by_tag(&client).await).cause, Cause::Unauthorized);
     assert_eq!(thief.lines(), ["HEAD /"]);
 }
