@@ -73,7 +73,7 @@ async fn tls_12_only_by_option() {
 
 #[tokio::test]
 async fn callers_may_have_to_prove_themselves() {
-    let ours = |site: &Authority| Callers::SignedBy(Arc::new(site.roots()));
+    let ours = |site: &Authority| Callers::signed_by_pem(site.pem().as_bytes()).unwrap();
     let site = Site::with(Limits::default(), TlsVersions::Tls13, ours).await;
 
     let mut stranger = Client::connect(site.address, site.authority.client(&[&TLS13])).await;
@@ -470,8 +470,9 @@ async fn every_line_of_the_metrics_is_open_metrics() {
     );
     let samples = fixture::parse(&answer.text().await.unwrap());
     let version = env!("CARGO_PKG_VERSION");
+    let features = if cfg!(feature = "demo") { "demo" } else { "" };
     for (name, value) in [
-        (format!("landfall_build_info{{version=\"{version}\",features=\"demo\"}}"), 1.0),
+        (format!("landfall_build_info{{version=\"{version}\",features=\"{features}\"}}"), 1.0),
         ("landfall_http_requests_total{class=\"2xx\"}".to_owned(), 1.0),
         ("landfall_http_requests_total{class=\"4xx\"}".to_owned(), 1.0),
         ("landfall_http_requests_total{class=\"5xx\"}".to_owned(), 0.0),

@@ -46,7 +46,7 @@ pub enum TlsError {
     /// What should be PEM is none.
     #[error("the {part} is not PEM, or only a part of it")]
     Pem {
-        /// `certificate` or `key`.
+        /// Which of them.
         part: &'static str,
         /// Why.
         #[source]
@@ -282,6 +282,22 @@ pub enum Callers {
     Anyone,
     /// Those whose client certificate one of these authorities signed: the API server's.
     SignedBy(Arc<RootCertStore>),
+}
+
+impl Callers {
+    /// From the authorities' certificates in PEM.
+    ///
+    /// # Errors
+    /// When it is no PEM, or one of them cannot be an authority.
+    pub fn signed_by_pem(authorities: &[u8]) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authorities) {
+            let authority =
+                authority.map_err(|source| TlsError::Pem { part: "callers' authority", source })?;
+            roots.add(authority).map_err(|source| TlsError::Setup { source })?;
+        }
+        Ok(Self::SignedBy(Arc::new(roots)))
+    }
 }
 
 /// The server's side of TLS: ALPN `h2` and `http/1.1`, no resumption, so that every new connection proves the

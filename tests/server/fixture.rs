@@ -88,21 +88,21 @@ impl Authority {
         Leaf { certificate: certificate.pem(), key: key.serialize_pem(), not_after }
     }
 
-    pub fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        roots
+    pub fn pem(&self) -> String {
+        self.0.pem()
     }
 
     fn client_builder(
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(self.roots())
+            .with_root_certificates(roots)
     }
 
     /// An HTTP/1.1 client, as the API server is one.
@@ -271,7 +271,7 @@ impl Site {
 
     /// A client that speaks h2 where it is offered.
     pub fn reqwest(&self) -> reqwest::Client {
-        let authority = reqwest::Certificate::from_pem(self.authority.0.pem().as_bytes()).unwrap();
+        let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         // The server alone ends idle connections.
         let builder = reqwest::Client::builder().no_proxy().pool_idle_timeout(None);
         builder.tls_certs_only([authority]).build().unwrap()
