@@ -7,7 +7,7 @@ pub mod admission;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
-pub mod pod;
-pub mod server;
-pub mod registry;
 pub mod harbor;
+pub mod pod;
+pub mod registry;
+pub mod server;

@@ -89,8 +89,8 @@ pub struct Place {
     pub collision: Collision,
 }
 
-/// Where a Place stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Where a Place stands, nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Locality {
     /// On our site.
     Local,

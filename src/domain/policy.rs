@@ -212,6 +212,12 @@ impl Regime {
         Self { defaults, enforcing: Vec::new() }
     }
 
+    /// One policy alone, as if it enforced: how an observing policy is judged.
+    #[must_use]
+    pub fn of_one(defaults: Arc<Rules>, policy: Arc<Policy>) -> Self {
+        Self { defaults, enforcing: vec![policy] }
+    }
+
     /// Does a policy enforce here? Then admins' and tenants' settings do not open what it closes.
     #[must_use]
     pub fn enforces(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A Registry: an endpoint that references name, and that we ask.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -74,6 +74,12 @@ impl Host {
     /// The folded text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

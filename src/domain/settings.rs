@@ -8,7 +8,7 @@ use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
 use super::registry::{RegistryName, SharedRegistry, Site};
-use super::route::Route;
+use super::route::{Route, RouteIndex};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Settings {
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
     /// The routes, as configured.
     pub routes: Vec<Arc<Route>>,
+    /// The same routes, to be found by reference.
+    pub index: RouteIndex,
     /// The cluster's platforms.
     pub platforms: Arc<[PlatformPattern]>,
     /// What applies where no policy says otherwise.
@@ -70,4 +72,12 @@ pub struct Budget {
     pub attempt: Duration,
     /// The most attempts in flight at one registry.
     pub in_flight: u32,
+}
+
+impl Exclude {
+    /// Is this image, by its primary name, left alone?
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        self.images.iter().any(|image| image.matches_name(name))
+    }
 }

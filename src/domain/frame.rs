@@ -1,0 +1,232 @@
+//! Framing: from an image as a Pod writes it to the Case that is judged.
+//!
+//! ```text
+//! text ─parse→ Reference ─RouteIndex→ a Route, and which of its Places the reference names
+//!                                        └─mapping, filters, order→ the Places that may hold the image
+//! ```
+//!
+//! Where an enforcing policy applies, the Case is built without exemptions, excludes and filters: the settings of
+//! admins and tenants do not open what a policy closes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use super::evidence::PlaceIx;
+use super::image::{Reference, Repository};
+use super::platform::{PlatformDemand, PlatformPattern, narrow};
+use super::policy::{Enforcement, Labels, Policy, Regime};
+use super::registry::{SharedRegistry, Site};
+use super::route::{Collision, Filter, Named, Replica, Route, RouteMatch, Serves};
+use super::settings::Settings;
+use super::verdict::KeepReason;
+
+/// Whether a container's image is ever pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// From a registry, now or when the node does not have it.
+    Registry,
+    /// Never: `imagePullPolicy: Never`.
+    Never,
+}
+
+/// Whether a Pod asks to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exemption {
+    /// It does not.
+    None,
+    /// `landfall.dev/mode: Skip`.
+    Skip,
+}
+
+/// What the images of one Pod have in common.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// What applies in its namespace.
+    pub regime: Arc<Regime>,
+    /// Where it may land.
+    pub platforms: Arc<[PlatformPattern]>,
+    /// Whether it asks to be left alone.
+    pub exemption: Exemption,
+    /// When it is judged.
+    pub now: Timestamp,
+}
+
+impl Settings {
+    /// What applies in a namespace with these labels.
+    #[must_use]
+    pub fn regime(&self, labels: &Labels) -> Arc<Regime> {
+        let enforcing: Vec<_> = self.selecting(labels, Enforcement::Enforce).cloned().collect();
+        Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
+    }
+
+    /// The policies that only observe a namespace with these labels: each is judged apart, by
+    /// [`Regime::of_one`], and reported.
+    pub fn observing(&self, labels: &Labels) -> impl Iterator<Item = &Arc<Policy>> {
+        self.selecting(labels, Enforcement::Observe)
+    }
+
+    fn selecting(&self, labels: &Labels, enforcement: Enforcement) -> impl Iterator<Item = &Arc<Policy>> {
+        let selects =
+            move |policy: &&Arc<Policy>| policy.enforcement == enforcement && policy.selector.matches(labels);
+        self.policies.iter().filter(selects)
+    }
+
+    /// The platforms that a Pod with this demand may land on.
+    #[must_use]
+    pub fn platforms(&self, demand: &PlatformDemand) -> Arc<[PlatformPattern]> {
+        if *demand == PlatformDemand::default() {
+            return self.platforms.clone();
+        }
+        narrow(&self.platforms, demand).into()
+    }
+
+    /// Frames one image.
+    #[must_use]
+    pub fn frame(&self, written: &str, pull: Pull, circumstances: &Circumstances) -> Case {
+        let Circumstances { regime, exemption, now, .. } = circumstances;
+        let (name, subject) = self.subject(written, pull, *exemption, circumstances);
+        Case { written: written.into(), name: name.into(), subject, regime: regime.clone(), now: *now }
+    }
+
+    fn subject(
+        &self,
+        written: &str,
+        pull: Pull,
+        exemption: Exemption,
+        circumstances: &Circumstances,
+    ) -> (String, Subject) {
+        let kept = |name, reason| (name, Subject::Kept(reason));
+        let reference = match Reference::parse(written) {
+            Ok(reference) if !reference.host.is_empty() => reference,
+            _ => return kept(String::new(), KeepReason::Unparsable),
+        };
+        let enforced = circumstances.regime.enforces();
+        if !enforced && exemption == Exemption::Skip {
+            return kept(reference.name(), KeepReason::Exempt);
+        }
+        if !enforced && pull == Pull::Never {
+            return kept(reference.name(), KeepReason::PullNever);
+        }
+        let covers = |route: &RouteMatch<'_>| enforced || route.allows(&reference);
+        let Some(found) = self.index.find(&reference, covers) else {
+            let name = reference.name();
+            let excluded = !enforced && self.exclude.covers(&name);
+            return kept(name, if excluded { KeepReason::Excluded } else { KeepReason::NotRouted });
+        };
+        let name = match &found.source {
+            Some(source) => format!("{}/{source}", found.route.primary.host),
+            None => reference.name(),
+        };
+        if !enforced && self.exclude.covers(&name) {
+            return kept(name, KeepReason::Excluded);
+        }
+        (name, Subject::Routed(self.routed(&reference, &found, circumstances)))
+    }
+
+    fn routed(
+        &self,
+        reference: &Reference<'_>,
+        found: &RouteMatch<'_>,
+        circumstances: &Circumstances,
+    ) -> Routed {
+        let route = found.route;
+        let mut places = match &found.source {
+            Some(source) => self.places(route, source, reference, circumstances.regime.enforces()),
+            None => Vec::new(),
+        };
+        let named = found.named;
+        if places.is_empty()
+            && let Some(replica) = named.replica(route)
+        {
+            // The mapping cannot be inverted: the reference is judged at the Place that it names, alone.
+            places.push((named, self.place(replica, reference.repository())));
+        }
+        // A local Place that the reference names, the other local ones, the other sites, nearest first.
+        places
+            .sort_by_key(|(one, place)| (place.locality, self.distance(&place.registry.site), *one != named));
+        let position = places.iter().position(|(one, _)| *one == named).unwrap_or_default();
+        let registry = named.registry(route);
+        Routed {
+            route: route.name.clone(),
+            tag: reference.owned_tag(),
+            digest: reference.digest,
+            places: places.into_iter().map(|(_, place)| place).collect(),
+            named: PlaceIx(u8::try_from(position).unwrap_or_default()),
+            spelling: if *reference.host == *registry.host { Spelling::Canonical } else { Spelling::Alias },
+            tag_proof: route.tag_proof,
+            pin: route.pin,
+            rewrite: route.rewrite,
+            platforms: circumstances.platforms.clone(),
+        }
+    }
+
+    /// The Places of an image by its repository at the primary.
+    fn places(
+        &self,
+        route: &Route,
+        source: &Repository,
+        reference: &Reference<'_>,
+        enforced: bool,
+    ) -> Vec<(Named, Place)> {
+        let primary = Place {
+            registry: route.primary.clone(),
+            repository: source.clone(),
+            locality: self.locality(&route.primary),
+            role: Role::Primary,
+            serves: Serves::Copies,
+            collision: Collision::Impossible,
+        };
+        let replicas = route.replicas.iter().enumerate().filter_map(|(n, replica)| {
+            let copied = enforced || replica.filter.allows(source.as_str(), reference);
+            let repository = replica.mapping.map(source.as_str()).ok().filter(|_| copied)?;
+            Some((Named::Replica(n), self.place(replica, repository)))
+        });
+        std::iter::once((Named::Primary, primary)).chain(replicas).collect()
+    }
+
+    fn place(&self, replica: &Replica, repository: Repository) -> Place {
+        Place {
+            registry: replica.registry.clone(),
+            repository,
+            locality: self.locality(&replica.registry),
+            role: Role::Replica,
+            serves: replica.serves,
+            collision: replica.collision,
+        }
+    }
+
+    fn locality(&self, registry: &SharedRegistry) -> Locality {
+        if registry.site == self.site { Locality::Local } else { Locality::Remote }
+    }
+
+    /// How far a site is: its rank in `near`, those not named after all that are.
+    fn distance(&self, site: &Site) -> usize {
+        self.near.iter().position(|near| near == site).unwrap_or(self.near.len())
+    }
+}
+
+impl RouteMatch<'_> {
+    /// Does the Place that the reference names hold it, as far as its filters go?
+    fn allows(&self, reference: &Reference<'_>) -> bool {
+        match (self.named.replica(self.route), &self.source) {
+            (Some(replica), Some(source)) => replica.filter.allows(source.as_str(), reference),
+            _ => true,
+        }
+    }
+}
+
+impl Filter {
+    /// Does the replication rule copy this image? A tag filter never applies to a reference with a digest.
+    #[must_use]
+    pub fn allows(&self, source: &str, reference: &Reference<'_>) -> bool {
+        let Self { repositories, exclude, tags, exclude_tags } = self;
+        let tag = reference.tag.unwrap_or("latest");
+        let pinned = reference.digest.is_some();
+        repositories.as_ref().is_none_or(|only| only.matches(source))
+            && exclude.as_ref().is_none_or(|not| !not.matches(source))
+            && (pinned || tags.as_ref().is_none_or(|only| only.matches(tag)))
+            && (pinned || exclude_tags.as_ref().is_none_or(|not| !not.matches(tag)))
+    }
+}
