@@ -194,7 +194,7 @@ fn split_host(written: &str) -> (&str, &str) {
 }
 
 /// Whether a first component names a host rather than a project: it holds a dot, a colon or an upper-case letter.
-pub(super) fn looks_like_host(first: &str) -> bool {
+pub(crate) fn looks_like_host(first: &str) -> bool {
     first == "localhost" || first.bytes().any(|byte| matches!(byte, b'.' | b':' | b'A'..=b'Z'))
 }
 
@@ -204,7 +204,7 @@ fn is_identifier(text: &str) -> bool {
 }
 
 /// `domainAndPort`: a DNS name, an IPv4 or a bracketed IPv6 address, perhaps with a port of digits.
-pub(super) fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, port)| {
             !address.is_empty()

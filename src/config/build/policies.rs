@@ -1,0 +1,247 @@
+//! `defaults:` and `policies:`.
+
+use std::sync::Arc;
+
+use super::{Build, raw};
+use crate::config::decode::{At, Entries};
+use crate::domain::policy::{
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, PolicyName, Rules, Selector,
+};
+use crate::domain::scan::{Allowlist, Required, Requirement};
+use crate::domain::verdict::Action;
+
+/// The built-in rules: Landfall never rejects a Pod unless somebody says so.
+fn built_in() -> Rules {
+    Rules {
+        actions: Actions {
+            on_missing: Action::Fallback,
+            on_stale: Action::Fallback,
+            on_unknown: Action::Fallback,
+            on_unscanned: Action::Fallback,
+            on_vulnerable: Action::Accept,
+            on_unrouted: Action::Accept,
+        },
+        scan: Requirement {
+            required: Required::Auto,
+            max_severity: None,
+            max_age: None,
+            ignore: Arc::default(),
+            allowlist: Allowlist::Honoured,
+        },
+    }
+}
+
+/// `defaults`, with what they leave out from the built-in rules.
+pub(super) fn defaults(defaults: raw::Defaults) -> Rules {
+    over(&built_in(), defaults, Allowlist::Honoured)
+}
+
+/// What is written over what is not. The allowlist is never inherited: a policy that does not name it
+/// does not trust it.
+fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
+    let raw::Defaults { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted, scan } =
+        written;
+    let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } = scan.unwrap_or_default();
+    let Rules { actions, scan } = base;
+    Rules {
+        actions: Actions {
+            on_missing: on_missing.map_or(actions.on_missing, Action::from),
+            on_stale: on_stale.map_or(actions.on_stale, Action::from),
+            on_unknown: on_unknown.map_or(actions.on_unknown, Action::from),
+            on_unscanned: on_unscanned.map_or(actions.on_unscanned, Action::from),
+            on_vulnerable: on_vulnerable.map_or(actions.on_vulnerable, Action::from),
+            on_unrouted: on_unrouted.map_or(actions.on_unrouted, Action::from),
+        },
+        scan: Requirement {
+            required: required.unwrap_or(scan.required),
+            max_severity: max_severity.or(scan.max_severity),
+            max_age: max_age.map(|length| length.0).or(scan.max_age),
+            ignore: match ignore {
+                Some(ignore) => ignore.into_iter().map(|text| text.0).collect(),
+                None => scan.ignore.clone(),
+            },
+            allowlist: match project_allowlist {
+                Some(true) => Allowlist::Honoured,
+                Some(false) => Allowlist::Disregarded,
+                None => unnamed_allowlist,
+            },
+        },
+    }
+}
+
+impl Build<'_> {
+    pub(super) fn policies(&mut self, policies: Vec<At<raw::Policy>>, defaults: &Rules) -> Vec<Arc<Policy>> {
+        let mut seen = Vec::new();
+        let mut built = Vec::new();
+        for At { node, value } in policies {
+            let raw::Policy { api_version, kind, metadata, spec } = value;
+            // One word each so far: a second one will not compile before it means something here.
+            let (None | Some(raw::ApiVersion::V1Alpha1)) = api_version;
+            let (None | Some(raw::PolicyKind::ImagePolicy)) = kind;
+            let metadata = self.need(node, "metadata", metadata, "`metadata: {name: …}`");
+            let name = metadata.and_then(|At { node, value: raw::Metadata { name } }| {
+                self.need(node, "name", name, "the policy's name, which denials tell")
+            });
+            if let Some(name) = &name {
+                self.unique("policy", &mut seen, &name.value.0, name.node);
+            }
+            let spec = self.need(node, "spec", spec, "what the policy requires");
+            let name = name.map(|name| PolicyName::new(&*name.value.0));
+            let policy = spec.and_then(|spec| self.policy(name, spec, defaults));
+            built.extend(policy.map(Arc::new));
+        }
+        built
+    }
+
+    fn policy(&mut self, name: Option<PolicyName>, spec: At<raw::Spec>, defaults: &Rules) -> Option<Policy> {
+        let At { node, value } = spec;
+        let raw::Spec {
+            namespace_selector,
+            enforcement,
+            on_missing,
+            on_stale,
+            on_unknown,
+            on_unscanned,
+            on_vulnerable,
+            on_unrouted,
+            scan,
+            exceptions,
+        } = value;
+        let hint = "`{}` for all namespaces, or `{matchLabels: {…}}`";
+        let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
+        let selector = selector.map(|selector| self.selector(selector.value));
+        let enforcement = self.need(node, "enforcement", enforcement, "`Enforce` or `Observe`");
+        let exceptions = exceptions.unwrap_or_default();
+        let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
+        let rules = raw::Defaults {
+            on_missing,
+            on_stale,
+            on_unknown,
+            on_unscanned,
+            on_vulnerable,
+            on_unrouted,
+            scan,
+        };
+        Some(Policy {
+            name: name?,
+            selector: selector?,
+            enforcement: match enforcement? {
+                raw::Enforcement::Enforce => Enforcement::Enforce,
+                raw::Enforcement::Observe => Enforcement::Observe,
+            },
+            rules: over(defaults, rules, Allowlist::Disregarded),
+            exceptions,
+        })
+    }
+
+    fn selector(&mut self, selector: raw::Selector) -> Selector {
+        let raw::Selector { match_labels, match_expressions } = selector;
+        let labels = match_labels.map(|Entries(entries)| entries).unwrap_or_default();
+        let labels = labels.into_iter().map(|(key, value)| LabelRequirement {
+            key: key.value.0,
+            test: LabelTest::In(vec![value.value.0]),
+        });
+        let expressions = match_expressions.unwrap_or_default();
+        let expressions = expressions.into_iter().filter_map(|expression| self.expression(expression));
+        Selector { requirements: labels.chain(expressions).collect() }
+    }
+
+    fn expression(&mut self, expression: At<raw::Expression>) -> Option<LabelRequirement> {
+        let At { node, value: raw::Expression { key, operator, values } } = expression;
+        let key = self.need(node, "key", key, "the label's key");
+        let operator = self.need(node, "operator", operator, "`In`, `NotIn`, `Exists` or `DoesNotExist`")?;
+        let spoiled = self
+            .tree
+            .child(node, "values")
+            .is_some_and(|at| self.tree.is_pruned(at) || self.tree.has_pruned(at));
+        let values: Vec<_> =
+            values.map(|at| at.value).unwrap_or_default().into_iter().map(|value| value.0).collect();
+        let wants_values = matches!(operator, raw::Operator::In | raw::Operator::NotIn);
+        if wants_values == values.is_empty() && !spoiled {
+            let (message, hint) = if wants_values {
+                ("`values` are missing", "`In` and `NotIn` compare with at least one value")
+            } else {
+                ("`values` say nothing here", "`Exists` and `DoesNotExist` look at the key alone")
+            };
+            self.error(node, message, hint.to_owned());
+        }
+        let test = match operator {
+            raw::Operator::In => LabelTest::In(values),
+            raw::Operator::NotIn => LabelTest::NotIn(values),
+            raw::Operator::Exists => LabelTest::Exists,
+            raw::Operator::DoesNotExist => LabelTest::DoesNotExist,
+        };
+        Some(LabelRequirement { key: key?.value.0, test })
+    }
+
+    fn exception(&mut self, exception: At<raw::Exception>) -> Option<Exception> {
+        let At { node, value: raw::Exception { images, findings, until, reason } } = exception;
+        let images = self.need(node, "images", images, "which images, by their primary name");
+        let findings =
+            self.need(node, "findings", findings, "which findings are lifted, as in `[Vulnerable]`");
+        let until =
+            self.need(node, "until", until, "an exception has an end, as in \"2027-01-31T00:00:00Z\"");
+        let reason = self.need(node, "reason", reason, "why, for whoever reads it after you");
+        let lists = [
+            images.as_ref().map(|at| (at.node, at.value.is_empty())),
+            findings.as_ref().map(|at| (at.node, at.value.is_empty())),
+        ];
+        for (at, is_empty) in lists.into_iter().flatten() {
+            if is_empty && !self.tree.has_pruned(at) {
+                self.error(at, "an empty list", "the exception would lift nothing; remove it".to_owned());
+            }
+        }
+        if let Some(At { node, value }) = &until
+            && value.0 <= self.now
+        {
+            self.warn(
+                *node,
+                format!("the exception ended at {}", value.0),
+                "remove it, or renew it".to_owned(),
+            );
+        }
+        Some(Exception {
+            images: images?.value.into_iter().map(|image| image.0).collect(),
+            findings: findings?.value,
+            until: until?.value.0,
+            reason: reason?.value.0,
+        })
+    }
+}
+
+impl From<raw::Elsewhere> for Action {
+    fn from(word: raw::Elsewhere) -> Self {
+        match word {
+            raw::Elsewhere::Fallback => Self::Fallback,
+            raw::Elsewhere::Block => Self::Block,
+        }
+    }
+}
+
+impl From<raw::Any> for Action {
+    fn from(word: raw::Any) -> Self {
+        match word {
+            raw::Any::Accept => Self::Accept,
+            raw::Any::Fallback => Self::Fallback,
+            raw::Any::Block => Self::Block,
+        }
+    }
+}
+
+impl From<raw::InPlace> for Action {
+    fn from(word: raw::InPlace) -> Self {
+        match word {
+            raw::InPlace::Accept => Self::Accept,
+            raw::InPlace::Block => Self::Block,
+        }
+    }
+}
+
+impl From<raw::Outside> for Action {
+    fn from(word: raw::Outside) -> Self {
+        match word {
+            raw::Outside::Allow => Self::Accept,
+            raw::Outside::Block => Self::Block,
+        }
+    }
+}

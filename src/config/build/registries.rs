@@ -1,0 +1,169 @@
+//! `registries:`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Build, raw};
+use crate::config::Files;
+use crate::config::decode::At;
+use crate::config::leaf::{FilePath, HostName, Name};
+use crate::config::tree::NodeId;
+use crate::domain::registry::{
+    CredentialSource, Host, Kind, PullSecret, Registry, RegistryName, Service, SharedRegistry, Site,
+};
+
+/// The registries by name.
+pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
+
+impl Build<'_> {
+    pub(super) fn registries(&mut self, entries: Vec<(At<Name>, At<raw::Registry>)>) -> Registries {
+        let mut registries = Registries::new();
+        let mut hosts: Vec<(Host, NodeId)> = Vec::new();
+        for (name, registry) in entries {
+            if let Some(registry) = self.registry(&name.value, registry, &mut hosts) {
+                registries.insert(registry.name.clone(), Arc::new(registry));
+            }
+        }
+        registries
+    }
+
+    fn registry(
+        &mut self,
+        name: &Name,
+        registry: At<raw::Registry>,
+        hosts: &mut Vec<(Host, NodeId)>,
+    ) -> Option<Registry> {
+        let At { node, value } = registry;
+        let raw::Registry {
+            host,
+            aliases,
+            url,
+            kind,
+            site,
+            credentials,
+            ca_file,
+            pull_secret,
+            drain,
+            requests_per_hour,
+        } = value;
+
+        let host = self.need(node, "host", host, "as references name it, `host[:port]`");
+        let aliases = aliases.unwrap_or_default();
+        for host in host.iter().chain(&aliases) {
+            self.host_is_new(host, hosts);
+        }
+        let kind = self.need(node, "kind", kind, "`harbor` or `distribution`");
+        let site = self.need(node, "site", site, "the site it stands on; compared with `site`");
+        let credentials = match credentials {
+            None => CredentialSource::Anonymous,
+            Some(credentials) => self.credentials(credentials),
+        };
+        if let Some(file) = &ca_file {
+            self.file(file.node, &file.value.0);
+        }
+        let host = host?;
+        let url = match url {
+            Some(At { node, value: url }) => {
+                if url.0.scheme() == "http" {
+                    let hint =
+                        "write `https://`, unless nothing but a trusted network lies between".to_owned();
+                    self.warn(node, "credentials and answers travel in clear text (http)", hint);
+                }
+                url.0
+            }
+            None => self.url_of(&host)?,
+        };
+
+        Some(Registry {
+            name: RegistryName::new(&*name.0),
+            host: host.value.0,
+            aliases: aliases.into_iter().map(|alias| alias.value.0).collect(),
+            url,
+            kind: match kind? {
+                raw::Kind::Harbor => Kind::Harbor,
+                raw::Kind::Distribution => Kind::Distribution,
+            },
+            site: Site::new(&*site?.value.0),
+            credentials,
+            ca_file: ca_file.map(|file| file.value.0),
+            pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.0)),
+            service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
+            requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
+        })
+    }
+
+    /// References would not know which of two registries they name.
+    fn host_is_new(&mut self, host: &At<HostName>, hosts: &mut Vec<(Host, NodeId)>) {
+        let folded = Host::fold(&host.value.0);
+        if let Some((_, first)) = hosts.iter().find(|(other, _)| *other == folded) {
+            let hint = format!(
+                "it is taken on line {}; case and the port 443 make no difference",
+                self.tree.line(*first)
+            );
+            self.error(host.node, format!("a second registry named `{}`", host.value.0), hint);
+        } else {
+            hosts.push((folded, host.node));
+        }
+    }
+
+    fn url_of(&mut self, host: &At<HostName>) -> Option<url::Url> {
+        let text = format!("https://{}", host.value.0);
+        match text.parse() {
+            Ok(url) => Some(url),
+            Err(error) => {
+                let hint = "write `url` for it".to_owned();
+                self.error(host.node, format!("`{text}` is no URL ({error})"), hint);
+                None
+            }
+        }
+    }
+
+    fn credentials(&mut self, credentials: At<raw::Credentials>) -> CredentialSource {
+        let At { node, value } = credentials;
+        let raw::Credentials { dir, docker_config, token_file } = value;
+        let given = [dir.is_some(), docker_config.is_some(), token_file.is_some()];
+        let given = given.into_iter().filter(|given| *given).count();
+        if given != 1 && !self.tree.has_pruned(node) {
+            let what = if given == 0 {
+                "nothing to read credentials from"
+            } else {
+                "several credentials for one registry"
+            };
+            let hint = "exactly one of `dir`, `dockerConfig`, `tokenFile`; leave `credentials` out to ask anonymously";
+            self.error(node, what, hint.to_owned());
+        }
+        let mut there = |file: At<FilePath>, names: &[&str]| {
+            let At { node, value: FilePath(path) } = file;
+            if names.is_empty() {
+                self.file(node, &path);
+            }
+            for name in names {
+                self.file(node, &path.join(name));
+            }
+            path
+        };
+        if let Some(dir) = dir {
+            return CredentialSource::Dir(there(dir, &["username", "password"]));
+        }
+        if let Some(file) = docker_config {
+            return CredentialSource::DockerConfig(there(file, &[]));
+        }
+        token_file.map_or(CredentialSource::Anonymous, |file| CredentialSource::TokenFile(there(file, &[])))
+    }
+
+    /// A missing file is found now, and not when the first Pod comes.
+    fn file(&mut self, at: NodeId, path: &Path) {
+        if self.files == Files::Skip {
+            return;
+        }
+        let problem = match std::fs::metadata(path) {
+            Ok(meta) if meta.is_file() => return,
+            Ok(_) => "is not a file".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        let hint = "mount it; to check a file where its mounts are not, pass `--no-files`".to_owned();
+        self.error(at, format!("`{}` {problem}", path.display()), hint);
+    }
+}
