@@ -14,6 +14,7 @@ mod leaf;
 mod problem;
 mod raw;
 mod tree;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

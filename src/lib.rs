@@ -6,6 +6,7 @@
 pub mod admission;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod harbor;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::decode::{At, Entries, nearest};
+use super::leaf::{self, Name};
 use super::problem::{Problem, Severity};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
@@ -39,7 +40,7 @@ pub(super) fn settings(
     let raw_registries =
         build.need(Tree::ROOT, "registries", registries, "name at least the local registry and the primary");
     let raw_registries = raw_registries.map(|Entries(entries)| entries).unwrap_or_default();
-    let sites = build.sites(&raw_registries);
+    let sites = build.sites();
     let registries = build.registries(raw_registries);
 
     let site = build.need(Tree::ROOT, "site", site, "name the site of this cluster, as in `site: ams`");
@@ -107,27 +108,29 @@ impl Build<'_> {
         value
     }
 
-    /// What of `entries` has a name that no entry before it has.
+    /// Two of a kind with one name could not be told apart in a verdict.
     fn unique(&mut self, what: &str, seen: &mut Vec<(Box<str>, NodeId)>, name: &str, at: NodeId) {
         if let Some((_, first)) = seen.iter().find(|(other, _)| **other == *name) {
             let hint =
-                format!("the first is on line {}; {what}s have names of their own", self.tree.line(*first));
+                format!("the first is on line {}; give each a name of its own", self.tree.line(*first));
             self.error(at, format!("a second {what} `{name}`"), hint);
         } else {
             seen.push((name.into(), at));
         }
     }
 
-    fn sites(&self, registries: &[(At<super::leaf::Name>, At<raw::Registry>)]) -> Sites {
-        let all = self.tree.child(Tree::ROOT, "registries").map_or(0, |at| self.tree.keys(at).count());
-        let sites: Option<BTreeSet<_>> = registries
-            .iter()
-            .map(|(_, registry)| registry.value.site.as_ref().map(|site| site.value.0.clone()))
-            .collect();
-        sites.filter(|_| all > 0 && registries.len() == all)
+    /// Read as it is written, so that a registry with a mistake elsewhere does not make its site unknown.
+    fn sites(&self) -> Sites {
+        let registries = self.tree.child(Tree::ROOT, "registries")?;
+        let names: Vec<&str> = self.tree.keys(registries).collect();
+        let site = |name: &str| {
+            let site = self.tree.child(self.tree.child(registries, name)?, "site")?;
+            self.tree.text(site).map(Box::from)
+        };
+        names.into_iter().map(site).collect::<Option<BTreeSet<_>>>().filter(|sites| !sites.is_empty())
     }
 
-    fn known_site(&mut self, site: At<super::leaf::Name>, sites: &Sites) -> Option<Site> {
+    fn known_site(&mut self, site: At<Name>, sites: &Sites) -> Option<Site> {
         let At { node, value: name } = site;
         if let Some(sites) = sites
             && !sites.contains(&name.0)
@@ -145,7 +148,7 @@ impl Build<'_> {
 
     fn near(
         &mut self,
-        near: Option<Entries<super::leaf::Name, Vec<At<super::leaf::Name>>>>,
+        near: Option<Entries<Name, Vec<At<Name>>>>,
         ours: Option<&Site>,
         sites: &Sites,
     ) -> Vec<Site> {
@@ -170,7 +173,7 @@ impl Build<'_> {
         nearest_to_us
     }
 
-    fn platforms(&mut self, platforms: Option<At<Vec<super::leaf::Platform>>>) -> Arc<[PlatformPattern]> {
+    fn platforms(&mut self, platforms: Option<At<Vec<leaf::Platform>>>) -> Arc<[PlatformPattern]> {
         let linux = |architecture: &str| PlatformPattern {
             os: Some("linux".into()),
             architecture: Some(architecture.into()),
@@ -195,7 +198,7 @@ impl Build<'_> {
         let at = cache.as_ref().map_or(Tree::ROOT, |cache| cache.node);
         let raw::Cache { present, remember, tag, absent, scan, entries } =
             cache.map(|cache| cache.value).unwrap_or_default();
-        let or = |length: Option<super::leaf::Length>, seconds| {
+        let or = |length: Option<leaf::Length>, seconds| {
             length.map_or(Duration::from_secs(seconds), |length| length.0)
         };
         let life = CacheLife {

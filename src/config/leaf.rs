@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::domain::image::{is_host, looks_like_host};
 use crate::domain::mapping::Flatten;
-use crate::domain::pattern::{ImagePattern, Pattern};
+use crate::domain::pattern::{ImagePattern, Pattern, PatternError};
 use crate::domain::platform::PlatformPattern;
 
 /// What a text means, or what is wrong with it: the first line of the error says what is wrong, the
@@ -116,13 +116,13 @@ leaf! {
 leaf! {
     /// A pattern of repositories or tags: `*` and `?` within one component, `**` across, `{a,b}` either.
     Glob(Pattern), "text", { "type": "string", "minLength": 1 },
-    |text| Pattern::new(text).map_err(|error| format!("{error}"))
+    |text| Pattern::new(text).map_err(|error| no_pattern(text, &error))
 }
 
 leaf! {
     /// A pattern of images, `host/repository pattern`, by the name at their primary.
     ImageGlob(ImagePattern), "text", { "type": "string", "pattern": "^[^/]+/.+$" },
-    |text| ImagePattern::new(text).map_err(|error| format!("{error}\nwrite `host/pattern`, as in `harbor.example.com/platform/**`"))
+    |text| ImagePattern::new(text).map_err(|error| no_pattern(text, &error))
 }
 
 leaf! {
@@ -165,6 +165,11 @@ leaf! {
         let fine = text.is_empty() || is_label_name(text);
         if fine { Ok(text.into()) } else { Err(format!("`{text}` cannot be a label's value")) }
     }
+}
+
+/// A [`PatternError`] says what would be right behind its semicolon.
+fn no_pattern(text: &str, error: &PatternError) -> String {
+    format!("`{text}` is no pattern: {}", error.to_string().replacen("; ", "\n", 1))
 }
 
 fn is_label_name(text: &str) -> bool {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../tests/vectors/config/example.yaml");
@@ -6,9 +8,204 @@ fn now() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().unwrap()
 }
 
+fn problems(text: &str) -> Vec<Problem> {
+    match parse(text, "landfall.yaml", Files::Skip, now()) {
+        Ok(loaded) => loaded.warnings.problems,
+        Err(problems) => problems.problems,
+    }
+}
+
 #[test]
 fn the_example_means_what_it_says() {
     let loaded =
         parse(EXAMPLE, "example.yaml", Files::Skip, now()).unwrap_or_else(|problems| panic!("{problems}"));
     insta::assert_debug_snapshot!(loaded);
+}
+
+/// One snapshot for each file in `tests/vectors/config/bad`: what people read when they got it wrong.
+#[test]
+fn every_mistake_is_named_where_it_is() {
+    let mut files: Vec<_> = std::fs::read_dir("tests/vectors/config/bad").unwrap().collect();
+    files.sort_by_key(|file| file.as_ref().unwrap().path());
+    for file in files {
+        let name = file.as_ref().unwrap().file_name().into_string().unwrap();
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let problems = parse(&text, &name, Files::Skip, now()).unwrap_err();
+        assert!(problems.errors().next().is_some(), "{name}");
+        insta::assert_snapshot!(name, problems.to_string());
+    }
+}
+
+#[test]
+fn ten_mistakes_are_ten_problems() {
+    let found = problems(include_str!("../../tests/vectors/config/bad/ten.yaml"));
+    let found: Vec<_> = found.iter().map(|problem| (problem.line, problem.path.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            (1, "site"),
+            (5, "registries.fra.host"),
+            (11, "registries.ams.kind"),
+            (12, "registries.ams.pull_secret"),
+            (15, "routes[0].primary.repositories"),
+            (17, "routes[0].replicas[0].namespace"),
+            (18, "routes[0].replicas[1].registry"),
+            (18, "routes[0].replicas[1].proxi"),
+            (19, "cache.present"),
+            (20, "budget"),
+        ]
+    );
+}
+
+#[test]
+fn the_line_of_a_problem_is_printed_as_compilers_do() {
+    let problems = parse("site: [ams]\n", "landfall.yaml", Files::Skip, now()).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("landfall.yaml:1:7: error: site: expected text, found a list"), "{text}");
+}
+
+#[test]
+fn the_files_it_names_must_be_there() {
+    let root = tempfile::tempdir().unwrap();
+    let text = EXAMPLE.replace("/etc/landfall", root.path().to_str().unwrap());
+    let file = root.path().join("landfall.yaml");
+    std::fs::write(&file, &text).unwrap();
+    let missing = load(&file, Files::Check, now()).unwrap_err();
+    let paths: Vec<_> = missing.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "registries.fra.credentials.dir",
+            "registries.fra.credentials.dir",
+            "registries.ams.credentials.dir",
+            "registries.ams.credentials.dir",
+            "registries.ams.caFile",
+            "registries.edge.credentials.dockerConfig",
+        ]
+    );
+    for name in [
+        "credentials/fra/username",
+        "credentials/fra/password",
+        "credentials/ams/username",
+        "credentials/ams/password",
+        "credentials/edge/config.json",
+        "ca/ams.pem",
+    ] {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    assert!(load(&file, Files::Check, now()).is_ok());
+}
+
+#[test]
+fn what_is_left_out_is_built_in() {
+    let text = "
+site: ams
+registries:
+  ams: {host: harbor.ams.example.com, site: ams, kind: harbor}
+policies:
+  - metadata: {name: p, labels: {a: b}}
+    spec: {namespaceSelector: {}, enforcement: Observe, onUnrouted: Block, scan: {projectAllowlist: true}}
+";
+    let settings = parse(text, "", Files::Skip, now()).unwrap().settings;
+    let built_in = parse(EXAMPLE, "", Files::Skip, now()).unwrap().settings;
+    assert_eq!(settings.cache, built_in.cache);
+    assert_eq!(settings.budget, built_in.budget);
+    assert_eq!(settings.platforms, built_in.platforms);
+    assert_eq!(settings.defaults.actions, built_in.defaults.actions);
+    let policy = &settings.policies[0].rules;
+    assert_eq!(policy.actions.on_unrouted, crate::domain::verdict::Action::Block);
+    assert_eq!(policy.scan, settings.defaults.scan);
+}
+
+/// The schema refuses what the parser refuses: only Kubernetes' own `metadata` may hold more than we read.
+#[test]
+fn the_schema_knows_every_key() {
+    let schema = schema();
+    let definitions = schema.as_value()["$defs"].as_object().unwrap();
+    for (name, definition) in definitions.iter().filter(|(_, definition)| definition["type"] == "object") {
+        let closed = definition["additionalProperties"] == serde_json::Value::Bool(false);
+        assert_eq!(closed, name != "Metadata", "{name}");
+    }
+    insta::assert_snapshot!(serde_json::to_string_pretty(&schema).unwrap());
+}
+
+/// One edit of a text: some of it is left out, said twice, or replaced by what YAML takes for something else.
+fn edit() -> impl Strategy<Value = (prop::sample::Index, usize, &'static str)> {
+    let words = [
+        "",
+        " ",
+        "\n",
+        "  ",
+        "- ",
+        ": ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "!x ",
+        "| ",
+        "---\n",
+        "#",
+        "\t",
+        "null",
+        "~",
+        "5",
+        "-1",
+        "1e9",
+        "true",
+        "10m",
+        "99999999999999999999h",
+        "all",
+        "**",
+        "{a,b",
+        "é",
+        "\u{0}",
+    ];
+    (any::<prop::sample::Index>(), 0..40_usize, prop::sample::select(words.to_vec()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_text_panics(edits in prop::collection::vec(edit(), 1..8)) {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        for (at, length, word) in edits {
+            let at = at.index(text.len());
+            let end = (at + length).min(text.len());
+            text.splice(at..end, word.chars());
+            text.push('\n');
+        }
+        let text: String = text.into_iter().collect();
+        let lines = text.lines().count();
+        match parse(&text, "x", Files::Skip, now()) {
+            Ok(loaded) => prop_assert_eq!(loaded.warnings.errors().count(), 0),
+            Err(problems) => {
+                prop_assert!(problems.errors().count() > 0);
+                prop_assert!(problems.problems.iter().all(|problem| (1..=lines + 1).contains(&problem.line)));
+            }
+        }
+    }
+
+    #[test]
+    fn no_noise_panics(text in "[ -~\n\t]{0,200}") {
+        drop(parse(&text, "x", Files::Skip, now()));
+    }
+}
+
+/// What aliases of aliases would multiply to is bounded.
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        text += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "));
+    }
+    assert!(problems(&text)[0].message.contains("aliases expanded"));
 }

@@ -102,7 +102,7 @@ impl Build<'_> {
                 "it is taken on line {}; case and the port 443 make no difference",
                 self.tree.line(*first)
             );
-            self.error(host.node, format!("a second registry named `{}`", host.value.0), hint);
+            self.error(host.node, format!("`{}` names a registry already", host.value.0), hint);
         } else {
             hosts.push((folded, host.node));
         }
@@ -110,6 +110,11 @@ impl Build<'_> {
 
     fn url_of(&mut self, host: &At<HostName>) -> Option<url::Url> {
         let text = format!("https://{}", host.value.0);
+        if Host::fold(&host.value.0).as_str() == "docker.io" {
+            let hint = "write `url: https://registry-1.docker.io`".to_owned();
+            self.error(host.node, "Docker Hub's registry is not asked where its images say", hint);
+            return None;
+        }
         match text.parse() {
             Ok(url) => Some(url),
             Err(error) => {

@@ -135,6 +135,7 @@ impl Build<'_> {
         if primary == Some(&registry) && mapping.namespace.is_empty() {
             let hint = "a replica is another registry, or other paths".to_owned();
             self.error(node, "this is the primary itself", hint);
+            return None;
         }
         let serves = if proxy.unwrap_or(false) { Serves::ProxyCache } else { Serves::Copies };
         // Whether it may collide is known when all routes are.
@@ -235,7 +236,8 @@ impl Build<'_> {
                 }
                 if let Some(other) = meets(routes, index, place) {
                     let message = format!(
-                        "images of {other} may land in the same repository of `{}`",
+                        "images of `{}` may lie in the same repositories of `{}`",
+                        self.tree.path(other),
                         replica.registry.name
                     );
                     self.warn(*node, message, format!("{proof}; give each source a namespace of its own"));
@@ -259,28 +261,24 @@ fn sources_of<'p>(route: &'p Pattern, filter: &'p Filter) -> impl Iterator<Item 
 }
 
 /// What else lands where this replica's copies lie: another route's images, or copies of other sources.
-fn meets(routes: &[Written], index: usize, place: usize) -> Option<String> {
+fn meets(routes: &[Written], index: usize, place: usize) -> Option<NodeId> {
     let route = &routes.get(index)?.route;
     let replica = route.replicas.get(place)?;
     let targets = targets_of(route, replica);
-    for (other_index, Written { route: other, .. }) in routes.iter().enumerate() {
+    for (other_index, Written { route: other, primary, replicas }) in routes.iter().enumerate() {
         if other.primary == replica.registry
             && targets.iter().all(|target| target.may_overlap(&other.repositories))
         {
-            return Some(format!("route `{}`, whose primary this is,", other.name));
+            return Some(*primary);
         }
-        for (other_place, twin) in other.replicas.iter().enumerate() {
+        for (other_place, (twin, node)) in other.replicas.iter().zip(replicas).enumerate() {
             if (index, place) == (other_index, other_place) || twin.registry != replica.registry {
                 continue;
             }
             let theirs = targets_of(other, twin);
             let overlap = targets.iter().all(|ours| theirs.iter().all(|theirs| ours.may_overlap(theirs)));
             if overlap && !same_source(route, replica, other, twin) {
-                let same_route = index == other_index;
-                return Some(match same_route {
-                    true => format!("another replica (number {other_place}) of this route"),
-                    false => format!("route `{}`", other.name),
-                });
+                return Some(*node);
             }
         }
     }

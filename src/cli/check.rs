@@ -1,0 +1,70 @@
+//! `landfall check`: is this configuration right?
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::{self, Files, Problems};
+
+/// Check configuration files: every problem at once, with its line and what would be right.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How to print the problems.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Do not look for the files that a configuration names: its mounts are elsewhere.
+    #[arg(long)]
+    no_files: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// As compilers do.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    errors: usize,
+    warnings: usize,
+    files: Vec<Problems>,
+}
+
+pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let Args { files, output, no_files } = args;
+    let mode = if *no_files { Files::Skip } else { Files::Check };
+    let now = Timestamp::now();
+    let checked = files.iter().map(|path| match config::load(path, mode, now) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    });
+    let files: Vec<Problems> = checked.collect();
+    let errors = files.iter().map(|file| file.errors().count()).sum();
+    let warnings = files.iter().map(|file| file.warnings().count()).sum();
+    let summary = Summary { errors, warnings, files };
+    match output {
+        Output::Text => text(&summary, out)?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?,
+    }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
+    let Summary { errors, warnings, files } = summary;
+    for file in files.iter().filter(|file| !file.problems.is_empty()) {
+        writeln!(out, "{file}\n")?;
+    }
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let files = count(files.len(), "file");
+    writeln!(out, "{files} checked: {}, {}", count(*errors, "error"), count(*warnings, "warning"))
+}

@@ -1,0 +1,30 @@
+//! `landfall generate`: files that are made from the code, and so never disagree with it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::config;
+
+/// Print a file that is made from the code.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which.
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The JSON Schema of the configuration file, for editors and for Helm.
+    Schema,
+}
+
+pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let text = match args.what {
+        What::Schema => serde_json::to_string_pretty(&config::schema())?,
+    };
+    writeln!(out, "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,142 @@
+//! What serde says is wrong, in words for whoever wrote the file.
+
+use std::fmt;
+
+use serde::de;
+
+use crate::config::tree::NodeId;
+
+/// What serde did not like, and where.
+#[derive(Debug)]
+pub(super) struct Error {
+    pub(super) at: Option<NodeId>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Error {
+    pub(super) fn new(message: String, hint: Option<String>) -> Self {
+        Self { at: None, message, hint }
+    }
+
+    /// The innermost place is the right one.
+    pub(super) fn at(mut self, node: NodeId) -> Self {
+        self.at.get_or_insert(node);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    /// By our own custom: the first line says what is wrong, the others what would be right.
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        let text = text.to_string();
+        match text.split_once('\n') {
+            Some((message, hint)) => Self::new(message.to_owned(), Some(hint.to_owned())),
+            None => Self::new(text, None),
+        }
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = expected.to_string();
+        let expected = match expected.as_str() {
+            text if text.strip_prefix("struct ").is_some() => "a mapping",
+            "a map" => "a mapping",
+            "a sequence" => "a list",
+            "u8" | "u32" | "u64" => "a whole number from 0",
+            text => text,
+        };
+        let (found, is_scalar) = match found {
+            de::Unexpected::Bool(value) => (format!("the boolean `{value}`"), true),
+            de::Unexpected::Unsigned(value) => (format!("the number `{value}`"), true),
+            de::Unexpected::Signed(value) => (format!("the number `{value}`"), true),
+            de::Unexpected::Float(value) => (format!("the number `{value}`"), true),
+            de::Unexpected::Str(text) => (format!("the text `{}`", shorten(text)), false),
+            de::Unexpected::Unit => ("nothing".to_owned(), false),
+            de::Unexpected::Seq => ("a list".to_owned(), false),
+            de::Unexpected::Map => ("a mapping".to_owned(), false),
+            other => (other.to_string(), false),
+        };
+        let wants_text = !matches!(expected, "a mapping" | "a list" | "a boolean" | "a whole number from 0");
+        let hint = (is_scalar && wants_text).then(|| "if it is meant as text, quote it".to_owned());
+        Self::new(format!("expected {expected}, found {found}"), hint)
+    }
+
+    /// `-1` for a `u32`, too, is of the wrong type to whoever wrote it.
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(format!("`{}` is no word for this", shorten(variant)), Some(choose(variant, expected)))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let hint = match nearest(field, expected.iter().copied()) {
+            _ if field == "<<" => "YAML 1.2 has no merge keys: write the fields out".to_owned(),
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", list(expected)),
+        };
+        Self::new(format!("unknown field `{}`", shorten(field)), Some(hint))
+    }
+}
+
+fn choose(word: &str, expected: &'static [&'static str]) -> String {
+    match nearest(word, expected.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? One of {}", list(expected)),
+        None if expected.len() == 1 => format!("write {}", list(expected)),
+        None => format!("one of {}", list(expected)),
+    }
+}
+
+pub(super) fn list(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// What is quoted in a message is bounded.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The word that was probably meant: equal but for case, or with a slip or two in it.
+pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let length = word.chars().count();
+    if length > 64 {
+        return None;
+    }
+    let near = known.map(|known| (distance(&word, &known.to_lowercase()), known)).min()?;
+    (near.0 <= usize::from(length > 3).max(length / 3)).then_some(near.1)
+}
+
+/// How many letters must be changed, put in, left out or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    let cell = |rows: &[Vec<usize>], i: usize, j: usize| rows.get(i).and_then(|row| row.get(j)).copied();
+    for (i, ours) in a.iter().enumerate() {
+        rows.push(vec![i + 1]);
+        for (j, theirs) in b.iter().enumerate() {
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(theirs) && b.get(j - 1) == Some(ours);
+            let ways = [
+                cell(&rows, i, j + 1).map(|above| above + 1),
+                cell(&rows, i + 1, j).map(|left| left + 1),
+                cell(&rows, i, j).map(|diagonal| diagonal + usize::from(ours != theirs)),
+                cell(&rows, i.wrapping_sub(1), j.wrapping_sub(1)).filter(|_| swapped).map(|cost| cost + 1),
+            ];
+            let least = ways.into_iter().flatten().min().unwrap_or_default();
+            rows.last_mut().into_iter().for_each(|row| row.push(least));
+        }
+    }
+    cell(&rows, a.len(), b.len()).unwrap_or_default()
+}

@@ -1,0 +1,56 @@
+//! `landfall check` and `landfall generate`, as people run them.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::process::{Command, Output};
+
+fn landfall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_landfall")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_good_file_is_good() {
+    let output = landfall(&["check", "--no-files", "tests/vectors/config/example.yaml"]);
+    assert_eq!(stdout(&output), "1 file checked: 0 errors, 0 warnings\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_bad_file_is_named_with_its_lines() {
+    let output = landfall(&["check", "--no-files", "tests/vectors/config/bad/tabs.yaml"]);
+    let text = stdout(&output);
+    assert!(text.contains("tests/vectors/config/bad/tabs.yaml:3:2: error: "), "{text}");
+    assert!(text.ends_with("1 file checked: 1 error, 0 warnings\n"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn json_says_the_same() {
+    let bad = "tests/vectors/config/bad/ten.yaml";
+    let output =
+        landfall(&["check", "--no-files", "--output", "json", "tests/vectors/config/example.yaml", bad]);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["errors"], 10);
+    assert_eq!(summary["files"][1]["file"], bad);
+    assert_eq!(summary["files"][1]["problems"][0]["path"], "site");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_problem_too() {
+    let output = landfall(&["check", "tests/vectors/config/none.yaml"]);
+    assert!(stdout(&output).contains("none.yaml: error: cannot be read: "));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = landfall(&["generate", "schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["title"], "Landfall configuration");
+    assert_eq!(schema["additionalProperties"], false);
+}
