@@ -20,10 +20,13 @@ pub mod watch;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 pub use self::problem::{Problem, Problems, Severity};
+use self::tree::Tree;
+use crate::domain::policy::{Policy, Rules};
 use crate::domain::settings::Settings;
 
 /// Whether the files that the configuration names must be there.
@@ -73,12 +76,39 @@ fn unreadable(file: String, error: &std::io::Error) -> Problems {
 /// # Errors
 /// Every problem of the text, warnings included, where one of them is an error.
 pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loaded, Problems> {
+    let read = |tree: &mut Tree, problems: &mut Vec<Problem>| {
+        let raw = decode::decode(tree, problems);
+        build::settings(tree, raw, files, now, problems)
+    };
+    let (settings, warnings) = whole(text, file, read)?;
+    Ok(Loaded { settings, warnings })
+}
+
+/// Checks the text of one ImagePolicy, YAML or JSON; what it leaves out comes from `defaults`.
+///
+/// # Errors
+/// Every problem of the text, warnings included, where one of them is an error.
+pub fn policy(
+    text: &str,
+    file: &str,
+    defaults: &Rules,
+    now: Timestamp,
+) -> Result<(Arc<Policy>, Problems), Problems> {
+    whole(text, file, |tree, problems| {
+        let raw = decode::decode(tree, problems);
+        build::policy(tree, raw, defaults, now, problems)
+    })
+}
+
+/// All or nothing: what was read, and warnings, or every problem.
+fn whole<T>(
+    text: &str,
+    file: &str,
+    read: impl FnOnce(&mut Tree, &mut Vec<Problem>) -> Option<T>,
+) -> Result<(T, Problems), Problems> {
     let mut problems = Vec::new();
-    let settings = match tree::Tree::parse(text, &mut problems) {
-        Ok(mut tree) => {
-            let raw = decode::decode(&mut tree, &mut problems);
-            build::settings(&tree, raw, files, now, &mut problems)
-        }
+    let value = match Tree::parse(text, &mut problems) {
+        Ok(mut tree) => read(&mut tree, &mut problems),
         Err(problem) => {
             problems.push(problem);
             None
@@ -86,8 +116,8 @@ pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loa
     };
     problems.sort_by_key(|problem| (problem.line, problem.column));
     let problems = Problems { file: file.to_owned(), problems };
-    match settings {
-        Some(settings) if problems.errors().next().is_none() => Ok(Loaded { settings, warnings: problems }),
+    match value {
+        Some(value) if problems.errors().next().is_none() => Ok((value, problems)),
         _ => Err(problems),
     }
 }

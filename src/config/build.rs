@@ -17,6 +17,7 @@ use super::problem::{Problem, Severity};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
 use crate::domain::platform::PlatformPattern;
+use crate::domain::policy::{Policy, Rules};
 use crate::domain::registry::Site;
 use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
 
@@ -72,6 +73,18 @@ pub(super) fn settings(
         cache,
         budget,
     })
+}
+
+/// Builds one policy that stands in a text of its own.
+pub(super) fn policy(
+    tree: &Tree,
+    policy: raw::Policy,
+    defaults: &Rules,
+    now: Timestamp,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Policy>> {
+    let mut build = Build { tree, files: Files::Skip, now, problems };
+    build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults).pop()
 }
 
 /// The registries that could be built, and where all of them are written.

@@ -311,3 +311,64 @@ fn length(text: &str) -> Result<Duration, String> {
     }
     Ok(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_needs_its_units() {
+        for (text, millis) in
+            [("250ms", 250), ("10m", 600_000), ("1h30m", 5_400_000), ("720h", 2_592_000_000), ("0s", 0)]
+        {
+            assert_eq!(length(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "m",
+            "10 m",
+            "1.5h",
+            "-1s",
+            "7d",
+            "10mm",
+            "5h3",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(length(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_what_references_read_as_one() {
+        for text in
+            ["harbor.example.com", "localhost", "registry.edge:5000", "10.0.0.1", "[::1]:5000", "a:80"]
+        {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in
+            ["", "harbor", "a b.c", "https://a.b", "a.b/c", "a.b:0", "a.b:65536", "a.b:", ".a", "a..b", "*.a"]
+        {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_http_or_https_and_holds_no_secret() {
+        for text in ["https://a.b", "http://a.b:5000/prefix"] {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in [
+            "a.b",
+            "ftp://a.b",
+            "https://",
+            "https://u:p@a.b",
+            "https://u@a.b",
+            "https://a.b?x",
+            "https://a.b#x",
+        ] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+}

@@ -178,7 +178,7 @@ pub(super) struct Defaults {
 }
 
 /// A policy, in the shape of the ImagePolicy resource.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Policy {
     /// May be left out here.

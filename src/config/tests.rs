@@ -209,3 +209,108 @@ fn an_alias_bomb_is_refused() {
     }
     assert!(problems(&text)[0].message.contains("aliases expanded"));
 }
+
+/// The same object loads from a file of its own, as `kubectl` would apply it.
+#[test]
+fn a_policy_loads_alone() {
+    let settings = parse(EXAMPLE, "", Files::Skip, now()).unwrap().settings;
+    let (_, of_its_own) = EXAMPLE.split_once("policies:\n").unwrap();
+    let of_its_own = of_its_own.replacen("  - ", "    ", 1);
+    let (alone, warnings) = policy(&of_its_own, "policy.yaml", &settings.defaults, now()).unwrap();
+    assert_eq!(alone, settings.policies[0]);
+    assert_eq!(warnings.problems, []);
+
+    let broken = of_its_own.replace("onStale: Block", "onStale: Blok");
+    let problems = policy(&broken, "policy.yaml", &settings.defaults, now()).unwrap_err();
+    assert_eq!(problems.problems[0].path, "spec.onStale");
+    assert_eq!(problems.problems.len(), 1);
+}
+
+fn routes(routes: &str) -> (Settings, Vec<Problem>) {
+    let text = format!(
+        "
+site: ams
+registries:
+  fra: {{host: harbor.fra.example.com, site: fra, kind: harbor}}
+  dub: {{host: harbor.dub.example.com, site: dub, kind: harbor}}
+  ams: {{host: harbor.ams.example.com, site: ams, kind: harbor}}
+routes:
+{routes}"
+    );
+    let Loaded { settings, warnings } =
+        parse(&text, "", Files::Skip, now()).unwrap_or_else(|all| panic!("{all}"));
+    (settings, warnings.problems)
+}
+
+/// Which replicas may collide, in the order of the file, and that each of them is warned of.
+fn collisions(text: &str) -> Vec<bool> {
+    let (settings, warnings) = routes(text);
+    let replicas = settings.routes.iter().flat_map(|route| &route.replicas);
+    let found: Vec<bool> =
+        replicas.map(|replica| replica.collision == crate::domain::route::Collision::Possible).collect();
+    assert_eq!(warnings.len(), found.iter().filter(|may| **may).count(), "{warnings:?}");
+    found
+}
+
+#[test]
+fn where_two_sources_meet_a_tag_needs_proof() {
+    let fan_in = "
+- {name: fra, primary: {registry: fra, repositories: apps/**}, replicas: [{registry: ams, namespace: apps, flatten: 1}]}
+- {name: dub, primary: {registry: dub, repositories: apps/**}, replicas: [{registry: ams, namespace: apps, flatten: 1}]}
+";
+    assert_eq!(collisions(fan_in), [true, true]);
+    let apart = fan_in.replacen("namespace: apps", "namespace: apps-fra", 1);
+    assert_eq!(collisions(&apart), [false, false]);
+
+    let folded = "
+- {name: a, primary: {registry: fra, repositories: apps/**}, replicas: [{registry: ams, namespace: apps, flatten: all}]}
+";
+    assert_eq!(collisions(folded), [true]);
+    // `apps/*` has two components: the last one is all that differs.
+    assert_eq!(collisions(&folded.replace("apps/**", "apps/*")), [false]);
+    // The rule's own filter may be what keeps it apart.
+    let filtered = folded.replace("flatten: all", "flatten: all, repositories: apps/*");
+    assert_eq!(collisions(&filtered), [false]);
+
+    let two_projects_of_one_registry = "
+- {name: a, primary: {registry: fra, repositories: a/**}, replicas: [{registry: ams, namespace: x, flatten: 1}]}
+- {name: b, primary: {registry: fra, repositories: b/**}, replicas: [{registry: ams, namespace: x, flatten: 1}]}
+";
+    assert_eq!(collisions(two_projects_of_one_registry), [true, true]);
+    let same_paths = two_projects_of_one_registry.replace("namespace: x, flatten: 1", "namespace: ''");
+    assert_eq!(collisions(&same_paths), [false, false]);
+
+    let copied_into_a_primary = "
+- {name: a, primary: {registry: fra, repositories: a/**}, replicas: [{registry: ams, namespace: ''}]}
+- {name: b, primary: {registry: ams, repositories: a/**}}
+";
+    assert_eq!(collisions(copied_into_a_primary), [true]);
+}
+
+#[test]
+fn a_more_specific_route_does_not_tie() {
+    let (settings, warnings) = routes(
+        "
+- {name: all, primary: {registry: fra, repositories: apps/**}}
+- {name: some, primary: {registry: fra, repositories: apps/pay/**}}
+- {name: elsewhere, primary: {registry: dub, repositories: apps/**}}
+",
+    );
+    assert_eq!((settings.routes.len(), warnings.len()), (3, 0));
+}
+
+#[test]
+fn a_case_holds_255_places() {
+    let with = |replicas: usize| {
+        let replicas: Vec<_> =
+            (0..replicas).map(|at| format!("{{registry: ams, namespace: n{at}, flatten: 1}}")).collect();
+        let text = format!(
+            "{{site: ams, registries: {{ams: {{host: a.example.com, site: ams, kind: harbor}}}}, routes: [{{name: a, \
+             primary: {{registry: ams, repositories: p/**}}, replicas: [{}]}}]}}",
+            replicas.join(", ")
+        );
+        problems(&text)
+    };
+    assert_eq!(with(254), []);
+    assert_eq!(with(255)[0].path, "routes[0].replicas");
+}

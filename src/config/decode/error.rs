@@ -140,3 +140,24 @@ fn distance(a: &str, b: &str) -> usize {
     }
     cell(&rows, a.len(), b.len()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        let known = ["drain", "flatten", "pullSecret", "In", "edge"];
+        for (word, meant) in [
+            ("drian", Some("drain")),
+            ("Flaten", Some("flatten")),
+            ("pull_secret", Some("pullSecret")),
+            ("egde", Some("edge")),
+            ("in", Some("In")),
+            ("is", None),
+            ("namespace", None),
+        ] {
+            assert_eq!(nearest(word, known.into_iter()), meant, "{word}");
+        }
+    }
+}
