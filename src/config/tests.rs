@@ -1,3 +1,5 @@
+//! Files that are right, files that are wrong, and what people read then.
+
 use proptest::prelude::*;
 
 use super::*;

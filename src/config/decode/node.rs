@@ -116,7 +116,7 @@ fn plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error
     if let Ok(number) = text.parse::<i64>() {
         return visitor.visit_i64(number);
     }
-    let is_number = text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first));
+    let is_number = text.chars().next().is_some_and(|first| first.is_ascii_digit() || "+-.".contains(first));
     match text.parse::<f64>() {
         Ok(number) if is_number => visitor.visit_f64(number),
         _ => visitor.visit_str(text),

@@ -1,3 +1,5 @@
+//! Real files, and the dance of the kubelet.
+
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
