@@ -4,10 +4,10 @@
 //! centre outwards; a module imports only what its row of the table in `tests/tidy.rs` allows.
 
 pub mod admission;
-#[cfg(feature = "demo")]
-pub mod demo;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod domain;
 pub mod harbor;
 pub mod pod;

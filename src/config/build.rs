@@ -19,6 +19,7 @@ use super::{Files, raw};
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::registry::Site;
+use crate::domain::route::RouteIndex;
 use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
 
 /// The API server gives a webhook 30 seconds at most.
@@ -65,6 +66,7 @@ pub(super) fn settings(
         site: site?,
         near,
         registries: known.registries,
+        index: RouteIndex::of(&routes),
         routes,
         platforms,
         defaults,
