@@ -86,7 +86,7 @@ pub enum ScanState {
     Pending,
     /// `Error`, `Stopped`, a partial success, or a word that Harbor does not document.
     Failed,
-    /// The scanner does not answer Harbor, and no stored report could be read.
+    /// The scanner does not answer Harbor: what is known stands in [`ScanAnswer::last`].
     ScannerDown,
     /// Our robot may not read the artifact.
     Hidden,

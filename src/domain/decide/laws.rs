@@ -449,19 +449,25 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
     }
 }
 
-/// Every question that could be asked of these Places.
-fn every_query(case: &Case) -> Vec<Query> {
-    let mut queries = vec![Query::TagDigest(Ask::Now), Query::TagDigest(Ask::Remembered)];
-    for (ix, _) in routed(case).iter() {
-        queries.extend([Query::Presence(ix, Wanted::Tag), Query::Reachable(ix)]);
-        for digest in IMAGES.into_iter().chain([20, 21, 22, 30]).map(digest) {
-            queries.push(Query::Presence(ix, Wanted::Digest(digest)));
-            queries.push(Query::Children(ix, digest));
-            queries.push(Query::Scan(ix, digest, Detail::Summary));
-            queries.push(Query::Scan(ix, digest, Detail::Vulnerabilities));
-        }
-    }
-    queries
+/// A dozen of the questions that could be asked of these Places.
+fn other_queries(case: &Case, dice: &mut Dice) -> Vec<Query> {
+    let places: Vec<_> = routed(case).iter().map(|(ix, _)| ix).collect();
+    let digests = [0, 1, 2, 3, 4, 20, 21, 22, 30].map(digest);
+    (0..12)
+        .map(|_| {
+            let (ix, digest) = (dice.pick(&places), dice.pick(&digests));
+            dice.pick(&[
+                Query::Presence(ix, Wanted::Tag),
+                Query::Presence(ix, Wanted::Digest(digest)),
+                Query::Children(ix, digest),
+                Query::Scan(ix, digest, Detail::Summary),
+                Query::Scan(ix, digest, Detail::Vulnerabilities),
+                Query::TagDigest(Ask::Now),
+                Query::TagDigest(Ask::Remembered),
+                Query::Reachable(ix),
+            ])
+        })
+        .collect()
 }
 
 #[test]
@@ -471,7 +477,7 @@ fn law_3_evidence_that_nobody_asked_for_changes_nothing() {
             continue;
         }
         let (settled, mut evidence) = judged(&case, &world, decide);
-        for query in every_query(&case) {
+        for query in other_queries(&case, &mut Dice(seed ^ 0x07e5)) {
             evidence.learn(query, world.answer(&case, query), Duration::ZERO);
         }
         assert_eq!(decide(&case, &evidence), Step::Settle(settled), "seed {seed}");
