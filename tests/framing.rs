@@ -47,10 +47,7 @@ policies:
 
 fn settings() -> Settings {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
-    match config::parse(FILE, "test.yaml", Files::Skip, now) {
-        Ok(loaded) => loaded.settings,
-        Err(problems) => panic!("{problems}"),
-    }
+    config::parse(FILE, "test.yaml", Files::Skip, now).unwrap().settings
 }
 
 fn labels(namespace: &str) -> Labels {
