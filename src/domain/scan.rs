@@ -259,7 +259,7 @@ impl Requirement {
             Allowlist::Honoured => vulnerabilities.allowlist.as_slice(),
             Allowlist::Disregarded => &[],
         };
-        let forgiven = |id: &Box<str>| self.ignore.contains(id) || allowlist.contains(id);
+        let forgiven = |id: &str| self.ignore.iter().chain(allowlist).any(|one| **one == *id);
         let left =
             vulnerabilities.items.iter().filter(|(id, _)| !forgiven(id)).map(|(_, severity)| *severity);
         left.max().unwrap_or(Severity::None)
