@@ -9,6 +9,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
+pub mod evidence;
 pub mod harbor;
 pub mod pod;
 pub mod registry;

@@ -1,0 +1,89 @@
+//! The one loop that feeds judgement.
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::domain::case::{Case, Subject};
+use crate::domain::decide::{Admission, Step, admits, decide};
+use crate::domain::evidence::{Evidence, Query};
+use crate::domain::verdict::{Ruling, Verdict};
+
+use super::observatory::{Observatory, Recalled};
+
+/// More rounds than any Case takes: the laws of `domain::decide` are tested against this bound.
+const ROUNDS: u32 = 64;
+
+/// A judgement, and what it rests on.
+#[derive(Debug, Clone)]
+pub struct Judged<T> {
+    /// What was decided.
+    pub verdict: T,
+    /// What was learned, each answer with its age.
+    pub evidence: Evidence,
+    /// How often something was asked.
+    pub rounds: u32,
+}
+
+/// What [`Observatory::judge`] answers.
+pub type Judgement = Judged<Verdict>;
+
+impl Observatory {
+    /// Judges an image by [`decide`]. At the deadline every question that is still open is answered
+    /// `Unknown(Deadline)`, and the verdict is what can be said then.
+    pub async fn judge(&self, case: &Case, deadline: Instant) -> Judgement {
+        // Beyond all rounds the image stays as it is.
+        let nowhere = Ruling::Fallback { place: None, digest: None };
+        self.settle(case, deadline, decide, || unsettled(nowhere)).await
+    }
+
+    /// Judges an image by [`admits`], for the validating door; likewise.
+    pub async fn admission(&self, case: &Case, deadline: Instant) -> Judged<Admission> {
+        // Beyond all rounds the door stays shut: a policy stands behind it.
+        self.settle(case, deadline, admits, || Admission::Denied(unsettled(Ruling::Deny))).await
+    }
+
+    async fn settle<T>(
+        &self,
+        case: &Case,
+        deadline: Instant,
+        step: fn(&Case, &Evidence) -> Step<T>,
+        unsettled: impl FnOnce() -> T,
+    ) -> Judged<T> {
+        let mut evidence = Evidence::default();
+        for rounds in 0..ROUNDS {
+            match step(case, &evidence) {
+                Step::Settle(verdict) => return Judged { verdict, evidence, rounds },
+                Step::Ask(queries) => self.learn(case, &queries, &mut evidence, deadline).await,
+            }
+        }
+        Judged { verdict: unsettled(), evidence, rounds: ROUNDS }
+    }
+
+    /// Answers these queries, all at once. What is remembered is answered without waiting.
+    async fn learn(&self, case: &Case, queries: &[Query], evidence: &mut Evidence, deadline: Instant) {
+        // Only a routed image asks anything.
+        let Subject::Routed(routed) = &case.subject else { return };
+        let sky = self.sky.load_full();
+        let now = Instant::now();
+        let mut asked = Vec::new();
+        for query in queries {
+            match self.recall(&sky, routed, *query, now) {
+                Recalled::Told((observation, age)) => evidence.learn(*query, observation, age),
+                Recalled::Lacking(lacking) => {
+                    let answer = self.ask(&sky, lacking, deadline);
+                    asked.push(async move { (*query, answer.await) });
+                }
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        for (query, (observation, age)) in join_all(asked).await {
+            evidence.learn(query, observation, age);
+        }
+    }
+}
+
+fn unsettled(ruling: Ruling) -> Verdict {
+    Verdict { ruling, findings: Vec::new(), denied_by: Vec::new() }
+}

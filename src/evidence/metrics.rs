@@ -1,0 +1,207 @@
+//! What this module counts. A look-up is a question to a registry, however many requests it takes; those are
+//! counted where they are sent.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry as Page, Unit};
+
+use crate::domain::breaker::Phase;
+use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
+
+use super::question::{Aspect, Question, unknown};
+use super::station::Station;
+
+/// The metrics of the Observatory; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics {
+    /// How long look-ups took, without their wait in the queue.
+    duration: Family<ByQuestion, Histogram, fn() -> Histogram>,
+    /// Look-ups by how they ended.
+    look_ups: Family<ByOutcome, Counter>,
+    /// Questions answered from memory, or not.
+    memory: Family<ByRecall, Counter>,
+    /// Questions that joined a look-up under way.
+    joins: Family<ByAspect, Counter>,
+    /// How long look-ups waited in their registry's queue.
+    queue: Family<ByRegistry, Histogram, fn() -> Histogram>,
+    /// Answers remembered.
+    entries: Gauge,
+    /// The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open.
+    breaker: Family<ByRegistry, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRegistry {
+    registry: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQuestion {
+    registry: String,
+    aspect: Aspect,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    registry: String,
+    aspect: Aspect,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByAspect {
+    aspect: Aspect,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRecall {
+    aspect: Aspect,
+    recall: Recall,
+}
+
+/// Whether the memory had an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Recall {
+    Hit,
+    Miss,
+}
+
+/// How a look-up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Outcome {
+    Answered,
+    Absent,
+    Refused,
+    Unreachable,
+    Unauthorized,
+    RateLimited,
+    Deadline,
+    BreakerOpen,
+    Overloaded,
+    Malformed,
+}
+
+impl Outcome {
+    fn of(answer: &Observation) -> Self {
+        if let Some(unknown) = unknown(answer) {
+            return match unknown.cause {
+                Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Drained => {
+                    Self::Unreachable
+                }
+                Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect => {
+                    Self::Malformed
+                }
+                Cause::Unauthorized | Cause::Forbidden => Self::Unauthorized,
+                Cause::RateLimited { .. } => Self::RateLimited,
+                Cause::Deadline => Self::Deadline,
+                Cause::BreakerOpen => Self::BreakerOpen,
+                Cause::Overloaded => Self::Overloaded,
+            };
+        }
+        match answer {
+            Observation::Presence(Presence::Absent)
+            | Observation::Children(Children::Absent)
+            | Observation::TagDigest(TagDigest::Absent) => Self::Absent,
+            Observation::Presence(Presence::Refused(_)) => Self::Refused,
+            _ => Self::Answered,
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers the families on the metrics page.
+    pub fn register(page: &mut Page) -> Self {
+        // From a local answer in a millisecond to the longest budget there is.
+        let buckets: fn() -> Histogram =
+            || Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let metrics = Self {
+            duration: Family::new_with_constructor(buckets),
+            look_ups: Family::default(),
+            memory: Family::default(),
+            joins: Family::default(),
+            queue: Family::new_with_constructor(buckets),
+            entries: Gauge::default(),
+            breaker: Family::default(),
+        };
+        page.register_with_unit(
+            "landfall_evidence_look_up_duration",
+            "How long look-ups took, without their wait in the queue",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        page.register("landfall_evidence_look_ups", "Look-ups by how they ended", metrics.look_ups.clone());
+        page.register(
+            "landfall_evidence_recalls",
+            "Questions answered from memory, or not",
+            metrics.memory.clone(),
+        );
+        page.register(
+            "landfall_evidence_joins",
+            "Questions that joined a look-up under way",
+            metrics.joins.clone(),
+        );
+        page.register_with_unit(
+            "landfall_evidence_queue_wait",
+            "How long look-ups waited in their registry's queue",
+            Unit::Seconds,
+            metrics.queue.clone(),
+        );
+        page.register("landfall_evidence_entries", "Answers remembered", metrics.entries.clone());
+        page.register(
+            "landfall_evidence_breaker",
+            "The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open",
+            metrics.breaker.clone(),
+        );
+        metrics
+    }
+
+    pub fn recalled(&self, aspect: Aspect, recall: Recall) {
+        self.memory.get_or_create(&ByRecall { aspect, recall }).inc();
+    }
+
+    pub fn joined(&self, aspect: Aspect) {
+        self.joins.get_or_create(&ByAspect { aspect }).inc();
+    }
+
+    pub fn queued(&self, station: &Station, waited: Duration) {
+        self.queue.get_or_create(&registry(station)).observe(waited.as_secs_f64());
+    }
+
+    /// `took`: how long; `None` where no attempt was made.
+    pub fn answered(
+        &self,
+        station: &Station,
+        question: &Question,
+        answer: &Observation,
+        took: Option<Duration>,
+    ) {
+        let ByRegistry { registry: name } = registry(station);
+        let aspect = question.aspect();
+        if let Some(took) = took {
+            let label = ByQuestion { registry: name.clone(), aspect };
+            self.duration.get_or_create(&label).observe(took.as_secs_f64());
+        }
+        self.look_ups
+            .get_or_create(&ByOutcome { registry: name, aspect, outcome: Outcome::of(answer) })
+            .inc();
+        let phase = match station.phase(tokio::time::Instant::now()) {
+            Phase::Closed => 0,
+            Phase::HalfOpen => 1,
+            Phase::Open => 2,
+        };
+        self.breaker.get_or_create(&registry(station)).set(phase);
+    }
+
+    pub fn entries(&self, entries: u64) {
+        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+}
+
+fn registry(station: &Station) -> ByRegistry {
+    ByRegistry { registry: station.registry.name.to_string() }
+}

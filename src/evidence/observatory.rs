@@ -1,0 +1,233 @@
+//! The Observatory: one per process, in step with the settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry as Page;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::breaker::Phase;
+use crate::domain::case::Routed;
+use crate::domain::evidence::{Ask, Cause, Observation, Query, Reachability, TagDigest, Unknown};
+use crate::domain::registry::{RegistryName, SharedRegistry};
+use crate::domain::settings::Settings;
+use crate::registry::ClientError;
+
+use super::flight::{Boarded, Flights, Terms};
+use super::memory::{Memory, Told};
+use super::metrics::{Metrics, Recall};
+use super::question::{Aspect, Question, unanswered};
+use super::station::{Source, Station, StationId, no_scans};
+
+/// Asks the registries, and remembers what they answered.
+///
+/// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
+/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime.
+pub struct Observatory {
+    pub(super) sky: ArcSwap<Sky>,
+    flights: Arc<Flights>,
+    requests: crate::registry::Metrics,
+    next_station: AtomicU32,
+}
+
+/// What there is to ask, and on what terms: one snapshot serves one judgement.
+pub(super) struct Sky {
+    stations: HashMap<RegistryName, Arc<Station>>,
+    terms: Terms,
+}
+
+/// A registry that cannot be asked as it is configured.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Which one.
+    pub registry: RegistryName,
+    /// Why not.
+    pub error: ClientError,
+}
+
+/// What the memory makes of a query.
+pub(super) enum Recalled {
+    /// This is known.
+    Told(Told),
+    /// It must be asked.
+    Lacking(Lacking),
+}
+
+/// A question that must be asked, whom, and what is remembered of it.
+pub(super) struct Lacking {
+    station: Arc<Station>,
+    question: Question,
+    stale: Option<Arc<Memory>>,
+}
+
+impl Observatory {
+    /// An Observatory for these settings; its metrics go on the page. A registry whose client cannot be built is no
+    /// error here: see [`problems`](Self::problems). It reads CA files and credentials: call it where blocking is
+    /// allowed. The bound of `cache.entries` is taken now and stays.
+    #[must_use]
+    pub fn new(settings: &Settings, page: &mut Page) -> Self {
+        let flights = Arc::new(Flights::new(settings.cache.entries, Metrics::register(page)));
+        let observatory = Self {
+            sky: ArcSwap::from_pointee(Sky { stations: HashMap::new(), terms: terms(settings) }),
+            flights,
+            requests: crate::registry::Metrics::register(page),
+            next_station: AtomicU32::new(0),
+        };
+        observatory.adopt(settings);
+        observatory
+    }
+
+    /// Takes on a new snapshot of the settings. A registry that did not change keeps its client and what it said;
+    /// one that did, in whatever way, starts anew, and nothing that was heard or asked under the old configuration
+    /// counts. One whose client could not be built is tried again. It reads files: call it where blocking is allowed.
+    pub fn adopt(&self, settings: &Settings) {
+        let old = self.sky.load_full();
+        let in_flight = settings.budget.in_flight;
+        let station = |registry: &SharedRegistry| {
+            let kept = old.stations.get(&registry.name).filter(|station| {
+                station.registry == *registry && !matches!(*station.source, Source::Unusable(_))
+            });
+            Arc::new(match kept {
+                Some(station) => station.with_budget(in_flight),
+                None => {
+                    let id = StationId(self.next_station.fetch_add(1, Ordering::Relaxed));
+                    Station::new(id, registry, in_flight, &self.requests)
+                }
+            })
+        };
+        let stations: HashMap<_, _> =
+            settings.registries.iter().map(|(name, registry)| (name.clone(), station(registry))).collect();
+        let kept: Vec<StationId> = stations.values().map(|station| station.id).collect();
+        self.sky.store(Arc::new(Sky { stations, terms: terms(settings) }));
+        self.flights.memories.forget(|id| !kept.contains(&id));
+    }
+
+    /// The registries that cannot be asked as they are configured: every question about one is answered
+    /// `Unknown`, with this cause.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let sky = self.sky.load();
+        let mut problems: Vec<Problem> = sky
+            .stations
+            .values()
+            .filter_map(|station| match &*station.source {
+                Source::Unusable(error) => {
+                    Some(Problem { registry: station.registry.name.clone(), error: error.clone() })
+                }
+                Source::Distribution(_) | Source::Harbor(_) => None,
+            })
+            .collect();
+        problems.sort_by(|a, b| a.registry.cmp(&b.registry));
+        problems
+    }
+
+    /// Ends every look-up and waits for its task; whoever waits for an answer gets `Unknown`. For shutdown.
+    pub async fn close(&self) {
+        self.flights.close().await;
+    }
+
+    /// What is known of a query without asking anybody.
+    pub(super) fn recall(&self, sky: &Sky, routed: &Routed, query: Query, now: Instant) -> Recalled {
+        let place = match query {
+            Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
+                routed.place(ix)
+            }
+            Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
+        };
+        let station = place.and_then(|place| sky.stations.get(&place.registry.name));
+        let Some((place, station)) = place.zip(station) else { return nobody(query) };
+        match query {
+            Query::Presence(_, wanted) => {
+                self.remembered(sky, station, Question::presence(station.id, routed, place, wanted), now)
+            }
+            Query::Children(_, digest) => {
+                self.remembered(sky, station, Question::children(station.id, place, digest), now)
+            }
+            Query::Scan(_, digest, detail) => match *station.source {
+                Source::Distribution(_) if station.closed().is_none() => told(Observation::Scan(no_scans())),
+                _ => self.remembered(sky, station, Question::scan(station.id, place, digest, detail), now),
+            },
+            Query::TagDigest(Ask::Now) => {
+                self.remembered(sky, station, Question::meaning(station.id, routed, place), now)
+            }
+            // The background proof that fills this memory off the request path has its place here.
+            Query::TagDigest(Ask::Remembered) => {
+                let memory = self.flights.memories.get(&Question::meaning(station.id, routed, place));
+                let meaning = memory.and_then(|memory| memory.meaning(now, &sky.terms.life));
+                meaning.map_or_else(|| told(Observation::TagDigest(TagDigest::NotRemembered)), Recalled::Told)
+            }
+            Query::Reachable(_) => told(Observation::Reachable(reachability(station, now))),
+        }
+    }
+
+    fn remembered(&self, sky: &Sky, station: &Arc<Station>, question: Question, now: Instant) -> Recalled {
+        let (life, aspect) = (&sky.terms.life, question.aspect());
+        let memory = self.flights.memories.get(&question);
+        if let Some(unknown) = station.closed() {
+            return Recalled::Told(Memory::silence(aspect, unknown, now, life, memory.as_ref()));
+        }
+        match memory {
+            Some(memory) if memory.is_fresh(now) => {
+                self.flights.metrics.recalled(aspect, Recall::Hit);
+                Recalled::Told(memory.tell(now, life))
+            }
+            stale => {
+                self.flights.metrics.recalled(aspect, Recall::Miss);
+                Recalled::Lacking(Lacking { station: station.clone(), question, stale })
+            }
+        }
+    }
+
+    /// Asks, and waits until the deadline; what is asked goes on beyond it.
+    pub(super) async fn ask(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
+        let Lacking { station, question, stale } = lacking;
+        let (life, aspect) = (&sky.terms.life, question.aspect());
+        let silence = |unknown| Memory::silence(aspect, unknown, Instant::now(), life, stale.as_ref());
+        if Instant::now() >= deadline {
+            return silence(late(&station));
+        }
+        let mut arrival = match self.flights.board(&station, question, sky.terms) {
+            Boarded::Landed(memory) => return memory.tell(Instant::now(), life),
+            Boarded::Refused(unknown) => return silence(unknown),
+            Boarded::UnderWay(arrival) => arrival,
+        };
+        let landed = timeout_at(deadline, arrival.wait_for(Option::is_some)).await;
+        match landed.map(|landed| landed.ok().and_then(|memory| memory.clone())) {
+            Ok(Some(memory)) => memory.tell(Instant::now(), life),
+            Ok(None) => silence(Unknown::new(Cause::Deadline, "the look-up was abandoned")),
+            Err(_) => silence(late(&station)),
+        }
+    }
+}
+
+fn terms(settings: &Settings) -> Terms {
+    Terms { life: settings.cache, attempt: settings.budget.attempt }
+}
+
+fn told(observation: Observation) -> Recalled {
+    Recalled::Told((observation, std::time::Duration::ZERO))
+}
+
+fn late(station: &Station) -> Unknown {
+    Unknown::new(Cause::Deadline, format!("`{}` did not answer in time", station.registry.name))
+}
+
+fn reachability(station: &Station, now: Instant) -> Reachability {
+    let drained = station.closed().is_some_and(|unknown| unknown.cause == Cause::Drained);
+    if drained || station.phase(now) == Phase::Open { Reachability::Down } else { Reachability::Up }
+}
+
+/// The Case is of older settings than ours, and its registry is gone from them.
+fn nobody(query: Query) -> Recalled {
+    let unknown = Unknown::new(Cause::Drained, "the registry is no longer configured");
+    told(match query {
+        Query::Presence(..) => unanswered(Aspect::Presence, unknown),
+        Query::Children(..) => unanswered(Aspect::Children, unknown),
+        Query::Scan(..) => unanswered(Aspect::Scan, unknown),
+        Query::TagDigest(Ask::Now) => unanswered(Aspect::TagDigest, unknown),
+        Query::TagDigest(Ask::Remembered) => Observation::TagDigest(TagDigest::NotRemembered),
+        Query::Reachable(_) => Observation::Reachable(Reachability::Down),
+    })
+}

@@ -1,0 +1,116 @@
+//! Questions as the memory knows them: free of the Case that asked.
+
+use std::sync::LazyLock;
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+use crate::domain::case::{Place, Routed};
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{Children, Observation, Presence, TagDigest, Unknown, Wanted};
+use crate::domain::image::{Repository, Tag};
+use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
+
+use super::station::StationId;
+
+/// What a reference with neither tag nor digest means.
+static LATEST: LazyLock<Tag> = LazyLock::new(|| Tag::new("latest"));
+
+/// One question to one registry: the key under which its answer is remembered. Cloning it allocates nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub station: StationId,
+    pub repository: Repository,
+    pub what: What,
+}
+
+/// What is asked of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum What {
+    /// Is this tag here?
+    Tag(Tag),
+    /// Is this digest here?
+    Digest(Digest),
+    /// What does this index list?
+    Children(Digest),
+    /// How does its scan stand?
+    Scan(Digest, Detail),
+    /// What does the tag mean here, at its primary?
+    Meaning(Tag),
+}
+
+/// [`What`], as metrics tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Aspect {
+    Presence,
+    Children,
+    Scan,
+    TagDigest,
+}
+
+impl Question {
+    pub fn presence(station: StationId, routed: &Routed, place: &Place, wanted: Wanted) -> Self {
+        let what = match wanted {
+            Wanted::Tag => What::Tag(tag(routed)),
+            Wanted::Digest(digest) => What::Digest(digest),
+        };
+        Self::of(station, place, what)
+    }
+
+    pub fn children(station: StationId, place: &Place, digest: Digest) -> Self {
+        Self::of(station, place, What::Children(digest))
+    }
+
+    pub fn scan(station: StationId, place: &Place, digest: Digest, detail: Detail) -> Self {
+        Self::of(station, place, What::Scan(digest, detail))
+    }
+
+    pub fn meaning(station: StationId, routed: &Routed, primary: &Place) -> Self {
+        Self::of(station, primary, What::Meaning(tag(routed)))
+    }
+
+    fn of(station: StationId, place: &Place, what: What) -> Self {
+        Self { station, repository: place.repository.clone(), what }
+    }
+
+    /// The same repository's question for a digest.
+    pub fn for_digest(&self, digest: Digest) -> Self {
+        Self { what: What::Digest(digest), ..self.clone() }
+    }
+
+    pub fn aspect(&self) -> Aspect {
+        match self.what {
+            What::Tag(_) | What::Digest(_) => Aspect::Presence,
+            What::Children(_) => Aspect::Children,
+            What::Scan(..) => Aspect::Scan,
+            What::Meaning(_) => Aspect::TagDigest,
+        }
+    }
+}
+
+/// The answer that is none.
+pub(super) fn unanswered(aspect: Aspect, unknown: Unknown) -> Observation {
+    match aspect {
+        Aspect::Presence => Observation::Presence(Presence::Unknown(unknown)),
+        Aspect::Children => Observation::Children(Children::Unknown(unknown)),
+        Aspect::Scan => {
+            let state = ScanState::Unknown(unknown);
+            Observation::Scan(ScanAnswer { scanner: Scanner::Unknown, state, last: None })
+        }
+        Aspect::TagDigest => Observation::TagDigest(TagDigest::Unknown(unknown)),
+    }
+}
+
+fn tag(routed: &Routed) -> Tag {
+    routed.tag.as_ref().unwrap_or(&LATEST).clone()
+}
+
+/// Why an observation is no answer; `None`: it is one.
+pub(super) fn unknown(observation: &Observation) -> Option<&Unknown> {
+    match observation {
+        Observation::Presence(Presence::Unknown(unknown))
+        | Observation::Children(Children::Unknown(unknown))
+        | Observation::Scan(ScanAnswer { state: ScanState::Unknown(unknown), .. })
+        | Observation::TagDigest(TagDigest::Unknown(unknown)) => Some(unknown),
+        _ => None,
+    }
+}
