@@ -135,8 +135,8 @@ impl Breaker {
     }
 
     fn open(&mut self, period: Duration, now: Instant, dice: f64) {
-        // `max` and `min` swallow a NaN, where `clamp` would keep it.
-        let until = now + period.mul_f64(1.0 + dice.max(0.0).min(1.0) / 4.0);
+        let dice = if dice.is_nan() { 0.0 } else { dice.clamp(0.0, 1.0) };
+        let until = now + period.mul_f64(1.0 + dice / 4.0);
         self.enter(State::Open { until, period });
     }
 
