@@ -604,15 +604,21 @@ fn law_5_the_first_that_qualifies_wins() {
     let mut passed_over = 0;
     for (seed, case, world) in worlds() {
         let Ruling::Local { place, .. } = verdict(&case, &world).ruling else { continue };
+        // Law 4 does not judge what a policy with an exception says.
+        let voices = case.regime.voices(&case.name, case.now);
+        if voices.iter().any(|voice| FindingKind::ALL.iter().any(|kind| voice.on(*kind).is_none())) {
+            continue;
+        }
         for earlier in (0..place.0).map(PlaceIx) {
+            let wanted = routed(&case).digest.map_or(Wanted::Tag, Wanted::Digest);
+            let presence = world.presence(routed(&case).place(earlier).unwrap(), wanted);
+            let Presence::Present { digest, .. } = presence else { continue };
             passed_over += 1;
-            let first = with_first(&case, earlier);
-            let ruling = verdict(&first, &world).ruling;
-            let chosen = matches!(ruling, Ruling::Local { place: PlaceIx(0), .. });
-            assert!(!chosen, "seed {seed}: {earlier:?} qualifies, but was passed over");
+            let law = law_4(&case, &world, earlier, digest);
+            assert!(law.is_err(), "seed {seed}: {earlier:?} qualifies, but was passed over");
         }
     }
-    assert!(passed_over > 1_000, "{passed_over}");
+    assert!(passed_over > 500, "{passed_over}");
 }
 
 fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
