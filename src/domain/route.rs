@@ -1,6 +1,7 @@
 //! Routes: a set of images and the Places that hold them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::image::{Reference, Repository};
@@ -144,22 +145,31 @@ pub struct RouteMatch<'a> {
 
 /// The Routes, found by host and by the literal leading components of their repositories: the cost of a look-up
 /// grows with the depth of a path, not with the number of Routes.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RouteIndex {
     hosts: HashMap<Host, Candidates>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct Candidates {
     primaries: HashMap<Box<str>, Vec<Candidate>>,
     replicas: HashMap<Box<str>, Vec<Candidate>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Candidate {
     route: Arc<Route>,
     named: Named,
     specificity: Specificity,
+}
+
+impl fmt::Debug for RouteIndex {
+    /// The hosts alone: the Routes stand beside the index.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hosts: Vec<_> = self.hosts.keys().collect();
+        hosts.sort();
+        out.debug_list().entries(hosts).finish()
+    }
 }
 
 impl RouteIndex {

@@ -500,7 +500,9 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
     }
     let voices = case.regime.voices(&case.name, case.now);
     if routed.digest.is_none() && place.role == Role::Replica && routed.primary().is_some() {
-        let required = routed.tag_proof == TagProof::Required || place.collision == Collision::Possible;
+        let blocks = voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block));
+        let required =
+            blocks || routed.tag_proof == TagProof::Required || place.collision == Collision::Possible;
         match world.tag(if required { Ask::Now } else { Ask::Remembered }) {
             TagDigest::Known(known) if known != digest => return Err("stale".into()),
             TagDigest::Known(_) => {}

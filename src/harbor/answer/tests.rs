@@ -1,3 +1,5 @@
+//! The error envelope, row by row of the recordings.
+
 use super::*;
 use crate::harbor::recordings::all;
 

@@ -1,3 +1,5 @@
+//! Presence, children and the self-test against replayed recordings.
+
 use super::*;
 use crate::domain::evidence::Shape;
 use crate::domain::image::Tag;

@@ -1,3 +1,5 @@
+//! Every scan overview and scanner of the recordings, read.
+
 use super::*;
 use crate::harbor::recordings::{Recording, all, named};
 

@@ -1,3 +1,5 @@
+//! Projects and allowlists of the recordings, read.
+
 use super::*;
 use crate::harbor::recordings::{all, named};
 

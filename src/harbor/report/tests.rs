@@ -1,3 +1,5 @@
+//! Stored reports of the recordings, read.
+
 use super::*;
 use crate::harbor::recordings::named;
 

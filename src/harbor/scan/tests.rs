@@ -1,3 +1,5 @@
+//! The scan question against replayed recordings, state by state.
+
 use super::*;
 use crate::domain::scan::Severity::{self, Low, Medium};
 use crate::harbor::recordings::{Response, named};
