@@ -8,7 +8,13 @@
 //! door that called decides what it means: admit unchanged at `/mutate`, refuse to answer at `/validate`.
 
 pub mod answer;
+mod judged;
+mod metrics;
+pub mod mutate;
 pub mod review;
+mod words;
 
 pub use answer::{Answer, AuditKey, Decision, encode};
+pub use metrics::Metrics;
+pub use mutate::{LabelsOf, Mutate};
 pub use review::{Door, Review, ReviewError, decode};

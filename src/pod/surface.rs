@@ -212,6 +212,13 @@ impl Pod<'_> {
         self.metadata.as_ref()?.annotations.as_ref()
     }
 
+    /// Its name, or what the API server will make one of; empty where it has neither.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        let names = self.metadata.as_ref().map(|metadata| [&metadata.name, &metadata.generate_name]);
+        names.into_iter().flatten().flatten().next().map(|name| &**name).unwrap_or_default()
+    }
+
     /// Whether it asks to be left alone.
     #[must_use]
     pub fn mode(&self) -> Mode {

@@ -1,0 +1,179 @@
+//! What the doors count. Labels come from closed sets of words and from configured names, never from images.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry as Page, Unit};
+
+use super::judged::Judged;
+use super::review::Run;
+use crate::domain::policy::PolicyName;
+use crate::domain::registry::RegistryName;
+use crate::domain::route::RouteName;
+use crate::domain::verdict::{FindingKind, Reason};
+
+/// What became of a whole Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Admitted with changes.
+    Patched,
+    /// Admitted as it is.
+    Unchanged,
+    /// Not admitted.
+    Denied,
+    /// We failed; admitted as it is.
+    Internal,
+}
+
+impl Fate {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Patched => "patched",
+            Self::Unchanged => "unchanged",
+            Self::Denied => "denied",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// The metrics of the doors; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    admissions: Family<[(&'static str, &'static str); 3], Counter>,
+    images: Family<ByImage, Counter>,
+    findings: Family<ByFinding, Counter>,
+    observed: Family<ByPolicy, Counter>,
+    duration: Histogram,
+    pub(super) panics: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ByImage {
+    route: Option<RouteName>,
+    place: Option<RegistryName>,
+    reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ByFinding {
+    place: Option<RegistryName>,
+    finding: FindingKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ByPolicy {
+    policy: PolicyName,
+    verdict: &'static str,
+}
+
+/// An absent name is an empty label, which Prometheus takes for an absent one.
+fn registry(name: &Option<RegistryName>) -> &str {
+    name.as_ref().map(RegistryName::as_str).unwrap_or_default()
+}
+
+impl EncodeLabelSet for ByImage {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let route = self.route.as_ref().map(RouteName::as_str).unwrap_or_default();
+        [("route", route), ("place", registry(&self.place)), ("reason", self.reason.as_str())].encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for ByFinding {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("place", registry(&self.place)), ("finding", self.finding.as_str())].encode(encoder)
+    }
+}
+
+impl EncodeLabelSet for ByPolicy {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("policy", self.policy.as_str()), ("verdict", self.verdict)].encode(encoder)
+    }
+}
+
+impl Metrics {
+    /// Registers them on the metrics page.
+    pub fn register(page: &mut Page) -> Self {
+        let metrics = Self {
+            admissions: Family::default(),
+            images: Family::default(),
+            findings: Family::default(),
+            observed: Family::default(),
+            // From a Pod whose images are all known to the longest that the API server waits.
+            duration: Histogram::new([
+                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+                5.0, 10.0,
+            ]),
+            panics: Counter::default(),
+        };
+        page.register(
+            "landfall_admissions",
+            "Pods by what became of them, and the weightiest reason among their images",
+            metrics.admissions.clone(),
+        );
+        page.register(
+            "landfall_images",
+            "Images of Pods that were meant, by route, the registry that now serves them, and reason",
+            metrics.images.clone(),
+        );
+        page.register(
+            "landfall_findings",
+            "What stood in the way of a local copy, by image of a Pod that was meant",
+            metrics.findings.clone(),
+        );
+        page.register(
+            "landfall_observed_policy_verdicts",
+            "What policies that only observe would have done with a Pod that was meant",
+            metrics.observed.clone(),
+        );
+        page.register_with_unit(
+            "landfall_admission_duration",
+            "From a review's last byte to its answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        page.register(
+            "landfall_admission_panics",
+            "Reviews that panicked and were answered all the same",
+            metrics.panics.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a Pod. Dry runs are told apart: a `drill` over a whole cluster must not look like a restart storm.
+    pub(super) fn admitted(&self, fate: Fate, reason: Reason, run: Run) {
+        let run = match run {
+            Run::Real => "false",
+            Run::Dry => "true",
+        };
+        let labels = [("verdict", fate.as_str()), ("reason", reason.as_str()), ("dry_run", run)];
+        self.admissions.get_or_create(&labels).inc();
+    }
+
+    /// Counts an image, and its findings.
+    pub(super) fn judged(&self, judged: &Judged) {
+        let place = judged.outcome.place.and_then(|ix| judged.registry(ix)).cloned();
+        let route = judged.routed().map(|routed| routed.route.clone());
+        self.images.get_or_create(&ByImage { route, place, reason: judged.outcome.reason }).inc();
+        for finding in &judged.verdict.findings {
+            let place = finding.place.and_then(|ix| judged.registry(ix)).cloned();
+            self.findings.get_or_create(&ByFinding { place, finding: finding.kind }).inc();
+        }
+    }
+
+    /// Counts what an observing policy would have done with a Pod.
+    pub(super) fn observed(&self, policy: &PolicyName, fate: Fate) {
+        let verdict = match fate {
+            Fate::Denied => "denied",
+            Fate::Patched | Fate::Unchanged | Fate::Internal => "allowed",
+        };
+        self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict }).inc();
+    }
+
+    pub(super) fn answered(&self, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,174 @@
+//! The door `/mutate`: images of new Pods are rewritten to the nearest copy that is proved to be there.
+//!
+//! ```text
+//! body ─decode→ Review ─ left alone? ─ judged ─┬ one Deny ► denied, every image concerned is named
+//!   │ 4xx: no review                           └ else     ► the smallest patch, warnings, audit annotations
+//!   └ no Pod that can be read, a panic ► admitted as it is, with a warning
+//! ```
+//!
+//! This is the one place that fails open. A Pod is kept out only because a policy says so; whatever goes wrong
+//! in here admits it as it is, and says that it did.
+
+mod ruling;
+mod verdict;
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::answer::{Answer, encode};
+use super::metrics::{Fate, Metrics};
+use super::review::{Door, Origin, Review, ReviewError, Run, decode};
+use super::words::sentence;
+use crate::domain::policy::Labels;
+use crate::domain::settings::Settings;
+use crate::domain::verdict::{FindingKind, Reason};
+use crate::evidence::Observatory;
+
+/// The path of the door.
+pub const MUTATE: &str = "/mutate";
+
+/// What the API server's timeout must leave for the way back, encoding and a busy node.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// Namespaces that this door leaves alone whatever the webhook configuration says: without them no cluster comes
+/// up, and no node stays.
+const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// The labels of a namespace, by its name: what policies select by.
+pub type LabelsOf = Arc<dyn Fn(&str) -> Labels + Send + Sync>;
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct Mutate {
+    /// The settings in force; each review is judged by one snapshot.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// Who answers for the registries.
+    pub observatory: Arc<Observatory>,
+    /// The labels of the Pod's namespace. Asked only where there are policies; must not wait.
+    pub labels: LabelsOf,
+    /// Our own namespace, which is left alone.
+    pub own_namespace: Option<Box<str>>,
+    /// The clock that ages of scans and dates of exceptions are measured by.
+    pub clock: fn() -> Timestamp,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+impl Mutate {
+    /// The door as a router with one route, `POST /mutate`. The size of bodies is for the server to bound.
+    pub fn router(self) -> Router {
+        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(self))
+    }
+
+    /// Which Pods are left alone before anybody looks at their images.
+    fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
+        let namespace = &*review.namespace;
+        let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
+        let leaving = || review.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some());
+        match review.origin() {
+            Origin::MirrorPod => Some(Reason::MirrorPod),
+            Origin::Client => (SYSTEM.contains(&namespace)
+                || self.own_namespace.as_deref() == Some(namespace)
+                || excluded()
+                || leaving())
+            .then_some(Reason::Excluded),
+        }
+    }
+
+    async fn judge(&self, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
+        let settings = self.settings.load_full();
+        if let Some(reason) = self.leaves_alone(review, &settings) {
+            self.metrics.admitted(Fate::Unchanged, reason, review.run);
+            return Answer::unchanged();
+        }
+        let budget = settings.budget.request;
+        let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
+        self.verdict(review, &settings, deadline).await
+    }
+
+    /// The net: whatever panics inside costs one review, not the process, and not the Pod.
+    async fn guarded(&self, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
+        // What a panic leaves behind is this review's own: everything shared is swapped whole or counted.
+        match AssertUnwindSafe(self.judge(review, asked, began)).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(panic) => {
+                self.metrics.panics.inc();
+                self.metrics.admitted(Fate::Internal, Reason::Internal, review.run);
+                let (namespace, what) = (&*review.namespace, said(&*panic));
+                tracing::error!(
+                    pod.namespace = namespace,
+                    panic = what,
+                    "a review panicked; its Pod is admitted as it is"
+                );
+                Answer::unchanged().warn("landfall: internal error; the Pod is admitted as it is")
+            }
+        }
+    }
+}
+
+async fn answer(
+    State(door): State<Arc<Mutate>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let began = Instant::now();
+    if !is_json(&headers) {
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json");
+    }
+    let said = match decode(&body, Door::Mutate) {
+        Ok(review) => encode(&door.guarded(&review, timeout(query.as_deref()), began).await, &review.uid),
+        Err(ReviewError::Malformed(error)) => return refuse(StatusCode::BAD_REQUEST, &sentence(&error)),
+        Err(ReviewError::NotOurs { uid, what }) => {
+            // Whether it was a dry run is not read of what is not ours.
+            door.metrics.admitted(Fate::Unchanged, Reason::Excluded, Run::Real);
+            tracing::debug!(%what, "left alone");
+            encode(&Answer::unchanged(), &uid)
+        }
+        Err(ReviewError::Unreadable { uid, source }) => {
+            door.metrics.admitted(Fate::Unchanged, Reason::Finding(FindingKind::Unparsable), Run::Real);
+            tracing::warn!(error = sentence(&source), "a Pod cannot be read; it is admitted as it is");
+            encode(&Answer::unchanged().warn(format!("landfall: admitted as it is: {source}")), &uid)
+        }
+    };
+    door.metrics.answered(began.elapsed());
+    ([(header::CONTENT_TYPE, "application/json")], said).into_response()
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    tracing::debug!(http.status = status.as_u16(), why, "no review");
+    (status, format!("{why}\n")).into_response()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// What is left of the API server's patience: `timeout=5s`, rounded up to a second by it. What cannot be read asks for
+/// nothing.
+fn timeout(query: Option<&str>) -> Option<Duration> {
+    let given =
+        query?.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == "timeout"))?.1;
+    Duration::try_from_secs_f64(given.strip_suffix('s')?.parse().ok()?).ok()
+}
+
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+}

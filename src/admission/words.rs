@@ -1,0 +1,151 @@
+//! What the doors say, to the person at `kubectl`, to the audit log.
+//!
+//! Every sentence is made from the closed words of the verdict; nothing is looked up and nothing is guessed.
+
+use std::error::Error;
+use std::fmt::{self, Write};
+
+use super::judged::Judged;
+use crate::domain::registry::RegistryName;
+use crate::domain::verdict::{Action, Finding, FindingKind};
+use crate::pod::Slot;
+
+/// The most images that are named in one text: a Pod may have hundreds, and nobody reads on.
+const MOST: usize = 20;
+
+/// Why a Pod is denied: a line for each image, with the finding, who forbids it, and what to do.
+pub(super) fn denial<'j>(denied: impl Iterator<Item = &'j Judged> + Clone) -> String {
+    let mut lines: Vec<String> = denied.clone().take(MOST).map(line).collect();
+    let more = denied.skip(MOST).count();
+    if more > 0 {
+        lines.push(format!("and {more} more images"));
+    }
+    lines.join("\n")
+}
+
+fn line(judged: &Judged) -> String {
+    let blocking = blocking(judged);
+    let findings: Vec<String> = blocking.iter().map(|finding| Found(judged, finding).to_string()).collect();
+    let by = match judged.verdict.denied_by.as_slice() {
+        [] => "the defaults".to_owned(),
+        [policy] => format!("policy {policy}"),
+        policies => {
+            let names: Vec<&str> = policies.iter().map(|policy| policy.as_str()).collect();
+            format!("policies {}", names.join(", "))
+        }
+    };
+    let advice = blocking.first().map(|finding| advice(finding.kind)).unwrap_or_default();
+    format!("{}: {}, {by}: {advice}", judged.case.written, findings.join(" and "))
+}
+
+/// The findings that deny, each kind once at each Place: several children of an index may lack the same.
+fn blocking(judged: &Judged) -> Vec<&Finding> {
+    let case = &judged.case;
+    let voices = case.regime.voices(&case.name, case.now);
+    let blocks =
+        |finding: &&Finding| voices.iter().any(|voice| voice.on(finding.kind) == Some(Action::Block));
+    let all = &judged.verdict.findings;
+    let mut named: Vec<&Finding> = Vec::new();
+    // A scan that could not be learned is denied as unscanned: then no finding blocks in its own name.
+    let own = all.iter().any(|finding| blocks(&finding));
+    for finding in all.iter().filter(|finding| !own || blocks(finding)) {
+        if !named.iter().any(|known| (known.kind, known.place) == (finding.kind, finding.place)) {
+            named.push(finding);
+        }
+    }
+    named
+}
+
+/// What helps against a finding that denies.
+fn advice(finding: FindingKind) -> &'static str {
+    match finding {
+        FindingKind::Missing | FindingKind::ChildMissing => {
+            "replicate it to this site, or wait until its replication is done"
+        }
+        FindingKind::ProxyCache => "replicate it to this site; what a proxy cache holds may be gone tomorrow",
+        FindingKind::Refused => "see in its project why the registry refuses to hand it out",
+        FindingKind::PullFailed => "see the events of the Pods that could not pull it",
+        FindingKind::Stale => "wait until the tag is replicated, or name the image by its digest",
+        FindingKind::Unreachable | FindingKind::RateLimited | FindingKind::Deadline => {
+            "try again when the registry answers"
+        }
+        FindingKind::Unauthorized => {
+            "ask the administrators of Landfall to mend its credentials for that registry"
+        }
+        FindingKind::Unproved => "name the image by its digest, or try again when its primary answers",
+        FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
+        FindingKind::ScanPending => "try again when its scan is done",
+        FindingKind::ScanFailed => "see in the registry why its scan failed, and have it scanned again",
+        FindingKind::ScannerDown => "try again when the scanner is back",
+        FindingKind::Vulnerable => "use an image without the vulnerability, or ask for an exception",
+        FindingKind::NotRouted => "use an image that is replicated to this site, or ask for a route",
+        FindingKind::Unparsable => "write it as host/project/repository:tag",
+    }
+}
+
+/// A finding with its Place and what was seen: `Vulnerable at ams (Critical, at most Medium is allowed)`.
+struct Found<'a>(&'a Judged, &'a Finding);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(judged, finding) = self;
+        out.write_str(finding.kind.as_str())?;
+        at(finding.place.and_then(|ix| judged.registry(ix)), out)?;
+        match &*finding.detail {
+            "" => Ok(()),
+            detail => write!(out, " ({detail})"),
+        }
+    }
+}
+
+fn at(place: Option<&RegistryName>, out: &mut impl Write) -> fmt::Result {
+    place.map_or(Ok(()), |place| write!(out, " at {place}"))
+}
+
+/// For the audit log: `containers/web: Local at ams; containers/log: NotRouted`.
+pub(super) fn images<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>) -> String {
+    list(judged, |judged, out| {
+        write!(out, ": {}", judged.outcome.reason)?;
+        at(judged.outcome.place.and_then(|ix| judged.registry(ix)), out)
+    })
+}
+
+/// For the audit log: `containers/web: Missing at ams, Unscanned at edge`; empty where nothing was found.
+pub(super) fn findings<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>) -> String {
+    list(judged.filter(|(_, judged)| !judged.verdict.findings.is_empty()), |judged, out| {
+        for (n, finding) in judged.verdict.findings.iter().enumerate() {
+            write!(out, "{} {}", if n == 0 { ":" } else { "," }, finding.kind)?;
+            at(finding.place.and_then(|ix| judged.registry(ix)), out)?;
+        }
+        Ok(())
+    })
+}
+
+fn list<'j>(
+    mut judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>,
+    say: impl Fn(&Judged, &mut String) -> fmt::Result,
+) -> String {
+    let mut text = String::new();
+    let mut write = |slot: &Slot<'_>, judged: &Judged| {
+        write!(text, "{}{slot}", if text.is_empty() { "" } else { "; " })?;
+        say(judged, &mut text)
+    };
+    // Writing to a text cannot fail.
+    let written = judged.by_ref().take(MOST).try_for_each(|(slot, judged)| write(slot, judged));
+    let more = judged.count();
+    if written.is_ok() && more > 0 {
+        text.push_str(&format!("; {more} more"));
+    }
+    text
+}
+
+/// An error and its causes in one line.
+pub(super) fn sentence(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line += &format!(": {error}");
+        cause = error.source();
+    }
+    line
+}

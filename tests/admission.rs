@@ -1,0 +1,13 @@
+//! The door `/mutate`, knocked at over TLS as the API server does, the registries behind it real ones over real sockets.
+#![cfg(feature = "demo")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+#[path = "admission/door.rs"]
+mod door;
+#[path = "admission/recorded.rs"]
+mod recorded;
