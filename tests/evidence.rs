@@ -1,0 +1,14 @@
+//! The Observatory over real registries on real sockets: what is judged, what is asked for it, and how often.
+#![cfg(feature = "demo")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "evidence/judgement.rs"]
+mod judgement;
+#[path = "evidence/look_up.rs"]
+mod look_up;
+#[path = "evidence/memory.rs"]
+mod memory;
+#[path = "evidence/site.rs"]
+mod site;
+#[path = "evidence/trouble.rs"]
+mod trouble;

@@ -1,0 +1,127 @@
+//! Single flight, the queue, and deadlines.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use landfall::demo::world::PathClass;
+use landfall::demo::world::content::Content;
+use landfall::demo::world::faults::{Fault, Scope};
+use landfall::demo::world::seed;
+use landfall::domain::verdict::FindingKind;
+use tokio::time::Instant;
+
+use super::site::{Given, Site, asked, manifests, shown, soon};
+
+#[tokio::test]
+async fn a_hundred_who_ask_at_once_ask_once() {
+    let site = Site::new(Given::default()).await;
+    site.demo.ams.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(50)));
+    let case = site.case(seed::MULTI_ARCH);
+    let judgements = join_all((0..100).map(|_| site.judge(&case))).await;
+    assert!(judgements.iter().all(|one| shown(&case, &one.verdict) == "Local(ams) []"));
+    // The tag, the index and both children; nothing twice but the index, whose body is another question.
+    let asked = asked(&site.demo.ams, PathClass::Manifests);
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(asked.values().sum::<usize>(), 4, "{asked:?}");
+    assert!(
+        site.metrics().contains("landfall_evidence_joins_total{aspect=\"Presence\"} 297"),
+        "{}",
+        site.metrics()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn and_so_they_do_on_many_threads() {
+    let site = std::sync::Arc::new(Site::new(Given::default()).await);
+    let case = std::sync::Arc::new(site.case(seed::PRESENT));
+    let tasks = (0..100).map(|_| {
+        let (site, case) = (site.clone(), case.clone());
+        tokio::spawn(async move { shown(&case, &site.judge(&case).await.verdict) })
+    });
+    assert!(join_all(tasks).await.into_iter().all(|shown| shown.unwrap() == "Local(ams) []"));
+    assert_eq!(manifests(&site.demo.ams), 1);
+}
+
+#[tokio::test]
+async fn a_look_up_survives_its_caller_and_fills_the_memory() {
+    let site = Site::new(Given::default()).await;
+    let case = site.case(seed::PRESENT);
+    site.demo.ams.freeze().await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let late = site.observatory.judge(&case, soon(Duration::from_millis(100))).await;
+        assert_eq!(shown(&case, &late.verdict), "Fallback(fra) [Deadline]");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    site.demo.ams.up().await;
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Local(ams) []");
+    assert_eq!(manifests(&site.demo.ams), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_ends_though_its_caller_would_wait() {
+    let budget = "{request: 10s, attempt: 100ms, inFlight: 16}";
+    let site = Site::new(Given { budget, ..Given::default() }).await;
+    site.demo.ams.freeze().await;
+    let began = Instant::now();
+    let judgement = site.judge(&site.case(seed::PRESENT)).await;
+    assert_eq!(judgement.verdict.findings.first().unwrap().kind, FindingKind::Deadline);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn after_the_deadline_nobody_is_asked() {
+    let site = Site::new(Given::default()).await;
+    let known = site.case(seed::PRESENT);
+    site.judge(&known).await;
+    site.demo.ams.clear_log();
+    let past = Instant::now();
+    let verdict = site.observatory.judge(&known, past).await.verdict;
+    assert_eq!(shown(&known, &verdict), "Local(ams) []", "what is remembered needs no time");
+    let unknown = site.case(seed::MULTI_ARCH);
+    let verdict = site.observatory.judge(&unknown, past).await.verdict;
+    assert_eq!(shown(&unknown, &verdict), "Fallback(fra) [Deadline]");
+    assert!(site.demo.ams.log().is_empty());
+}
+
+#[tokio::test]
+async fn no_more_than_in_flight_are_asked_at_once_and_waiting_is_no_attempt() {
+    // Forty images, four at a time, 60 ms each: the last waits three times as long as an attempt may take.
+    let budget = "{request: 30s, attempt: 300ms, inFlight: 4}";
+    let site = Site::new(Given { budget, defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let tags: Vec<String> = (0..40).map(|n| format!("v{n}")).collect();
+    for tag in &tags {
+        site.demo.ams.store().push("production/many", tag, &Content::image(tag));
+    }
+    // The project and the connection are known before it counts.
+    site.judge(&site.case(seed::PRESENT)).await;
+    site.demo.ams.clear_log();
+    let class = Scope::Only(PathClass::Manifests);
+    site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(60)));
+    let cases: Vec<_> =
+        tags.iter().map(|tag| site.frame(&format!("harbor.fra.example.com/production/many:{tag}"))).collect();
+    let judgements = join_all(cases.iter().map(|case| site.judge(case))).await;
+    for (case, judgement) in cases.iter().zip(&judgements) {
+        assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
+    }
+    assert_eq!(manifests(&site.demo.ams), 40);
+    assert_eq!(site.demo.ams.peak_in_flight(), 4);
+}
+
+#[tokio::test]
+async fn closing_ends_what_is_under_way() {
+    let site = Site::new(Given::default()).await;
+    site.demo.ams.freeze().await;
+    let case = site.case(seed::PRESENT);
+    let began = Instant::now();
+    let (judgement, ()) = tokio::join!(site.judge(&case), async {
+        while site.demo.ams.in_flight() == 0
+            && !site.metrics().contains("landfall_evidence_queue_wait_seconds_count")
+        {
+            tokio::task::yield_now().await;
+        }
+        site.observatory.close().await;
+    });
+    assert_eq!(shown(&case, &judgement.verdict), "Fallback(fra) [Deadline]");
+    assert!(began.elapsed() < Duration::from_secs(3));
+}

@@ -1,0 +1,192 @@
+//! The demo's world, configured as a site would configure it, and an Observatory that looks at it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall::config::{self, Files};
+use landfall::demo::world::seed::{self, Demo, Named};
+use landfall::demo::world::{Embedded, PathClass};
+use landfall::domain::case::Case;
+use landfall::domain::evidence::{Evidence, Observation, Query};
+use landfall::domain::frame::{Circumstances, Exemption, Pull};
+use landfall::domain::policy::Labels;
+use landfall::domain::registry::CredentialSource;
+use landfall::domain::settings::Settings;
+use landfall::domain::verdict::{FindingKind, Ruling, Verdict};
+use landfall::evidence::{Judgement, Observatory};
+use prometheus_client::registry::Registry as Page;
+use tokio::time::Instant;
+
+/// A site: its world, its settings, its Observatory.
+pub struct Site {
+    pub demo: Demo,
+    pub settings: Settings,
+    pub observatory: Observatory,
+    pub page: Page,
+}
+
+/// What a test configures otherwise.
+#[derive(Clone, Copy)]
+pub struct Given {
+    /// Added to the entry of Amsterdam.
+    pub ams: &'static str,
+    /// Added to the routes.
+    pub route: &'static str,
+    /// The replica at the edge, beside that in Amsterdam.
+    pub edge: bool,
+    /// `defaults`
+    pub defaults: &'static str,
+    /// `budget`
+    pub budget: &'static str,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let defaults = "{scan: {required: Auto, maxSeverity: High}}";
+        Self {
+            ams: "",
+            route: "",
+            edge: false,
+            defaults,
+            budget: "{request: 10s, attempt: 5s, inFlight: 16}",
+        }
+    }
+}
+
+fn registry(at: &Embedded, site: &str, host: &str, more: &str) -> String {
+    let described = at.registry(site, host);
+    let CredentialSource::Dir(dir) = described.credentials else { panic!("a folder") };
+    let kind = format!("{:?}", described.kind).to_lowercase();
+    format!(
+        "{{host: \"{host}\", site: {site}, kind: {kind}, url: \"{}\", caFile: \"{}\", credentials: {{dir: \"{}\"}}{more}}}",
+        described.url.as_str().trim_end_matches('/'),
+        described.ca_file.unwrap().display(),
+        dir.display(),
+    )
+}
+
+/// The settings of the site of Amsterdam.
+pub fn settings(demo: &Demo, given: Given) -> Settings {
+    let Given { ams, route, edge, defaults, budget } = given;
+    let fra = registry(&demo.fra, "fra", "harbor.fra.example.com", "");
+    let ams = registry(&demo.ams, "ams", "harbor.ams.example.com", ams);
+    let at_edge = if edge { "\n      - {registry: edge, namespace: \"\"}" } else { "" };
+    let edge = registry(&demo.edge, "ams", "registry.edge:5000", "");
+    let text = format!(
+        r#"
+site: ams
+registries:
+  fra: {fra}
+  ams: {ams}
+  edge: {edge}
+routes:
+  - name: production
+    primary: {{registry: fra, repositories: "production/**"}}
+    replicas:
+      - {{registry: ams, namespace: production, flatten: 1}}{at_edge}
+{route}
+  - name: regulated
+    primary: {{registry: fra, repositories: "regulated/**"}}
+    replicas: [{{registry: ams, namespace: regulated, flatten: 1}}]
+  - name: cache
+    primary: {{registry: fra, repositories: "cache/**"}}
+    replicas: [{{registry: ams, namespace: cache, flatten: 1}}]
+defaults: {defaults}
+cache: {{present: 10m, remember: 24h, tag: 30s, absent: 10s, scan: 5m, entries: 1000}}
+budget: {budget}
+"#
+    );
+    let now = jiff::Timestamp::now();
+    config::parse(&text, "test.yaml", Files::Check, now)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .settings
+}
+
+impl Site {
+    pub async fn new(given: Given) -> Self {
+        let demo = seed::demo().await.unwrap();
+        let settings = settings(&demo, given);
+        let mut page = Page::default();
+        let observatory = Observatory::new(&settings, &mut page);
+        Self { demo, settings, observatory, page }
+    }
+
+    /// The Case of an image as Frankfurt names it.
+    pub fn case(&self, named: Named) -> Case {
+        self.frame(&format!("harbor.fra.example.com/{}:{}", named.repository, named.tag))
+    }
+
+    /// The same image by its digest in Frankfurt.
+    pub fn pinned(&self, named: Named) -> Case {
+        let digest = self.demo.fra.store().digest(named.repository, named.tag).unwrap();
+        self.frame(&format!("harbor.fra.example.com/{}@{digest}", named.repository))
+    }
+
+    pub fn frame(&self, image: &str) -> Case {
+        let circumstances = Circumstances {
+            regime: self.settings.regime(&Labels::new()),
+            platforms: self.settings.platforms.clone(),
+            exemption: Exemption::None,
+            now: jiff::Timestamp::now(),
+        };
+        self.settings.frame(image, Pull::Registry, &circumstances)
+    }
+
+    pub async fn judge(&self, case: &Case) -> Judgement {
+        self.observatory.judge(case, soon(Duration::from_secs(10))).await
+    }
+
+    /// What the page of metrics says.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.page).unwrap();
+        text
+    }
+}
+
+pub fn soon(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+/// `Local(ams) []`, `Fallback(fra) [Missing]` …
+pub fn shown(case: &Case, verdict: &Verdict) -> String {
+    let landfall::domain::case::Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
+    let name = |ix| routed.place(ix).unwrap().registry.name.to_string();
+    let ruling = match &verdict.ruling {
+        Ruling::Local { place, .. } => format!("Local({})", name(*place)),
+        Ruling::Accepted { place, ground, .. } => format!("{ground:?}({})", name(*place)),
+        Ruling::Fallback { place, .. } => format!("Fallback({})", place.map(name).unwrap_or_default()),
+        other => format!("{other:?}"),
+    };
+    let findings: Vec<FindingKind> = verdict.findings.iter().map(|finding| finding.kind).collect();
+    format!("{ruling} {findings:?}")
+}
+
+/// The only observation that fits.
+pub fn learned(evidence: &Evidence, fits: fn(&Query) -> bool) -> (Observation, Duration) {
+    let mut found = evidence.iter().filter(|(query, ..)| fits(query));
+    let (_, observation, age) = found.next().unwrap();
+    assert!(found.next().is_none());
+    (observation.clone(), age)
+}
+
+/// How often each path was asked for, of this class.
+pub fn asked(at: &Embedded, class: PathClass) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in at.log().into_iter().filter(|request| request.class == class) {
+        *counts.entry(request.path).or_default() += 1;
+    }
+    counts
+}
+
+/// How many manifests were asked for.
+pub fn manifests(at: &Embedded) -> usize {
+    asked(at, PathClass::Manifests).values().sum()
+}
+
+/// Lets time pass without waiting. Sockets live in real time, so the clock runs again afterwards.
+pub async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
