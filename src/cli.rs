@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ struct Cli {
 enum Role {
     Check(check::Args),
     Generate(generate::Args),
+    Serve(serve::Args),
 }
 
 /// Parses the command line and plays the role it names.
@@ -30,6 +32,7 @@ pub fn main() -> ExitCode {
     let outcome = match role {
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
+        Role::Serve(args) => serve::run(args),
     };
     outcome.unwrap_or_else(|error| {
         let io = error.downcast_ref::<std::io::Error>();

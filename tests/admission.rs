@@ -9,5 +9,11 @@
 
 #[path = "admission/door.rs"]
 mod door;
+#[path = "admission/input.rs"]
+mod input;
 #[path = "admission/recorded.rs"]
 mod recorded;
+#[path = "admission/site.rs"]
+mod site;
+#[path = "admission/verdicts.rs"]
+mod verdicts;

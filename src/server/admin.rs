@@ -1,5 +1,6 @@
 //! What the kubelet and the operator ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,14 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 
 use super::conditions::{Conditions, State};
 
 /// The type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The admin endpoints, to be served with `axum::serve` until the process ends: while draining they must go on
-/// saying so.
+/// The admin endpoints, to be served until the process ends: while draining they must go on saying so.
 ///
 /// - `/livez`: 200 while the process can answer at all. It judges nothing: a restart mends no registry.
 /// - `/readyz`: 200 `ok`, or 503 with a line for each condition that keeps us out of service. `?verbose` lists all:
@@ -26,6 +27,14 @@ pub fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(conditions))
         .route("/metrics", get(metrics).with_state(registry))
+}
+
+/// Serves them for as long as it is polled.
+///
+/// # Errors
+/// When the socket is gone.
+pub async fn serve(tcp: TcpListener, conditions: Conditions, registry: Arc<Registry>) -> io::Result<()> {
+    axum::serve(tcp, router(conditions, registry)).await
 }
 
 async fn readyz(Shared(conditions): Shared<Conditions>, RawQuery(query): RawQuery) -> Response {

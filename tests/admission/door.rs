@@ -9,8 +9,6 @@ use landfall::config::{self, Files};
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
 use landfall::domain::policy::Labels;
-use landfall::domain::registry::CredentialSource;
-use landfall::domain::settings::Settings;
 use landfall::evidence::Observatory;
 use landfall::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -21,46 +19,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The configuration of a site, `FRA`, `AMS` and `EDGE` still to be filled in.
-const SITE: &str = r#"
-site: ams
-near: {ams: [fra]}
-registries:
-  fra:  {host: harbor.fra.example.com, site: fra, kind: harbor, pullSecret: harbor-fra-creds, FRA}
-  ams:  {host: harbor.ams.example.com, site: ams, kind: harbor, pullSecret: harbor-ams-creds, AMS, aliases: [harbor.example.com]}
-  edge: {host: "registry.edge:5000", site: ams, kind: distribution, EDGE}
-routes:
-  - name: production
-    primary: {registry: fra, repositories: "production/**"}
-    replicas:
-      - {registry: ams, namespace: production, flatten: 1}
-      - {registry: edge, namespace: "", tags: "v*", exclude: "production/scratch/**"}
-platforms: [linux/amd64, linux/arm64]
-defaults: {onUnscanned: Fallback, scan: {required: Auto, maxAge: 720h}}
-exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
-"#;
-
-/// A policy for the namespaces of this tier.
-pub fn policy(name: &str, tier: &str, enforcement: &str) -> String {
-    format!(
-        "  - apiVersion: landfall.dev/v1alpha1
-    kind: ImagePolicy
-    metadata: {{name: {name}}}
-    spec:
-      namespaceSelector: {{matchLabels: {{tier: {tier}}}}}
-      enforcement: {enforcement}
-      onMissing: Block
-      onUnknown: Block
-      onUnscanned: Block
-      onVulnerable: Block
-      onUnrouted: Block
-      scan: {{required: Always, maxSeverity: Medium}}
-"
-    )
-}
+use super::site::{configuration, review};
 
 /// Namespace → its tier; nobody can say what `cursed` is.
-pub fn labels() -> LabelsOf {
+fn labels() -> LabelsOf {
     Arc::new(|namespace| match namespace {
         "bank" => Labels::from([("tier".to_owned(), "regulated".to_owned())]),
         "trial" => Labels::from([("tier".to_owned(), "trial".to_owned())]),
@@ -72,7 +34,6 @@ pub fn labels() -> LabelsOf {
 /// The running door and all that stands behind it.
 pub struct Door {
     pub demo: Demo,
-    pub settings: Arc<ArcSwap<Settings>>,
     pub page: Registry,
     url: String,
     client: reqwest::Client,
@@ -100,21 +61,21 @@ impl Answer {
 }
 
 impl Door {
-    /// With three policies: `regulated` enforces in `bank`, `trial` observes in `trial`.
+    /// With two policies: `regulated` enforces in `bank`, `trial` observes in `trial`.
     pub async fn open() -> Self {
-        let policies = policy("regulated", "regulated", "Enforce") + &policy("trial", "trial", "Observe");
-        Self::with(&format!("policies:\n{policies}")).await
+        Self::with(|site| site).await
     }
 
-    /// With these lines at the end of the configuration.
-    pub async fn with(more: &str) -> Self {
+    /// With another configuration of the site.
+    pub async fn with(change: impl FnOnce(String) -> String) -> Self {
         let demo = seed::demo().await.unwrap();
-        let settings = settings(&demo, more);
+        let text = change(configuration(&demo));
+        let settings = config::parse(&text, "site.yaml", Files::Check, Timestamp::now());
+        let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
-        let settings = Arc::new(ArcSwap::from_pointee(settings));
         let door = Mutate {
-            settings: settings.clone(),
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             observatory,
             labels: labels(),
             own_namespace: Some("landfall".into()),
@@ -135,7 +96,7 @@ impl Door {
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
-        Self { demo, settings, page, url, client, task }
+        Self { demo, page, url, client, task }
     }
 
     /// Sends these bytes.
@@ -172,43 +133,4 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// The settings of the site, its registries where they listen now.
-fn settings(demo: &Demo, more: &str) -> Settings {
-    let mut text = format!("{SITE}{more}");
-    for (name, at) in [("FRA", &demo.fra), ("AMS", &demo.ams), ("EDGE", &demo.edge)] {
-        let CredentialSource::Dir(folder) = at.registry("-", "-").credentials else { panic!("a folder") };
-        let (ca, folder) = (demo.world.ca_file(), folder.display().to_string());
-        let here = format!(
-            "url: \"{}\", caFile: \"{}\", credentials: {{dir: \"{folder}\"}}",
-            at.url(),
-            ca.display()
-        );
-        text = text.replace(&format!(", {name}"), &format!(", {here}"));
-    }
-    config::parse(&text, "site.yaml", Files::Check, Timestamp::now())
-        .unwrap_or_else(|error| panic!("{error}"))
-        .settings
-}
-
-/// A review of a new Pod of `namespace` with these images, `c0`, `c1` …
-pub fn review(namespace: &str, images: &[&str]) -> Value {
-    let containers: Vec<Value> = images
-        .iter()
-        .enumerate()
-        .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
-        .collect();
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": namespace, "operation": "CREATE", "userInfo": {"username": "admin"}, "dryRun": false,
-            "object": {
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace},
-                "spec": {"containers": containers},
-            },
-        },
-    })
 }

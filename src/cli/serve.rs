@@ -1,0 +1,148 @@
+//! `landfall serve`: the webhook server, put together.
+//!
+//! ```text
+//! configuration ─reload─► Settings ──► the door /mutate ──► Observatory ──► registries
+//! certificate files ─watch─► TLS listener ─┘        conditions, metrics ──► admin port
+//! SIGTERM ──► drain
+//! ```
+
+mod parts;
+mod probe;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+pub use parts::{Ended, Parts};
+
+use crate::server::logging::{self, LogFormat};
+use crate::server::{Callers, CertificateFiles, Drain, Signals, TlsVersions};
+
+/// More threads than this only cost memory: one core answers tens of thousands of reviews a second.
+const MOST_THREADS: usize = 4;
+
+/// Serve the admission webhook.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration; read again when its content changes.
+    #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// The certificate chain that is served (PEM, leaf first); read again when its content changes.
+    #[arg(long, env = "LANDFALL_TLS_CERT", value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// The key of the certificate (PEM).
+    #[arg(long, env = "LANDFALL_TLS_KEY", value_name = "FILE")]
+    tls_key: PathBuf,
+    /// Where the API server finds us. `[::]:8443` in a cluster that speaks IPv6.
+    #[arg(long, env = "LANDFALL_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Where the kubelet and Prometheus find us: /livez, /readyz, /metrics. Without TLS.
+    #[arg(long, env = "LANDFALL_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    admin_listen: SocketAddr,
+    /// The oldest TLS that is spoken.
+    #[arg(long, env = "LANDFALL_TLS_MIN", value_enum, default_value_t)]
+    tls_min: TlsVersions,
+    /// The authorities (PEM) of which callers must show a certificate: those of the API server. Read once.
+    #[arg(long, env = "LANDFALL_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// How long after SIGTERM new connections are still accepted, while the news spreads that we leave.
+    #[arg(long, env = "LANDFALL_DRAIN_DELAY", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    drain_delay: Duration,
+    /// Our own namespace, which is left alone.
+    #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME")]
+    namespace: Option<Box<str>>,
+    /// How log lines look.
+    #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// What is logged: a level, or `info,landfall=debug`.
+    #[arg(long, env = "LANDFALL_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// `20s`, `1m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = || format!("`{text}` is no duration such as `20s`");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wanted())?;
+    Duration::try_from(span).map_err(|_| wanted())
+}
+
+/// Serves until a signal asks us to leave. 0: we left as asked; 1: the configuration cannot be used; 2: we could not
+/// serve.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Before anything asks for TLS. Whoever was here before us installed the same: there is only one to choose.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    logging::init(args.log_format, &args.log)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let Args {
+        config,
+        tls_cert,
+        tls_key,
+        listen,
+        admin_listen,
+        tls_min,
+        client_ca,
+        drain_delay,
+        namespace,
+        log_format: _,
+        log: _,
+    } = args;
+    // First, so that a signal while we start is not lost.
+    let mut signals = Signals::take().context("cannot listen for signals")?;
+    let callers = match client_ca {
+        None => Callers::Anyone,
+        Some(path) => {
+            let pem = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            Callers::signed_by_pem(&pem).with_context(|| format!("cannot use `{}`", path.display()))?
+        }
+    };
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let parts = Parts {
+        config,
+        listener: bind(listen).await?,
+        admin: bind(admin_listen).await?,
+        certificate: CertificateFiles { certificate: tls_cert, key: tls_key },
+        versions: tls_min,
+        callers,
+        own_namespace: namespace,
+        propagation: drain_delay,
+    };
+    match parts.run(async move { signals.next().await }).await? {
+        Ended::Refused(problems) => {
+            anstream::eprintln!("{problems}");
+            Ok(ExitCode::FAILURE)
+        }
+        Ended::Left(served) => {
+            tracing::info!(connections.abandoned = served.abandoned, "left");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// How long the drain takes by default is said once, in `server/`; the command line must say the same.
+const _: () = assert!(Drain::PROPAGATION.as_secs() == 20, "the default of --drain-delay");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "20", "-1s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

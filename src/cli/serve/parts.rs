@@ -1,0 +1,216 @@
+//! The composition root of the server: from sockets and files to everything that runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use prometheus_client::registry::Registry as Page;
+use tokio::net::TcpListener;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::MissedTickBehavior;
+
+use super::probe;
+use crate::admission::{Metrics, Mutate};
+use crate::config::watch::{Condition as Look, Handle, Watch};
+use crate::config::{Files, Problems};
+use crate::domain::policy::Labels;
+use crate::domain::settings::Settings;
+use crate::evidence::Observatory;
+use crate::server::{
+    Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener, Served,
+    ServerMetrics, ServingCertificate, TlsVersions, admin, server_config,
+};
+
+/// How often the configuration is looked at. It is a few kilobytes; the kubelet takes a minute to bring a new one.
+const RELOAD_EVERY: Duration = Duration::from_secs(2);
+
+/// The label that the API server puts on every namespace, and that nobody can change.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// What a server is made of. The sockets are bound already, so that the caller knows their ports.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// For the API server.
+    pub listener: TcpListener,
+    /// For the kubelet and Prometheus.
+    pub admin: TcpListener,
+    /// What we prove ourselves with.
+    pub certificate: CertificateFiles,
+    /// Which TLS is spoken.
+    pub versions: TlsVersions,
+    /// Who may call.
+    pub callers: Callers,
+    /// Our own namespace.
+    pub own_namespace: Option<Box<str>>,
+    /// How long the news takes to spread that we leave.
+    pub propagation: Duration,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It never began: the configuration cannot be used.
+    Refused(Problems),
+    /// It left as it was asked to.
+    Left(Served),
+}
+
+impl Parts {
+    /// Serves until `signal` asks it to leave, and then finishes what is in flight. Long-lived tasks are spawned
+    /// here, and end with it.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up, or one of the tasks died: whoever started us should start us again.
+    pub async fn run(
+        self,
+        signal: impl Future<Output = &'static str> + Send + 'static,
+    ) -> anyhow::Result<Ended> {
+        let Self { config, listener, admin, certificate, versions, callers, own_namespace, propagation } =
+            self;
+        let watch = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
+            Ok(watch) => watch,
+            Err(problems) => return Ok(Ended::Refused(problems)),
+        };
+        let settings = watch.handle().snapshot().settings.clone();
+        let mut page = Page::default();
+        let (metrics, conditions) = (ServerMetrics::register(&mut page), Conditions::register(&mut page));
+        let counted = Metrics::register(&mut page);
+        let (first, mut page) = (settings.clone(), page);
+        let (observatory, page) = spawn_blocking(move || {
+            let observatory = Observatory::new(&first, &mut page);
+            (Arc::new(observatory), Arc::new(page))
+        })
+        .await?;
+        let settings = Arc::new(ArcSwap::new(settings));
+        let drain = Drain::default();
+
+        let serving = ServingCertificate::new(metrics.clone());
+        conditions.set(ConditionName::Certificate, certificate.poll(&serving, Timestamp::now()).await);
+        conditions.set(ConditionName::Settings, standing(&watch.handle(), &observatory));
+        let tls = server_config(serving.clone(), versions, callers)?;
+        let door = Mutate {
+            settings: settings.clone(),
+            observatory: observatory.clone(),
+            // Until namespaces are watched, a policy can select one by its name alone.
+            labels: Arc::new(|namespace| Labels::from([(NAME_LABEL.to_owned(), namespace.to_owned())])),
+            own_namespace,
+            clock: Timestamp::now,
+            metrics: counted,
+        };
+
+        let mut tasks = JoinSet::new();
+        let probed = conditions.clone();
+        let named = settings.load_full();
+        tasks.spawn(async move { probed.set(ConditionName::Registries, probe::all(&named).await) });
+        let all = conditions.clone();
+        tasks.spawn(async move { certificate.watch(&serving, &all, CertificateFiles::EVERY).await });
+        tasks.spawn(reload(watch, settings, observatory.clone(), conditions.clone()));
+        let all = conditions.clone();
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve(admin, all, page).await {
+                tracing::error!(%error, "the admin port is gone");
+            }
+        });
+        let (way_out, gauge) = (drain.clone(), metrics.clone());
+        tasks.spawn(async move { way_out.conduct(signal, propagation, &conditions, &gauge).await });
+
+        let listener = Listener {
+            tcp: listener,
+            tls,
+            app: door.router(),
+            limits: Limits::default(),
+            drain: drain.clone(),
+            metrics,
+        };
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
+        let served = supervise(listener, &mut tasks, &drain).await?;
+        tasks.shutdown().await;
+        observatory.close().await;
+        Ok(Ended::Left(served))
+    }
+}
+
+/// Serves, and watches over the tasks: one that dies takes the server with it, for a certificate that nobody watches
+/// ends some night.
+async fn supervise(listener: Listener, tasks: &mut JoinSet<()>, drain: &Drain) -> anyhow::Result<Served> {
+    let mut serving = std::pin::pin!(listener.serve());
+    let mut died = None;
+    loop {
+        // Both arms may lose the race: `serving` is polled on, and a task that ended stays in the set.
+        tokio::select! {
+            served = &mut serving => return match died {
+                None => Ok(served),
+                Some(error) => Err(error).context("a task of the server died"),
+            },
+            Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "a task of the server died; leaving");
+                died = Some(error);
+                drain.close();
+            },
+        }
+    }
+}
+
+/// Brings every new snapshot into force: to the Observatory first, so that it knows each registry that a door may ask about.
+async fn reload(
+    mut watch: Watch,
+    settings: Arc<ArcSwap<Settings>>,
+    observatory: Arc<Observatory>,
+    conditions: Conditions,
+) {
+    let handle = watch.handle();
+    let mut adopted = handle.snapshot().generation;
+    let mut ticks = tokio::time::interval(RELOAD_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        watch.poll().await;
+        let snapshot = handle.snapshot();
+        // A registry whose CA file was missing is tried again: the file may be there by now.
+        if adopted != snapshot.generation || !observatory.problems().is_empty() {
+            let (observatory, next) = (observatory.clone(), snapshot.settings.clone());
+            if let Err(error) = spawn_blocking(move || observatory.adopt(&next)).await {
+                tracing::error!(%error, "new settings were not adopted");
+                continue;
+            }
+            settings.store(snapshot.settings.clone());
+        }
+        if adopted != snapshot.generation {
+            adopted = snapshot.generation;
+            tracing::info!(settings.generation = adopted, "new settings are in force");
+        }
+        conditions.set(ConditionName::Settings, standing(&handle, &observatory));
+    }
+}
+
+/// How the configuration stands, in a sentence.
+fn standing(handle: &Handle, observatory: &Observatory) -> Condition {
+    let snapshot = handle.snapshot();
+    let in_force = format!("generation {}, loaded at {}", snapshot.generation, snapshot.loaded);
+    match &*handle.condition() {
+        Look::Refused { problems, since } => {
+            let first = problems.errors().next();
+            let first = first.map(|problem| format!("line {}: {}", problem.line, problem.message));
+            Condition::degraded(format!(
+                "{in_force}; since {since} the file is refused: {}",
+                first.unwrap_or_default()
+            ))
+        }
+        Look::InForce(_) => {
+            let problems = observatory.problems();
+            let unusable: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {}", problem.registry, problem.error)).collect();
+            match unusable.as_slice() {
+                [] => Condition::good(in_force),
+                unusable => {
+                    Condition::degraded(format!("{in_force}; cannot be asked: {}", unusable.join("; ")))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is no review, no Pod, or none of ours.
+
+use serde_json::{Value, json};
+
+use super::door::{Answer, Door};
+use super::recorded::patch;
+use super::site::review;
+
+const JSON: &str = "application/json";
+const WEB: &str = "harbor.fra.example.com/production/shop/web:1.4.2";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_review_is_the_callers_error() {
+    let door = Door::open().await;
+    let whole = review("shop", &[WEB]);
+    let changed = |pointer: &str, value: Value| {
+        let mut body = whole.clone();
+        *body.pointer_mut(pointer).unwrap() = value;
+        body.to_string().into_bytes()
+    };
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(8 << 20));
+    for (what, kind, body, status, says) in [
+        ("empty", JSON, Vec::new(), 400, "the body is not JSON: EOF while parsing a value"),
+        ("HTML", JSON, b"<html></html>".to_vec(), 400, "the body is not JSON"),
+        ("half", JSON, whole.to_string().into_bytes()[..99].to_vec(), 400, "the body is not JSON"),
+        ("an array", JSON, b"[]".to_vec(), 400, "no AdmissionReview"),
+        (
+            "v1beta1",
+            JSON,
+            changed("/apiVersion", json!("admission.k8s.io/v1beta1")),
+            400,
+            "only `admission.k8s.io/v1`",
+        ),
+        ("another kind", JSON, changed("/kind", json!("Pod")), 400, "`kind` is `Pod`"),
+        ("no request", JSON, changed("/request", Value::Null), 400, "no `request`"),
+        ("no uid", JSON, changed("/request/uid", json!("")), 400, "no `uid`"),
+        ("form", "application/x-www-form-urlencoded", b"a=b".to_vec(), 415, "must be application/json"),
+        ("text that looks like it", "application/jsonp", whole.to_string().into_bytes(), 415, "must be"),
+        ("more than 8 MiB", JSON, large.into_bytes(), 413, "larger than"),
+    ] {
+        let answer = door.post("/mutate?timeout=5s", kind, body).await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.body);
+        assert!(answer.body.contains(says), "{what}: {}", answer.body);
+    }
+    assert_eq!(door.post("/mutate/", JSON, Vec::new()).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_allowed_without_a_word() {
+    let door = Door::open().await;
+    let silent = json!({"uid": "u-1", "allowed": true});
+    for (pointer, value) in [
+        ("/request/operation", json!("DELETE")),
+        ("/request/operation", json!("UPDATE")),
+        ("/request/kind/kind", json!("Deployment")),
+        ("/request/kind/group", json!("apps")),
+        ("/request/resource/resource", json!("deployments")),
+        ("/request/namespace", json!("kube-system")),
+        ("/request/namespace", json!("kube-node-lease")),
+        ("/request/namespace", json!("landfall")),
+        ("/request/namespace", json!("harbor")),
+        ("/request/object/metadata", json!({"name": "p", "deletionTimestamp": "2026-11-21T00:00:00Z"})),
+        ("/request/object/spec/containers", json!([])),
+    ] {
+        let mut body = review("shop", &[WEB]);
+        *body.pointer_mut(pointer).unwrap() = value.clone();
+        let mut response = door.review(&body).await;
+        if value == json!([]) {
+            response.as_object_mut().unwrap().remove("auditAnnotations");
+        }
+        assert_eq!(response, silent, "{pointer}: {value}");
+    }
+    // Not a prefix, not a suffix: the name.
+    for namespace in ["kube-systems", "my-harbor"] {
+        assert!(patch(&door.pod(namespace, &[WEB]).await).is_some(), "{namespace}");
+    }
+    assert_eq!(door.demo.fra.log().len(), 0, "the primary is not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_cannot_be_read_is_admitted_with_a_warning() {
+    let door = Door::open().await;
+    for (pointer, value, says) in [
+        ("/request/object", Value::Null, "the request has no `object`"),
+        ("/request/object/spec/containers/0/image", json!(5), "`request.object.spec.containers[0].image`"),
+    ] {
+        let mut body = review("shop", &[WEB]);
+        *body.pointer_mut(pointer).unwrap() = value;
+        let response = door.review(&body).await;
+        assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None));
+        assert!(response["warnings"][0].as_str().unwrap().contains(says), "{response}");
+    }
+    let sample = r#"landfall_admissions_total{verdict="unchanged",reason="Unparsable",dry_run="false"}"#;
+    assert_eq!(door.metric(sample), 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_absent_may_be_absent() {
+    let door = Door::open().await;
+    for absent in ["dryRun", "userInfo"] {
+        let mut body = review("shop", &[WEB]);
+        body["request"].as_object_mut().unwrap().remove(absent);
+        assert!(patch(&door.review(&body).await).is_some(), "without {absent}");
+    }
+    let body = || review("shop", &[WEB]).to_string().into_bytes();
+    for (path, kind) in [
+        ("/mutate", JSON),
+        ("/mutate?timeout=soon", JSON),
+        ("/mutate?timeout=30s&x", "Application/JSON; charset=utf-8"),
+    ] {
+        let answer: Answer = door.post(path, kind, body()).await;
+        assert!(patch(&answer.response()).is_some(), "{path} {kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_one_review() {
+    let door = Door::open().await;
+    let response = door.pod("cursed", &[WEB]).await;
+    let expected = json!({
+        "uid": "u-1", "allowed": true, "warnings": ["landfall: internal error; the Pod is admitted as it is"],
+    });
+    assert_eq!(response, expected);
+    assert_eq!(door.metric("landfall_admission_panics_total"), 1.0);
+    let sample = r#"landfall_admissions_total{verdict="internal",reason="Internal",dry_run="false"}"#;
+    assert_eq!(door.metric(sample), 1.0);
+    assert!(patch(&door.pod("shop", &[WEB]).await).is_some());
+}

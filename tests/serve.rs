@@ -1,0 +1,132 @@
+//! `landfall serve`, whole and in process: files, sockets, reload, readiness, drain.
+#![cfg(feature = "demo")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+#[path = "admission/site.rs"]
+mod site;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use landfall::cli::serve::{Ended, Parts};
+use landfall::demo::world::authority::Validity;
+use landfall::demo::world::seed::{self, Demo};
+use landfall::server::{Callers, CertificateFiles, TlsVersions};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Running {
+    demo: Demo,
+    config: PathBuf,
+    door: String,
+    admin: String,
+    leave: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<Ended>>,
+}
+
+/// Starts a server with this configuration, the world's files and any free ports.
+async fn start(text: impl FnOnce(&Demo) -> String) -> Running {
+    let demo = seed::demo().await.unwrap();
+    let config = demo.world.write("site.yaml", &text(&demo)).unwrap();
+    let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
+    let certificate = CertificateFiles {
+        certificate: demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap(),
+        key: demo.world.write("tls/tls.key", &identity.key_pem).unwrap(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = format!("https://{}/mutate?timeout=5s", listener.local_addr().unwrap());
+    let port = format!("http://{}", admin.local_addr().unwrap());
+    let parts = Parts {
+        config: config.clone(),
+        listener,
+        admin,
+        certificate,
+        versions: TlsVersions::default(),
+        callers: Callers::Anyone,
+        own_namespace: Some("landfall".into()),
+        propagation: Duration::ZERO,
+    };
+    let (leave, asked) = oneshot::channel();
+    let task = tokio::spawn(parts.run(async move {
+        asked.await.unwrap();
+        "SIGTERM"
+    }));
+    Running { demo, config, door, admin: port, leave, task }
+}
+
+impl Running {
+    fn client(&self) -> reqwest::Client {
+        let ca = reqwest::Certificate::from_pem(self.demo.world.authority().pem().as_bytes()).unwrap();
+        reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap()
+    }
+
+    async fn admin(&self, path: &str) -> (u16, String) {
+        let answer = self.client().get(format!("{}{path}", self.admin)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Waits until `/readyz?verbose` is as wanted.
+    async fn until(&self, status: u16, says: &str) -> String {
+        let wait = async {
+            loop {
+                match self.admin("/readyz?verbose").await {
+                    (found, text) if found == status && text.contains(says) => return text,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {status} {says}"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_comes_up_serves_reloads_and_leaves() {
+    let running = start(site::configuration).await;
+    // One of its registries is down: no reason not to be ready.
+    running.demo.edge.down().await;
+    let ready = running.until(200, "[+] registries: asked at the start").await;
+    assert!(ready.contains("ams answers and knows us (v2."), "{ready}");
+    assert!(ready.contains("[+] settings: generation 1") && ready.contains("[+] certificate"), "{ready}");
+
+    let web = "harbor.fra.example.com/production/shop/web:1.4.2";
+    let review = async |client: &reqwest::Client| {
+        let body = site::review("shop", &[web]).to_string();
+        let request = client.post(&running.door).header("content-type", "application/json").body(body);
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let client = running.client();
+    assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
+    let (status, page) = running.admin("/metrics").await;
+    let counted = r#"landfall_admissions_total{verdict="patched",reason="Local",dry_run="false"} 1"#;
+    assert!(status == 200 && page.contains(counted), "{page}");
+    for family in ["landfall_registry_requests", "landfall_http_requests", "landfall_condition"] {
+        assert!(page.contains(family), "{family}");
+    }
+
+    // A file that cannot be used changes nothing but the condition; a good one does.
+    let good = std::fs::read_to_string(&running.config).unwrap();
+    std::fs::write(&running.config, good.replace("site: ams ", "site: nowhere ")).unwrap();
+    running.until(200, "[!] settings: generation 1").await;
+    assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
+    std::fs::write(&running.config, good.replace("namespaces: [harbor]", "namespaces: [harbor, shop]"))
+        .unwrap();
+    running.until(200, "[+] settings: generation 2").await;
+    assert!(!review(&client).await.contains("patchType"), "`shop` is excluded now");
+
+    running.leave.send(()).unwrap();
+    let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
+    assert!(matches!(ended, Ended::Left(served) if served.abandoned == 0), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_used_is_refused_with_its_problems() {
+    let running = start(|_| "site: ams\nroutes: 5\n".to_owned()).await;
+    let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
+    let Ended::Refused(problems) = ended else { panic!("{ended:?}") };
+    assert!(problems.errors().count() > 0);
+}
