@@ -232,8 +232,13 @@ impl Requirement {
         let severity = match detail {
             None if forgives && report.vulnerabilities.is_none() => return None,
             None => self.severity_left(report),
+            // Of an older scan than the summary's, it says nothing about what was found since.
             Some(ScanAnswer { state: ScanState::Done(detailed), .. })
-            | Some(ScanAnswer { last: Some(detailed), .. }) => self.severity_left(detailed),
+            | Some(ScanAnswer { last: Some(detailed), .. })
+                if detailed.finished >= report.finished =>
+            {
+                self.severity_left(detailed)
+            }
             Some(_) => report.severity,
         };
         let words = || format!("{severity:?}, at most {max:?} is allowed");
@@ -365,5 +370,10 @@ mod tests {
         assert_eq!(judge(&[], Allowlist::Honoured, Some(&detailed(&items, &["CVE-1"]))), Some(vec![]));
         assert_eq!(judge(&["CVE-9"], plain, Some(&detailed(&items, &["CVE-1"]))), vulnerable);
         assert_eq!(judge(&["CVE-1"], plain, Some(&summary)), vulnerable, "the list could not be read");
+        let mut older = detailed(&items, &[]);
+        if let ScanState::Done(report) = &mut older.state {
+            report.finished = Some("2026-11-20T00:00:00Z".parse().unwrap());
+        }
+        assert_eq!(judge(&["CVE-1"], plain, Some(&older)), vulnerable, "the list is of an older scan");
     }
 }
