@@ -1,6 +1,8 @@
 //! The command line: one file per role.
 
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod generate;
 pub mod serve;
 
@@ -19,6 +21,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     Check(check::Args),
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
     Generate(generate::Args),
     Serve(serve::Args),
 }
@@ -31,6 +35,8 @@ pub fn main() -> ExitCode {
     let Cli { role } = Cli::parse();
     let outcome = match role {
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
+        #[cfg(feature = "demo")]
+        Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(args),
     };

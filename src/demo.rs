@@ -2,4 +2,5 @@
 //!
 //! The same world serves the demo, the stories and the tests: there are no mocks.
 
+pub mod story;
 pub mod world;

@@ -1,0 +1,146 @@
+//! `landfall demo`: a world of registries, the real door before it, and stories about both.
+
+mod page;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::demo::story::{Act, Performance, SeenGap, Stage, Told, ToldAct, example_reviews, script};
+use page::Page;
+
+/// Watch Landfall work: three embedded registries, the real server, some sixty Pods, and a site that goes dark.
+///
+/// Needs no Kubernetes, no network, no root. The exit status says whether every story ended as told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How to tell the stories.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Afterwards, keep everything up until Ctrl-C, and print commands to try it with.
+    #[arg(long)]
+    serve: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object, for scripts.
+    Json,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    summary: Summary<'a>,
+    acts: &'a [ToldAct],
+}
+
+/// How it went.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    stories: usize,
+    as_told: usize,
+    /// The names of the stories that ended otherwise than told.
+    otherwise: Vec<&'a str>,
+    seconds: f64,
+    gaps: Vec<SeenGap>,
+}
+
+impl<'a> Summary<'a> {
+    fn of(performance: &'a Performance, took: Duration) -> Self {
+        let otherwise: Vec<&str> =
+            performance.stories().filter(|told| !told.as_told).map(|told: &Told| told.story).collect();
+        let stories = performance.stories().count();
+        let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+        Self { stories, as_told: stories - otherwise.len(), otherwise, seconds, gaps: performance.gaps() }
+    }
+}
+
+pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("no runtime for the demo")?;
+    runtime.block_on(async {
+        let stage = Stage::build().await?;
+        let performance = perform(&stage, script(), args.output, out).await?;
+        if args.serve {
+            serve(&stage, args.output, out).await?;
+        }
+        stage.close().await;
+        Ok(if performance.as_told() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Tells these acts, and prints them.
+async fn perform(
+    stage: &Stage,
+    acts: Vec<Act>,
+    output: Output,
+    out: &mut impl Write,
+) -> anyhow::Result<Performance> {
+    let began = Instant::now();
+    let page = Page::new();
+    let mut performance = Performance::default();
+    if output == Output::Text {
+        page.opening(out)?;
+    }
+    for (n, act) in acts.into_iter().enumerate() {
+        if output == Output::Text {
+            page.heading(n + 1, act.title, act.narration, out)?;
+            out.flush()?;
+        }
+        let told = stage.play(act).await?;
+        if output == Output::Text {
+            told.stories.iter().try_for_each(|story| page.story(story, out))?;
+        }
+        performance.acts.push(told);
+    }
+    let summary = Summary::of(&performance, began.elapsed());
+    match output {
+        Output::Text => page.closing(&summary, out)?,
+        Output::Json => {
+            let report = Report { summary, acts: &performance.acts };
+            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        }
+    }
+    out.flush()?;
+    Ok(performance)
+}
+
+/// Keeps everything up until Ctrl-C.
+async fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
+    let commands = commands(stage)?;
+    match output {
+        Output::Text => write!(out, "{commands}")?,
+        // Standard output holds one JSON object and nothing else.
+        Output::Json => anstream::eprint!("{commands}"),
+    }
+    out.flush()?;
+    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+}
+
+/// Commands that work when they are pasted.
+fn commands(stage: &Stage) -> anyhow::Result<String> {
+    let ca = stage.ca_file();
+    let curl = format!("curl --silent --cacert '{}'", ca.display());
+    let file = stage.demo.world.write("demo.yaml", &stage.configuration)?;
+    let mut text = format!("\nEverything is up until Ctrl-C. The configuration: {}\n", file.display());
+    for (file, about, review) in example_reviews() {
+        let path = stage.demo.world.write(file, &serde_json::to_string_pretty(&review)?)?;
+        let post = format!("-H 'Content-Type: application/json' --data @'{}'", path.display());
+        text += &format!("\n# {about}\n{curl} {post} '{}?timeout=5s'\n", stage.url());
+    }
+    let ams = stage.demo.ams.url();
+    text += &format!(
+        "\n# Amsterdam itself, as Landfall asks it.\n{curl} --head --user 'robot$landfall:landfall-Secret1' \
+         -H 'Accept: application/vnd.oci.image.manifest.v1+json' '{ams}/v2/production/shop/web/manifests/1.4.2'\n\n"
+    );
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The stories on a terminal.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::Summary;
+use crate::demo::story::{Admission, GapState, Told, ToldImage, tally};
+
+/// The widths between which a page adapts to its terminal; without one it is [`USUAL`].
+const NARROWEST: usize = 80;
+const WIDEST: usize = 120;
+const USUAL: usize = 100;
+/// Where the images begin: after the Pod.
+const IMAGES: usize = 21;
+/// The most images of one Pod that are shown.
+const MOST: usize = 3;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const MIND: Style = AnsiColor::Yellow.on_default();
+const AWAY: Style = AnsiColor::Cyan.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+/// How wide it is.
+pub(super) struct Page {
+    width: usize,
+}
+
+impl Page {
+    pub(super) fn new() -> Self {
+        let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self { width: terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST) }
+    }
+
+    pub(super) fn opening(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n {BOLD}Landfall{BOLD:#}: every image comes ashore at the nearest harbor that can prove it holds it.\n"
+        )?;
+        for (name, host, what) in [
+            ("fra", "harbor.fra.example.com", "Frankfurt, the primary: Harbor"),
+            ("ams", "harbor.ams.example.com", "Amsterdam, its replica on our site: Harbor"),
+            ("edge", "registry.edge:5000", "the edge, on our site, too: a plain registry"),
+        ] {
+            writeln!(out, "   {BOLD}{name:<5}{BOLD:#} {host:<24} {what}")?;
+        }
+        self.paragraph(
+            "They run in this process, on 127.0.0.1, over TLS. So does Landfall's server: every Pod below is sent \
+             through its real door as an API server would send it, and what comes back is applied.",
+            out,
+        )
+    }
+
+    pub(super) fn heading(
+        &self,
+        n: usize,
+        title: &str,
+        narration: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let rule = "─".repeat(self.width.saturating_sub(title.len() + 10));
+        writeln!(out, "\n {AWAY}──{AWAY:#} {BOLD}{n}. {title}{BOLD:#} {AWAY}{rule}{AWAY:#}")?;
+        self.paragraph(narration, out)?;
+        writeln!(out)
+    }
+
+    pub(super) fn story(&self, told: &Told, out: &mut impl Write) -> io::Result<()> {
+        let (mark, style) = if told.as_told { ("✓", GOOD) } else { ("✗", BAD) };
+        write!(out, " {style}{mark}{style:#} {}", told.about)?;
+        if let Some(after) = told.noticed_after_ms {
+            write!(out, " {DIM}(noticed after {:.1} s){DIM:#}", after / 1000.0)?;
+        }
+        writeln!(out)?;
+        let images = told.actual.images.as_deref().unwrap_or_default();
+        // A crowd is counted, a handful is shown.
+        let shown = if images.len() > MOST + 1 { MOST } else { images.len() };
+        for (n, image) in images.iter().take(shown).enumerate() {
+            let (pod, ms) = if n == 0 { (&*told.pod, Some(told.ms)) } else { ("", None) };
+            self.image(pod, image, told, ms, out)?;
+        }
+        if images.len() > shown {
+            let rest = format!("and {} more; in all {}", images.len() - shown, tally(&told.actual.reasons));
+            writeln!(out, "{:IMAGES$}{DIM}{rest}{DIM:#}", "")?;
+        }
+        if let Some(message) = &told.message {
+            for line in message.lines() {
+                // It begins with the image, which stands above.
+                let line = line.split_once(": ").map_or(line, |(_, line)| line);
+                writeln!(out, "{:1$}{BAD}✗{BAD:#} {line}", "", IMAGES - 2)?;
+            }
+        }
+        for difference in &told.differences {
+            writeln!(out, "   {BAD}otherwise than told:{BAD:#} {}", short(difference))?;
+        }
+        Ok(())
+    }
+
+    fn image(
+        &self,
+        pod: &str,
+        image: &ToldImage,
+        told: &Told,
+        ms: Option<f64>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let reason = image.reason.as_deref().unwrap_or("untouched");
+        let style = style(reason);
+        let (was, ms) = (short(&image.was), ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default());
+        let width = self.width.saturating_sub(IMAGES + 12 + 10 + 1);
+        writeln!(
+            out,
+            "   {pod:<0$}{was:<width$} {style}{reason:<12}{style:#}{DIM}{ms:>10}{DIM:#}",
+            IMAGES - 3
+        )?;
+        let left = IMAGES - 2;
+        if image.is != image.was {
+            writeln!(out, "{:left$}{style}→{style:#} {}", "", short(&image.is))?;
+        } else if told.actual.admission == Admission::Allowed {
+            writeln!(out, "{:left$}{DIM}= as written{DIM:#}", "")?;
+        }
+        if told.message.is_none() {
+            for found in &image.findings {
+                let words = words(&found.finding);
+                writeln!(out, "{:left$}{MIND}!{MIND:#} {found}: {words}", "")?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn closing(&self, summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
+        let Summary { stories, as_told, otherwise, seconds, gaps } = summary;
+        writeln!(out, "\n {AWAY}{}{AWAY:#}", "─".repeat(self.width - 2))?;
+        writeln!(out, " {BOLD}Replication gaps met on the way{BOLD:#}\n")?;
+        for gap in gaps {
+            let (state, style) = match gap.state {
+                GapState::Open => ("open", MIND),
+                GapState::Closed => ("closed", GOOD),
+            };
+            let (finding, image, place) = (&gap.finding, short(&gap.image), &gap.place);
+            writeln!(out, "   {style}{state:<7}{style:#} {finding:<13} {place:<5} {image}")?;
+        }
+        if otherwise.is_empty() {
+            writeln!(out, "\n {GOOD}✓{GOOD:#} {stories} stories in {seconds} s, all as told.\n")
+        } else {
+            writeln!(
+                out,
+                "\n {BAD}✗ {stories} stories in {seconds} s: {as_told} as told, {} otherwise:{BAD:#}",
+                otherwise.len()
+            )?;
+            otherwise.iter().try_for_each(|story| writeln!(out, "   {BAD}✗{BAD:#} {story}"))?;
+            writeln!(out)
+        }
+    }
+
+    /// A few sentences, broken between words.
+    fn paragraph(&self, text: &str, out: &mut impl Write) -> io::Result<()> {
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            if line.chars().count() + word.chars().count() + 4 > self.width {
+                writeln!(out, "   {line}")?;
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        writeln!(out, "   {line}")
+    }
+}
+
+/// Digests shortened to twelve digits.
+fn short(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let mut line = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(part.len());
+        let (digits, rest) = part.split_at(digits);
+        line.push_str(digits.get(..12).unwrap_or(digits));
+        line.push_str(rest);
+    }
+    line
+}
+
+fn style(reason: &str) -> Style {
+    match reason {
+        "Local" | "AlreadyLocal" => GOOD,
+        "Accepted" | "Presumed" => MIND,
+        "Fallback" => AWAY,
+        "Denied" | "Internal" => BAD,
+        _ => DIM,
+    }
+}
+
+/// A finding in words.
+fn words(finding: &str) -> &'static str {
+    match finding {
+        "Missing" => "it is not there",
+        "ChildMissing" => "a part that these nodes need is not there",
+        "ProxyCache" => "a proxy cache answers for it, which proves no copy",
+        "Refused" => "the registry does not hand it out",
+        "PullFailed" => "nodes could not pull it",
+        "Stale" => "its tag means something else than in Frankfurt",
+        "Unreachable" => "the registry does not answer",
+        "Unauthorized" => "our credentials do not open it",
+        "RateLimited" => "the registry asked us to come back later",
+        "Deadline" => "no answer in time",
+        "Unproved" => "Frankfurt did not say what the tag means",
+        "Unscanned" => "it was never scanned there",
+        "ScanPending" => "its scan is not done yet",
+        "ScanFailed" => "its scan failed",
+        "ScannerDown" => "the scanner does not answer",
+        "ScanExpired" => "its scan is too old",
+        "Vulnerable" => "its scan found what is too severe",
+        _ => "it is outside what can be proved",
+    }
+}

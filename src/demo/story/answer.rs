@@ -1,0 +1,138 @@
+//! What the door answered, read as an API server would read it.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use json_patch::Patch;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::StoryError;
+use super::told::{Found, ToldImage};
+
+/// The annotation that says what became of each image.
+const IMAGES: &str = "landfall.dev/images";
+
+/// The `response` of an AdmissionReview.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Response {
+    pub(super) uid: String,
+    pub(super) allowed: bool,
+    status: Option<Status>,
+    patch: Option<String>,
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
+    #[serde(default)]
+    pub(super) audit_annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    response: Response,
+}
+
+/// What an annotation, or the audit log, says of one image.
+#[derive(Default)]
+struct Said {
+    reason: Option<String>,
+    place: Option<String>,
+    findings: Vec<Found>,
+}
+
+impl Response {
+    pub(super) fn read(body: &[u8]) -> Result<Self, StoryError> {
+        let review: Review = serde_json::from_slice(body).map_err(|source| StoryError::Answer { source })?;
+        Ok(review.response)
+    }
+
+    pub(super) fn message(&self) -> Option<&str> {
+        self.status.as_ref().map(|status| status.message.as_str())
+    }
+
+    /// The patch; empty where none was sent.
+    pub(super) fn patch(&self) -> Result<Patch, StoryError> {
+        let Some(patch) = &self.patch else { return Ok(Patch::default()) };
+        let bytes = STANDARD.decode(patch).map_err(|source| StoryError::NotBase64 { source })?;
+        serde_json::from_slice(&bytes).map_err(|source| StoryError::Answer { source })
+    }
+
+    /// What became of each image of the review's Pod.
+    pub(super) fn images(&self, review: &Value) -> Result<Vec<ToldImage>, StoryError> {
+        let request = &review["request"];
+        let before = &request["object"];
+        let mut after = before.clone();
+        json_patch::patch(&mut after, &self.patch()?).map_err(|source| StoryError::Patch { source })?;
+        let mut said = self.said(before, &after);
+        let was = images(before);
+        let known = images(&request["oldObject"]);
+        let ephemeral = request["subResource"] == "ephemeralcontainers";
+        let is = images(&after);
+        let told = was.into_iter().zip(is).filter(|(was, _)| !ephemeral || !known.contains(was));
+        let told = told.map(|((slot, was), (_, is))| {
+            let Said { reason, place, findings } = said.remove(&slot).unwrap_or_default();
+            ToldImage { slot, was, is, reason, place, findings }
+        });
+        Ok(told.collect())
+    }
+
+    /// The reasons: from the audit annotations, which name the first images of a Pod, and from the Pod's own annotation,
+    /// where this answer wrote it.
+    fn said(&self, before: &Value, after: &Value) -> BTreeMap<String, Said> {
+        let annotation =
+            |object: &Value| object["metadata"]["annotations"][IMAGES].as_str().map(str::to_owned);
+        let written = annotation(after).filter(|written| annotation(before).as_ref() != Some(written));
+        let written: Value = written.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let mut said = BTreeMap::<String, Said>::new();
+        for (slot, entry) in written.as_object().into_iter().flatten() {
+            let findings = entry["findings"].as_array().into_iter().flatten();
+            let findings = findings.filter_map(text).map(|finding| Found { finding, place: None }).collect();
+            let (reason, place) = (text(&entry["why"]), text(&entry["place"]));
+            said.insert(slot.clone(), Said { reason, place, findings });
+        }
+        for (slot, words) in self.audited("images") {
+            let (reason, place) = at(words);
+            let entry = said.entry(slot.into()).or_default();
+            (entry.reason, entry.place) = (Some(reason), place);
+        }
+        for (slot, words) in self.audited("findings") {
+            let found = words.split(", ").map(at).map(|(finding, place)| Found { finding, place });
+            said.entry(slot.into()).or_default().findings = found.collect();
+        }
+        said
+    }
+
+    /// One audit annotation taken apart: `containers/web: Local at ams; …`.
+    fn audited(&self, key: &str) -> impl Iterator<Item = (&str, &str)> {
+        let text = self.audit_annotations.get(key).map(String::as_str).unwrap_or_default();
+        text.split("; ").filter_map(|part| part.split_once(": "))
+    }
+}
+
+/// `Missing at ams` taken apart.
+fn at(words: &str) -> (String, Option<String>) {
+    match words.split_once(" at ") {
+        Some((word, place)) => (word.into(), Some(place.into())),
+        None => (words.into(), None),
+    }
+}
+
+/// The images of a Pod with their slots, in the order of the Pod.
+fn images(pod: &Value) -> Vec<(String, String)> {
+    let spec = &pod["spec"];
+    let list = |key: &'static str| {
+        let entries = spec[key].as_array().into_iter().flatten();
+        entries.filter_map(move |entry| {
+            let image = if key == "volumes" { &entry["image"]["reference"] } else { &entry["image"] };
+            Some((format!("{key}/{}", entry["name"].as_str()?), image.as_str()?.to_owned()))
+        })
+    };
+    ["initContainers", "containers", "ephemeralContainers", "volumes"].into_iter().flat_map(list).collect()
+}

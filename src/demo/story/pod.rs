@@ -1,0 +1,248 @@
+//! The Pods of the stories, each with what must become of its images.
+
+use serde_json::{Value, json};
+
+use super::world::content::sha256;
+
+/// A small Pod, as a person would write it.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Its name.
+    pub name: &'static str,
+    /// Its namespace; policies select by it.
+    pub namespace: &'static str,
+    /// Its images.
+    pub images: Vec<Image>,
+    /// `kubernetes.io/arch` of its `nodeSelector`.
+    pub arch: Option<&'static str>,
+    /// One annotation.
+    pub annotation: Option<(&'static str, &'static str)>,
+}
+
+/// An image of a Pod, and what must become of it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Where in the Pod it stands.
+    pub stands: Stands,
+    /// The image as the Pod writes it.
+    pub written: String,
+    /// When it is pulled.
+    pub pull: &'static str,
+    /// What must become of it.
+    pub becomes: Becomes,
+    /// The reason that must be given.
+    pub reason: &'static str,
+    /// The findings that must be named, each with the registry it is about.
+    pub findings: Vec<(&'static str, &'static str)>,
+}
+
+/// Where in a Pod an image stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// `spec.containers`
+    Container,
+    /// `spec.initContainers`
+    Init,
+    /// `spec.volumes[].image`
+    Volume,
+    /// `spec.ephemeralContainers`, added to a Pod that runs
+    Ephemeral,
+}
+
+/// What must become of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Becomes {
+    /// It stays, letter by letter.
+    AsWritten,
+    /// The same path and tag at this registry, pinned to the digest that it holds there.
+    Pinned(&'static str),
+    /// The same path and tag at this registry; nobody could say the digest.
+    Unpinned(&'static str),
+    /// The path below this project at this registry, pinned.
+    Below(&'static str, &'static str),
+}
+
+impl Image {
+    /// An image in a container, of which nothing is expected yet but that it stays.
+    pub fn of(written: impl Into<String>) -> Self {
+        Self {
+            stands: Stands::Container,
+            written: written.into(),
+            pull: "IfNotPresent",
+            becomes: Becomes::AsWritten,
+            reason: "NotRouted",
+            findings: Vec::new(),
+        }
+    }
+
+    /// It stands elsewhere than in a container.
+    #[must_use]
+    pub fn stands(mut self, stands: Stands) -> Self {
+        self.stands = stands;
+        self
+    }
+
+    /// `imagePullPolicy: Never`
+    #[must_use]
+    pub fn never_pulled(mut self) -> Self {
+        self.pull = "Never";
+        self
+    }
+
+    /// It must stay as written, for this reason.
+    #[must_use]
+    pub fn stays(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// It must become this, for this reason.
+    #[must_use]
+    pub fn becomes(mut self, becomes: Becomes, reason: &'static str) -> Self {
+        (self.becomes, self.reason) = (becomes, reason);
+        self
+    }
+
+    /// It must be the proved copy in Amsterdam.
+    #[must_use]
+    pub fn local(self) -> Self {
+        self.becomes(Becomes::Pinned("ams"), "Local")
+    }
+
+    /// This must be found at that registry.
+    #[must_use]
+    pub fn found(mut self, finding: &'static str, at: &'static str) -> Self {
+        self.findings.push((finding, at));
+        self
+    }
+}
+
+impl Stands {
+    /// Its key under `spec`.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Container => "containers",
+            Self::Init => "initContainers",
+            Self::Volume => "volumes",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
+}
+
+impl Pod {
+    /// A Pod in the namespace `shop`.
+    pub fn new(name: &'static str, images: impl IntoIterator<Item = Image>) -> Self {
+        let images = images.into_iter().collect();
+        Self { name, namespace: "shop", images, arch: None, annotation: None }
+    }
+
+    /// In another namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &'static str) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// For nodes of one architecture.
+    #[must_use]
+    pub fn arch(mut self, arch: &'static str) -> Self {
+        self.arch = Some(arch);
+        self
+    }
+
+    /// With an annotation.
+    #[must_use]
+    pub fn annotation(mut self, key: &'static str, value: &'static str) -> Self {
+        self.annotation = Some((key, value));
+        self
+    }
+
+    /// The slot of an image, as the annotation `landfall.dev/images` names it.
+    pub(super) fn slot(&self, index: usize) -> String {
+        let stands = self.images.get(index).map_or(Stands::Container, |image| image.stands);
+        let before = self.images.iter().take(index).filter(|image| image.stands == stands).count();
+        let name = match (stands, before) {
+            (Stands::Container, 0) => self.name.to_owned(),
+            (Stands::Container, _) => format!("{}-{before}", self.name),
+            (Stands::Init, _) => format!("init-{before}"),
+            (Stands::Volume, _) => format!("data-{before}"),
+            (Stands::Ephemeral, _) => format!("debug-{before}"),
+        };
+        format!("{}/{name}", stands.key())
+    }
+
+    /// The AdmissionReview in which an API server would send it; its uid is made from `seed`.
+    pub(super) fn review(&self, seed: &str) -> Value {
+        let ephemeral = self.images.iter().any(|image| image.stands == Stands::Ephemeral);
+        let (operation, sub_resource) =
+            if ephemeral { ("UPDATE", Some("ephemeralcontainers")) } else { ("CREATE", None) };
+        let old = ephemeral.then(|| self.object(|stands| stands != Stands::Ephemeral));
+        json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": uid(seed),
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "subResource": sub_resource,
+                "name": self.name,
+                "namespace": self.namespace,
+                "operation": operation,
+                "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
+                "object": self.object(|_| true),
+                "oldObject": old,
+                "dryRun": false,
+            }
+        })
+    }
+
+    fn object(&self, shows: impl Fn(Stands) -> bool) -> Value {
+        let mut spec = json!({});
+        for (n, image) in self.images.iter().enumerate().filter(|(_, image)| shows(image.stands)) {
+            let slot = self.slot(n);
+            let name = slot.split_once('/').map_or(slot.as_str(), |(_, name)| name);
+            let entry = match image.stands {
+                Stands::Volume => {
+                    json!({"name": name, "image": {"reference": image.written, "pullPolicy": image.pull}})
+                }
+                Stands::Container | Stands::Init | Stands::Ephemeral => {
+                    json!({"name": name, "image": image.written, "imagePullPolicy": image.pull})
+                }
+            };
+            push(&mut spec, image.stands.key(), entry);
+        }
+        if let (Some(arch), Some(spec)) = (self.arch, spec.as_object_mut()) {
+            spec.insert("nodeSelector".into(), json!({"kubernetes.io/arch": arch}));
+        }
+        if self.images.iter().any(|image| image.stands == Stands::Ephemeral) {
+            // It runs already, on an image of this site.
+            push(
+                &mut spec,
+                "containers",
+                json!({"name": self.name, "image": "harbor.ams.example.com/production/shop/web:1.4.2"}),
+            );
+            push(&mut spec, "imagePullSecrets", json!({"name": "harbor-ams-creds"}));
+        }
+        let mut metadata = json!({"name": self.name, "namespace": self.namespace});
+        if let (Some((key, value)), Some(metadata)) = (self.annotation, metadata.as_object_mut()) {
+            metadata.insert("annotations".into(), json!({key: value}));
+        }
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    }
+}
+
+fn push(spec: &mut Value, key: &str, entry: Value) {
+    let Some(fields) = spec.as_object_mut() else { return };
+    let list = fields.entry(key).or_insert_with(|| json!([]));
+    if let Some(list) = list.as_array_mut() {
+        list.push(entry);
+    }
+}
+
+/// The same uid for the same seed, in every run.
+fn uid(seed: &str) -> String {
+    let digest = sha256(seed.as_bytes()).to_string();
+    let hex = digest.split(':').nth(1).unwrap_or_default();
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}

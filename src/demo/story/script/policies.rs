@@ -1,0 +1,79 @@
+//! The act in which policies speak.
+
+use super::super::pod::{Becomes, Image, Pod};
+use super::super::world::seed::{MISSING, MOVED, MULTI_ARCH, PRESENT, REFUSED, UNSCANNED, VULNERABLE};
+use super::{Act, Story, allowed, denied, fra};
+
+const REGULATED: &str = "payments";
+
+fn blocked(name: &'static str, about: &'static str, pod: &'static str, image: Image) -> Story {
+    denied(name, about, Pod::new(pod, [image.stays("Denied")]).namespace(REGULATED))
+}
+
+pub(super) fn act() -> Act {
+    let stories = vec![
+        allowed(
+            "regulated-present",
+            "Present, scanned, nothing found: welcome.",
+            Pod::new("web", [fra(PRESENT).local()]).namespace(REGULATED),
+        ),
+        blocked("regulated-missing", "Not here: blocked.", "checkout", fra(MISSING).found("Missing", "ams")),
+        blocked(
+            "regulated-moved-tag",
+            "Amsterdam's tag is out of date: blocked.",
+            "cart",
+            fra(MOVED).found("Stale", "ams"),
+        ),
+        blocked(
+            "regulated-unscanned",
+            "Never scanned here: blocked.",
+            "search",
+            fra(UNSCANNED).found("Unscanned", "ams"),
+        ),
+        blocked(
+            "regulated-vulnerable",
+            "A Critical vulnerability: blocked.",
+            "billing",
+            fra(VULNERABLE).found("Vulnerable", "ams"),
+        ),
+        blocked(
+            "regulated-refused",
+            "Harbor refuses to hand it out: blocked.",
+            "ledger",
+            fra(REFUSED).found("Refused", "ams"),
+        ),
+        blocked(
+            "regulated-not-routed",
+            "From the Internet: blocked.",
+            "db",
+            Image::of("postgres:16").found("NotRouted", ""),
+        ),
+        allowed(
+            "regulated-no-way-round",
+            "It asks to be left alone. Where a policy speaks nobody is: it is judged, and comes ashore.",
+            Pod::new("sly", [fra(MULTI_ARCH).local()])
+                .namespace(REGULATED)
+                .annotation("landfall.dev/mode", "Skip"),
+        ),
+        allowed(
+            "exception",
+            "Vulnerable, and another policy blocks that, too; but an exception is granted, for sixty days.",
+            Pod::new(
+                "billing",
+                [fra(VULNERABLE).becomes(Becomes::Pinned("ams"), "Accepted").found("Vulnerable", "ams")],
+            )
+            .namespace("archive"),
+        ),
+        allowed(
+            "observing-policy",
+            "A policy that only observes: it notes what it would have denied.",
+            Pod::new("checkout", [fra(MISSING).stays("Fallback").found("Missing", "ams")]).namespace("lab"),
+        ),
+    ];
+    Act {
+        title: "Where policies speak",
+        narration: "The namespace payments is regulated: what is not proved here does not run.",
+        events: Vec::new(),
+        stories,
+    }
+}

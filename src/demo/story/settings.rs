@@ -1,0 +1,100 @@
+//! The configuration that all stories share, written as a user would write it.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::world::seed::Demo;
+use crate::domain::registry::{CredentialSource, Registry};
+
+/// The text of the file: three registries, what they hold for whom, and what three namespaces require.
+///
+/// Answers live for fractions of a second here, for the story must go on when a registry goes dark or comes back;
+/// where Landfall works they live for minutes.
+pub(super) fn text(demo: &Demo, now: Timestamp) -> String {
+    let registry = |registry: Registry, more: &str| {
+        let dir = match &registry.credentials {
+            CredentialSource::Dir(dir) => quoted(dir),
+            // No registry of the demo has any other.
+            _ => "\"\"".to_owned(),
+        };
+        let ca = registry.ca_file.as_deref().map(quoted).unwrap_or_default();
+        let Registry { name, host, url, site, kind, .. } = registry;
+        let kind = match kind {
+            crate::domain::registry::Kind::Harbor => "harbor",
+            crate::domain::registry::Kind::Distribution => "distribution",
+        };
+        format!(
+            "  {name}: {{host: \"{host}\", site: {site}, kind: {kind}, url: \"{url}\", caFile: {ca},\n    \
+             credentials: {{dir: {dir}}}, {more}}}"
+        )
+    };
+    let registries = [
+        registry(demo.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds"),
+        registry(
+            demo.ams.registry("ams", "harbor.ams.example.com"),
+            "pullSecret: harbor-ams-creds, aliases: [harbor.example.com]",
+        ),
+        registry(demo.edge.registry("ams", "registry.edge:5000"), "pullSecret: edge-creds"),
+    ]
+    .join("\n");
+    // An exception must end, and this one must not end while somebody runs the demo.
+    let until = now + SignedDuration::from_hours(60 * 24);
+    format!("site: ams\nnear: {{ams: [fra]}}\nregistries:\n{registries}\n{REST}")
+        .replace("{until}", &until.to_string())
+}
+
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}
+
+const REST: &str = r#"routes:
+  - name: production
+    primary: {registry: fra, repositories: "production/**"}
+    replicas: [{registry: ams, namespace: production, flatten: 1}]
+  - name: moving              # tags that move: proved against Frankfurt before they are used
+    primary: {registry: fra, repositories: "production/{fleet/**,shop/cart}"}
+    replicas: [{registry: ams, namespace: production, flatten: 1}]
+    tagProof: Required
+  - name: trial               # judged and recorded only
+    primary: {registry: fra, repositories: "production/trial/**"}
+    replicas: [{registry: ams, namespace: production, flatten: 1}]
+    rewrite: false
+  - name: vendor              # through Amsterdam's proxy-cache project
+    primary: {registry: fra, repositories: "production/vendor/**"}
+    replicas: [{registry: ams, namespace: cache, flatten: 0, proxy: true}]
+  - name: edge                # copied to the plain registry at the edge
+    primary: {registry: fra, repositories: "production/edge/**"}
+    replicas: [{registry: edge, namespace: ""}]
+  - name: regulated
+    primary: {registry: fra, repositories: "regulated/**"}
+    replicas: [{registry: ams, namespace: regulated, flatten: 1}]
+defaults: {onUnscanned: Fallback, scan: {required: Auto, maxSeverity: High, maxAge: 720h}}
+exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
+cache: {present: 300ms, remember: 24h, tag: 300ms, absent: 150ms, scan: 300ms}
+policies:
+  - metadata: {name: regulated}
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: payments}}
+      enforcement: Enforce
+      onMissing: Block
+      onStale: Block
+      onUnknown: Block
+      onUnscanned: Block
+      onVulnerable: Block
+      onUnrouted: Block
+      scan: {required: Always, maxSeverity: Medium, maxAge: 168h}
+  - metadata: {name: careful}
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: archive}}
+      enforcement: Enforce
+      onVulnerable: Block
+      scan: {maxSeverity: Medium}
+      exceptions:
+        - {images: ["harbor.fra.example.com/production/legacy/**"], findings: [Vulnerable], until: "{until}", reason: "TICKET-7"}
+  - metadata: {name: tomorrow}
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: lab}}
+      enforcement: Observe
+      onMissing: Block
+"#;

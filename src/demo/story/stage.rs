@@ -1,0 +1,326 @@
+//! The stage: the world, and the real server before it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use prometheus_client::registry::Registry as Page;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::answer::Response;
+use super::pod::{Becomes, Image};
+use super::script::{Act, Event, Sent, Story, Who};
+use super::told::{Admission, Ending, Found, Told, ToldAct, ToldImage};
+use super::world::authority::Validity;
+use super::world::content::Content;
+use super::world::seed::{self, Demo, Named};
+use super::world::{Embedded, Scan};
+use super::{PATIENCE, StoryError, script, settings};
+use crate::admission::mutate::{LabelsOf, MUTATE, Mutate};
+use crate::config::{self, Files};
+use crate::evidence::Observatory;
+use crate::server::{
+    Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
+    server_config,
+};
+
+/// How soon it is asked again whether Landfall has noticed.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// A world, the server that is asked about it, and the client that asks.
+pub struct Stage {
+    /// The registries.
+    pub demo: Demo,
+    /// The configuration, as a user would write it.
+    pub configuration: String,
+    url: String,
+    client: reqwest::Client,
+    drain: Drain,
+    serving: JoinHandle<Served>,
+}
+
+/// One answer.
+struct Once {
+    response: Response,
+    images: Vec<ToldImage>,
+    took: Duration,
+}
+
+impl Stage {
+    /// Builds the world, furnishes it for the stories, and starts the server on a free port.
+    ///
+    /// # Errors
+    /// Where a socket, a certificate or a file cannot be had.
+    pub async fn build() -> Result<Self, StoryError> {
+        let demo = seed::demo().await?;
+        furnish(&demo)?;
+        let now = Timestamp::now();
+        let configuration = settings::text(&demo, now);
+        let loaded = config::parse(&configuration, "demo.yaml", Files::Check, now)
+            .map_err(|problems| StoryError::Settings { problems })?;
+        let mut page = Page::default();
+        let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
+        let labels: LabelsOf =
+            Arc::new(|namespace| BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())]));
+        let door = Mutate {
+            settings: Arc::new(ArcSwap::from_pointee(loaded.settings)),
+            observatory,
+            labels,
+            own_namespace: Some("landfall".into()),
+            clock: Timestamp::now,
+            metrics: crate::admission::Metrics::register(&mut page),
+        };
+        let metrics = ServerMetrics::register(&mut page);
+        let authority = demo.world.authority();
+        let identity = authority.issue(&["127.0.0.1", "localhost"], Validity::Current)?;
+        let serving = ServingCertificate::new(metrics.clone());
+        serving.install(Pair::from_pem(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes())?);
+        let tls = server_config(serving, TlsVersions::default(), Callers::default())?;
+        let socket = |source| StoryError::Socket { source };
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(socket)?;
+        let url = format!("https://{}{MUTATE}", tcp.local_addr().map_err(socket)?);
+        let drain = Drain::default();
+        let listener = Listener {
+            tcp,
+            tls,
+            app: door.router(),
+            limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
+            drain: drain.clone(),
+            metrics,
+        };
+        let unusable = |source| StoryError::Door { source };
+        let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).map_err(unusable)?;
+        let client = reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .no_proxy()
+            .http1_only()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .map_err(unusable)?;
+        Ok(Self { demo, configuration, url, client, drain, serving: tokio::spawn(listener.serve()) })
+    }
+
+    /// Where the door is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The file with the authority to trust.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.demo.world.ca_file()
+    }
+
+    /// Ends the server, as a rollout would.
+    pub async fn close(self) {
+        drop(self.client);
+        self.drain.begin();
+        self.drain.close();
+        // It ends by itself; a panic in it has been seen in the answers.
+        let _ = self.serving.await;
+    }
+
+    /// Tells an act: its events, then its stories.
+    ///
+    /// # Errors
+    /// Where the door does not answer, or not as the protocol says.
+    pub async fn play(&self, act: Act) -> Result<ToldAct, StoryError> {
+        let Act { title, narration, events, stories } = act;
+        // What happens takes time to be noticed; where nothing happened, the first answer must be right.
+        let patience = if events.is_empty() { Duration::ZERO } else { PATIENCE };
+        let began = Instant::now();
+        for event in events {
+            self.happen(event).await;
+        }
+        let mut told = Vec::new();
+        for story in stories {
+            told.push(self.tell(&story, began, patience).await?);
+        }
+        Ok(ToldAct { title, narration, stories: told })
+    }
+
+    /// Tells one story. Until `patience` is over, an answer that is otherwise than told is asked for again.
+    ///
+    /// # Errors
+    /// Where the door does not answer, or not as the protocol says.
+    pub async fn tell(&self, story: &Story, began: Instant, patience: Duration) -> Result<Told, StoryError> {
+        let Story { name, about, sent, admission } = story;
+        let review = sent.review(name)?;
+        let body = sent.body(&review);
+        let mut asked = 0_u32;
+        loop {
+            let Once { response, images, took } = self.ask(&review, &body).await?;
+            asked += 1;
+            let actual =
+                Ending::of(if response.allowed { Admission::Allowed } else { Admission::Denied }, images);
+            // Foretold anew each time: what a tag means is read from the registries.
+            let expected = self.foretold(sent, *admission);
+            let mut differences = expected.differences(&actual);
+            if review["request"]["uid"] != *response.uid {
+                differences.push(format!("the answer is for another review, {}", response.uid));
+            }
+            if !differences.is_empty() && began.elapsed() < patience {
+                sleep(AGAIN).await;
+                continue;
+            }
+            return Ok(Told {
+                story: name,
+                about,
+                pod: pod(&review),
+                as_told: differences.is_empty(),
+                differences,
+                expected,
+                actual,
+                message: response.message().map(str::to_owned),
+                patch: response.patch()?,
+                uid: response.uid,
+                warnings: response.warnings,
+                audit_annotations: response.audit_annotations,
+                ms: millis(took),
+                noticed_after_ms: (asked > 1).then(|| millis(began.elapsed())),
+            });
+        }
+    }
+
+    async fn ask(&self, review: &Value, body: &str) -> Result<Once, StoryError> {
+        let door = |source| StoryError::Door { source };
+        let request = self.client.post(format!("{}?timeout=5s", self.url));
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        let began = Instant::now();
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status).map_err(door)?;
+        let answer = answer.bytes().await.map_err(door)?;
+        let took = began.elapsed();
+        let response = Response::read(&answer)?;
+        let images = response.images(review)?;
+        Ok(Once { response, images, took })
+    }
+
+    fn who(&self, who: Who) -> &Embedded {
+        match who {
+            Who::Fra => &self.demo.fra,
+            Who::Ams => &self.demo.ams,
+        }
+    }
+
+    async fn happen(&self, event: Event) {
+        match event {
+            Event::Down(who) => self.who(who).down().await,
+            Event::Up(who) => self.who(who).up().await,
+            Event::Arrives(name, content) => {
+                let mut store = self.demo.ams.store();
+                let digest = store.push(name.repository, name.tag, &Content::image(content));
+                store.set_scan(&digest, Scan::clean());
+            }
+            Event::Scanned(name) => {
+                let mut store = self.demo.ams.store();
+                if let Some(digest) = store.digest(name.repository, name.tag) {
+                    store.set_scan(&digest, Scan::clean());
+                }
+            }
+        }
+    }
+
+    /// What must come out, with the digests that the registries hold now.
+    fn foretold(&self, sent: &Sent, admission: Admission) -> Ending {
+        match sent {
+            Sent::Recorded { reasons, .. } => {
+                let reasons = reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+                Ending { admission, images: None, reasons }
+            }
+            Sent::Pod(pod) => {
+                let images = pod.images.iter().enumerate();
+                let images = images.map(|(n, image)| self.foretold_image(pod.slot(n), image)).collect();
+                Ending::of(admission, images)
+            }
+        }
+    }
+
+    fn foretold_image(&self, slot: String, image: &Image) -> ToldImage {
+        let path = image.written.split_once('/').map_or("", |(_, path)| path);
+        let (place, is) = match image.becomes {
+            Becomes::AsWritten => (None, image.written.clone()),
+            Becomes::Pinned(place) => (Some(place), self.pinned(place, path)),
+            Becomes::Below(place, project) => (Some(place), self.pinned(place, &format!("{project}/{path}"))),
+            Becomes::Unpinned(place) => (Some(place), format!("{}/{path}", host(place))),
+        };
+        let found = |(finding, at): &(&str, &str)| Found {
+            finding: (*finding).into(),
+            place: Some(*at).filter(|at| !at.is_empty()).map(Into::into),
+        };
+        ToldImage {
+            slot,
+            was: image.written.clone(),
+            is,
+            reason: Some(image.reason.into()),
+            place: place.map(Into::into),
+            findings: image.findings.iter().map(found).collect(),
+        }
+    }
+
+    /// `host/path:tag@digest`, with the digest that the registry holds under that tag.
+    fn pinned(&self, place: &str, path: &str) -> String {
+        let registry = if place == "edge" { &self.demo.edge } else { &self.demo.ams };
+        let digest =
+            path.split_once(':').and_then(|(repository, tag)| registry.store().digest(repository, tag));
+        let digest = digest.map_or_else(|| "nothing there".to_owned(), |digest| digest.to_string());
+        format!("{}/{path}@{digest}", host(place))
+    }
+}
+
+fn host(place: &str) -> &'static str {
+    if place == "edge" { "registry.edge:5000" } else { "harbor.ams.example.com" }
+}
+
+/// The Pod of a review, `namespace/name`, as far as it has a name yet.
+fn pod(review: &Value) -> String {
+    let (request, metadata) = (&review["request"], &review["request"]["object"]["metadata"]);
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let name = text(&metadata["name"]).or_else(|| text(&metadata["generateName"]).map(|name| name + "…"));
+    format!("{}/{}", text(&request["namespace"]).unwrap_or_default(), name.unwrap_or_default())
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 100.0
+}
+
+/// What the stories need beyond the seed.
+fn furnish(demo: &Demo) -> Result<(), StoryError> {
+    let reviews = script::recordings();
+    for registry in [&demo.fra, &demo.ams] {
+        let mut store = registry.store();
+        let seeded =
+            [seed::PRESENT, seed::MULTI_ARCH].map(|name| (name, store.digest(name.repository, name.tag)));
+        seed::hold_reviewed(&mut store, "harbor.fra.example.com", &reviews)
+            .map_err(|source| StoryError::Recording { source })?;
+        // The recordings name some of the seed's images: those stay what the seed made them.
+        for (name, digest) in seeded {
+            if let Some(digest) = digest {
+                store.tag(name.repository, name.tag, &digest);
+            }
+        }
+    }
+    let push = |at: &Embedded, repository: &str, name: Named| {
+        let content = Content::image(&format!("{} {}", name.repository, name.tag));
+        let mut store = at.store();
+        let digest = store.push(repository, name.tag, &content);
+        store.set_scan(&digest, Scan::clean());
+    };
+    for name in script::FLEET.into_iter().chain([script::PILOT, script::TRIAL]) {
+        push(&demo.fra, name.repository, name);
+        push(&demo.ams, name.repository, name);
+    }
+    push(&demo.fra, script::TILL.repository, script::TILL);
+    push(&demo.edge, script::TILL.repository, script::TILL);
+    push(&demo.fra, script::VENDORED.repository, script::VENDORED);
+    // What a proxy-cache project caches when it is first asked.
+    push(&demo.ams, &format!("cache/{}", script::VENDORED.repository), script::VENDORED);
+    Ok(())
+}

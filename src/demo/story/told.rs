@@ -1,0 +1,239 @@
+//! What a story came to, beside what was foretold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::domain::verdict::{FindingKind, PolicyKey};
+
+/// Whether the Pod may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admission {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+}
+
+/// What became of a Pod: foretold, or seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ending {
+    /// Whether it may run.
+    pub admission: Admission,
+    /// Each of its images; foretold of a recording only by how many there are for each reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<Vec<ToldImage>>,
+    /// So many images for each reason; `-` where none was given.
+    pub reasons: BTreeMap<String, usize>,
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToldImage {
+    /// Where in the Pod it stands: `containers/web`.
+    pub slot: String,
+    /// As it was written.
+    pub was: String,
+    /// As it became.
+    pub is: String,
+    /// Why, in one word; `None`: Landfall had no business with the Pod and gave none.
+    pub reason: Option<String>,
+    /// The registry that serves it now.
+    pub place: Option<String>,
+    /// What stood in the way.
+    pub findings: Vec<Found>,
+}
+
+/// A finding, and the registry it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The word.
+    pub finding: String,
+    /// The registry.
+    pub place: Option<String>,
+}
+
+/// A story told to its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Told {
+    /// Its name.
+    pub story: &'static str,
+    /// One sentence about it.
+    pub about: &'static str,
+    /// The Pod, `namespace/name`.
+    pub pod: String,
+    /// The uid of the review, as the answer repeats it.
+    pub uid: String,
+    /// Did it end as told?
+    pub as_told: bool,
+    /// What is otherwise, in words; empty where nothing is.
+    pub differences: Vec<String>,
+    /// What was foretold.
+    pub expected: Ending,
+    /// What happened.
+    pub actual: Ending,
+    /// The denial's message.
+    pub message: Option<String>,
+    /// The warnings for the person at `kubectl`.
+    pub warnings: Vec<String>,
+    /// The audit annotations.
+    pub audit_annotations: BTreeMap<String, String>,
+    /// The patch, decoded.
+    pub patch: json_patch::Patch,
+    /// The review's way to the door and back, in milliseconds.
+    pub ms: f64,
+    /// How long it took after the act's events until the answer was this one, in milliseconds; `None`: it was at once.
+    pub noticed_after_ms: Option<f64>,
+}
+
+/// An act told to its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct ToldAct {
+    /// Its title.
+    pub title: &'static str,
+    /// What has happened.
+    pub narration: &'static str,
+    /// Its stories.
+    pub stories: Vec<Told>,
+}
+
+/// Something that the replication still owes, as the stories met it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SeenGap {
+    /// What.
+    pub finding: String,
+    /// The image as its Pod wrote it.
+    pub image: String,
+    /// The registry that should hold it, scanned.
+    pub place: String,
+    /// Whether a later story found that copy in order.
+    pub state: GapState,
+}
+
+/// Whether a gap is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum GapState {
+    /// It is.
+    Open,
+    /// It was closed before the curtain fell.
+    Closed,
+}
+
+/// A whole performance.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Performance {
+    /// The acts.
+    pub acts: Vec<ToldAct>,
+}
+
+impl Ending {
+    /// An ending of these images.
+    pub(super) fn of(admission: Admission, images: Vec<ToldImage>) -> Self {
+        let mut reasons = BTreeMap::new();
+        for image in &images {
+            *reasons.entry(image.reason.clone().unwrap_or_else(|| "-".into())).or_default() += 1;
+        }
+        Self { admission, images: Some(images), reasons }
+    }
+
+    /// What of `actual` is otherwise than told here.
+    pub(super) fn differences(&self, actual: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.admission != actual.admission {
+            differences.push(format!("told {:?}, was {:?}", self.admission, actual.admission));
+        }
+        if self.reasons != actual.reasons {
+            differences.push(format!("told {}, was {}", tally(&self.reasons), tally(&actual.reasons)));
+        }
+        for told in self.images.iter().flatten() {
+            let seen = actual.images.iter().flatten().find(|seen| seen.slot == told.slot);
+            match seen {
+                None => differences.push(format!("{}: it is not there", told.slot)),
+                Some(seen) => differences.extend(told.differences(seen)),
+            }
+        }
+        differences
+    }
+}
+
+impl ToldImage {
+    fn differences(&self, seen: &Self) -> Vec<String> {
+        let words = |findings: &[Found]| {
+            let words: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+        };
+        let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "-".into());
+        [
+            ("image", self.is.clone(), seen.is.clone()),
+            ("reason", word(&self.reason), word(&seen.reason)),
+            ("findings", words(&self.findings), words(&seen.findings)),
+        ]
+        .into_iter()
+        .filter(|(_, told, seen)| told != seen)
+        .map(|(what, told, seen)| format!("{}, {what}: told {told}, was {seen}", self.slot))
+        .collect()
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.finding)?;
+        self.place.as_ref().map_or(Ok(()), |place| write!(out, " at {place}"))
+    }
+}
+
+/// `3 Local, 1 NotRouted`
+#[must_use]
+pub fn tally(reasons: &BTreeMap<String, usize>) -> String {
+    let parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    parts.join(", ")
+}
+
+impl Performance {
+    /// Every story.
+    pub fn stories(&self) -> impl Iterator<Item = &Told> {
+        self.acts.iter().flat_map(|act| &act.stories)
+    }
+
+    /// Did every story end as told? Not where none was told.
+    #[must_use]
+    pub fn as_told(&self) -> bool {
+        self.stories().next().is_some() && self.stories().all(|told| told.as_told)
+    }
+
+    /// The gaps that the stories met, each once.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<SeenGap> {
+        let mut gaps = BTreeMap::new();
+        let images = self.stories().flat_map(|told| told.actual.images.iter().flatten());
+        for image in images {
+            let sound = matches!(image.reason.as_deref(), Some("Local" | "AlreadyLocal"));
+            for (gap, state) in &mut gaps {
+                let (_, was, place): &(String, String, String) = gap;
+                if sound && *was == image.was && image.place.as_ref() == Some(place) {
+                    *state = GapState::Closed;
+                }
+            }
+            for Found { finding, place } in
+                image.findings.iter().filter(|found| can_be_closed(&found.finding))
+            {
+                if let Some(place) = place {
+                    let gap = (finding.clone(), image.was.clone(), place.clone());
+                    gaps.insert(gap, GapState::Open);
+                }
+            }
+        }
+        let gaps: BTreeSet<SeenGap> = gaps
+            .into_iter()
+            .map(|((finding, image, place), state)| SeenGap { finding, image, place, state })
+            .collect();
+        gaps.into_iter().collect()
+    }
+}
+
+/// What could not be learned is no gap: the copy may well be there.
+fn can_be_closed(word: &str) -> bool {
+    let kind = FindingKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    kind.is_some_and(|kind| !matches!(kind.key(), PolicyKey::OnUnknown | PolicyKey::OnUnrouted))
+}
