@@ -13,8 +13,13 @@ const WIDEST: usize = 120;
 const USUAL: usize = 100;
 /// Where the images begin: after the Pod.
 const IMAGES: usize = 21;
-/// The most images of one Pod that are shown.
-const MOST: usize = 3;
+/// The columns of the reason and of the milliseconds.
+const REASON: usize = 12;
+const MILLIS: usize = 9;
+/// The most images of one Pod that are all shown.
+const FEW: usize = 3;
+/// What stands for a reason where Landfall gave none.
+const UNTOUCHED: &str = "untouched";
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -46,9 +51,12 @@ impl Page {
         ] {
             writeln!(out, "   {BOLD}{name:<5}{BOLD:#} {host:<24} {what}")?;
         }
+        writeln!(out)?;
         self.paragraph(
+            "",
             "They run in this process, on 127.0.0.1, over TLS. So does Landfall's server: every Pod below is sent \
              through its real door as an API server would send it, and what comes back is applied.",
+            3,
             out,
         )
     }
@@ -60,36 +68,43 @@ impl Page {
         narration: &str,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let rule = "─".repeat(self.width.saturating_sub(title.len() + 10));
-        writeln!(out, "\n {AWAY}──{AWAY:#} {BOLD}{n}. {title}{BOLD:#} {AWAY}{rule}{AWAY:#}")?;
-        self.paragraph(narration, out)?;
+        let title = format!("{n}. {title}");
+        let rule = "─".repeat(self.width.saturating_sub(title.len() + 6));
+        writeln!(out, "\n {AWAY}──{AWAY:#} {BOLD}{title}{BOLD:#} {AWAY}{rule}{AWAY:#}")?;
+        self.paragraph("", narration, 3, out)?;
         writeln!(out)
     }
 
     pub(super) fn story(&self, told: &Told, out: &mut impl Write) -> io::Result<()> {
         let (mark, style) = if told.as_told { ("✓", GOOD) } else { ("✗", BAD) };
-        write!(out, " {style}{mark}{style:#} {}", told.about)?;
-        if let Some(after) = told.noticed_after_ms {
-            write!(out, " {DIM}(noticed after {:.1} s){DIM:#}", after / 1000.0)?;
-        }
-        writeln!(out)?;
+        let noticed = match told.noticed_after_ms {
+            Some(ms) if ms < 100.0 => format!(" (noticed after {ms:.0} ms)"),
+            Some(ms) => format!(" (noticed after {:.1} s)", ms / 1000.0),
+            None => String::new(),
+        };
+        let mark = format!("{style}{mark}{style:#}");
+        self.paragraph(&mark, &format!("{}{noticed}", told.about), 3, out)?;
         let images = told.actual.images.as_deref().unwrap_or_default();
         // A crowd is counted, a handful is shown.
-        let shown = if images.len() > MOST + 1 { MOST } else { images.len() };
+        let shown = if images.len() > FEW { FEW - 1 } else { images.len() };
         for (n, image) in images.iter().take(shown).enumerate() {
             let (pod, ms) = if n == 0 { (&*told.pod, Some(told.ms)) } else { ("", None) };
             self.image(pod, image, told, ms, out)?;
         }
         if images.len() > shown {
-            let rest = format!("and {} more; in all {}", images.len() - shown, tally(&told.actual.reasons));
+            let all = tally(&told.actual.reasons).replace('-', UNTOUCHED);
+            let rest = format!("and {} more; in all {all}", images.len() - shown);
             writeln!(out, "{:IMAGES$}{DIM}{rest}{DIM:#}", "")?;
         }
-        if let Some(message) = &told.message {
-            for line in message.lines() {
-                // It begins with the image, which stands above.
-                let line = line.split_once(": ").map_or(line, |(_, line)| line);
-                writeln!(out, "{:1$}{BAD}✗{BAD:#} {line}", "", IMAGES - 2)?;
-            }
+        for line in told.message.iter().flat_map(|message| message.lines()) {
+            // It begins with the image, which stands above.
+            let line = line.split_once(": ").map_or(line, |(_, line)| line);
+            self.paragraph(&format!("{BAD}✗{BAD:#}"), &short(line), IMAGES, out)?;
+        }
+        if let Some(warning) = told.warnings.first() {
+            let more = told.warnings.len() - 1;
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            self.paragraph(&format!("{MIND}!{MIND:#}"), &format!("Warning: {warning}{more}"), IMAGES, out)?;
         }
         for difference in &told.differences {
             writeln!(out, "   {BAD}otherwise than told:{BAD:#} {}", short(difference))?;
@@ -105,28 +120,40 @@ impl Page {
         ms: Option<f64>,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let reason = image.reason.as_deref().unwrap_or("untouched");
+        let reason = image.reason.as_deref().unwrap_or(UNTOUCHED);
         let style = style(reason);
         let (was, ms) = (short(&image.was), ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default());
-        let width = self.width.saturating_sub(IMAGES + 12 + 10 + 1);
-        writeln!(
-            out,
-            "   {pod:<0$}{was:<width$} {style}{reason:<12}{style:#}{DIM}{ms:>10}{DIM:#}",
-            IMAGES - 3
-        )?;
+        let room = self.width.saturating_sub(IMAGES + REASON + MILLIS + 1);
+        let pod = cut(pod, IMAGES - 4);
+        let line = format!("   {pod:<0$}{was:<room$} ", IMAGES - 3);
+        let line = format!("{line}{style}{reason:<REASON$}{style:#}{DIM}{ms:>MILLIS$}{DIM:#}");
+        writeln!(out, "{}", line.trim_end())?;
         let left = IMAGES - 2;
-        if image.is != image.was {
-            writeln!(out, "{:left$}{style}→{style:#} {}", "", short(&image.is))?;
-        } else if told.actual.admission == Admission::Allowed {
-            writeln!(out, "{:left$}{DIM}= as written{DIM:#}", "")?;
-        }
-        if told.message.is_none() {
-            for found in &image.findings {
-                let words = words(&found.finding);
-                writeln!(out, "{:left$}{MIND}!{MIND:#} {found}: {words}", "")?;
+        let findings: Vec<String> = match told.message {
+            // It names them.
+            Some(_) => Vec::new(),
+            None => {
+                image.findings.iter().map(|found| format!("{found}: {}", words(&found.finding))).collect()
+            }
+        };
+        let findings = findings.join("; ");
+        match (image.is == image.was, told.actual.admission) {
+            (_, Admission::Denied) => Ok(()),
+            (true, Admission::Allowed) if findings.is_empty() => {
+                writeln!(out, "{:left$}{DIM}= as written{DIM:#}", "")
+            }
+            (true, Admission::Allowed) => {
+                writeln!(out, "{:left$}{DIM}= as written{DIM:#} {MIND}!{MIND:#} {findings}", "")
+            }
+            (false, Admission::Allowed) => {
+                writeln!(out, "{:left$}{style}→{style:#} {}", "", short(&image.is))?;
+                if findings.is_empty() {
+                    Ok(())
+                } else {
+                    writeln!(out, "{:left$}{MIND}!{MIND:#} {findings}", "")
+                }
             }
         }
-        Ok(())
     }
 
     pub(super) fn closing(&self, summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -154,20 +181,30 @@ impl Page {
         }
     }
 
-    /// A few sentences, broken between words.
-    fn paragraph(&self, text: &str, out: &mut impl Write) -> io::Result<()> {
+    /// Sentences, broken between words, behind a mark, at this column.
+    fn paragraph(&self, mark: &str, text: &str, column: usize, out: &mut impl Write) -> io::Result<()> {
+        let room = self.width.saturating_sub(column);
+        let mut mark = if mark.is_empty() { "  ".to_owned() } else { format!("{mark} ") };
         let mut line = String::new();
         for word in text.split_whitespace() {
-            if line.chars().count() + word.chars().count() + 4 > self.width {
-                writeln!(out, "   {line}")?;
-                line.clear();
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+                writeln!(out, "{:1$}{mark}{line}", "", column - 2)?;
+                (mark, line) = ("  ".to_owned(), String::new());
             }
             if !line.is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
         }
-        writeln!(out, "   {line}")
+        writeln!(out, "{:1$}{mark}{line}", "", column - 2)
+    }
+}
+
+/// At most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect::<String>().replace("……", "…"),
+        None => text.to_owned(),
     }
 }
 

@@ -56,6 +56,17 @@ impl Response {
         self.status.as_ref().map(|status| status.message.as_str())
     }
 
+    /// What is said otherwise than told: these words by nobody, or a warning where there should be none.
+    pub(super) fn said_otherwise(&self, says: Option<&str>) -> Option<String> {
+        let mut said = self.warnings.iter().map(String::as_str).chain(self.message());
+        let Some(words) = says else {
+            return said.next().map(|line| format!("nobody told that it says: {line}"));
+        };
+        let mut said = said.chain(self.audit_annotations.values().map(String::as_str));
+        let heard = said.any(|line| line.contains(words));
+        (!heard).then(|| format!("nowhere is said: {words}"))
+    }
+
     /// The patch; empty where none was sent.
     pub(super) fn patch(&self) -> Result<Patch, StoryError> {
         let Some(patch) = &self.patch else { return Ok(Patch::default()) };

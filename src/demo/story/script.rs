@@ -38,6 +38,15 @@ pub struct Story {
     pub sent: Sent,
     /// Whether the Pod must be let in.
     pub admission: Admission,
+    /// Words that must be said, to the person at `kubectl` or in the audit log; `None`: no warning may be given.
+    pub says: Option<&'static str>,
+}
+
+impl Story {
+    fn says(mut self, words: &'static str) -> Self {
+        self.says = Some(words);
+        self
+    }
 }
 
 /// What is sent to the door.
@@ -136,12 +145,12 @@ pub fn example_reviews() -> [(&'static str, &'static str, Value); 2] {
 
 /// A story of a Pod that is let in.
 fn allowed(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed }
+    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed, says: None }
 }
 
 /// A story of a Pod that is kept out.
 fn denied(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied }
+    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied, says: None }
 }
 
 /// An image by its name in Frankfurt.

@@ -152,7 +152,7 @@ impl Stage {
     /// # Errors
     /// Where the door does not answer, or not as the protocol says.
     pub async fn tell(&self, story: &Story, began: Instant, patience: Duration) -> Result<Told, StoryError> {
-        let Story { name, about, sent, admission } = story;
+        let Story { name, about, sent, admission, says } = story;
         let review = sent.review(name)?;
         let body = sent.body(&review);
         let mut asked = 0_u32;
@@ -167,6 +167,7 @@ impl Stage {
             if review["request"]["uid"] != *response.uid {
                 differences.push(format!("the answer is for another review, {}", response.uid));
             }
+            differences.extend(response.said_otherwise(*says));
             if !differences.is_empty() && began.elapsed() < patience {
                 sleep(AGAIN).await;
                 continue;
@@ -179,6 +180,7 @@ impl Stage {
                 differences,
                 expected,
                 actual,
+                says: *says,
                 message: response.message().map(str::to_owned),
                 patch: response.patch()?,
                 uid: response.uid,

@@ -73,6 +73,8 @@ pub struct Told {
     pub expected: Ending,
     /// What happened.
     pub actual: Ending,
+    /// Words that had to be said; `None`: no warning was to be given.
+    pub says: Option<&'static str>,
     /// The denial's message.
     pub message: Option<String>,
     /// The warnings for the person at `kubectl`.

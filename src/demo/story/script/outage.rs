@@ -27,7 +27,8 @@ fn amsterdam_dark() -> Act {
             "dark-ams-regulated",
             "In payments nothing can be proved now: blocked.",
             web(fra(PRESENT).stays("Denied").found("Unreachable", "ams")).namespace("payments"),
-        ),
+        )
+        .says("try again when the registry answers"),
         allowed("dark-ams-edge", "The edge stands on our site, too, and does not care.", till()),
     ];
     Act {
@@ -78,7 +79,8 @@ fn frankfurt_dark() -> Act {
             "dark-fra-unproved",
             "Five tags never proved before. A dead primary helps nobody: what is here is presumed right.",
             Pod::new("fleet", FLEET.map(unproved)),
-        ),
+        )
+        .says("all else is down"),
         allowed(
             "dark-fra-unscanned",
             "Never scanned here, and the other copy is out of reach: better this one than none.",
@@ -87,18 +89,21 @@ fn frankfurt_dark() -> Act {
                 "search",
                 [presumed(UNSCANNED).found("Unscanned", "ams"), FLEET.map(unproved)[0].clone()],
             ),
-        ),
+        )
+        .says("all else is down"),
         allowed(
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
             Pod::new("checkout", [fra(MISSING).stays("Fallback").found("Missing", "ams")]),
-        ),
+        )
+        .says("no copy of the image is known; left as written"),
         denied(
             "dark-fra-missing-regulated",
             "In payments it is not let in.",
             Pod::new("checkout", [fra(MISSING).stays("Denied").found("Missing", "ams")])
                 .namespace("payments"),
-        ),
+        )
+        .says("replicate it to this site"),
     ];
     Act {
         title: "Frankfurt goes dark",
@@ -115,14 +120,16 @@ fn both_dark() -> Act {
     let stories = vec![
         allowed(
             "dark-both-presumed",
-            "Nobody answers. The nearest copy is the best guess: nodes may have it, and will find it first.",
+            "Nobody answers. The nearest copy is the best guess; nodes may well have it already.",
             Pod::new("fleet", images),
-        ),
+        )
+        .says("all else is down"),
         denied(
             "dark-both-regulated",
             "In payments a guess is not enough: blocked.",
             web(fra(PRESENT).stays("Denied").found("Unreachable", "ams")).namespace("payments"),
-        ),
+        )
+        .says("policy regulated"),
         allowed("dark-both-edge", "The edge still does not care.", till()),
     ];
     Act {

@@ -7,7 +7,7 @@ use super::{Act, Story, allowed, denied, fra};
 const REGULATED: &str = "payments";
 
 fn blocked(name: &'static str, about: &'static str, pod: &'static str, image: Image) -> Story {
-    denied(name, about, Pod::new(pod, [image.stays("Denied")]).namespace(REGULATED))
+    denied(name, about, Pod::new(pod, [image.stays("Denied")]).namespace(REGULATED)).says("policy regulated")
 }
 
 pub(super) fn act() -> Act {
@@ -50,14 +50,14 @@ pub(super) fn act() -> Act {
         ),
         allowed(
             "regulated-no-way-round",
-            "It asks to be left alone. Where a policy speaks nobody is: it is judged, and comes ashore.",
+            "It asks to be left alone. Where a policy speaks nobody is: it is judged like all others.",
             Pod::new("sly", [fra(MULTI_ARCH).local()])
                 .namespace(REGULATED)
                 .annotation("landfall.dev/mode", "Skip"),
         ),
         allowed(
             "exception",
-            "Vulnerable, and another policy blocks that, too; but an exception is granted, for sixty days.",
+            "Vulnerable, and a policy blocks that here, too; but an exception is granted, for a time.",
             Pod::new(
                 "billing",
                 [fra(VULNERABLE).becomes(Becomes::Pinned("ams"), "Accepted").found("Vulnerable", "ams")],
@@ -68,7 +68,8 @@ pub(super) fn act() -> Act {
             "observing-policy",
             "A policy that only observes: it notes what it would have denied.",
             Pod::new("checkout", [fra(MISSING).stays("Fallback").found("Missing", "ams")]).namespace("lab"),
-        ),
+        )
+        .says("tomorrow would deny containers/checkout: Missing at ams"),
     ];
     Act {
         title: "Where policies speak",

@@ -9,6 +9,9 @@ use super::{Act, Sent, Story};
 /// A recording: its name, what it is, its body, and how many images get which reason.
 struct Recording(&'static str, &'static str, &'static str, &'static [(&'static str, usize)]);
 
+/// What must be said of the one recording of which something is to be said.
+const UNMOVED: (&str, &str) = ("recorded-ephemeral-container", "the Pod lacks pull secret harbor-ams-creds");
+
 macro_rules! recording {
     ($file:literal, $about:literal, $reasons:expr) => {
         Recording(
@@ -62,6 +65,7 @@ pub(super) fn act() -> Act {
         about,
         sent: Sent::Recorded { body, reasons },
         admission: Admission::Allowed,
+        says: Some(UNMOVED.1).filter(|_| name == UNMOVED.0),
     };
     Act {
         title: "As a real API server sends them",
