@@ -121,13 +121,19 @@ impl Page {
         out: &mut impl Write,
     ) -> io::Result<()> {
         let reason = image.reason.as_deref().unwrap_or(UNTOUCHED);
+        let was = short(&image.was);
         let style = style(reason);
-        let (was, ms) = (short(&image.was), ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default());
+        let reason = match ms {
+            Some(ms) => {
+                let ms = format!("{ms:.1} ms");
+                format!("{reason:<REASON$}{style:#}{DIM}{ms:>MILLIS$}{DIM:#}")
+            }
+            None => format!("{reason}{style:#}"),
+        };
         let room = self.width.saturating_sub(IMAGES + REASON + MILLIS + 1);
         let pod = cut(pod, IMAGES - 4);
         let line = format!("   {pod:<0$}{was:<room$} ", IMAGES - 3);
-        let line = format!("{line}{style}{reason:<REASON$}{style:#}{DIM}{ms:>MILLIS$}{DIM:#}");
-        writeln!(out, "{}", line.trim_end())?;
+        writeln!(out, "{line}{style}{reason}")?;
         let left = IMAGES - 2;
         let findings: Vec<String> = match told.message {
             // It names them.

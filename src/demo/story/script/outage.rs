@@ -59,6 +59,9 @@ fn amsterdam_back() -> Act {
 fn frankfurt_dark() -> Act {
     let presumed = |name: Named| fra(name).becomes(Becomes::Pinned("ams"), "Presumed");
     let unproved = |name: Named| presumed(name).found("Unproved", "ams");
+    // The tag beside it keeps asking Frankfurt: that it is down must be known, not guessed.
+    let [cargo, ..] = FLEET;
+    let beside = |pod: &'static str, image: Image| Pod::new(pod, [image, unproved(cargo)]);
     let stories = vec![
         allowed(
             "dark-fra-local",
@@ -94,7 +97,7 @@ fn frankfurt_dark() -> Act {
         allowed(
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
-            Pod::new("checkout", [fra(MISSING).stays("Fallback").found("Missing", "ams")]),
+            beside("checkout", fra(MISSING).stays("Fallback").found("Missing", "ams")),
         )
         .says("no copy of the image is known; left as written"),
         denied(
