@@ -90,7 +90,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     // One of its registries is down: no reason not to be ready.
     running.demo.edge.down().await;
     let ready = running.until(200, "[+] registries: asked at the start").await;
-    assert!(ready.contains("ams answers and knows us (v2."), "{ready}");
+    assert!(ready.contains("ams: answers and knows us (v2."), "{ready}");
     assert!(ready.contains("[+] settings: generation 1") && ready.contains("[+] certificate"), "{ready}");
 
     let web = "harbor.fra.example.com/production/shop/web:1.4.2";

@@ -172,3 +172,26 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_servers_timeout_is_read() {
+        for (query, seconds) in [
+            (Some("timeout=5s"), Some(5.0)),
+            (Some("x=1&timeout=0.5s"), Some(0.5)),
+            (Some("timeout=0s"), Some(0.0)),
+            (Some("timeouts=5s"), None),
+            (Some("timeout=5"), None),
+            (Some("timeout=-5s"), None),
+            (Some("timeout=infs"), None),
+            (Some("timeout=NaNs"), None),
+            (Some("timeout"), None),
+            (None, None),
+        ] {
+            assert_eq!(timeout(query), seconds.map(Duration::from_secs_f64), "{query:?}");
+        }
+    }
+}

@@ -149,3 +149,20 @@ async fn recorded_reviews_are_answered_as_they_were_before() {
         assert_eq!(response["allowed"], true);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debugging_container_is_rewritten_where_the_pod_carries_the_secret() {
+    let door = stocked().await;
+    let (_, body) = recordings().into_iter().find(|(name, _)| name == "ephemeral-container").unwrap();
+    let mut review: Value = serde_json::from_str(&body).unwrap();
+    for object in ["object", "oldObject"] {
+        let secrets = review["request"][object]["spec"]["imagePullSecrets"].as_array_mut().unwrap();
+        secrets.push(serde_json::json!({"name": "harbor-ams-creds"}));
+    }
+    let response = door.review(&review).await;
+    let patch = serde_json::to_value(patch(&response).unwrap()).unwrap();
+    let operations = patch.as_array().unwrap();
+    assert_eq!(operations.len(), 1, "the image, and no annotation: {patch}");
+    assert_eq!(operations[0]["path"], "/spec/ephemeralContainers/0/image");
+    assert_eq!(response["warnings"], Value::Null);
+}

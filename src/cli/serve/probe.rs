@@ -37,7 +37,7 @@ pub(super) async fn all(settings: &Settings) -> Condition {
                 tracing::warn!(registry.name = %registry.name, why, "the registry is not as it should be")
             }
         }
-        format!("{} {}", registry.name, found.unwrap_or_else(|why| why))
+        format!("{}: {}", registry.name, found.unwrap_or_else(|why| why))
     });
     Condition::good(format!("asked at the start: {}", join_all(asked).await.join("; ")))
 }
