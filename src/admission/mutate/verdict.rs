@@ -47,8 +47,8 @@ impl Mutate {
         let judge = async |circumstances: &Circumstances| {
             JudgedPod::judge(&slots, settings, circumstances, &self.observatory, deadline).await
         };
-        // Apart, each with a regime of its own, and at the same time: nothing that an observing policy asks may keep
-        // the Pod waiting, or change its answer.
+        // Apart, each with a regime of its own: nothing that an observing policy asks changes the answer. At the same
+        // time and by the same deadline: what it alone asks (a scan, say) may keep a Pod waiting, but never for longer.
         let observe = async |policy: &Arc<Policy>| {
             let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
             (policy.clone(), judge(&Circumstances { regime, ..circumstances.clone() }).await)
