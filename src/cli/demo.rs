@@ -71,8 +71,13 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
             serve(&stage, args.output, out).await?;
         }
         stage.close().await;
-        Ok(if performance.as_told() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(exit(&performance))
     })
+}
+
+/// Whether every story ended as told.
+fn exit(performance: &Performance) -> ExitCode {
+    if performance.as_told() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Tells these acts, and prints them.

@@ -1,3 +1,5 @@
+//! A story that ends otherwise than told must not pass unnoticed: a world is sabotaged, and people and scripts see it.
+
 use super::*;
 use crate::demo::world::seed;
 
@@ -15,7 +17,7 @@ async fn sabotaged(output: Output) -> (Performance, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_story_that_ends_otherwise_than_told_is_shown_and_fails() {
     let (performance, text) = sabotaged(Output::Text).await;
-    assert!(!performance.as_told());
+    assert_eq!(exit(&performance), ExitCode::FAILURE);
     let text = anstream::adapter::strip_str(&text).to_string();
     assert!(text.contains("✗ An image for several platforms"), "{text}");
     assert!(text.contains("otherwise than told: containers/api, reason: told Local, was Fallback"), "{text}");
@@ -35,5 +37,5 @@ async fn a_script_reads_of_it_too() {
 
 #[test]
 fn nothing_told_is_no_success() {
-    assert!(!Performance::default().as_told());
+    assert_eq!(exit(&Performance::default()), ExitCode::FAILURE);
 }

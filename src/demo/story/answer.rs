@@ -76,14 +76,13 @@ impl Response {
 
     /// What became of each image of the review's Pod.
     pub(super) fn images(&self, review: &Value) -> Result<Vec<ToldImage>, StoryError> {
-        let request = &review["request"];
-        let before = &request["object"];
+        let before = field(review, "/request/object");
         let mut after = before.clone();
         json_patch::patch(&mut after, &self.patch()?).map_err(|source| StoryError::Patch { source })?;
         let mut said = self.said(before, &after);
         let was = images(before);
-        let known = images(&request["oldObject"]);
-        let ephemeral = request["subResource"] == "ephemeralcontainers";
+        let known = images(field(review, "/request/oldObject"));
+        let ephemeral = field(review, "/request/subResource") == "ephemeralcontainers";
         let is = images(&after);
         let told = was.into_iter().zip(is).filter(|(was, _)| !ephemeral || !known.contains(was));
         let told = told.map(|((slot, was), (_, is))| {
@@ -97,15 +96,15 @@ impl Response {
     /// where this answer wrote it.
     fn said(&self, before: &Value, after: &Value) -> BTreeMap<String, Said> {
         let annotation =
-            |object: &Value| object["metadata"]["annotations"][IMAGES].as_str().map(str::to_owned);
+            |object: &Value| field(object, "/metadata/annotations").get(IMAGES)?.as_str().map(str::to_owned);
         let written = annotation(after).filter(|written| annotation(before).as_ref() != Some(written));
         let written: Value = written.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let mut said = BTreeMap::<String, Said>::new();
         for (slot, entry) in written.as_object().into_iter().flatten() {
-            let findings = entry["findings"].as_array().into_iter().flatten();
+            let findings = field(entry, "/findings").as_array().into_iter().flatten();
             let findings = findings.filter_map(text).map(|finding| Found { finding, place: None }).collect();
-            let (reason, place) = (text(&entry["why"]), text(&entry["place"]));
+            let (reason, place) = (text(field(entry, "/why")), text(field(entry, "/place")));
             said.insert(slot.clone(), Said { reason, place, findings });
         }
         for (slot, words) in self.audited("images") {
@@ -137,13 +136,23 @@ fn at(words: &str) -> (String, Option<String>) {
 
 /// The images of a Pod with their slots, in the order of the Pod.
 fn images(pod: &Value) -> Vec<(String, String)> {
-    let spec = &pod["spec"];
-    let list = |key: &'static str| {
-        let entries = spec[key].as_array().into_iter().flatten();
+    let list = |(key, pointer): (&'static str, &'static str)| {
+        let entries = field(pod, "/spec").get(key).and_then(Value::as_array).into_iter().flatten();
         entries.filter_map(move |entry| {
-            let image = if key == "volumes" { &entry["image"]["reference"] } else { &entry["image"] };
-            Some((format!("{key}/{}", entry["name"].as_str()?), image.as_str()?.to_owned()))
+            let (name, image) = (field(entry, "/name").as_str()?, field(entry, pointer).as_str()?);
+            Some((format!("{key}/{name}"), image.to_owned()))
         })
     };
-    ["initContainers", "containers", "ephemeralContainers", "volumes"].into_iter().flat_map(list).collect()
+    let fields = [
+        ("initContainers", "/image"),
+        ("containers", "/image"),
+        ("ephemeralContainers", "/image"),
+        ("volumes", "/image/reference"),
+    ];
+    fields.into_iter().flat_map(list).collect()
+}
+
+/// The value at a JSON pointer; null where there is none.
+pub(super) fn field<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }

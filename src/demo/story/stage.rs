@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::answer::Response;
+use super::answer::{Response, field};
 use super::pod::{Becomes, Image};
 use super::script::{Act, Event, Sent, Story, Who};
 use super::told::{Admission, Ending, Found, Told, ToldAct, ToldImage};
@@ -164,7 +164,7 @@ impl Stage {
             // Foretold anew each time: what a tag means is read from the registries.
             let expected = self.foretold(sent, *admission);
             let mut differences = expected.differences(&actual);
-            if review["request"]["uid"] != *response.uid {
+            if field(&review, "/request/uid") != response.uid.as_str() {
                 differences.push(format!("the answer is for another review, {}", response.uid));
             }
             differences.extend(response.said_otherwise(*says));
@@ -283,10 +283,10 @@ fn host(place: &str) -> &'static str {
 
 /// The Pod of a review, `namespace/name`, as far as it has a name yet.
 fn pod(review: &Value) -> String {
-    let (request, metadata) = (&review["request"], &review["request"]["object"]["metadata"]);
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let name = text(&metadata["name"]).or_else(|| text(&metadata["generateName"]).map(|name| name + "…"));
-    format!("{}/{}", text(&request["namespace"]).unwrap_or_default(), name.unwrap_or_default())
+    let text = |pointer| field(review, pointer).as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let generated = || text("/request/object/metadata/generateName").map(|name| name + "…");
+    let name = text("/request/object/metadata/name").or_else(generated);
+    format!("{}/{}", text("/request/namespace").unwrap_or_default(), name.unwrap_or_default())
 }
 
 fn millis(time: Duration) -> f64 {
