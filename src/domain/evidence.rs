@@ -239,20 +239,9 @@ impl Cause {
     /// Slow, or down?
     #[must_use]
     pub fn silence(self) -> Silence {
-        match self {
-            Self::Deadline | Self::Overloaded | Self::RateLimited { .. } => Silence::Slow,
-            Self::Connect
-            | Self::Tls
-            | Self::Broken
-            | Self::ServerError
-            | Self::NotRegistry
-            | Self::WrongDigest
-            | Self::TooLarge
-            | Self::Redirect
-            | Self::BreakerOpen
-            | Self::Drained
-            | Self::Unauthorized
-            | Self::Forbidden => Silence::Down,
+        match self.finding() {
+            FindingKind::Deadline | FindingKind::RateLimited => Silence::Slow,
+            _ => Silence::Down,
         }
     }
 }
