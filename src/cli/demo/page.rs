@@ -28,15 +28,18 @@ const MIND: Style = AnsiColor::Yellow.on_default();
 const AWAY: Style = AnsiColor::Cyan.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// How wide it is.
+/// How wide it is, and in which column its images stand.
 pub(super) struct Page {
     width: usize,
+    images: usize,
 }
 
 impl Page {
     pub(super) fn new() -> Self {
         let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self { width: terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST) }
+        let width = terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
+        // Where a pinned image does not fit beside its Pod, it stands below.
+        Self { width, images: if width < USUAL - 4 { 5 } else { IMAGES } }
     }
 
     pub(super) fn opening(&self, out: &mut impl Write) -> io::Result<()> {
@@ -94,17 +97,17 @@ impl Page {
         if images.len() > shown {
             let all = tally(&told.actual.reasons).replace('-', UNTOUCHED);
             let rest = format!("and {} more; in all {all}", images.len() - shown);
-            writeln!(out, "{:IMAGES$}{DIM}{rest}{DIM:#}", "")?;
+            writeln!(out, "{:1$}{DIM}{rest}{DIM:#}", "", self.images)?;
         }
         for line in told.message.iter().flat_map(|message| message.lines()) {
             // It begins with the image, which stands above.
             let line = line.split_once(": ").map_or(line, |(_, line)| line);
-            self.paragraph(&format!("{BAD}✗{BAD:#}"), &short(line), IMAGES, out)?;
+            self.paragraph(&format!("{BAD}✗{BAD:#}"), &short(line), self.images, out)?;
         }
         if let Some(warning) = told.warnings.first() {
             let more = told.warnings.len() - 1;
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-            self.paragraph(&format!("{MIND}!{MIND:#}"), &format!("Warning: {warning}{more}"), IMAGES, out)?;
+            self.paragraph(&format!("{MIND}!{MIND:#}"), &format!("Warning: {warning}{more}"), self.images, out)?;
         }
         for difference in &told.differences {
             writeln!(out, "   {BAD}otherwise than told:{BAD:#} {}", short(difference))?;
@@ -130,11 +133,15 @@ impl Page {
             }
             None => format!("{reason}{style:#}"),
         };
-        let room = self.width.saturating_sub(IMAGES + REASON + MILLIS + 1);
-        let pod = cut(pod, IMAGES - 4);
-        let line = format!("   {pod:<0$}{was:<room$} ", IMAGES - 3);
-        writeln!(out, "{line}{style}{reason}")?;
-        let left = IMAGES - 2;
+        let left = self.images - 2;
+        if self.images == IMAGES {
+            let room = self.width.saturating_sub(IMAGES + REASON + MILLIS + 1);
+            let pod = cut(pod, IMAGES - 4);
+            writeln!(out, "   {pod:<0$}{was:<room$} {style}{reason}", IMAGES - 3)?;
+        } else {
+            writeln!(out, "   {pod:<IMAGES$}{style}{reason}")?;
+            writeln!(out, "{:1$}{was}", "", self.images)?;
+        }
         let findings: Vec<String> = match told.message {
             // It names them.
             Some(_) => Vec::new(),
