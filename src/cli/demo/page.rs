@@ -43,10 +43,10 @@ impl Page {
     }
 
     pub(super) fn opening(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "\n {BOLD}Landfall{BOLD:#}: every image comes ashore at the nearest harbor that can prove it holds it.\n"
-        )?;
+        writeln!(out, "\n {BOLD}Landfall{BOLD:#}")?;
+        let promise = "Every image comes ashore at the nearest harbor that can prove it holds it.";
+        self.paragraph("", promise, 3, out)?;
+        writeln!(out)?;
         for (name, host, what) in [
             ("fra", "harbor.fra.example.com", "Frankfurt, the primary: Harbor"),
             ("ams", "harbor.ams.example.com", "Amsterdam, its replica on our site: Harbor"),
@@ -107,7 +107,12 @@ impl Page {
         if let Some(warning) = told.warnings.first() {
             let more = told.warnings.len() - 1;
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-            self.paragraph(&format!("{MIND}!{MIND:#}"), &format!("Warning: {warning}{more}"), self.images, out)?;
+            self.paragraph(
+                &format!("{MIND}!{MIND:#}"),
+                &format!("Warning: {warning}{more}"),
+                self.images,
+                out,
+            )?;
         }
         for difference in &told.differences {
             writeln!(out, "   {BAD}otherwise than told:{BAD:#} {}", short(difference))?;
@@ -179,7 +184,7 @@ impl Page {
                 GapState::Closed => ("closed", GOOD),
             };
             let (finding, image, place) = (&gap.finding, short(&gap.image), &gap.place);
-            writeln!(out, "   {style}{state:<7}{style:#} {finding:<13} {place:<5} {image}")?;
+            writeln!(out, "   {style}{state:<6}{style:#} {finding:<12} {place:<4} {image}")?;
         }
         if otherwise.is_empty() {
             writeln!(out, "\n {GOOD}✓{GOOD:#} {stories} stories in {seconds} s, all as told.\n")
