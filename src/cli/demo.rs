@@ -131,7 +131,7 @@ async fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::R
 /// Commands that work when they are pasted.
 fn commands(stage: &Stage) -> anyhow::Result<String> {
     let ca = stage.ca_file();
-    let curl = format!("curl --silent --cacert '{}'", ca.display());
+    let curl = format!("curl --silent --write-out '\\n' --cacert '{}'", ca.display());
     let file = stage.demo.world.write("demo.yaml", &stage.configuration)?;
     let mut text = format!("\nEverything is up until Ctrl-C. The configuration: {}\n", file.display());
     for (file, about, review) in example_reviews() {
