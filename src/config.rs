@@ -11,6 +11,7 @@
 mod build;
 mod decode;
 mod leaf;
+mod metrics;
 mod problem;
 mod raw;
 mod tree;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::metrics::Metrics;
 pub use self::problem::{Problem, Problems, Severity};
 use self::tree::Tree;
 use crate::domain::policy::{Policy, Rules};

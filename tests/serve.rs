@@ -107,15 +107,23 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     for family in ["landfall_registry_requests", "landfall_http_requests", "landfall_condition"] {
         assert!(page.contains(family), "{family}");
     }
+    assert!(page.contains("\nlandfall_config_generation 1\n"), "{page}");
+    assert!(page.contains("\nlandfall_config_errors 0\n"), "{page}");
 
     // A file that cannot be used changes nothing but the condition; a good one does.
     let good = std::fs::read_to_string(&running.config).unwrap();
     std::fs::write(&running.config, good.replace("site: ams ", "site: nowhere ")).unwrap();
     running.until(200, "[!] settings: generation 1").await;
+    let (_, page) = running.admin("/metrics").await;
+    assert!(page.contains("\nlandfall_config_generation 1\n"), "{page}");
+    assert!(!page.contains("\nlandfall_config_errors 0\n"), "{page}");
     assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
     std::fs::write(&running.config, good.replace("namespaces: [harbor]", "namespaces: [harbor, shop]"))
         .unwrap();
     running.until(200, "[+] settings: generation 2").await;
+    let (_, page) = running.admin("/metrics").await;
+    assert!(page.contains("\nlandfall_config_generation 2\n"), "{page}");
+    assert!(page.contains("\nlandfall_config_errors 0\n"), "{page}");
     assert!(!review(&client).await.contains("patchType"), "`shop` is excluded now");
 
     running.leave.send(()).unwrap();

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::probe;
 use crate::admission::{Metrics, Mutate};
 use crate::config::watch::{Condition as Look, Handle, Watch};
-use crate::config::{Files, Problems};
+use crate::config::{self, Files, Problems};
 use crate::domain::policy::Labels;
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
@@ -80,6 +80,8 @@ impl Parts {
         let mut page = Page::default();
         let (metrics, conditions) = (ServerMetrics::register(&mut page), Conditions::register(&mut page));
         let counted = Metrics::register(&mut page);
+        let configured = config::Metrics::register(&mut page);
+        configured.show(&watch.handle());
         let (first, mut page) = (settings.clone(), page);
         let (observatory, page) = spawn_blocking(move || {
             let observatory = Observatory::new(&first, &mut page);
@@ -109,7 +111,7 @@ impl Parts {
         tasks.spawn(async move { probed.set(ConditionName::Registries, probe::all(&named).await) });
         let all = conditions.clone();
         tasks.spawn(async move { certificate.watch(&serving, &all, CertificateFiles::EVERY).await });
-        tasks.spawn(reload(watch, settings, observatory.clone(), conditions.clone()));
+        tasks.spawn(reload(watch, configured, settings, observatory.clone(), conditions.clone()));
         let all = conditions.clone();
         tasks.spawn(async move {
             if let Err(error) = admin::serve(admin, all, page).await {
@@ -159,6 +161,7 @@ async fn supervise(listener: Listener, tasks: &mut JoinSet<()>, drain: &Drain) -
 /// Brings every new snapshot into force: to the Observatory first, so that it knows each registry that a door may ask about.
 async fn reload(
     mut watch: Watch,
+    metrics: config::Metrics,
     settings: Arc<ArcSwap<Settings>>,
     observatory: Arc<Observatory>,
     conditions: Conditions,
@@ -184,6 +187,7 @@ async fn reload(
             adopted = snapshot.generation;
             tracing::info!(settings.generation = adopted, "new settings are in force");
         }
+        metrics.show(&handle);
         conditions.set(ConditionName::Settings, standing(&handle, &observatory));
     }
 }
