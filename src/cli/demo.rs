@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::demo::story::{Act, Performance, SeenGap, Stage, Told, ToldAct, example_reviews, script};
+use crate::server::Signals;
 use page::Page;
 
 /// Watch Landfall work: three embedded registries, the real server, some sixty Pods, and a site that goes dark.
@@ -62,13 +63,22 @@ impl<'a> Summary<'a> {
     }
 }
 
+/// The exit status of a demo that was not watched to its end: the shell's for Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime for the demo")?;
     runtime.block_on(async {
+        // First, so that a signal at any time leaves no folder of the world behind.
+        let mut signals = Signals::take().context("cannot listen for signals")?;
         let stage = Stage::build().await?;
-        let performance = perform(&stage, script(), args.output, out).await?;
+        let performance = tokio::select! {
+            performance = perform(&stage, script(), args.output, out) => performance?,
+            _ = signals.next() => return Ok(INTERRUPTED.into()),
+        };
         if args.serve {
-            serve(&stage, args.output, out).await?;
+            serve(&stage, args.output, out)?;
+            signals.next().await;
         }
         stage.close().await;
         Ok(exit(&performance))
@@ -116,16 +126,15 @@ async fn perform(
     Ok(performance)
 }
 
-/// Keeps everything up until Ctrl-C.
-async fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
+/// Prints how to try what is up until Ctrl-C.
+fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
     let commands = commands(stage)?;
     match output {
         Output::Text => write!(out, "{commands}")?,
         // Standard output holds one JSON object and nothing else.
         Output::Json => anstream::eprint!("{commands}"),
     }
-    out.flush()?;
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+    Ok(out.flush()?)
 }
 
 /// Commands that work when they are pasted.
