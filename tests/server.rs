@@ -19,7 +19,8 @@ use std::time::Duration;
 use fixture::{Authority, Client, Site, eventually, get, post};
 use jiff::Timestamp;
 use landfall::server::{
-    Callers, CertificateFiles, Condition, ConditionName, Drain, Limits, Served, Signals, State, TlsVersions,
+    Callers, CertificateFiles, Condition, ConditionName, Drain, Limits, Served, Signals, State, TlsError,
+    TlsVersions,
 };
 use rustls::version::{TLS12, TLS13};
 use tokio::io::AsyncReadExt;
@@ -80,6 +81,9 @@ async fn callers_may_have_to_prove_themselves() {
     assert!(stranger.is_refused(&get("/hello")).await, "TLS 1.3 tells a client after its own handshake");
     let mut caller = Client::connect(site.address, site.authority.client_with_identity()).await;
     assert_eq!(caller.ask(&get("/hello")).await.status, 200);
+
+    // A wrong file must not read as "nobody is trusted".
+    assert!(matches!(Callers::signed_by_pem(b"site: ams\n"), Err(TlsError::NoAuthority)));
 }
 
 // Certificates

@@ -84,6 +84,9 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    /// What should hold the authorities for callers' certificates holds none.
+    #[error("there is no certificate in PEM in it")]
+    NoAuthority,
     /// The authority for callers' certificates cannot be used.
     #[error("the callers' certificates cannot be checked")]
     Callers {
@@ -288,13 +291,16 @@ impl Callers {
     /// From the authorities' certificates in PEM.
     ///
     /// # Errors
-    /// When it is no PEM, or one of them cannot be an authority.
+    /// When there is none, it is no PEM, or one of them cannot be an authority.
     pub fn signed_by_pem(authorities: &[u8]) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(authorities) {
             let authority =
                 authority.map_err(|source| TlsError::Pem { part: "callers' authority", source })?;
             roots.add(authority).map_err(|source| TlsError::Setup { source })?;
+        }
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthority);
         }
         Ok(Self::SignedBy(Arc::new(roots)))
     }
