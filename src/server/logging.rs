@@ -29,13 +29,12 @@ enum Colour {
 #[derive(Debug, Error)]
 pub enum LoggingError {
     /// The filter does not parse.
-    #[error("the log filter `{filter}` cannot be read; an example that can: `info,landfall=debug`")]
+    #[error("the log filter `{filter}` cannot be read (a right one: `info,landfall=debug`): {why}")]
     Filter {
         /// As given.
         filter: String,
-        /// Why.
-        #[source]
-        source: tracing_subscriber::filter::ParseError,
+        /// Why; no `#[source]`, for it says again what *its* source says.
+        why: tracing_subscriber::filter::ParseError,
     },
     /// There is a subscriber already.
     #[error("logging was started twice")]
@@ -67,8 +66,8 @@ fn layer<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|why| LoggingError::Filter { filter: filter.to_owned(), why })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
