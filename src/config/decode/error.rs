@@ -53,6 +53,7 @@ impl de::Error for Error {
             "u8" | "u32" | "u64" => "a whole number from 0",
             text => text,
         };
+        let found_text = matches!(found, de::Unexpected::Str(_));
         let (found, is_scalar) = match found {
             de::Unexpected::Bool(value) => (format!("the boolean `{value}`"), true),
             de::Unexpected::Unsigned(value) => (format!("the number `{value}`"), true),
@@ -65,7 +66,11 @@ impl de::Error for Error {
             other => (other.to_string(), false),
         };
         let wants_text = !matches!(expected, "a mapping" | "a list" | "a boolean" | "a whole number from 0");
-        let hint = (is_scalar && wants_text).then(|| "if it is meant as text, quote it".to_owned());
+        let hint = match expected {
+            "a boolean" => Some("write `true` or `false`, without quotes".to_owned()),
+            "a list" if found_text => Some("write it in brackets, as in `[one, two]`".to_owned()),
+            _ => (is_scalar && wants_text).then(|| "if it is meant as text, quote it".to_owned()),
+        };
         Self::new(format!("expected {expected}, found {found}"), hint)
     }
 
