@@ -113,7 +113,13 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     // A file that cannot be used changes nothing but the condition; a good one does.
     let good = std::fs::read_to_string(&running.config).unwrap();
     std::fs::write(&running.config, good.replace("site: ams ", "site: nowhere ")).unwrap();
-    running.until(200, "[!] settings: generation 1").await;
+    let refused = running.until(200, "[!] settings: generation 1").await;
+    assert!(
+        refused.contains("is refused: line 2: site: no registry stands on a site `nowhere`"),
+        "{refused}"
+    );
+    std::fs::rename(&running.config, running.config.with_extension("away")).unwrap();
+    running.until(200, "is refused: cannot be read: ").await;
     let (_, page) = running.admin("/metrics").await;
     assert!(page.contains("\nlandfall_config_generation 1\n"), "{page}");
     assert!(!page.contains("\nlandfall_config_errors 0\n"), "{page}");

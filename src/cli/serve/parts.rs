@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::probe;
 use crate::admission::{Metrics, Mutate};
 use crate::config::watch::{Condition as Look, Handle, Watch};
-use crate::config::{self, Files, Problems};
+use crate::config::{self, Files, Problem, Problems};
 use crate::domain::policy::Labels;
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
@@ -105,6 +105,7 @@ impl Parts {
             metrics: counted,
         };
 
+        let admin_address = admin.local_addr()?;
         let mut tasks = JoinSet::new();
         let probed = conditions.clone();
         let named = settings.load_full();
@@ -121,6 +122,12 @@ impl Parts {
         let (way_out, gauge) = (drain.clone(), metrics.clone());
         tasks.spawn(async move { way_out.conduct(signal, propagation, &conditions, &gauge).await });
 
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = %listener.local_addr()?,
+            admin.listen = %admin_address,
+            "serving"
+        );
         let listener = Listener {
             tcp: listener,
             tls,
@@ -129,7 +136,6 @@ impl Parts {
             drain: drain.clone(),
             metrics,
         };
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
         let served = supervise(listener, &mut tasks, &drain).await?;
         tasks.shutdown().await;
         observatory.close().await;
@@ -198,12 +204,7 @@ fn standing(handle: &Handle, observatory: &Observatory) -> Condition {
     let in_force = format!("generation {}, loaded at {}", snapshot.generation, snapshot.loaded);
     match &*handle.condition() {
         Look::Refused { problems, since } => {
-            let first = problems.errors().next();
-            let first = first.map(|problem| format!("line {}: {}", problem.line, problem.message));
-            Condition::degraded(format!(
-                "{in_force}; since {since} the file is refused: {}",
-                first.unwrap_or_default()
-            ))
+            Condition::degraded(format!("{in_force}; since {since} the file is refused: {}", first(problems)))
         }
         Look::InForce(_) => {
             let problems = observatory.problems();
@@ -217,4 +218,17 @@ fn standing(handle: &Handle, observatory: &Observatory) -> Condition {
             }
         }
     }
+}
+
+/// The first error, and how many more there are: a condition is one line, `landfall check` names them all.
+fn first(problems: &Problems) -> String {
+    let mut errors = problems.errors();
+    let Some(Problem { line, path, message, .. }) = errors.next() else { return String::new() };
+    let place = if *line > 0 { format!("line {line}: ") } else { String::new() };
+    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more: see `landfall check`)"),
+    };
+    format!("{place}{path}{message}{more}")
 }
