@@ -1,6 +1,5 @@
 //! `landfall demo` as people end it: with a signal, at any time.
 #![cfg(feature = "demo")]
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -80,6 +80,9 @@ pub struct Exception {
     pub reason: Box<str>,
 }
 
+/// The label that the API server puts on every namespace and keeps: its name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
 /// The labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
 

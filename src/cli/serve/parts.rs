@@ -16,7 +16,7 @@ use super::probe;
 use crate::admission::{Metrics, Mutate};
 use crate::config::watch::{Condition as Look, Handle, Watch};
 use crate::config::{self, Files, Problem, Problems};
-use crate::domain::policy::Labels;
+use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::server::{
@@ -26,9 +26,6 @@ use crate::server::{
 
 /// How often the configuration is looked at. It is a few kilobytes; the kubelet takes a minute to bring a new one.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
-
-/// The label that the API server puts on every namespace, and that nobody can change.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// What a server is made of. The sockets are bound already, so that the caller knows their ports.
 #[derive(Debug)]
@@ -99,7 +96,7 @@ impl Parts {
             settings: settings.clone(),
             observatory: observatory.clone(),
             // Until namespaces are watched, a policy can select one by its name alone.
-            labels: Arc::new(|namespace| Labels::from([(NAME_LABEL.to_owned(), namespace.to_owned())])),
+            labels: Arc::new(|namespace| Labels::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())])),
             own_namespace,
             clock: Timestamp::now,
             metrics: counted,
