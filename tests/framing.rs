@@ -1,6 +1,6 @@
 //! From an image as written to its Places, through a configuration file, as `landfall check` reads it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use landfall::config::{self, Files};
 use landfall::domain::case::{Case, Subject};
 use landfall::domain::frame::{Circumstances, Exemption, Pull};
 use landfall::domain::policy::Labels;
+use landfall::domain::route::Collision;
 use landfall::domain::settings::Settings;
 
 const FILE: &str = r#"
@@ -165,4 +166,46 @@ fn an_observing_policy_is_judged_apart_and_never_part_of_the_regime() {
     };
     assert_eq!(names("bank"), (vec!["regulated".to_owned()], vec!["watching".to_owned()]));
     assert_eq!(names("shop"), (vec![], vec!["watching".to_owned()]));
+}
+
+#[test]
+fn beyond_its_filters_a_policy_takes_no_place_for_one_where_sources_cannot_meet() {
+    const TWINS: &str = r#"
+site: ams
+registries:
+  fra: {host: harbor.fra.example.com, site: fra, kind: harbor}
+  ams: {host: harbor.ams.example.com, site: ams, kind: harbor}
+routes:
+  - name: production
+    primary: {registry: fra, repositories: "production/**"}
+    replicas: [{registry: ams, namespace: mirror, flatten: 1, repositories: "production/shop/**"}]
+  - name: staging
+    primary: {registry: fra, repositories: "staging/**"}
+    replicas: [{registry: ams, namespace: mirror, flatten: 1, repositories: "staging/lab/**"}]
+policies:
+  - metadata: {name: regulated}
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: bank}}
+      enforcement: Enforce
+      onMissing: Block
+"#;
+    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    let settings = config::parse(TWINS, "test.yaml", Files::Skip, now).unwrap().settings;
+    let case = |image| frame(&settings, "bank", image, Pull::Registry, Exemption::None);
+    let collisions = |case: &Case| match &case.subject {
+        Subject::Kept(reason) => panic!("{reason:?}"),
+        Subject::Routed(routed) => routed.places.iter().map(|place| place.collision).collect::<Vec<_>>(),
+    };
+    // What is copied from `production` cannot meet what is copied from `staging` …
+    let copied = case("harbor.fra.example.com/production/shop/app:1");
+    assert_eq!(collisions(&copied), [Collision::Impossible, Collision::Impossible]);
+    // … but where `production/lab/app` would lie, there lies `staging/lab/app`.
+    let beyond = case("harbor.fra.example.com/production/lab/app:1");
+    assert_eq!(collisions(&beyond), [Collision::Possible, Collision::Impossible]);
+    // And who names it there means the image that is copied there.
+    let there = case("harbor.ams.example.com/mirror/lab/app:1");
+    assert_eq!(
+        shown(&there),
+        "staging harbor.fra.example.com/staging/lab/app: (ams/mirror/lab/app) fra/staging/lab/app"
+    );
 }

@@ -109,8 +109,12 @@ impl Settings {
         if !enforced && pull == Pull::Never {
             return kept(reference.name(), KeepReason::PullNever);
         }
-        let covers = |route: &RouteMatch<'_>| enforced || route.allows(&reference);
-        let Some(found) = self.index.find(&reference, covers) else {
+        // What the filters allow comes first even where a policy sets them aside: that is the image that lies there.
+        let mut found = self.index.find(&reference, |route| route.allows(&reference));
+        if found.is_none() && enforced {
+            found = self.index.find(&reference, |_| true);
+        }
+        let Some(found) = found else {
             let name = reference.name();
             let excluded = !enforced && self.exclude.covers(&name);
             return kept(name, if excluded { KeepReason::Excluded } else { KeepReason::NotRouted });
@@ -179,9 +183,14 @@ impl Settings {
             collision: Collision::Impossible,
         };
         let replicas = route.replicas.iter().enumerate().filter_map(|(n, replica)| {
-            let copied = enforced || replica.filter.allows(source.as_str(), reference);
-            let repository = replica.mapping.map(source.as_str()).ok().filter(|_| copied)?;
-            Some((Named::Replica(n), self.place(replica, repository)))
+            let copied = replica.filter.allows(source.as_str(), reference);
+            let repository = replica.mapping.map(source.as_str()).ok().filter(|_| copied || enforced)?;
+            let mut place = self.place(replica, repository);
+            if !copied {
+                // That sources cannot meet was found of what the rule copies: beyond it, another may lie there.
+                place.collision = Collision::Possible;
+            }
+            Some((Named::Replica(n), place))
         });
         std::iter::once((Named::Primary, primary)).chain(replicas).collect()
     }
