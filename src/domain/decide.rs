@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use super::case::{Case, Locality, Place, Role, Routed, Subject};
 use super::digest::Digest;
-use super::evidence::{Evidence, Observation, PlaceIx, Presence, Query, Reachability, Silence, Wanted};
+use super::evidence::{
+    Evidence, Observation, PlaceIx, Presence, Query, Reachability, Silence, TagDigest, Wanted,
+};
 use super::policy::Voice;
 use super::route::{Pin, Serves};
 use super::verdict::{About, Action, Finding, FindingKind, Ground, KeepReason, Ruling, Verdict};
@@ -239,7 +241,13 @@ impl<'a> Judge<'a> {
                 Some(Observation::Presence(Presence::Present { digest, .. }))
                     if place.serves == Serves::Copies =>
                 {
-                    return Step::Settle(Ruling::Fallback { place: Some(ix), digest: Some(*digest) });
+                    match self.is_another(place, *digest) {
+                        Step::Ask(queries) => return Step::Ask(queries),
+                        Step::Settle(true) => {}
+                        Step::Settle(false) => {
+                            return Step::Settle(Ruling::Fallback { place: Some(ix), digest: Some(*digest) });
+                        }
+                    }
                 }
                 Some(Observation::Presence(Presence::Unknown(unknown))) => {
                     down |= unknown.cause.silence() == Silence::Down;
@@ -248,8 +256,42 @@ impl<'a> Judge<'a> {
                 None => return Step::Ask(vec![query]),
             }
         }
+        match self.silent_primary_here() {
+            Step::Ask(queries) => return Step::Ask(queries),
+            Step::Settle(Some(ix)) => {
+                return Step::Settle(Ruling::Fallback { place: Some(ix), digest: self.digest });
+            }
+            Step::Settle(None) => {}
+        }
         let nowhere = Ruling::Fallback { place: None, digest: None };
         if down { self.presume(assessments, nowhere) } else { Step::Settle(nowhere) }
+    }
+
+    /// Is the tag of a copy proved to be another digest than the primary's? What is not taken from here for that
+    /// reason is not taken from there.
+    fn is_another(&self, place: &Place, digest: Digest) -> Step<bool> {
+        let Some(query) = self.proof(place).map(Query::TagDigest) else { return Step::Settle(false) };
+        match self.evidence.get(query) {
+            None => Step::Ask(vec![query]),
+            Some(Observation::TagDigest(TagDigest::Known(meant))) => Step::Settle(*meant != digest),
+            Some(_) => Step::Settle(false),
+        }
+    }
+
+    /// The primary, where it stands on our own site and did not say whether it holds the image: it is no less a
+    /// target than one elsewhere, which is not even asked.
+    fn silent_primary_here(&self) -> Step<Option<PlaceIx>> {
+        let primary = self.routed.primary().filter(|(_, place)| place.locality == Locality::Local);
+        let silent = primary.filter(|(ix, _)| {
+            let presence = self.evidence.get(Query::Presence(*ix, self.wanted()));
+            matches!(presence, Some(Observation::Presence(Presence::Unknown(_))))
+        });
+        let Some((ix, _)) = silent else { return Step::Settle(None) };
+        match self.evidence.get(Query::Reachable(ix)) {
+            None => Step::Ask(vec![Query::Reachable(ix)]),
+            Some(Observation::Reachable(Reachability::Up)) => Step::Settle(Some(ix)),
+            Some(_) => Step::Settle(None),
+        }
     }
 
     /// Every target of the Fallback is known to be down: the same digest elsewhere is no safer, and a dead primary

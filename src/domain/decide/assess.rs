@@ -89,7 +89,7 @@ impl<'a> Judge<'a> {
     }
 
     /// How the tag at this Place has to be proved; `None`: it needs no proof.
-    fn proof(&self, place: &Place) -> Option<Ask> {
+    pub(super) fn proof(&self, place: &Place) -> Option<Ask> {
         if self.digest.is_some() || place.role == Role::Primary || self.routed.primary().is_none() {
             return None;
         }

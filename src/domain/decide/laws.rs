@@ -755,3 +755,41 @@ fn law_8_what_decide_produces_admits_accepts() {
         assert!(accepted.get(ruling).is_some_and(|times| *times >= 300), "{accepted:?}");
     }
 }
+
+#[test]
+fn a_fallback_is_never_a_copy_whose_tag_is_proved_to_be_another() {
+    let mut reached = 0;
+    for (seed, case, world) in worlds() {
+        let Ruling::Fallback { place: Some(ix), digest: Some(found) } = verdict(&case, &world).ruling else {
+            continue;
+        };
+        let routed = routed(&case);
+        let replica = routed.place(ix).is_some_and(|place| place.role == Role::Replica);
+        if routed.digest.is_some() || routed.primary().is_none() || !replica {
+            continue;
+        }
+        if let TagDigest::Known(meant) = world.tag(Ask::Remembered) {
+            reached += 1;
+            assert_eq!(meant, found, "seed {seed}: {case:?}");
+        }
+    }
+    assert!(reached > 100, "only {reached}");
+}
+
+#[test]
+fn a_silent_primary_on_our_own_site_is_still_where_to_fall_back_to() {
+    let mut reached = 0;
+    for (seed, case, world) in worlds() {
+        let Subject::Routed(routed) = &case.subject else { continue };
+        let Some((ix, primary)) = routed.primary() else { continue };
+        let wanted = routed.digest.map_or(Wanted::Tag, Wanted::Digest);
+        let silent = matches!(world.presence(primary, wanted), Presence::Unknown(_));
+        if primary.locality != Locality::Local || !silent || world.reachable(primary) == Reachability::Down {
+            continue;
+        }
+        reached += 1;
+        let ruling = verdict(&case, &world).ruling;
+        assert_ne!(ruling, Ruling::Fallback { place: None, digest: None }, "seed {seed}: {ix:?} {case:?}");
+    }
+    assert!(reached > 100, "only {reached}");
+}
