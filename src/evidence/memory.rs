@@ -124,6 +124,21 @@ impl Memory {
         }
     }
 
+    /// How many ordinary entries, of half a kibibyte, it takes the room of: a bad image has thousands of
+    /// vulnerabilities, and they are remembered for a day.
+    fn weight(&self) -> u32 {
+        let list = match &self.answer {
+            Observation::Children(Children::Listed(children)) => children.len() / 3,
+            Observation::Scan(_) => {
+                let listed = self.report().and_then(|report| report.vulnerabilities.as_ref());
+                listed.map_or(0, |listed| (listed.items.len() + listed.allowlist.len()) / 10)
+            }
+            _ => 0,
+        };
+        let before = self.before.as_ref().map_or(0, |before| before.weight());
+        u32::try_from(list).unwrap_or(u32::MAX).saturating_add(before).saturating_add(1)
+    }
+
     fn is_worth_remembering(&self) -> bool {
         matches!(self.answer, Observation::TagDigest(TagDigest::Known(_))) || self.report().is_some()
     }
@@ -171,7 +186,7 @@ fn fresh(question: &Question, answer: &Observation, life: &CacheLife, dice: f64)
     whole.mul_f64(1.0 - JITTER * dice)
 }
 
-/// All memories, bounded in number.
+/// All memories, bounded in room: an ordinary one counts as one entry, a long list as many.
 pub(super) struct Memories(Cache<Question, Arc<Memory>>);
 
 struct ByEntry;
@@ -200,7 +215,8 @@ impl moka::Expiry<Question, Arc<Memory>> for ByEntry {
 
 impl Memories {
     pub fn new(entries: u64) -> Self {
-        Self(Cache::builder().max_capacity(entries).expire_after(ByEntry).build())
+        let weigher = |_: &Question, memory: &Arc<Memory>| memory.weight();
+        Self(Cache::builder().max_capacity(entries).weigher(weigher).expire_after(ByEntry).build())
     }
 
     pub fn get(&self, question: &Question) -> Option<Arc<Memory>> {
@@ -222,5 +238,39 @@ impl Memories {
 
     pub fn len(&self) -> u64 {
         self.0.entry_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::digest::Digest;
+    use crate::domain::image::Repository;
+    use crate::domain::scan::{Detail, Severity, Vulnerabilities};
+
+    #[test]
+    fn the_bound_is_one_of_room_and_not_only_of_number() {
+        let hour = Duration::from_secs(3600);
+        let life =
+            CacheLife { present: hour, remember: hour, tag: hour, absent: hour, scan: hour, entries: 1000 };
+        let memories = Memories::new(life.entries);
+        let mut kept = 0;
+        for n in 0..100 {
+            let items = (0..1000).map(|n| (format!("CVE-2026-{n}").into(), Severity::High)).collect();
+            let vulnerabilities = Some(Arc::new(Vulnerabilities { items, allowlist: vec![] }));
+            let report = Report { severity: Severity::High, finished: None, vulnerabilities };
+            let (scanner, state) = (Scanner::Present, ScanState::Done(report));
+            let answer = Observation::Scan(ScanAnswer { scanner, state, last: None });
+            let what = What::Scan(Digest::Sha256([n; 32]), Detail::Vulnerabilities);
+            let question = Question { station: StationId(0), repository: Repository::new("p/r"), what };
+            let memory = Memory::new(&question, answer, Instant::now(), &life, 0.0, None);
+            memories.put(question, Arc::new(memory));
+        }
+        memories.0.run_pending_tasks();
+        for (_, memory) in &memories.0 {
+            kept += memory.report().and_then(|report| report.vulnerabilities.as_ref()).unwrap().items.len();
+        }
+        // A thousand entries are half a mebibyte or so; each vulnerability is some fifty bytes.
+        assert!(kept > 0 && kept <= 10_000, "{kept} vulnerabilities of 100,000");
     }
 }
