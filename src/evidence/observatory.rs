@@ -163,15 +163,16 @@ impl Observatory {
     }
 
     fn remembered(&self, sky: &Sky, station: &Arc<Station>, question: Question, now: Instant) -> Recalled {
+        let tell = |(observation, age)| Recalled::Told((station.with_scanner(observation), age));
         let (life, aspect) = (&sky.terms.life, question.aspect());
         let memory = self.flights.memories.get(&question);
         if let Some(unknown) = station.closed() {
-            return Recalled::Told(Memory::silence(aspect, unknown, now, life, memory.as_ref()));
+            return tell(Memory::silence(aspect, unknown, now, life, memory.as_ref()));
         }
         match memory {
             Some(memory) if memory.is_fresh(now) => {
                 self.flights.metrics.recalled(aspect, Recall::Hit);
-                Recalled::Told(memory.tell(now, life))
+                tell(memory.tell(now, life))
             }
             stale => {
                 self.flights.metrics.recalled(aspect, Recall::Miss);
@@ -182,6 +183,12 @@ impl Observatory {
 
     /// Asks, and waits until the deadline; what is asked goes on beyond it.
     pub(super) async fn ask(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
+        let station = lacking.station.clone();
+        let (observation, age) = self.answer(sky, lacking, deadline).await;
+        (station.with_scanner(observation), age)
+    }
+
+    async fn answer(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
         let Lacking { station, question, stale } = lacking;
         let (life, aspect) = (&sky.terms.life, question.aspect());
         let silence = |unknown| Memory::silence(aspect, unknown, Instant::now(), life, stale.as_ref());

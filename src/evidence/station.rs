@@ -1,7 +1,7 @@
 //! A station: one registry as it is configured now, the client that asks it, its queue and its breaker.
 
 use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -42,6 +42,8 @@ pub(super) struct Station {
     gate: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     breaker: Arc<Mutex<Breaker>>,
+    /// Whether this Harbor ever named a scanner.
+    scans: Arc<AtomicBool>,
 }
 
 /// A place in the queue, given back when it is dropped.
@@ -96,6 +98,7 @@ impl Station {
             gate: gate(in_flight),
             waiting: Arc::default(),
             breaker: Arc::default(),
+            scans: Arc::default(),
         }
     }
 
@@ -110,6 +113,7 @@ impl Station {
             gate: if same { self.gate.clone() } else { gate(in_flight) },
             waiting: self.waiting.clone(),
             breaker: self.breaker.clone(),
+            scans: self.scans.clone(),
         }
     }
 
@@ -123,6 +127,20 @@ impl Station {
             Source::Unusable(error) => Some(unusable(error)),
             Source::Distribution(_) | Source::Harbor(_) => None,
         }
+    }
+
+    /// Remembers that there is a scanner, and says so where a scan could not be learned: `required: Auto` goes by it,
+    /// and one silence must not open what was closed a moment ago. That there is none any more, silence does not tell.
+    pub fn with_scanner(&self, observation: Observation) -> Observation {
+        let Observation::Scan(mut answer) = observation else { return observation };
+        match (answer.scanner, &answer.state) {
+            (Scanner::Present, _) => self.scans.store(true, Ordering::Relaxed),
+            (Scanner::Unknown, ScanState::Unknown(_)) if self.scans.load(Ordering::Relaxed) => {
+                answer.scanner = Scanner::Present;
+            }
+            _ => {}
+        }
+        Observation::Scan(answer)
     }
 
     /// The breaker's phase.

@@ -149,3 +149,14 @@ async fn what_an_index_lists_is_asked_once_a_day() {
             .all(|one| one.method == "HEAD")
     );
 }
+
+#[tokio::test]
+async fn that_a_harbor_has_a_scanner_is_remembered_whatever_the_image() {
+    let site = Site::new(Given::default()).await;
+    assert_eq!(judged(&site, &site.case(seed::PRESENT)).await, "Local(ams) []");
+    let broken = Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
+    let artifacts = PathClass::of("/api/v2.0/projects/p/repositories/r/artifacts/a");
+    site.demo.ams.faults().add(Scope::Only(artifacts), broken);
+    // Its scan could not be learned, and `required: Auto` requires one: this Harbor has a scanner.
+    assert_eq!(judged(&site, &site.case(seed::UNSCANNED)).await, "Fallback(fra) [Unreachable]");
+}
