@@ -28,7 +28,8 @@ async fn every_trouble_of_the_seed_has_its_verdict() {
         (seed::VULNERABLE, "Accepted(ams) [Vulnerable]"),
         (seed::CHILD_LOST, "Fallback(fra) [ChildMissing]"),
         (seed::REFUSED, "Fallback(fra) [Refused]"),
-        (seed::PROXIED, "Fallback(fra) [ProxyCache]"),
+        // What a proxy would serve must pass its scan, too.
+        (seed::PROXIED, "Fallback(fra) [ProxyCache, Unscanned]"),
     ] {
         assert_eq!(judged(&site, named).await, expected, "{named:?}");
         assert_eq!(judged(&site, named).await, expected, "{named:?}, from memory");
