@@ -1,6 +1,6 @@
 //! From an image as written to its Places, through a configuration file, as `landfall check` reads it.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

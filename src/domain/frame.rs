@@ -148,8 +148,10 @@ impl Settings {
             places.push((named, self.place(replica, reference.repository())));
         }
         // A local Place that the reference names, the other local ones, the other sites, nearest first.
-        places
-            .sort_by_key(|(one, place)| (place.locality, self.distance(&place.registry.site), *one != named));
+        let promoted = |one, place: &Place| one == named && place.locality == Locality::Local;
+        places.sort_by_key(|(one, place)| {
+            (place.locality, self.distance(&place.registry.site), !promoted(*one, place))
+        });
         let position = places.iter().position(|(one, _)| *one == named).unwrap_or_default();
         let registry = named.registry(route);
         Routed {
