@@ -15,14 +15,7 @@ use crate::domain::verdict::Action;
 /// The built-in rules: Landfall never rejects a Pod unless somebody says so.
 fn built_in() -> Rules {
     Rules {
-        actions: Actions {
-            on_missing: Action::Fallback,
-            on_stale: Action::Fallback,
-            on_unknown: Action::Fallback,
-            on_unscanned: Action::Fallback,
-            on_vulnerable: Action::Accept,
-            on_unrouted: Action::Accept,
-        },
+        actions: Actions::default(),
         scan: Requirement {
             required: Required::Auto,
             max_severity: None,
