@@ -1,0 +1,16 @@
+//! Landfall before a real API server, with real controllers. See `cluster/plane.rs` for what is started, and
+//! `cluster/tools` for how it is built.
+#![cfg(feature = "demo")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+#[path = "cluster/kept.rs"]
+mod kept;
+#[path = "cluster/plane.rs"]
+mod plane;
+#[path = "cluster/pods.rs"]
+mod pods;
+#[path = "admission/site.rs"]
+#[expect(dead_code, reason = "here it is the API server that writes reviews")]
+mod site;
+#[path = "cluster/webhook.rs"]
+mod webhook;

@@ -1,0 +1,212 @@
+//! A control plane: etcd, kube-apiserver and kube-controller-manager on loopback, shared by all tests of this binary.
+//! Each test works in namespaces of its own.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use landfall::demo::world::authority::{Authority, Validity};
+use tempfile::TempDir;
+
+use crate::kept::keep;
+
+/// A cold control plane answers in five seconds, and a CronJob makes its Pod within a minute; a busy machine takes longer.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Looks until there is something to see.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < patience, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+static PLANE: LazyLock<Option<Plane>> = LazyLock::new(Plane::start);
+
+/// The control plane; `None`: it cannot be had here, and that is said once.
+pub fn plane() -> Option<&'static Plane> {
+    PLANE.as_ref()
+}
+
+pub struct Plane {
+    dir: TempDir,
+    tools: PathBuf,
+    authority: Authority,
+}
+
+impl Plane {
+    fn start() -> Option<Self> {
+        let tools = tools()?;
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("control plane").unwrap();
+        let plane = Self { dir, tools, authority };
+        let (etcd, api) = (free_port(), free_port());
+        plane.run("etcd", &plane.etcd(etcd));
+        let mut server = plane.run("kube-apiserver", &plane.api_server(etcd, api));
+        plane.write("kubeconfig", &kubeconfig(api, &plane.authority.pem()));
+        plane.until_ready(&mut server);
+        plane.run("kube-controller-manager", &plane.controller_manager());
+        Some(plane)
+    }
+
+    fn etcd(&self, port: u16) -> Vec<String> {
+        let mut arguments = Arguments::default();
+        arguments.say("data-dir", self.path("etcd").display());
+        arguments.say("unsafe-no-fsync", true);
+        arguments.say("listen-client-urls", format!("http://127.0.0.1:{port}"));
+        arguments.say("advertise-client-urls", format!("http://127.0.0.1:{port}"));
+        arguments.say("listen-peer-urls", "http://127.0.0.1:0");
+        arguments.say("log-level", "error");
+        arguments.0
+    }
+
+    fn api_server(&self, etcd: u16, port: u16) -> Vec<String> {
+        let serving = self.authority.issue(&["127.0.0.1", "localhost"], Validity::Current).unwrap();
+        let signing = rcgen::KeyPair::generate().unwrap();
+        self.write("ca.crt", &self.authority.pem());
+        self.write("sa.key", &signing.serialize_pem());
+        let mut arguments = Arguments::default();
+        arguments.say("etcd-servers", format!("http://127.0.0.1:{etcd}"));
+        arguments.say("bind-address", "127.0.0.1");
+        arguments.say("advertise-address", "127.0.0.1");
+        arguments.say("secure-port", port);
+        arguments.say("endpoint-reconciler-type", "none");
+        arguments.say("cert-dir", self.path("certs").display());
+        arguments.say("tls-cert-file", self.write("api.crt", &serving.certificate_pem).display());
+        arguments.say("tls-private-key-file", self.write("api.key", &serving.key_pem).display());
+        arguments.say("client-ca-file", self.path("ca.crt").display());
+        arguments
+            .say("token-auth-file", self.write("tokens", "admin,admin,1,\"system:masters\"\n").display());
+        arguments.say("authorization-mode", "RBAC");
+        arguments.say("service-cluster-ip-range", "10.0.0.0/24");
+        arguments.say("allow-privileged", true);
+        arguments.say("service-account-issuer", "https://kubernetes.default.svc");
+        arguments.say("service-account-key-file", self.write("sa.pub", &signing.public_key_pem()).display());
+        arguments.say("service-account-signing-key-file", self.path("sa.key").display());
+        arguments.0
+    }
+
+    fn controller_manager(&self) -> Vec<String> {
+        let mut arguments = Arguments::default();
+        arguments.say("kubeconfig", self.path("kubeconfig").display());
+        arguments.say("service-account-private-key-file", self.path("sa.key").display());
+        arguments.say("root-ca-file", self.path("ca.crt").display());
+        arguments.say("leader-elect", false);
+        arguments.say("bind-address", "127.0.0.1");
+        arguments.say("secure-port", 0);
+        arguments.say("kube-api-qps", 500);
+        arguments.say("kube-api-burst", 1000);
+        arguments.0
+    }
+
+    fn run(&self, program: &str, arguments: &[String]) -> Child {
+        keep(&self.tools.join(program), arguments, &self.path(&format!("{program}.log")))
+    }
+
+    fn until_ready(&self, server: &mut Child) {
+        until("the API server is ready", || {
+            if let Some(status) = server.try_wait().unwrap() {
+                let log = fs::read_to_string(self.path("kube-apiserver.log")).unwrap();
+                panic!("the API server ended with {status}:\n{log}");
+            }
+            self.kubectl(&["get", "--raw", "/readyz"]).status.success().then_some(())
+        });
+    }
+
+    /// Runs kubectl as the cluster's administrator.
+    pub fn kubectl(&self, arguments: &[&str]) -> Output {
+        let kubeconfig = self.path("kubeconfig");
+        let mut kubectl = Command::new(self.tools.join("kubectl"));
+        kubectl.arg("--kubeconfig").arg(kubeconfig).args(arguments).output().unwrap()
+    }
+
+    /// What kubectl says; it must not complain.
+    pub fn told(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Applies objects, where they say themselves.
+    pub fn apply(&self, objects: &str) -> String {
+        self.told(&["apply", "-f", &self.write_new(objects).display().to_string()])
+    }
+
+    /// Creates objects in a namespace. (`apply` would leave a note of its own on each.)
+    pub fn create(&self, namespace: &str, objects: &str) -> String {
+        self.told(&["create", "-n", namespace, "-f", &self.write_new(objects).display().to_string()])
+    }
+
+    /// A new namespace, with the account that its Pods run as.
+    pub fn namespace(&self, name: &str) {
+        self.told(&["create", "namespace", name]);
+        let account = ["get", "serviceaccount", "default", "-n", name];
+        until("the namespace has its account", || self.kubectl(&account).status.success().then_some(()));
+    }
+
+    fn write_new(&self, text: &str) -> PathBuf {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.write(&format!("objects-{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)), text)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+#[derive(Default)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn say(&mut self, flag: &str, value: impl std::fmt::Display) {
+        self.0.push(format!("--{flag}={value}"));
+    }
+}
+
+/// The folder with the programs, built now where they are not.
+fn tools() -> Option<PathBuf> {
+    if Command::new("go").arg("version").output().is_err() {
+        // Past the test runner, which keeps the words of a test that passes to itself.
+        writeln!(std::io::stderr(), "skipped: cluster: there is no Go to build a control plane with")
+            .unwrap();
+        return None;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/tools");
+    let built = Command::new(script).args(std::env::var("LANDFALL_KUBERNETES")).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Some(String::from_utf8(built.stdout).unwrap().trim().into())
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn kubeconfig(port: u16, ca: &str) -> String {
+    use base64::Engine;
+    let ca = base64::engine::general_purpose::STANDARD.encode(ca);
+    format!(
+        "apiVersion: v1
+kind: Config
+current-context: plane
+contexts: [{{name: plane, context: {{cluster: plane, user: admin}}}}]
+users: [{{name: admin, user: {{token: admin}}}}]
+clusters: [{{name: plane, cluster: {{server: \"https://127.0.0.1:{port}\", certificate-authority-data: {ca}}}}}]
+"
+    )
+}

@@ -1,0 +1,163 @@
+//! Pods by everything that makes Pods: what is stored is what one would have written by hand, and nothing else of the
+//! Pod is another than without the webhook.
+
+use serde_json::{Value, json};
+
+use crate::plane::{Plane, plane, until};
+use crate::webhook::{Landfall, WEB};
+
+const API: &str = "harbor.fra.example.com/production/shop/api:2.0.0";
+
+/// Everything that makes a Pod, `@` its name.
+fn workloads() -> Vec<(&'static str, String)> {
+    let template = format!(
+        "{{metadata: {{labels: {{app: '@'}}}}, spec: {{containers: [{{name: web, image: '{WEB}'}}, {{name: proxy, image: 'busybox:1.37'}}]}}}}"
+    );
+    let selector = "selector: {matchLabels: {app: '@'}}";
+    let job = format!(
+        "{{template: {{spec: {{restartPolicy: Never, containers: [{{name: web, image: '{WEB}'}}]}}}}}}"
+    );
+    vec![
+        (
+            "deployment",
+            format!(
+                "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: '@'}}, spec: {{replicas: 1, {selector}, template: {template}}}}}"
+            ),
+        ),
+        (
+            "statefulset",
+            format!(
+                "{{apiVersion: apps/v1, kind: StatefulSet, metadata: {{name: '@'}}, spec: {{serviceName: '@', {selector}, template: {template}}}}}"
+            ),
+        ),
+        (
+            "daemonset",
+            format!(
+                "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{name: '@'}}, spec: {{{selector}, template: {template}}}}}"
+            ),
+        ),
+        ("job", format!("{{apiVersion: batch/v1, kind: Job, metadata: {{name: '@'}}, spec: {job}}}")),
+        (
+            "cronjob",
+            format!(
+                "{{apiVersion: batch/v1, kind: CronJob, metadata: {{name: '@'}}, spec: {{schedule: '* * * * *', jobTemplate: {{spec: {job}}}}}}}"
+            ),
+        ),
+        (
+            "bare",
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: '@'}}, spec: {{containers: [{{name: web, image: '{WEB}'}}]}}}}"
+            ),
+        ),
+        (
+            "secrets",
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: '@'}}, spec: {{imagePullSecrets: [{{name: own}}], containers: [{{name: web, image: '{WEB}'}}]}}}}"
+            ),
+        ),
+        (
+            "sidecar",
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: '@'}}, spec: {{initContainers: [{{name: proxy, image: '{API}', restartPolicy: Always}}], containers: [{{name: web, image: '{WEB}'}}]}}}}"
+            ),
+        ),
+        (
+            "volume",
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: '@'}}, spec: {{volumes: [{{name: model, image: {{reference: '{API}'}}}}], containers: [{{name: web, image: '{WEB}'}}]}}}}"
+            ),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_every_maker_are_rewritten_and_nothing_else_of_them_changes() {
+    let Some(plane) = plane() else { return };
+    plane.namespace("makers");
+    plane.namespace("makers-alone");
+    // What a DaemonSet makes Pods for.
+    plane.apply("{apiVersion: v1, kind: Node, metadata: {name: harbor-master}}");
+    let landfall = Landfall::serve(plane, "makers").await;
+    let digests = [WEB, API].map(|image| (image, ashore(&landfall, image)));
+    for (name, workload) in workloads() {
+        for namespace in ["makers", "makers-alone"] {
+            plane.create(namespace, &workload.replace('@', name));
+        }
+    }
+    for (name, _) in workloads() {
+        let (mut with, mut without) = (pod(plane, "makers", name), pod(plane, "makers-alone", name));
+        let annotation = with["metadata"]["annotations"]["landfall.dev/images"].take();
+        assert!(annotation.as_str().is_some_and(|text| text.contains("\"Local\"")), "{name}: {annotation}");
+        // What one would have written by hand.
+        for (image, ashore) in &digests {
+            replace(&mut without, image, ashore);
+        }
+        let secrets = without["spec"]["imagePullSecrets"].as_array().cloned().unwrap_or_default();
+        without["spec"]["imagePullSecrets"] =
+            secrets.into_iter().chain([json!({"name": "harbor-ams-creds"})]).collect();
+        for pod in [&mut with, &mut without] {
+            forget_what_differs_between_any_two(pod);
+        }
+        let (with, without) = [with, without].map(|pod| serde_json::to_string_pretty(&pod).unwrap()).into();
+        let differs: Vec<_> =
+            with.lines().zip(without.lines()).filter(|(with, without)| with != without).collect();
+        assert!(differs.is_empty() && with.len() == without.len(), "{name}: {differs:#?}\n{with}");
+    }
+}
+
+/// The image as it is named on our site.
+fn ashore(landfall: &Landfall<'_>, image: &str) -> String {
+    let (path, tag) = image.strip_prefix("harbor.fra.example.com/").unwrap().split_once(':').unwrap();
+    let digest = landfall.demo.ams.store().digest(path, tag).unwrap();
+    format!("harbor.ams.example.com/{path}:{tag}@{digest}")
+}
+
+/// The Pod that came of a workload, when it is there.
+fn pod(plane: &Plane, namespace: &str, name: &str) -> Value {
+    until(name, || {
+        let list = plane.told(&["get", "pods", "-n", namespace, "-o", "json"]);
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let mut pods = list["items"].as_array().unwrap().iter();
+        pods.find(|pod| pod["metadata"]["name"].as_str().unwrap().starts_with(name)).cloned()
+    })
+}
+
+fn replace(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text == from => *text = to.to_owned(),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, from, to)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, from, to)),
+        _ => {}
+    }
+}
+
+/// Names, times and identifiers that the API server and controllers make up anew for each Pod.
+fn forget_what_differs_between_any_two(pod: &mut Value) {
+    let told = serde_json::to_string(&pod["spec"]["volumes"]).unwrap();
+    let token = told.split('"').find(|text| text.starts_with("kube-api-access-")).map(str::to_owned);
+    if let Some(token) = token {
+        replace(pod, &token, "kube-api-access");
+    }
+    for owner in pod["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+        owner["uid"].take();
+        owner["name"].take();
+    }
+    let metadata = pod["metadata"].as_object_mut().unwrap();
+    for made_up in
+        ["uid", "name", "generateName", "namespace", "resourceVersion", "creationTimestamp", "managedFields"]
+    {
+        metadata.remove(made_up);
+    }
+    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.retain(|key, _| !key.ends_with("uid") && !key.ends_with("job-name"));
+    }
+    metadata.retain(|key, value| !(key == "annotations" && only_ours(value)));
+    pod.as_object_mut().unwrap().remove("status");
+}
+
+/// Is there nothing left in these annotations but the hole where ours was?
+fn only_ours(annotations: &mut Value) -> bool {
+    let annotations = annotations.as_object_mut().unwrap();
+    annotations.remove("landfall.dev/images");
+    annotations.is_empty()
+}

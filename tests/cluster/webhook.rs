@@ -1,0 +1,112 @@
+//! Landfall as a process, and the API server told of it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use landfall::demo::world::authority::Validity;
+use landfall::demo::world::seed::{self, Demo};
+
+use crate::kept::keep;
+use crate::plane::{Plane, free_port, until};
+use crate::site;
+
+/// An image of the route: present and scanned clean at both sites.
+pub const WEB: &str = "harbor.fra.example.com/production/shop/web:1.4.2";
+
+/// A Landfall of one test, before a world of its own. It ends with its test.
+pub struct Landfall<'a> {
+    plane: &'a Plane,
+    /// The namespace whose Pods come to it.
+    pub namespace: String,
+    pub demo: Demo,
+    process: Child,
+}
+
+impl<'a> Landfall<'a> {
+    /// Starts it and lets the API server call it for this namespace, over a Service.
+    pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
+        let demo = seed::demo().await.unwrap();
+        let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
+        let identity =
+            demo.world.authority().issue(&[&format!("landfall.{namespace}.svc")], Validity::Current).unwrap();
+        let certificate = demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap();
+        let key = demo.world.write("tls/tls.key", &identity.key_pem).unwrap();
+        let (door, admin) = (free_port(), free_port());
+        let arguments = [
+            "serve".to_owned(),
+            format!("--config={}", config.display()),
+            format!("--tls-cert={}", certificate.display()),
+            format!("--tls-key={}", key.display()),
+            format!("--listen=127.0.0.1:{door}"),
+            format!("--admin-listen=127.0.0.1:{admin}"),
+            "--drain-delay=0s".to_owned(),
+        ];
+        let log = config.with_extension("log");
+        let process = keep(Path::new(env!("CARGO_BIN_EXE_landfall")), &arguments, &log);
+        let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process };
+        landfall.until_ready(admin, &log).await;
+        landfall.register(door);
+        landfall
+    }
+
+    async fn until_ready(&mut self, admin: u16, log: &Path) {
+        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
+        let ready =
+            async || client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await?.error_for_status();
+        while ready().await.is_err() {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("landfall ended with {status}:\n{}", fs::read_to_string(log).unwrap());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A Service that leads to loopback: the API server calls it as in production, by HTTP/1.1 and by its name.
+    fn register(&self, door: u16) {
+        let (namespace, ca) = (&self.namespace, STANDARD.encode(self.demo.world.authority().pem()));
+        self.plane.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Service
+metadata: {{name: landfall, namespace: {namespace}}}
+spec: {{type: ExternalName, externalName: localhost}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {{name: landfall-{namespace}}}
+webhooks:
+  - name: mutate.landfall.dev
+    clientConfig:
+      service: {{name: landfall, namespace: {namespace}, path: /mutate, port: {door}}}
+      caBundle: {ca}
+    rules:
+      - {{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods], scope: Namespaced}}
+      - {{apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [pods/ephemeralcontainers], scope: Namespaced}}
+    namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
+    failurePolicy: Ignore
+    reinvocationPolicy: IfNeeded
+    sideEffects: NoneOnDryRun
+    admissionReviewVersions: [v1]
+    timeoutSeconds: 5
+"#
+        ));
+        // A new configuration is in force when the API server's informer has seen it.
+        let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
+        until("the webhook is called", || {
+            self.plane.told(&probe).contains("harbor.ams.example.com/").then_some(())
+        });
+    }
+}
+
+impl Drop for Landfall<'_> {
+    fn drop(&mut self) {
+        let gone = ["delete", "mutatingwebhookconfiguration", &format!("landfall-{}", self.namespace)];
+        drop(self.plane.kubectl(&gone));
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
