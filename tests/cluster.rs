@@ -1,7 +1,12 @@
 //! Landfall before a real API server, with real controllers. See `cluster/plane.rs` for what is started, and
 //! `cluster/tools` for how it is built.
 #![cfg(feature = "demo")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing; what a JSON object lacks is null"
+)]
 
 #[path = "cluster/kept.rs"]
 mod kept;

@@ -41,6 +41,7 @@ pub struct Plane {
     dir: TempDir,
     tools: PathBuf,
     authority: Authority,
+    processes: Vec<Child>,
 }
 
 impl Plane {
@@ -48,12 +49,12 @@ impl Plane {
         let tools = tools()?;
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new("control plane").unwrap();
-        let plane = Self { dir, tools, authority };
+        let mut plane = Self { dir, tools, authority, processes: Vec::new() };
         let (etcd, api) = (free_port(), free_port());
-        plane.run("etcd", &plane.etcd(etcd));
-        let mut server = plane.run("kube-apiserver", &plane.api_server(etcd, api));
         plane.write("kubeconfig", &kubeconfig(api, &plane.authority.pem()));
-        plane.until_ready(&mut server);
+        plane.run("etcd", &plane.etcd(etcd));
+        plane.run("kube-apiserver", &plane.api_server(etcd, api));
+        plane.until_ready();
         plane.run("kube-controller-manager", &plane.controller_manager());
         Some(plane)
     }
@@ -108,15 +109,16 @@ impl Plane {
         arguments.0
     }
 
-    fn run(&self, program: &str, arguments: &[String]) -> Child {
-        keep(&self.tools.join(program), arguments, &self.path(&format!("{program}.log")))
+    fn run(&mut self, program: &str, arguments: &[String]) {
+        let log = self.path(&format!("{program}.log"));
+        self.processes.push(keep(&self.tools.join(program), arguments, &log));
     }
 
-    fn until_ready(&self, server: &mut Child) {
+    fn until_ready(&mut self) {
         until("the API server is ready", || {
-            if let Some(status) = server.try_wait().unwrap() {
-                let log = fs::read_to_string(self.path("kube-apiserver.log")).unwrap();
-                panic!("the API server ended with {status}:\n{log}");
+            if self.processes.iter_mut().any(|process| process.try_wait().unwrap().is_some()) {
+                let logs = ["etcd", "kube-apiserver"].map(|name| self.path(&format!("{name}.log")));
+                panic!("it ended:\n{}", logs.map(|log| fs::read_to_string(log).unwrap()).join("\n"));
             }
             self.kubectl(&["get", "--raw", "/readyz"]).status.success().then_some(())
         });
@@ -153,7 +155,8 @@ impl Plane {
         until("the namespace has its account", || self.kubectl(&account).status.success().then_some(()));
     }
 
-    fn write_new(&self, text: &str) -> PathBuf {
+    /// Writes objects down for kubectl.
+    pub fn write_new(&self, text: &str) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         self.write(&format!("objects-{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)), text)
     }
@@ -182,8 +185,8 @@ impl Arguments {
 fn tools() -> Option<PathBuf> {
     if Command::new("go").arg("version").output().is_err() {
         // Past the test runner, which keeps the words of a test that passes to itself.
-        writeln!(std::io::stderr(), "skipped: cluster: there is no Go to build a control plane with")
-            .unwrap();
+        let words = b"skipped: cluster: there is no Go to build a control plane with\n";
+        std::io::stderr().write_all(words).unwrap();
         return None;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/tools");

@@ -105,6 +105,87 @@ async fn pods_of_every_maker_are_rewritten_and_nothing_else_of_them_changes() {
     }
 }
 
+/// What kubectl does beside `create -f`: each makes one Pod, and shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_same_however_a_pod_is_sent() {
+    let Some(plane) = plane() else { return };
+    plane.namespace("ways");
+    let landfall = Landfall::serve(plane, "ways").await;
+    let ashore = ashore(&landfall, WEB);
+    let web = format!("spec: {{containers: [{{name: web, image: '{WEB}'}}]}}");
+    let file =
+        |name: &str| plane.write_new(&format!("{{apiVersion: v1, kind: Pod, metadata: {{{name}}}, {web}}}"));
+    let (named, generated) = (file("name: sent"), file("generateName: sent-"));
+    let (named, generated) = (named.to_str().unwrap(), generated.to_str().unwrap());
+    for way in [
+        vec!["create", "--dry-run=server", "-f", named],
+        vec!["create", "-f", generated],
+        vec!["apply", "--server-side", "--dry-run=server", "-f", named],
+        vec!["apply", "--server-side", "-f", named],
+    ] {
+        let arguments: Vec<_> = way.iter().chain(&["-n", "ways", "-o", "json"]).copied().collect();
+        let pod: Value = serde_json::from_str(&plane.told(&arguments)).unwrap();
+        assert_eq!(pod["spec"]["containers"][0]["image"], ashore, "{way:?}");
+    }
+    // A debug container joins a Pod that carries the secret of our site already.
+    plane.told(&[
+        "debug",
+        "sent",
+        "-n",
+        "ways",
+        "--image",
+        WEB,
+        "--container",
+        "look",
+        "--profile",
+        "general",
+    ]);
+    let pod: Value =
+        serde_json::from_str(&plane.told(&["get", "pod", "sent", "-n", "ways", "-o", "json"])).unwrap();
+    assert_eq!(pod["spec"]["ephemeralContainers"][0]["image"], ashore);
+    // What is there already is nobody's to change but its owner's.
+    plane.told(&["label", "pod", "sent", "-n", "ways", "seen=yes"]);
+    plane.told(&["set", "image", "pod/sent", "-n", "ways", &format!("web={API}")]);
+    let pod: Value =
+        serde_json::from_str(&plane.told(&["get", "pod", "sent", "-n", "ways", "-o", "json"])).unwrap();
+    assert_eq!(pod["spec"]["containers"][0]["image"], API);
+}
+
+/// The ServiceAccount plugin has copied the account's secrets into the Pod before it comes to us, unless the Pod has some.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pull_secret_joins_those_of_the_account_or_of_the_pod() {
+    let Some(plane) = plane() else { return };
+    plane.namespace("secrets");
+    let _landfall = Landfall::serve(plane, "secrets").await;
+    let ours = "harbor-ams-creds";
+    for (n, (account, own, stored)) in [
+        (vec![], vec![], vec![ours]),
+        (vec!["team"], vec![], vec!["team", ours]),
+        (vec!["team"], vec!["own"], vec!["own", ours]),
+        (vec![ours], vec![], vec![ours]),
+        (vec!["team"], vec![ours, "own"], vec![ours, "own"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let list = |names: &[&str]| json!(names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>());
+        let (name, account, own) = (format!("of-{n}"), list(&account), list(&own));
+        plane.create("secrets", &format!("{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {name}}}, imagePullSecrets: {account}}}"));
+        let spec = format!(
+            "{{serviceAccountName: {name}, imagePullSecrets: {own}, containers: [{{name: web, image: '{WEB}'}}]}}"
+        );
+        plane.create(
+            "secrets",
+            &format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {spec}}}"),
+        );
+        assert_eq!(
+            pod(plane, "secrets", &name)["spec"]["imagePullSecrets"],
+            list(&stored),
+            "{account} {own}"
+        );
+    }
+}
+
 /// The image as it is named on our site.
 fn ashore(landfall: &Landfall<'_>, image: &str) -> String {
     let (path, tag) = image.strip_prefix("harbor.fra.example.com/").unwrap().split_once(':').unwrap();
