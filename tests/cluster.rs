@@ -8,8 +8,14 @@
     reason = "a test says what is wrong by failing; what a JSON object lacks is null"
 )]
 
+#[path = "cluster/failures.rs"]
+mod failures;
 #[path = "cluster/kept.rs"]
 mod kept;
+#[path = "cluster/neighbours.rs"]
+mod neighbours;
+#[path = "cluster/other.rs"]
+mod other;
 #[path = "cluster/plane.rs"]
 mod plane;
 #[path = "cluster/pods.rs"]

@@ -30,6 +30,9 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How `tools` ends where there is nothing to build with.
+const UNAVAILABLE: i32 = 69;
+
 static PLANE: LazyLock<Option<Plane>> = LazyLock::new(Plane::start);
 
 /// The control plane; `None`: it cannot be had here, and that is said once.
@@ -183,15 +186,16 @@ impl Arguments {
 
 /// The folder with the programs, built now where they are not.
 fn tools() -> Option<PathBuf> {
-    if Command::new("go").arg("version").output().is_err() {
-        // Past the test runner, which keeps the words of a test that passes to itself.
-        let words = b"skipped: cluster: there is no Go to build a control plane with\n";
-        std::io::stderr().write_all(words).unwrap();
-        return None;
-    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/tools");
     let built = Command::new(script).args(std::env::var("LANDFALL_KUBERNETES")).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let says = String::from_utf8_lossy(&built.stderr);
+    if built.status.code() == Some(UNAVAILABLE) {
+        // Past the test runner, which keeps the words of a test that passes to itself.
+        let words = format!("skipped: cluster: {says}");
+        std::io::stderr().write_all(words.as_bytes()).unwrap();
+        return None;
+    }
+    assert!(built.status.success(), "{says}");
     Some(String::from_utf8(built.stdout).unwrap().trim().into())
 }
 

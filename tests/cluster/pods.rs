@@ -4,9 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::plane::{Plane, plane, until};
-use crate::webhook::{Landfall, WEB};
-
-const API: &str = "harbor.fra.example.com/production/shop/api:2.0.0";
+use crate::webhook::{API, Landfall, WEB};
 
 /// Everything that makes a Pod, `@` its name.
 fn workloads() -> Vec<(&'static str, String)> {
@@ -187,7 +185,7 @@ async fn the_pull_secret_joins_those_of_the_account_or_of_the_pod() {
 }
 
 /// The image as it is named on our site.
-fn ashore(landfall: &Landfall<'_>, image: &str) -> String {
+pub fn ashore(landfall: &Landfall<'_>, image: &str) -> String {
     let (path, tag) = image.strip_prefix("harbor.fra.example.com/").unwrap().split_once(':').unwrap();
     let digest = landfall.demo.ams.store().digest(path, tag).unwrap();
     format!("harbor.ams.example.com/{path}:{tag}@{digest}")

@@ -17,6 +17,9 @@ use crate::site;
 /// An image of the route: present and scanned clean at both sites.
 pub const WEB: &str = "harbor.fra.example.com/production/shop/web:1.4.2";
 
+/// Another: an index of two platforms.
+pub const API: &str = "harbor.fra.example.com/production/shop/api:2.0.0";
+
 /// A Landfall of one test, before a world of its own. It ends with its test.
 pub struct Landfall<'a> {
     plane: &'a Plane,
@@ -65,11 +68,28 @@ impl<'a> Landfall<'a> {
         }
     }
 
-    /// A Service that leads to loopback: the API server calls it as in production, by HTTP/1.1 and by its name.
     fn register(&self, door: u16) {
         let (namespace, ca) = (&self.namespace, STANDARD.encode(self.demo.world.authority().pem()));
-        self.plane.apply(&format!(
-            r#"
+        self.plane.apply(&registration(namespace, "mutate.landfall.dev", door, &ca));
+        // A new configuration is in force when the API server's informer has seen it.
+        let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
+        until("the webhook is called", || {
+            self.plane.told(&probe).contains("harbor.ams.example.com/").then_some(())
+        });
+    }
+}
+
+/// A webhook for this namespace, and a Service that leads to loopback: the API server calls it as in production, by
+/// HTTP/1.1 and by its name.
+pub fn registration(namespace: &str, webhook: &str, door: u16, ca: &str) -> String {
+    let rule = |operation: &str, resource: &str| {
+        format!(
+            "{{apiGroups: [''], apiVersions: [v1], operations: [{operation}], resources: [{resource}], scope: Namespaced}}"
+        )
+    };
+    let (create, debug) = (rule("CREATE", "pods"), rule("UPDATE", "pods/ephemeralcontainers"));
+    format!(
+        "
 apiVersion: v1
 kind: Service
 metadata: {{name: landfall, namespace: {namespace}}}
@@ -79,27 +99,19 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
 metadata: {{name: landfall-{namespace}}}
 webhooks:
-  - name: mutate.landfall.dev
+  - name: {webhook}
     clientConfig:
       service: {{name: landfall, namespace: {namespace}, path: /mutate, port: {door}}}
       caBundle: {ca}
-    rules:
-      - {{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods], scope: Namespaced}}
-      - {{apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [pods/ephemeralcontainers], scope: Namespaced}}
+    rules: [{create}, {debug}]
     namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
     failurePolicy: Ignore
     reinvocationPolicy: IfNeeded
     sideEffects: NoneOnDryRun
     admissionReviewVersions: [v1]
     timeoutSeconds: 5
-"#
-        ));
-        // A new configuration is in force when the API server's informer has seen it.
-        let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
-        until("the webhook is called", || {
-            self.plane.told(&probe).contains("harbor.ams.example.com/").then_some(())
-        });
-    }
+"
+    )
 }
 
 impl Drop for Landfall<'_> {
