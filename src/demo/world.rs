@@ -1,4 +1,4 @@
-//! A world in a process: a certificate authority, Harbors and plain registries on `127.0.0.1`, and what goes wrong with them.
+//! A world in a process: a certificate authority, Harbors and plain registries at one address, and what goes wrong with them.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), landfall::demo::world::WorldError> {
@@ -34,6 +34,7 @@ pub mod seed;
 mod server;
 mod store;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use authority::{Authority, AuthorityError, Identity};
@@ -66,7 +67,7 @@ pub enum WorldError {
         source: std::io::Error,
     },
     /// No socket.
-    #[error("no socket for `{name}` on 127.0.0.1")]
+    #[error("no socket for `{name}`")]
     Socket {
         /// Whose socket.
         name: String,
@@ -78,6 +79,7 @@ pub enum WorldError {
 
 /// The authority and the folder that all registries of one world share; the folder is removed with it.
 pub struct World {
+    address: IpAddr,
     folder: tempfile::TempDir,
     authority: Authority,
     foreign: Authority,
@@ -86,7 +88,7 @@ pub struct World {
 /// What a server shows when a client greets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
-    /// A valid one, for `127.0.0.1` and `localhost`.
+    /// A valid one, for the world's address and `localhost`.
     Valid,
     /// One that has expired.
     Expired,
@@ -99,17 +101,26 @@ pub enum Certificate {
 }
 
 impl World {
-    /// A new world with a fresh authority.
+    /// A new world with a fresh authority, on `127.0.0.1`.
     ///
     /// # Errors
     /// Where certificates or the folder cannot be made.
     pub fn new() -> Result<Self, WorldError> {
+        Self::at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// A new world at another address of this machine: one that clients in network namespaces of their own can reach.
+    ///
+    /// # Errors
+    /// Where certificates or the folder cannot be made.
+    pub fn at(address: IpAddr) -> Result<Self, WorldError> {
         let certificate = |source| WorldError::Certificate { name: "authority".into(), source };
         let folder = tempfile::Builder::new()
             .prefix("landfall-world-")
             .tempdir()
             .map_err(|source| WorldError::File { path: std::env::temp_dir(), source })?;
         let world = Self {
+            address,
             folder,
             authority: Authority::new("Landfall demo authority").map_err(certificate)?,
             foreign: Authority::new("Somebody else's authority").map_err(certificate)?,
@@ -184,14 +195,15 @@ impl World {
     }
 
     fn identity(&self, name: &str, certificate: Certificate) -> Result<Option<Identity>, WorldError> {
-        const HERE: [&str; 2] = ["127.0.0.1", "localhost"];
+        let address = self.address.to_string();
+        let here = [address.as_str(), "localhost"];
         let identity = match certificate {
-            Certificate::Valid => self.authority.issue(&HERE, authority::Validity::Current),
-            Certificate::Expired => self.authority.issue(&HERE, authority::Validity::Expired),
+            Certificate::Valid => self.authority.issue(&here, authority::Validity::Current),
+            Certificate::Expired => self.authority.issue(&here, authority::Validity::Expired),
             Certificate::WrongName => {
                 self.authority.issue(&["elsewhere.example.com"], authority::Validity::Current)
             }
-            Certificate::Foreign => self.foreign.issue(&HERE, authority::Validity::Current),
+            Certificate::Foreign => self.foreign.issue(&here, authority::Validity::Current),
             Certificate::Plaintext => return Ok(None),
         };
         identity.map(Some).map_err(|source| WorldError::Certificate { name: name.into(), source })

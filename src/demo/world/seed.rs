@@ -72,7 +72,14 @@ const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 /// # Errors
 /// Where a registry cannot be started.
 pub async fn demo() -> Result<Demo, WorldError> {
-    let world = World::new()?;
+    demo_in(World::new()?).await
+}
+
+/// Starts the demo's registries in this world, and seeds them.
+///
+/// # Errors
+/// Where a registry cannot be started.
+pub async fn demo_in(world: World) -> Result<Demo, WorldError> {
     let fra = world.harbor("fra").await?;
     let ams = world.harbor("ams").await?;
     let edge = world.plain("edge", Login::basic("edge", "edge-Secret1")).await?;

@@ -2,7 +2,7 @@
 
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ pub(super) async fn start(
 ) -> Result<Embedded, WorldError> {
     let identity = world.identity(name, Certificate::Valid)?;
     let socket = |source| WorldError::Socket { name: name.into(), source };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(socket)?;
+    let listener = TcpListener::bind((world.address, 0)).await.map_err(socket)?;
     let shared = Arc::new(Shared {
         protocol,
         address: listener.local_addr().map_err(socket)?,
@@ -86,13 +86,13 @@ pub(super) async fn start(
 }
 
 impl Embedded {
-    /// `https://127.0.0.1:port`, or `http://…` while it shows [`Certificate::Plaintext`].
+    /// `https://address:port`, or `http://…` while it shows [`Certificate::Plaintext`].
     #[must_use]
     pub fn url(&self) -> String {
         self.shared.url()
     }
 
-    /// `127.0.0.1:port`
+    /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.shared.address
