@@ -14,12 +14,20 @@ mod failures;
 mod kept;
 #[path = "cluster/neighbours.rs"]
 mod neighbours;
+#[path = "cluster/net.rs"]
+mod net;
+#[path = "cluster/node.rs"]
+mod node;
 #[path = "cluster/other.rs"]
 mod other;
 #[path = "cluster/plane.rs"]
 mod plane;
 #[path = "cluster/pods.rs"]
 mod pods;
+#[path = "cluster/rollout.rs"]
+mod rollout;
+#[path = "cluster/sandbox.rs"]
+mod sandbox;
 #[path = "admission/site.rs"]
 #[expect(dead_code, reason = "here it is the API server that writes reviews")]
 mod site;

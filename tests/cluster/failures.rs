@@ -47,9 +47,9 @@ async fn whatever_is_wrong_pods_are_created_as_they_are() {
     for wrong in ALL {
         let namespace = format!("wrong-{}", format!("{wrong:?}").to_lowercase());
         plane.namespace(&namespace);
-        let (port, ca) = serve(wrong, &namespace).await;
+        let (port, ca) = serve(plane, wrong, &namespace).await;
         let webhook = format!("{namespace}.landfall.dev");
-        plane.apply(&registration(&namespace, &webhook, port, &STANDARD.encode(ca)));
+        plane.apply(&registration(plane, &namespace, &webhook, port, &STANDARD.encode(ca)));
         let dry = ["run", "probe", "--image", WEB, "-n", &namespace, "--dry-run=server"];
         until("the webhook is called", || {
             plane.told(&dry);
@@ -76,11 +76,11 @@ fn failed_open(plane: &Plane, webhook: &str) -> u64 {
 }
 
 /// Serves a webhook with this fault; its port, and the authority that the API server is told to trust.
-async fn serve(wrong: Wrong, namespace: &str) -> (u16, String) {
+async fn serve(plane: &Plane, wrong: Wrong, namespace: &str) -> (u16, String) {
     let ca = other::authority();
     let pem = ca.pem();
     if wrong == Wrong::NobodyListens {
-        return (free_port(), pem);
+        return (free_port(plane.net.here()), pem);
     }
     let signer = if wrong == Wrong::UnknownAuthority { other::authority() } else { ca };
     let name =
@@ -91,7 +91,7 @@ async fn serve(wrong: Wrong, namespace: &str) -> (u16, String) {
         Wrong::NotYetValid => params.not_before = rcgen::date_time_ymd(2999, 1, 1),
         _ => {}
     }
-    (other::serve(&params, &signer, answers(wrong)).await, pem)
+    (other::serve(plane, &params, &signer, answers(wrong)).await, pem)
 }
 
 fn answers(wrong: Wrong) -> Router {

@@ -22,9 +22,10 @@ async fn a_sidecar_that_somebody_injects_comes_ashore_too() {
         let landfall = Landfall::serve(plane, &namespace).await;
         let signer = other::authority();
         let params = CertificateParams::new(vec![format!("landfall.{namespace}.svc")]).unwrap();
-        let port = other::serve(&params, &signer, Router::new().route("/mutate", post(inject))).await;
+        let port = other::serve(plane, &params, &signer, Router::new().route("/mutate", post(inject))).await;
         // The same shape of registration, under another name.
-        let theirs = registration(&namespace, "inject.example.com", port, &STANDARD.encode(signer.pem()));
+        let theirs =
+            registration(plane, &namespace, "inject.example.com", port, &STANDARD.encode(signer.pem()));
         let (configuration, ours) = (format!("{order}-inject-{namespace}"), format!("landfall-{namespace}"));
         plane.apply(&theirs.replace(&ours, &configuration));
         let dry = ["run", "probe", "--image", WEB, "-n", &namespace, "--dry-run=server", "-o", "json"];

@@ -13,6 +13,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::plane::Plane;
+
 /// Who signs its certificate.
 pub type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -23,7 +25,7 @@ pub fn authority() -> Authority {
 }
 
 /// Serves these answers under this certificate, on the port that is given back.
-pub async fn serve(params: &CertificateParams, signer: &Authority, answers: Router) -> u16 {
+pub async fn serve(plane: &Plane, params: &CertificateParams, signer: &Authority, answers: Router) -> u16 {
     let key = KeyPair::generate().unwrap();
     let certificate = params.clone().signed_by(&key, signer).unwrap();
     let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -33,7 +35,7 @@ pub async fn serve(params: &CertificateParams, signer: &Authority, answers: Rout
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], secret)
         .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind((plane.net.here(), 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), answers));
     port

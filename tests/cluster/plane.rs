@@ -1,19 +1,24 @@
-//! A control plane: etcd, kube-apiserver and kube-controller-manager on loopback, shared by all tests of this binary.
+//! A control plane: etcd, kube-apiserver, kube-controller-manager and kube-scheduler in a network of our own, shared by all tests of this binary.
 //! Each test works in namespaces of its own.
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use landfall::demo::world::authority::{Authority, Validity};
 use tempfile::TempDir;
 
 use crate::kept::keep;
+use crate::net::Net;
 
 /// A cold control plane answers in five seconds, and a CronJob makes its Pod within a minute; a busy machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -41,6 +46,9 @@ pub fn plane() -> Option<&'static Plane> {
 }
 
 pub struct Plane {
+    pub net: Net,
+    /// The API server's port at [`Net::here`].
+    pub port: u16,
     dir: TempDir,
     tools: PathBuf,
     authority: Authority,
@@ -50,15 +58,16 @@ pub struct Plane {
 impl Plane {
     fn start() -> Option<Self> {
         let tools = tools()?;
-        let dir = tempfile::tempdir().unwrap();
+        let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
         let authority = Authority::new("control plane").unwrap();
-        let mut plane = Self { dir, tools, authority, processes: Vec::new() };
-        let (etcd, api) = (free_port(), free_port());
-        plane.write("kubeconfig", &kubeconfig(api, &plane.authority.pem()));
+        let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
+        let mut plane = Self { net, port, dir, tools, authority, processes: Vec::new() };
+        plane.write("kubeconfig", &plane.kubeconfig());
         plane.run("etcd", &plane.etcd(etcd));
-        plane.run("kube-apiserver", &plane.api_server(etcd, api));
+        plane.run("kube-apiserver", &plane.api_server(etcd));
         plane.until_ready();
         plane.run("kube-controller-manager", &plane.controller_manager());
+        plane.run("kube-scheduler", &plane.scheduler());
         Some(plane)
     }
 
@@ -73,16 +82,19 @@ impl Plane {
         arguments.0
     }
 
-    fn api_server(&self, etcd: u16, port: u16) -> Vec<String> {
-        let serving = self.authority.issue(&["127.0.0.1", "localhost"], Validity::Current).unwrap();
+    fn api_server(&self, etcd: u16) -> Vec<String> {
+        let here = self.net.here().to_string();
+        let serving = self.authority.issue(&[&here], Validity::Current).unwrap();
         let signing = rcgen::KeyPair::generate().unwrap();
         self.write("ca.crt", &self.authority.pem());
         self.write("sa.key", &signing.serialize_pem());
         let mut arguments = Arguments::default();
         arguments.say("etcd-servers", format!("http://127.0.0.1:{etcd}"));
-        arguments.say("bind-address", "127.0.0.1");
-        arguments.say("advertise-address", "127.0.0.1");
-        arguments.say("secure-port", port);
+        arguments.say("bind-address", &here);
+        arguments.say("advertise-address", &here);
+        arguments.say("secure-port", self.port);
+        // Webhooks are called at the addresses of their endpoints: there is no kube-proxy.
+        arguments.say("enable-aggregator-routing", true);
         arguments.say("endpoint-reconciler-type", "none");
         arguments.say("cert-dir", self.path("certs").display());
         arguments.say("tls-cert-file", self.write("api.crt", &serving.certificate_pem).display());
@@ -109,6 +121,15 @@ impl Plane {
         arguments.say("secure-port", 0);
         arguments.say("kube-api-qps", 500);
         arguments.say("kube-api-burst", 1000);
+        arguments.0
+    }
+
+    fn scheduler(&self) -> Vec<String> {
+        let mut arguments = Arguments::default();
+        arguments.say("kubeconfig", self.path("kubeconfig").display());
+        arguments.say("leader-elect", false);
+        arguments.say("bind-address", "127.0.0.1");
+        arguments.say("secure-port", free_port(Ipv4Addr::LOCALHOST));
         arguments.0
     }
 
@@ -164,6 +185,32 @@ impl Plane {
         self.write(&format!("objects-{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)), text)
     }
 
+    /// A client for the runtime that asks for it; the cluster's administrator.
+    pub async fn client(&self) -> Client {
+        let kubeconfig = Kubeconfig::read_from(self.path("kubeconfig")).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+
+    /// Where a Pod's container writes its log.
+    pub fn log(&self, pod: &str) -> PathBuf {
+        self.path(&format!("pod-{pod}.log"))
+    }
+
+    fn kubeconfig(&self) -> String {
+        let (server, ca) =
+            (format!("https://{}:{}", self.net.here(), self.port), STANDARD.encode(self.authority.pem()));
+        format!(
+            "apiVersion: v1
+kind: Config
+current-context: plane
+contexts: [{{name: plane, context: {{cluster: plane, user: admin}}}}]
+users: [{{name: admin, user: {{token: admin}}}}]
+clusters: [{{name: plane, cluster: {{server: \"{server}\", certificate-authority-data: {ca}}}}}]
+"
+        )
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -200,20 +247,6 @@ fn tools() -> Option<PathBuf> {
 }
 
 /// A port that nobody listens on now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn kubeconfig(port: u16, ca: &str) -> String {
-    use base64::Engine;
-    let ca = base64::engine::general_purpose::STANDARD.encode(ca);
-    format!(
-        "apiVersion: v1
-kind: Config
-current-context: plane
-contexts: [{{name: plane, context: {{cluster: plane, user: admin}}}}]
-users: [{{name: admin, user: {{token: admin}}}}]
-clusters: [{{name: plane, cluster: {{server: \"https://127.0.0.1:{port}\", certificate-authority-data: {ca}}}}}]
-"
-    )
+pub fn free_port(address: Ipv4Addr) -> u16 {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use landfall::demo::world::World;
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
 
@@ -32,20 +33,21 @@ pub struct Landfall<'a> {
 impl<'a> Landfall<'a> {
     /// Starts it and lets the API server call it for this namespace, over a Service.
     pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
-        let demo = seed::demo().await.unwrap();
+        let demo = seed::demo_in(World::at(plane.net.here().into()).unwrap()).await.unwrap();
         let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
         let identity =
             demo.world.authority().issue(&[&format!("landfall.{namespace}.svc")], Validity::Current).unwrap();
         let certificate = demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap();
         let key = demo.world.write("tls/tls.key", &identity.key_pem).unwrap();
-        let (door, admin) = (free_port(), free_port());
+        let here = plane.net.here();
+        let (door, admin) = (free_port(here), free_port(here));
         let arguments = [
             "serve".to_owned(),
             format!("--config={}", config.display()),
             format!("--tls-cert={}", certificate.display()),
             format!("--tls-key={}", key.display()),
-            format!("--listen=127.0.0.1:{door}"),
-            format!("--admin-listen=127.0.0.1:{admin}"),
+            format!("--listen={here}:{door}"),
+            format!("--admin-listen={here}:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
         let log = config.with_extension("log");
@@ -58,8 +60,13 @@ impl<'a> Landfall<'a> {
 
     async fn until_ready(&mut self, admin: u16, log: &Path) {
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
-        let ready =
-            async || client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await?.error_for_status();
+        let ready = async || {
+            client
+                .get(format!("http://{}:{admin}/readyz", self.plane.net.here()))
+                .send()
+                .await?
+                .error_for_status()
+        };
         while ready().await.is_err() {
             if let Some(status) = self.process.try_wait().unwrap() {
                 panic!("landfall ended with {status}:\n{}", fs::read_to_string(log).unwrap());
@@ -70,7 +77,7 @@ impl<'a> Landfall<'a> {
 
     fn register(&self, door: u16) {
         let (namespace, ca) = (&self.namespace, STANDARD.encode(self.demo.world.authority().pem()));
-        self.plane.apply(&registration(namespace, "mutate.landfall.dev", door, &ca));
+        self.plane.apply(&registration(self.plane, namespace, "mutate.landfall.dev", door, &ca));
         // A new configuration is in force when the API server's informer has seen it.
         let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
         until("the webhook is called", || {
@@ -79,21 +86,29 @@ impl<'a> Landfall<'a> {
     }
 }
 
-/// A webhook for this namespace, and a Service that leads to loopback: the API server calls it as in production, by
+/// A webhook for this namespace, and a Service that leads to this machine: the API server calls it as in production, by
 /// HTTP/1.1 and by its name.
-pub fn registration(namespace: &str, webhook: &str, door: u16, ca: &str) -> String {
+pub fn registration(plane: &Plane, namespace: &str, webhook: &str, door: u16, ca: &str) -> String {
     let rule = |operation: &str, resource: &str| {
         format!(
             "{{apiGroups: [''], apiVersions: [v1], operations: [{operation}], resources: [{resource}], scope: Namespaced}}"
         )
     };
+    let here = plane.net.here();
     let (create, debug) = (rule("CREATE", "pods"), rule("UPDATE", "pods/ephemeralcontainers"));
     format!(
         "
 apiVersion: v1
 kind: Service
 metadata: {{name: landfall, namespace: {namespace}}}
-spec: {{type: ExternalName, externalName: localhost}}
+spec: {{ports: [{{port: 443, targetPort: {door}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: landfall, namespace: {namespace}, labels: {{kubernetes.io/service-name: landfall}}}}
+addressType: IPv4
+ports: [{{port: {door}}}]
+endpoints: [{{addresses: [{here}], conditions: {{ready: true}}}}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
@@ -101,7 +116,7 @@ metadata: {{name: landfall-{namespace}}}
 webhooks:
   - name: {webhook}
     clientConfig:
-      service: {{name: landfall, namespace: {namespace}, path: /mutate, port: {door}}}
+      service: {{name: landfall, namespace: {namespace}, path: /mutate}}
       caBundle: {ca}
     rules: [{create}, {debug}]
     namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
