@@ -1,6 +1,5 @@
 //! Landfall before a real API server, with real controllers. See `cluster/plane.rs` for what is started, and
 //! `cluster/tools` for how it is built.
-#![cfg(feature = "demo")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

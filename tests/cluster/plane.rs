@@ -2,7 +2,6 @@
 //! Each test works in namespaces of its own.
 
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -35,14 +34,11 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How `tools` ends where there is nothing to build with.
-const UNAVAILABLE: i32 = 69;
+static PLANE: LazyLock<Plane> = LazyLock::new(Plane::start);
 
-static PLANE: LazyLock<Option<Plane>> = LazyLock::new(Plane::start);
-
-/// The control plane; `None`: it cannot be had here, and that is said once.
-pub fn plane() -> Option<&'static Plane> {
-    PLANE.as_ref()
+/// The control plane.
+pub fn plane() -> &'static Plane {
+    &PLANE
 }
 
 pub struct Plane {
@@ -56,8 +52,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    fn start() -> Option<Self> {
-        let tools = tools()?;
+    fn start() -> Self {
+        let tools = tools();
         let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
         let authority = Authority::new("control plane").unwrap();
         let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
@@ -68,7 +64,7 @@ impl Plane {
         plane.until_ready();
         plane.run("kube-controller-manager", &plane.controller_manager());
         plane.run("kube-scheduler", &plane.scheduler());
-        Some(plane)
+        plane
     }
 
     fn etcd(&self, port: u16) -> Vec<String> {
@@ -232,18 +228,11 @@ impl Arguments {
 }
 
 /// The folder with the programs, built now where they are not.
-fn tools() -> Option<PathBuf> {
+fn tools() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/tools");
     let built = Command::new(script).args(std::env::var("LANDFALL_KUBERNETES")).output().unwrap();
-    let says = String::from_utf8_lossy(&built.stderr);
-    if built.status.code() == Some(UNAVAILABLE) {
-        // Past the test runner, which keeps the words of a test that passes to itself.
-        let words = format!("skipped: cluster: {says}");
-        std::io::stderr().write_all(words.as_bytes()).unwrap();
-        return None;
-    }
-    assert!(built.status.success(), "{says}");
-    Some(String::from_utf8(built.stdout).unwrap().trim().into())
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8(built.stdout).unwrap().trim().into()
 }
 
 /// A port that nobody listens on now.

@@ -70,7 +70,7 @@ fn workloads() -> Vec<(&'static str, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_every_maker_are_rewritten_and_nothing_else_of_them_changes() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     plane.namespace("makers");
     plane.namespace("makers-alone");
     // What a DaemonSet makes Pods for.
@@ -106,7 +106,7 @@ async fn pods_of_every_maker_are_rewritten_and_nothing_else_of_them_changes() {
 /// What kubectl does beside `create -f`: each makes one Pod, and shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_the_same_however_a_pod_is_sent() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     plane.namespace("ways");
     let landfall = Landfall::serve(plane, "ways").await;
     let ashore = ashore(&landfall, WEB);
@@ -152,7 +152,7 @@ async fn it_is_the_same_however_a_pod_is_sent() {
 /// The ServiceAccount plugin has copied the account's secrets into the Pod before it comes to us, unless the Pod has some.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pull_secret_joins_those_of_the_account_or_of_the_pod() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     plane.namespace("secrets");
     let _landfall = Landfall::serve(plane, "secrets").await;
     let ours = "harbor-ams-creds";
