@@ -34,8 +34,14 @@ pub(super) struct Memory {
     before: Option<Arc<Memory>>,
 }
 
-/// What is told of a memory: the answer and its age.
-pub(super) type Told = (Observation, Duration);
+/// What is told: the answer, its age, and how long it may be told on without looking here again.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub observation: Observation,
+    pub age: Duration,
+    /// `now` or earlier: not at all. Silence is told once, for it may end at any moment.
+    pub fresh_until: Instant,
+}
 
 impl Memory {
     /// `dice`, from 0 to 1, shortens its life a little.
@@ -78,11 +84,15 @@ impl Memory {
 
     /// The answer, completed by what is remembered behind it.
     pub fn tell(&self, now: Instant, life: &CacheLife) -> Told {
-        let age = |memory: &Self| now.saturating_duration_since(memory.learned);
+        let told = |observation, learned: &Self| Told {
+            observation,
+            age: now.saturating_duration_since(learned.learned),
+            fresh_until: if unknown(&self.answer).is_some() { now } else { self.learned + self.fresh },
+        };
         let before = self.before.as_ref().filter(|before| before.counts(now, life));
         match (&self.answer, before) {
             (Observation::TagDigest(TagDigest::Unknown(_)), Some(before)) => {
-                (before.answer.clone(), age(before))
+                told(before.answer.clone(), before)
             }
             (Observation::Scan(answer), Some(before)) => {
                 let last = answer.last.clone().or_else(|| before.report().cloned());
@@ -92,9 +102,9 @@ impl Memory {
                     (scanner, _) => scanner,
                 };
                 let answer = ScanAnswer { scanner, state: answer.state.clone(), last };
-                (Observation::Scan(answer), age(self))
+                told(Observation::Scan(answer), self)
             }
-            (answer, _) => (answer.clone(), age(self)),
+            (answer, _) => told(answer.clone(), self),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as Page;
@@ -21,6 +22,10 @@ use super::metrics::{Metrics, Recall};
 use super::question::{Aspect, Question, unanswered};
 use super::station::{Source, Station, StationId, no_scans};
 
+/// What is not fresh, but is told all the same because nobody may be kept waiting for better, is looked for again
+/// after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Asks the registries, and remembers what they answered.
 ///
 /// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
@@ -30,6 +35,7 @@ pub struct Observatory {
     flights: Arc<Flights>,
     requests: crate::registry::Metrics,
     next_station: AtomicU32,
+    changes: AtomicU64,
 }
 
 /// What there is to ask, and on what terms: one snapshot serves one judgement.
@@ -74,6 +80,7 @@ impl Observatory {
             flights,
             requests: crate::registry::Metrics::register(page),
             next_station: AtomicU32::new(0),
+            changes: AtomicU64::new(0),
         };
         observatory.adopt(settings);
         observatory
@@ -102,6 +109,14 @@ impl Observatory {
         let kept: Vec<StationId> = stations.values().map(|station| station.id).collect();
         self.sky.store(Arc::new(Sky { stations, terms: terms(settings) }));
         self.flights.memories.forget(|id| !kept.contains(&id));
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts what ended the life of answers before their time. A verdict that is kept beyond the judgement that gave
+    /// it counts only as long as this stands where it stood before that judgement began.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The registries that cannot be asked as they are configured: every question about one is answered
@@ -137,7 +152,7 @@ impl Observatory {
             Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
         };
         let station = place.and_then(|place| sky.stations.get(&place.registry.name));
-        let Some((place, station)) = place.zip(station) else { return nobody(query) };
+        let Some((place, station)) = place.zip(station) else { return nobody(query, now) };
         match query {
             Query::Presence(_, wanted) => {
                 self.remembered(sky, station, Question::presence(station.id, routed, place, wanted), now)
@@ -146,7 +161,10 @@ impl Observatory {
                 self.remembered(sky, station, Question::children(station.id, place, digest), now)
             }
             Query::Scan(_, digest, detail) => match *station.source {
-                Source::Distribution(_) if station.closed().is_none() => told(Observation::Scan(no_scans())),
+                // As long as the registry is configured as it is.
+                Source::Distribution(_) if station.closed().is_none() => {
+                    told(Observation::Scan(no_scans()), now + sky.terms.life.remember)
+                }
                 _ => self.remembered(sky, station, Question::scan(station.id, place, digest, detail), now),
             },
             Query::TagDigest(Ask::Now) => {
@@ -156,14 +174,21 @@ impl Observatory {
             Query::TagDigest(Ask::Remembered) => {
                 let memory = self.flights.memories.get(&Question::meaning(station.id, routed, place));
                 let meaning = memory.and_then(|memory| memory.meaning(now, &sky.terms.life));
-                meaning.map_or_else(|| told(Observation::TagDigest(TagDigest::NotRemembered)), Recalled::Told)
+                match meaning {
+                    Some(meaning) => {
+                        let fresh_until = meaning.fresh_until.max(now + LOOK_AGAIN);
+                        Recalled::Told(Told { fresh_until, ..meaning })
+                    }
+                    None => told(Observation::TagDigest(TagDigest::NotRemembered), now + LOOK_AGAIN),
+                }
             }
-            Query::Reachable(_) => told(Observation::Reachable(reachability(station, now))),
+            Query::Reachable(_) => told(Observation::Reachable(reachability(station, now)), now),
         }
     }
 
     fn remembered(&self, sky: &Sky, station: &Arc<Station>, question: Question, now: Instant) -> Recalled {
-        let tell = |(observation, age)| Recalled::Told((station.with_scanner(observation), age));
+        let tell =
+            |told: Told| Recalled::Told(Told { observation: station.with_scanner(told.observation), ..told });
         let (life, aspect) = (&sky.terms.life, question.aspect());
         let memory = self.flights.memories.get(&question);
         if let Some(unknown) = station.closed() {
@@ -184,8 +209,8 @@ impl Observatory {
     /// Asks, and waits until the deadline; what is asked goes on beyond it.
     pub(super) async fn ask(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
         let station = lacking.station.clone();
-        let (observation, age) = self.answer(sky, lacking, deadline).await;
-        (station.with_scanner(observation), age)
+        let told = self.answer(sky, lacking, deadline).await;
+        Told { observation: station.with_scanner(told.observation), ..told }
     }
 
     async fn answer(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
@@ -213,8 +238,9 @@ fn terms(settings: &Settings) -> Terms {
     Terms { life: settings.cache, attempt: settings.budget.attempt }
 }
 
-fn told(observation: Observation) -> Recalled {
-    Recalled::Told((observation, std::time::Duration::ZERO))
+/// Known without asking or remembering.
+fn told(observation: Observation, fresh_until: Instant) -> Recalled {
+    Recalled::Told(Told { observation, age: Duration::ZERO, fresh_until })
 }
 
 fn late(station: &Station) -> Unknown {
@@ -227,14 +253,15 @@ fn reachability(station: &Station, now: Instant) -> Reachability {
 }
 
 /// The Case is of older settings than ours, and its registry is gone from them.
-fn nobody(query: Query) -> Recalled {
+fn nobody(query: Query, now: Instant) -> Recalled {
     let unknown = Unknown::new(Cause::Drained, "the registry is no longer configured");
-    told(match query {
+    let silence = match query {
         Query::Presence(..) => unanswered(Aspect::Presence, unknown),
         Query::Children(..) => unanswered(Aspect::Children, unknown),
         Query::Scan(..) => unanswered(Aspect::Scan, unknown),
         Query::TagDigest(Ask::Now) => unanswered(Aspect::TagDigest, unknown),
         Query::TagDigest(Ask::Remembered) => Observation::TagDigest(TagDigest::NotRemembered),
         Query::Reachable(_) => Observation::Reachable(Reachability::Down),
-    })
+    };
+    told(silence, now)
 }
