@@ -13,6 +13,8 @@ use prometheus_client::registry::{Registry as Page, Unit};
 use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
 
+use super::currency::Extent;
+use super::memories::Stock;
 use super::question::{Aspect, Question, unknown};
 use super::station::Station;
 
@@ -31,6 +33,12 @@ pub(super) struct Metrics {
     queue: Family<ByRegistry, Histogram, fn() -> Histogram>,
     /// Answers remembered.
     entries: Gauge,
+    /// What they take.
+    bytes: Gauge,
+    /// What was done, or not, though nobody waited for it.
+    background: Family<ByErrand, Counter>,
+    /// What was told to have changed.
+    invalidations: Family<ByExtent, Counter>,
     /// The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open.
     breaker: Family<ByRegistry, Gauge>,
 }
@@ -62,6 +70,29 @@ struct ByAspect {
 struct ByRecall {
     aspect: Aspect,
     recall: Recall,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByErrand {
+    registry: String,
+    errand: Errand,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByExtent {
+    registry: String,
+    scope: Extent,
+}
+
+/// What is done in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Errand {
+    /// A tag is looked up at its primary.
+    Proof,
+    /// What is often asked for is looked up again before it ends.
+    Renewal,
+    /// The queue was full.
+    Dropped,
 }
 
 /// Whether the memory had an answer.
@@ -126,6 +157,9 @@ impl Metrics {
             joins: Family::default(),
             queue: Family::new_with_constructor(buckets),
             entries: Gauge::default(),
+            bytes: Gauge::default(),
+            background: Family::default(),
+            invalidations: Family::default(),
             breaker: Family::default(),
         };
         page.register_with_unit(
@@ -152,6 +186,22 @@ impl Metrics {
             metrics.queue.clone(),
         );
         page.register("landfall_evidence_entries", "Answers remembered", metrics.entries.clone());
+        page.register_with_unit(
+            "landfall_evidence_memory",
+            "What the remembered answers take, about",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        page.register(
+            "landfall_evidence_background",
+            "Look-ups that nobody waited for, and those dropped because too many waited",
+            metrics.background.clone(),
+        );
+        page.register(
+            "landfall_evidence_invalidations",
+            "Changes at a registry that we were told of",
+            metrics.invalidations.clone(),
+        );
         page.register(
             "landfall_evidence_breaker",
             "The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open",
@@ -197,8 +247,19 @@ impl Metrics {
         self.breaker.get_or_create(&registry(station)).set(phase);
     }
 
-    pub fn entries(&self, entries: u64) {
-        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    pub fn stock(&self, stock: Stock) {
+        self.entries.set(i64::try_from(stock.entries).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(stock.bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn ran(&self, station: &Station, errand: Errand) {
+        let ByRegistry { registry } = registry(station);
+        self.background.get_or_create(&ByErrand { registry, errand }).inc();
+    }
+
+    pub fn invalidated(&self, station: &Station, scope: Extent) {
+        let ByRegistry { registry } = registry(station);
+        self.invalidations.get_or_create(&ByExtent { registry, scope }).inc();
     }
 }
 

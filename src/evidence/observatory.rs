@@ -16,8 +16,9 @@ use crate::domain::registry::{RegistryName, SharedRegistry};
 use crate::domain::settings::Settings;
 use crate::registry::ClientError;
 
+use super::currency::Scope;
 use super::flight::{Boarded, Flights, Terms};
-use super::memory::{Memory, Told};
+use super::memory::{Memory, Told, View};
 use super::metrics::{Metrics, Recall};
 use super::question::{Aspect, Question, unanswered};
 use super::station::{Source, Station, StationId, no_scans};
@@ -71,10 +72,10 @@ pub(super) struct Lacking {
 impl Observatory {
     /// An Observatory for these settings; its metrics go on the page. A registry whose client cannot be built is no
     /// error here: see [`problems`](Self::problems). It reads CA files and credentials: call it where blocking is
-    /// allowed. The bound of `cache.entries` is taken now and stays.
+    /// allowed.
     #[must_use]
     pub fn new(settings: &Settings, page: &mut Page) -> Self {
-        let flights = Arc::new(Flights::new(settings.cache.entries, Metrics::register(page)));
+        let flights = Arc::new(Flights::new(Metrics::register(page)));
         let observatory = Self {
             sky: ArcSwap::from_pointee(Sky { stations: HashMap::new(), terms: terms(settings) }),
             flights,
@@ -108,7 +109,19 @@ impl Observatory {
             settings.registries.iter().map(|(name, registry)| (name.clone(), station(registry))).collect();
         let kept: Vec<StationId> = stations.values().map(|station| station.id).collect();
         self.sky.store(Arc::new(Sky { stations, terms: terms(settings) }));
-        self.flights.memories.forget(|id| !kept.contains(&id));
+        let stock = self.flights.memories.adopt(&settings.cache, |id| !kept.contains(&id));
+        self.flights.metrics.stock(stock);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Something changed at this registry: what was learned of it, and what is being learned just now, counts no
+    /// longer, and is asked again when somebody needs it. Of a scan only the freshness ends: the last finished one
+    /// stays known until another finishes. A registry that is not configured has nothing to lose.
+    pub fn invalidate(&self, registry: &RegistryName, scope: Scope) {
+        let sky = self.sky.load();
+        let Some(station) = sky.stations.get(registry) else { return };
+        self.flights.metrics.invalidated(station, scope.extent());
+        station.invalidate(scope);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
@@ -170,10 +183,16 @@ impl Observatory {
             Query::TagDigest(Ask::Now) => {
                 self.remembered(sky, station, Question::meaning(station.id, routed, place), now)
             }
-            // The background proof that fills this memory off the request path has its place here.
+            // Nobody waits for the primary here: it is asked for those who come later.
             Query::TagDigest(Ask::Remembered) => {
-                let memory = self.flights.memories.get(&Question::meaning(station.id, routed, place));
-                let meaning = memory.and_then(|memory| memory.meaning(now, &sky.terms.life));
+                let question = Question::meaning(station.id, routed, place);
+                let view = station.view(now, &sky.terms.life);
+                let memory = self.flights.memories.get(&question);
+                let fresh = memory.as_ref().is_some_and(|memory| self.is_fresh(station, memory, &view, sky));
+                if !fresh {
+                    self.flights.prove(station, question, sky.terms);
+                }
+                let meaning = memory.and_then(|memory| memory.meaning(&view));
                 match meaning {
                     Some(meaning) => {
                         let fresh_until = meaning.fresh_until.max(now + LOOK_AGAIN);
@@ -189,21 +208,34 @@ impl Observatory {
     fn remembered(&self, sky: &Sky, station: &Arc<Station>, question: Question, now: Instant) -> Recalled {
         let tell =
             |told: Told| Recalled::Told(Told { observation: station.with_scanner(told.observation), ..told });
-        let (life, aspect) = (&sky.terms.life, question.aspect());
+        let (view, aspect) = (station.view(now, &sky.terms.life), question.aspect());
         let memory = self.flights.memories.get(&question);
         if let Some(unknown) = station.closed() {
-            return tell(Memory::silence(aspect, unknown, now, life, memory.as_ref()));
+            return tell(Memory::silence(aspect, unknown, memory.as_ref(), &view));
         }
         match memory {
-            Some(memory) if memory.is_fresh(now) => {
+            Some(memory) if self.is_fresh(station, &memory, &view, sky) => {
                 self.flights.metrics.recalled(aspect, Recall::Hit);
-                tell(memory.tell(now, life))
+                tell(memory.tell(&view))
             }
             stale => {
                 self.flights.metrics.recalled(aspect, Recall::Miss);
                 Recalled::Lacking(Lacking { station: station.clone(), question, stale })
             }
         }
+    }
+
+    /// Is it to be told without asking? If so and it is near its end, it is looked up again behind it.
+    fn is_fresh(&self, station: &Arc<Station>, memory: &Memory, view: &View<'_>, sky: &Sky) -> bool {
+        if memory.is_silence() {
+            // It may have ended since.
+            station.phase(view.now);
+        }
+        let fresh = memory.is_fresh(view);
+        if fresh && memory.is_due(view) {
+            self.flights.renew(station, memory, sky.terms);
+        }
+        fresh
     }
 
     /// Asks, and waits until the deadline; what is asked goes on beyond it.
@@ -215,19 +247,20 @@ impl Observatory {
 
     async fn answer(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
         let Lacking { station, question, stale } = lacking;
-        let (life, aspect) = (&sky.terms.life, question.aspect());
-        let silence = |unknown| Memory::silence(aspect, unknown, Instant::now(), life, stale.as_ref());
+        let aspect = question.aspect();
+        let view = || station.view(Instant::now(), &sky.terms.life);
+        let silence = |unknown| Memory::silence(aspect, unknown, stale.as_ref(), &view());
         if Instant::now() >= deadline {
             return silence(late(&station));
         }
         let mut arrival = match self.flights.board(&station, question, sky.terms) {
-            Boarded::Landed(memory) => return memory.tell(Instant::now(), life),
+            Boarded::Landed(memory) => return memory.tell(&view()),
             Boarded::Refused(unknown) => return silence(unknown),
             Boarded::UnderWay(arrival) => arrival,
         };
         let landed = timeout_at(deadline, arrival.wait_for(Option::is_some)).await;
         match landed.map(|landed| landed.ok().and_then(|memory| memory.clone())) {
-            Ok(Some(memory)) => memory.tell(Instant::now(), life),
+            Ok(Some(memory)) => memory.tell(&view()),
             Ok(None) => silence(Unknown::new(Cause::Deadline, "the look-up was abandoned")),
             Err(_) => silence(late(&station)),
         }

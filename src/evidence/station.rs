@@ -13,9 +13,13 @@ use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest,
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
+use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Metrics, Target};
 
+use super::background::Background;
+use super::currency::{Currency, Scope};
+use super::memory::View;
 use super::question::{Question, What, unknown};
 
 /// The most questions that wait for one registry; a review has some ten images, so this is some hundred reviews.
@@ -44,6 +48,9 @@ pub(super) struct Station {
     breaker: Arc<Mutex<Breaker>>,
     /// Whether this Harbor ever named a scanner.
     scans: Arc<AtomicBool>,
+    /// How far things have come: what was learned before may not count any more.
+    currency: Arc<Currency>,
+    pub background: Arc<Background>,
 }
 
 /// A place in the queue, given back when it is dropped.
@@ -99,6 +106,8 @@ impl Station {
             waiting: Arc::default(),
             breaker: Arc::default(),
             scans: Arc::default(),
+            currency: Arc::default(),
+            background: Arc::new(Background::new(in_flight)),
         }
     }
 
@@ -114,6 +123,8 @@ impl Station {
             waiting: self.waiting.clone(),
             breaker: self.breaker.clone(),
             scans: self.scans.clone(),
+            currency: self.currency.clone(),
+            background: if same { self.background.clone() } else { Arc::new(Background::new(in_flight)) },
         }
     }
 
@@ -145,7 +156,29 @@ impl Station {
 
     /// The breaker's phase.
     pub fn phase(&self, now: Instant) -> Phase {
-        self.breaker().phase(now.into_std())
+        let phase = self.breaker().phase(now.into_std());
+        self.currency.notice_down(phase == Phase::Open);
+        phase
+    }
+
+    /// Has it nothing better to do than what nobody waits for?
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && self.phase(now) == Phase::Closed
+    }
+
+    /// From where its answers are looked at.
+    pub fn view<'a>(&'a self, now: Instant, life: &'a CacheLife) -> View<'a> {
+        self.currency.notice_credentials(match &*self.source {
+            Source::Distribution(client) => client.credentials_seen(),
+            Source::Harbor(harbor) => harbor.credentials_seen(),
+            Source::Unusable(_) => 0,
+        });
+        View { now, life, currency: &self.currency }
+    }
+
+    /// Outdates what was learned, and what is being learned, of this scope.
+    pub fn invalidate(&self, scope: Scope) {
+        self.currency.invalidate(scope);
     }
 
     pub fn breaker_open(&self) -> Unknown {

@@ -63,6 +63,12 @@ impl Harbor {
         }
     }
 
+    /// Which content of its credentials' files was seen last, as [`Client::credentials_seen`].
+    #[must_use]
+    pub fn credentials_seen(&self) -> u64 {
+        self.api.client.credentials_seen()
+    }
+
     /// Does this Harbor hold the manifest, and may we pull it?
     pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
         match self.api.client.head(repository, target, deadline).await {

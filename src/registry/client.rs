@@ -151,6 +151,12 @@ impl Client {
         &self.registry
     }
 
+    /// Which content of its credentials' files was seen last: another number, another content. It reads nothing.
+    #[must_use]
+    pub fn credentials_seen(&self) -> u64 {
+        self.credentials.seen()
+    }
+
     /// Does the registry hold this manifest? Every answer is a value; at a Harbor, `harbor/` knows better what
     /// a 401 means.
     pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {

@@ -89,6 +89,11 @@ impl Credentials {
         self.choose(self.files.refreshed().await.as_ref(), repository)
     }
 
+    /// The version of the files at the last look at them.
+    pub fn seen(&self) -> u64 {
+        self.files.held().version
+    }
+
     fn choose(
         &self,
         held: &Held<Result<Parsed, CredentialError>>,
