@@ -208,24 +208,23 @@ impl Flights {
             Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. }),
         ) = (&question.what, &answer)
         {
-            self.remember(memory(question.for_digest(*digest), answer.clone(), None), &terms);
+            self.remember(station, memory(question.for_digest(*digest), answer.clone(), None), &terms);
         }
-        let previous = self.memories.get(question);
-        let memory = memory(question.clone(), answer, previous.as_ref());
-        // Silence to an early question takes nothing away.
-        let view = station.view(Instant::now(), &terms.life);
-        match previous {
-            Some(previous) if memory.is_silence() && previous.is_fresh(&view) => previous,
-            _ => {
-                self.remember(memory.clone(), &terms);
-                memory
-            }
-        }
+        let memory = memory(question.clone(), answer, self.memories.get(question).as_ref());
+        self.remember(station, memory, &terms)
     }
 
-    fn remember(&self, memory: Arc<Memory>, terms: &Terms) {
-        let stock = self.memories.put(memory, Instant::now(), &terms.life);
-        self.metrics.stock(stock);
+    /// Remembers it, unless it is silence or outdated and something better is fresh: that is what counts then.
+    fn remember(&self, station: &Station, memory: Arc<Memory>, terms: &Terms) -> Arc<Memory> {
+        let view = station.view(Instant::now(), &terms.life);
+        if memory.is_silence() || !memory.is_fresh(&view) {
+            let better = self.memories.get(&memory.question).filter(|held| held.is_fresh(&view));
+            if let Some(better) = better {
+                return better;
+            }
+        }
+        self.metrics.stock(self.memories.put(memory.clone(), view.now, &terms.life));
+        memory
     }
 
     /// Ends all flights, and waits until they have ended.
