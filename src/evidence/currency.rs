@@ -99,9 +99,14 @@ impl Currency {
         self.noticed.store(number, Ordering::Release);
     }
 
+    /// Was nothing at all invalidated since?
+    pub fn is_quiet(&self, stamp: Stamp) -> bool {
+        stamp.notices == self.noticed.load(Ordering::Acquire)
+    }
+
     /// Was any of these scopes invalidated since?
     pub fn invalidated(&self, stamp: Stamp, scopes: impl IntoIterator<Item = Scope>) -> bool {
-        if stamp.notices == self.noticed.load(Ordering::Acquire) {
+        if self.is_quiet(stamp) {
             return false;
         }
         let notices = self.notices.read().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +130,10 @@ impl Currency {
 
     /// The credentials have this version.
     pub fn notice_credentials(&self, version: u64) {
-        self.credentials.store(version, Ordering::Release);
+        // Every question passes here; hardly one has news.
+        if self.credentials.load(Ordering::Acquire) != version {
+            self.credentials.store(version, Ordering::Release);
+        }
     }
 
     /// Are the credentials other ones since?

@@ -238,6 +238,10 @@ impl Memory {
     }
 
     fn invalidated(&self, view: &View<'_>) -> bool {
+        // The common case allocates nothing and counts no references.
+        if view.currency.is_quiet(self.stamp) {
+            return false;
+        }
         let meant = match &self.answer {
             Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. })
             | Observation::TagDigest(TagDigest::Known(digest)) => Some(Scope::Digest(*digest)),

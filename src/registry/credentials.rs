@@ -91,7 +91,7 @@ impl Credentials {
 
     /// The version of the files at the last look at them.
     pub fn seen(&self) -> u64 {
-        self.files.held().version
+        self.files.version()
     }
 
     fn choose(
