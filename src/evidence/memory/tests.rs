@@ -1,5 +1,7 @@
 //! What counts when. The time is made of numbers.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::Shape;
@@ -334,4 +336,84 @@ fn only_what_is_asked_for_often_is_due_and_only_near_its_end_and_only_once() {
     story.at(2000).learned(silent(Cause::Unauthorized));
     assert!(!(0..5).any(|_| due(story.at(2009))), "silence ends by itself");
     assert_eq!(until(&story), 0);
+}
+
+/// What may happen to what is known of a digest.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// So many seconds pass.
+    Wait(u32),
+    /// Its look-up begins.
+    Ask,
+    /// A look-up ends, the one that began last.
+    Present,
+    Absent,
+    Silent(Cause),
+    /// Its registry told that it changed.
+    Changed,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let cause = prop_oneof![
+        Just(Cause::Deadline),
+        Just(Cause::Overloaded),
+        Just(Cause::Connect),
+        Just(Cause::Unauthorized),
+        Just(Cause::WrongDigest),
+    ];
+    prop_oneof![
+        3 => (0_u32..40_000).prop_map(Event::Wait),
+        3 => Just(Event::Ask),
+        3 => Just(Event::Present),
+        1 => Just(Event::Absent),
+        3 => cause.prop_map(Event::Silent),
+        1 => Just(Event::Changed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Against a model: it is told behind slowness exactly as long as it was seen there within a day, and nothing
+    /// said otherwise since; behind anything else never; and what may be told is never thrown away for being of no use.
+    #[test]
+    fn presence_behind_silence_is_what_the_model_says(events in proptest::collection::vec(event(), 1..40)) {
+        let mut story = Story::of(What::Digest(DIGEST));
+        let mut asked = story.currency.stamp();
+        let (mut seconds, mut changed, mut seen) = (0, false, None);
+        for event in events {
+            match event {
+                Event::Wait(time) => {
+                    seconds += time;
+                    story.at(seconds);
+                }
+                Event::Ask => (asked, changed) = (story.currency.stamp(), false),
+                Event::Present => {
+                    story.learned_late(present(), asked);
+                    seen = (!changed).then_some(seconds);
+                }
+                Event::Absent => {
+                    story.learned_late(absent(), asked);
+                    seen = None;
+                }
+                Event::Silent(cause) => {
+                    story.learned_late(silent(cause), asked);
+                    seen = seen.filter(|_| cause != Cause::WrongDigest);
+                }
+                Event::Changed => {
+                    story.currency.invalidate(Scope::Digest(DIGEST));
+                    (changed, seen) = (true, None);
+                }
+            }
+            let age = seen.map(|then| seconds - then).filter(|age| *age <= 24 * 3600);
+            // What is too old is forgotten, whatever comes.
+            seen = seen.filter(|_| age.is_some());
+            let expected = age.map_or((silent(Cause::Deadline), 0), |age| (present(), age.into()));
+            prop_assert_eq!(story.silence(Cause::Deadline), expected);
+            prop_assert_eq!(story.silence(Cause::Connect).0, silent(Cause::Connect));
+            if let (Some(memory), Some(_)) = (&story.memory, age) {
+                prop_assert!(memory.is_of_use(story.now, &LIFE));
+            }
+        }
+    }
 }
