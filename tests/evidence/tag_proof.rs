@@ -51,15 +51,12 @@ async fn learned(site: &Site, count: u32) {
 async fn the_first_pod_does_not_wait_and_the_second_knows() {
     let site = Site::new(Given::default()).await;
     let case = site.case(seed::MOVED);
-    site.demo.fra.faults().add(Paths::Everything, Fault::Delay(Duration::from_millis(200)));
+    site.demo.fra.freeze().await;
     let began = Instant::now();
     assert_eq!(judged(&site, &case).await, "Local(ams) []", "nothing is known of the primary yet");
     assert_eq!(judged(&site, &case).await, "Local(ams) []");
-    // Frankfurt has not even answered.
-    assert!(
-        site.metrics().lines().all(|line| !line.contains("outcome=\"Answered\"") || !line.contains("fra"))
-    );
-    assert!(began.elapsed() < 5 * SECOND);
+    assert!(began.elapsed() < 4 * SECOND, "an attempt at Frankfurt takes five seconds to fail");
+    site.demo.fra.up().await;
     learned(&site, 1).await;
     assert_eq!(judged(&site, &case).await, "Fallback(fra) [Stale]");
     assert_eq!(manifests(&site.demo.fra), 1, "{:?}", asked(&site.demo.fra, PathClass::Manifests));
@@ -164,7 +161,7 @@ async fn the_background_has_a_share_of_its_own_and_no_more() {
 async fn beyond_a_thousand_that_wait_proofs_are_dropped_and_counted() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     site.demo.fra.freeze().await;
-    for n in 0..1030 {
+    for n in 0..1100 {
         let case = site.frame(&format!("harbor.fra.example.com/production/many:v{n}"));
         site.demo.ams.store().push("production/many", &format!("v{n}"), &Content::image("many"));
         assert_eq!(judged(&site, &case).await, "Local(ams) []");
@@ -174,6 +171,6 @@ async fn beyond_a_thousand_that_wait_proofs_are_dropped_and_counted() {
     let line = metrics.lines().find(|line| line.starts_with(dropped)).unwrap();
     // Two are under way for five seconds each and have their places, too.
     let count: u32 = line.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!((1..=6).contains(&count), "{line}");
+    assert!((1..=76).contains(&count), "{line}");
     site.observatory.close().await;
 }
