@@ -156,7 +156,9 @@ impl Memory {
 /// How long an answer is fresh.
 fn fresh(question: &Question, answer: &Observation, life: &CacheLife, dice: f64) -> Duration {
     if let Some(unknown) = unknown(answer)
-        && let Cause::RateLimited { retry_after: Some(wish) } = unknown.cause
+        && let Cause::RateLimited { retry_after: Some(wish) }
+        | Cause::Unavailable { retry_after: wish }
+        | Cause::Spent { retry_after: wish } = unknown.cause
     {
         // Not a moment before the registry wants us back.
         return wish.min(LONGEST_RETRY_AFTER).max(life.absent);

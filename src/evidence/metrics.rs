@@ -90,14 +90,17 @@ impl Outcome {
     fn of(answer: &Observation) -> Self {
         if let Some(unknown) = unknown(answer) {
             return match unknown.cause {
-                Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Drained => {
-                    Self::Unreachable
-                }
+                Cause::Connect
+                | Cause::Tls
+                | Cause::Broken
+                | Cause::ServerError
+                | Cause::Unavailable { .. }
+                | Cause::Drained => Self::Unreachable,
                 Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect => {
                     Self::Malformed
                 }
                 Cause::Unauthorized | Cause::Forbidden => Self::Unauthorized,
-                Cause::RateLimited { .. } => Self::RateLimited,
+                Cause::RateLimited { .. } | Cause::Spent { .. } => Self::RateLimited,
                 Cause::Deadline => Self::Deadline,
                 Cause::BreakerOpen => Self::BreakerOpen,
                 Cause::Overloaded => Self::Overloaded,

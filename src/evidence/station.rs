@@ -247,13 +247,16 @@ pub(super) fn no_scans() -> ScanAnswer {
 pub(super) fn health(observation: &Observation) -> Outcome {
     let Some(unknown) = unknown(observation) else { return Outcome::Success };
     match unknown.cause {
-        Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError => Outcome::Failure,
+        Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Unavailable { .. } => {
+            Outcome::Failure
+        }
         Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. } => Outcome::Success,
         Cause::NotRegistry
         | Cause::WrongDigest
         | Cause::TooLarge
         | Cause::Redirect
         | Cause::Deadline
+        | Cause::Spent { .. }
         | Cause::Overloaded
         | Cause::BreakerOpen
         | Cause::Drained => Outcome::Neutral,
