@@ -4,9 +4,10 @@
 //! judge ── decide ─ Ask ─► observe ─► memory ── fresh ──────────────────────────► Observation
 //!   ▲                         │ stale or nothing
 //!   │                         ▼
-//!   │                      flight ── one task for each question ─► gate ─► breaker ─► registry | harbor
-//!   │                         │                                  (queue)             bounded by `budget.attempt`
-//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline; the flight goes on and fills the memory
+//!   │                      flight ── one task for each question ─► gate ─► health ─► registry | harbor
+//!   │                         │                                  (queue)     ▲       bounded by `budget.attempt`
+//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline;                  └── prober
+//!                                 the flight goes on and fills the memory
 //! ```
 //!
 //! Nothing here decides: [`decide`](crate::domain::decide) does. Nothing here fails: what could not be learned is
@@ -14,6 +15,7 @@
 //! every registry that changed is a new [station](station), and memories belong to stations.
 
 mod flight;
+mod health;
 mod judge;
 mod memory;
 mod metrics;
@@ -21,5 +23,6 @@ mod observatory;
 mod question;
 mod station;
 
+pub use health::{Health, Report};
 pub use judge::{Judged, Judgement};
 pub use observatory::{Observatory, Problem};

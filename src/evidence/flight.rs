@@ -14,14 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Observation, Presence, Unknown};
 use crate::domain::settings::CacheLife;
 
 use super::memory::{Memories, Memory};
 use super::metrics::Metrics;
 use super::question::{Question, What, unanswered};
-use super::station::{Station, Turn, health};
+use super::station::{Station, Turn};
 
 /// What those who wait for a flight look at.
 pub(super) type Arrival = watch::Receiver<Option<Arc<Memory>>>;
@@ -78,8 +77,8 @@ impl Flights {
         if let Some(memory) = self.memories.get(&question).filter(|memory| memory.is_fresh(now)) {
             return Boarded::Landed(memory);
         }
-        if station.phase(now) == Phase::Open {
-            return Boarded::Refused(station.breaker_open());
+        if let Some(unknown) = station.limit(now) {
+            return Boarded::Refused(unknown);
         }
         let Some(turn) = station.queue() else { return Boarded::Refused(station.overloaded()) };
         let (sender, arrival) = watch::channel(None);
@@ -101,7 +100,7 @@ impl Flights {
         Boarded::UnderWay(arrival)
     }
 
-    /// Asks, and remembers what was answered. That the breaker opened is no answer and is not remembered.
+    /// Asks, and remembers what was answered. That it may not be asked is no answer and is not remembered.
     async fn look_up(&self, station: &Station, question: &Question, turn: Turn, terms: Terms) -> Arc<Memory> {
         let queued = Instant::now();
         let attempt = station.attempt(turn).await;
@@ -111,17 +110,20 @@ impl Flights {
         let remember = |question: &Question, answer, previous: Option<&Arc<Memory>>| {
             Arc::new(Memory::new(question, answer, Instant::now(), &terms.life, self.dice(), previous))
         };
-        let Some(attempt) = attempt else {
-            let answer = unanswered(question.aspect(), station.breaker_open());
-            self.metrics.answered(station, question, &answer, None);
-            return remember(question, answer, previous.as_ref());
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(unknown) => {
+                let answer = unanswered(question.aspect(), unknown);
+                self.metrics.answered(station, question, &answer, None);
+                return remember(question, answer, previous.as_ref());
+            }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, station.ask(question, deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
             let words = format!("`{}` gave no answer within {:?}", station.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, words))
         });
-        attempt.end(health(&answer), self.dice());
+        attempt.end(&answer, self.dice());
         self.metrics.answered(station, question, &answer, Some(began.elapsed()));
         // A tag that means a digest says of the digest, too, that it is here.
         if let (
@@ -147,7 +149,7 @@ impl Flights {
     }
 
     /// From 0 to 1; not for secrets.
-    fn dice(&self) -> f64 {
+    pub fn dice(&self) -> f64 {
         let roll = self.seed.hash_one(self.rolls.fetch_add(1, Ordering::Relaxed));
         f64::from((roll >> 32) as u32) / f64::from(u32::MAX)
     }

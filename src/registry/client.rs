@@ -30,6 +30,9 @@ pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
 /// The most bytes of a manifest or an index that are read: what registries accept at most.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 
+/// What `/v2/` answers is `{}`.
+const GREETING_LIMIT: usize = 64 * 1024;
+
 /// Why no client could be made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
@@ -223,6 +226,22 @@ impl Client {
             accept: Some(manifest::ACCEPT),
             body: None,
             body_limit: MANIFEST_LIMIT,
+        };
+        self.send(request, deadline).await
+    }
+
+    /// `GET /v2/`: is a registry there, and does it know us?
+    ///
+    /// # Errors
+    /// There was no answer that can be read.
+    pub async fn greet(&self, door: Door<'_>, deadline: Instant) -> Result<Answer, Unknown> {
+        let request = Request {
+            method: Method::GET,
+            path_and_query: "/v2/",
+            door,
+            accept: None,
+            body: None,
+            body_limit: GREETING_LIMIT,
         };
         self.send(request, deadline).await
     }
