@@ -2,6 +2,8 @@
 #![cfg(feature = "demo")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "evidence/health.rs"]
+mod health;
 #[path = "evidence/judgement.rs"]
 mod judgement;
 #[path = "evidence/look_up.rs"]

@@ -66,12 +66,13 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Asks. Bounded by the deadline. A connection that broke is tried once more, as far as the retry budget goes:
-    /// silence, 429 and 5xx never are, for there more requests would do harm.
+    /// Asks. Bounded by the deadline. A connection that broke at once is tried once more, as far as the retry budget
+    /// goes: silence, 429 and 5xx never are, for there more requests would do harm.
     pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
+        let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = self.station.ask(question, deadline).await;
         let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
-        if unknown(&answer).is_some_and(broke) && self.station.vitals().may_retry() {
+        if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.station.vitals().may_retry() {
             return self.station.ask(question, deadline).await;
         }
         answer

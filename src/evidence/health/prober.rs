@@ -86,12 +86,11 @@ impl Observatory {
                 }
                 return id;
             };
-            let before = station.vitals().probed().health;
+            let before = station.vitals().probed().clone();
             look_at(station, &mut proving, sky.terms.attempt, || self.flights.dice()).await;
             let probed = station.vitals().probed().clone();
             self.flights.metrics.probed(station, &probed);
-            if probed.health != before {
-                say(&name, probed.health, &probed.detail);
+            if probed.health != before.health || probed.detail != before.detail {
                 changed();
             }
             let ended = Instant::now();
@@ -125,14 +124,6 @@ async fn look_at(station: &Station, proving: &mut Proving, attempt: Duration, di
     station.vitals().hold(began);
     let found = probe(station, proving, attempt).await;
     station.vitals().learn(found, began, Instant::now().into_std(), dice());
-}
-
-fn say(name: &RegistryName, health: Health, detail: &str) {
-    if health.is_good() {
-        tracing::info!(registry.name = %name, registry.health = ?health, detail, "the registry is well");
-    } else {
-        tracing::warn!(registry.name = %name, registry.health = ?health, detail, "the registry is not as it should be");
-    }
 }
 
 async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> Found {

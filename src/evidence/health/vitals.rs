@@ -285,3 +285,6 @@ fn is_answer(cause: Option<Cause>) -> bool {
     outcome(cause) == Outcome::Success
         || matches!(cause, Some(Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect))
 }
+
+#[cfg(test)]
+mod tests;
