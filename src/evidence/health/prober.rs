@@ -278,3 +278,31 @@ impl Proving {
         self.wrong = !known;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_shown_when_they_are_new_and_rarely_while_they_are_wrong() {
+        let (mut proving, start) = (Proving::default(), Instant::now());
+        let mut look = |version, known: Option<bool>, after: Duration| {
+            let look = proving.look(version, start + after);
+            proving.learn(look, version, known, start + after);
+            look
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(look(0, None, second), Look::Prove);
+        assert_eq!(look(0, Some(false), second * 2), Look::Prove, "it could not be learned");
+        for after in 3..100 {
+            // What a look without credentials sees says nothing of them.
+            assert_eq!(look(0, Some(true), second * after), Look::Nobody);
+        }
+        assert_eq!(look(1, Some(true), second * 101), Look::Prove, "other files");
+        assert_eq!(look(1, Some(true), second * 102), Look::Glance);
+        assert_eq!(look(1, Some(false), second * 103), Look::Glance);
+        assert_eq!(look(1, Some(true), second * 104), Look::Nobody, "they turned wrong");
+        assert_eq!(look(1, Some(true), second * 101 + PROVE_AGAIN), Look::Prove, "they may be right again");
+        assert_eq!(look(1, Some(true), second * 102 + PROVE_AGAIN), Look::Glance);
+    }
+}

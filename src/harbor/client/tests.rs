@@ -316,6 +316,16 @@ async fn self_tests() {
     let old = of("wrongpw", &["o01-users-current-wrongpw"]).borrow("o01-systeminfo-projrobot");
     check(old, |found| *found == Standing::Stranger, version).await;
 
+    // A glance believes the version, and asks no more.
+    let glance = async |caller: &'static str, info: &str| {
+        let replay = Script::of(caller, &[info]).play().await;
+        let found = replay.harbor.self_test(Look::Glance, soon()).await;
+        assert_eq!(replay.heard().len(), 1, "{:#?}", replay.heard());
+        found.standing
+    };
+    assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, Standing::Proved);
+    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, Standing::Stranger);
+
     let database =
         |found: &Standing| matches!(found, Standing::DatabaseDown(why) if why.cause == Cause::ServerError);
     // `users/current` answers 401 meanwhile; it is not asked.
