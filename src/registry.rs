@@ -17,6 +17,7 @@ mod challenge;
 mod client;
 mod credentials;
 mod failure;
+mod greeting;
 mod keyring;
 mod manifest;
 mod meter;

@@ -198,6 +198,15 @@ impl Station {
         self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When it began to answer a request for the last time, a probe's or anybody's.
+    pub fn heard(&self) -> Option<Instant> {
+        match &*self.source {
+            Source::Distribution(client) => client.heard(),
+            Source::Harbor(harbor) => harbor.heard(),
+            Source::Unusable(_) => None,
+        }
+    }
+
     /// Somebody should look at it.
     pub fn call(&self) {
         self.call.notify_one();

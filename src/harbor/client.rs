@@ -114,6 +114,12 @@ impl Harbor {
         self.api.client.credentials_version().await
     }
 
+    /// When it began to answer a request for the last time.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.api.client.heard()
+    }
+
     /// Does its registry answer, whatever its API does? Whoever asks is answered, 401 included.
     ///
     /// # Errors

@@ -30,9 +30,6 @@ pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
 /// The most bytes of a manifest or an index that are read: what registries accept at most.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 
-/// What `/v2/` answers is `{}`.
-const GREETING_LIMIT: usize = 64 * 1024;
-
 /// Why no client could be made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
@@ -61,8 +58,8 @@ pub enum ClientError {
 /// Asks one registry.
 pub struct Client {
     registry: SharedRegistry,
-    transport: Arc<Transport>,
-    credentials: Credentials,
+    pub(super) transport: Arc<Transport>,
+    pub(super) credentials: Credentials,
     tokens: Tokens,
     /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
     basic_unasked: AtomicBool,
@@ -158,11 +155,6 @@ impl Client {
         &self.registry
     }
 
-    /// Which content of its credentials' files it uses: another number, another content.
-    pub async fn credentials_version(&self) -> u64 {
-        self.credentials.version().await
-    }
-
     /// Does the registry hold this manifest? Every answer is a value; at a Harbor, `harbor/` knows better what
     /// a 401 means.
     pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
@@ -226,22 +218,6 @@ impl Client {
             accept: Some(manifest::ACCEPT),
             body: None,
             body_limit: MANIFEST_LIMIT,
-        };
-        self.send(request, deadline).await
-    }
-
-    /// `GET /v2/`: is a registry there, and does it know us?
-    ///
-    /// # Errors
-    /// There was no answer that can be read.
-    pub async fn greet(&self, door: Door<'_>, deadline: Instant) -> Result<Answer, Unknown> {
-        let request = Request {
-            method: Method::GET,
-            path_and_query: "/v2/",
-            door,
-            accept: None,
-            body: None,
-            body_limit: GREETING_LIMIT,
         };
         self.send(request, deadline).await
     }

@@ -74,11 +74,14 @@ pub(super) struct Transport {
     http: ArcSwap<reqwest::Client>,
     /// `requestsPerHour`.
     meter: Option<Mutex<Meter>>,
+    /// The registry's own, and when it answered last: a token server elsewhere is somebody else.
+    origin: url::Origin,
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Transport {
     pub fn new(registry: &Registry) -> Result<Self, ClientError> {
-        let url = registry.url.clone();
+        let (url, origin) = (registry.url.clone(), registry.url.origin());
         let custom = registry.ca_file.clone();
         let name = registry.name.clone();
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
@@ -94,7 +97,7 @@ impl Transport {
             Err(error) => return Err(error.clone()),
         };
         let meter = registry.requests_per_hour.map(|budget| Mutex::new(Meter::new(budget)));
-        Ok(Self { trust, http: ArcSwap::from_pointee(http), meter })
+        Ok(Self { trust, http: ArcSwap::from_pointee(http), meter, origin, heard: Mutex::default() })
     }
 
     async fn http(&self) -> Arc<reqwest::Client> {
@@ -102,6 +105,11 @@ impl Transport {
             self.http.store(Arc::new(http.clone()));
         }
         self.http.load_full()
+    }
+
+    /// When the registry began to answer for the last time.
+    pub fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes one request from the hour's budget: for each that is sent, also to where a redirect or a realm leads.
@@ -134,6 +142,9 @@ impl Transport {
             }
             self.take()?;
             let answer = request.send().await.map_err(|error| failure(&place(&url), error))?;
+            if url.origin() == self.origin {
+                *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
             match redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
                 None => return read(answer, ask.limit, url).await,

@@ -380,6 +380,18 @@ async fn a_slow_registry_is_never_closed() {
     .await;
 }
 
+/// One request in time, two not: what begins to answer is not silent.
+#[tokio::test]
+async fn a_probe_that_runs_out_of_time_half_way_finds_it_slow() {
+    let site = Site::new(unscanned()).await;
+    for at in [&site.demo.ams, &site.demo.edge] {
+        at.faults().add(Scope::Everything, Fault::Delay(SECOND * 3));
+    }
+    let found = found(&site).await;
+    assert_eq!((found["ams"], found["edge"]), (Health::Slow, Health::Slow));
+    assert_eq!((phase(&site, "ams"), phase(&site, "edge")), ('0', '0'));
+}
+
 #[tokio::test]
 async fn a_429_pauses_the_registry_as_a_whole() {
     let site = Site::new(Given { edge: false, ..unscanned() }).await;

@@ -122,8 +122,12 @@ async fn look_at(station: &Station, proving: &mut Proving, attempt: Duration, di
         return station.vitals().skip(health, unknown.detail);
     }
     station.vitals().hold(began);
-    let found = probe(station, proving, attempt).await;
-    station.vitals().learn(found, began, Instant::now().into_std(), dice());
+    let mut found = probe(station, proving, attempt).await;
+    if found.health == Health::Silent && station.heard().is_some_and(|heard| heard.into_std() >= began) {
+        // There was not time for the whole answer, or it was for somebody else: slow, and no more.
+        found.health = Health::Slow;
+    }
+    station.vitals().learn(found, Instant::now().into_std(), dice());
 }
 
 async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> Found {

@@ -168,12 +168,9 @@ impl Vitals {
         self.breaker.hold(now + HOLD);
     }
 
-    /// A probe that began then has ended so. What gives no answer is only slow where others were answered meanwhile.
-    pub fn learn(&mut self, found: Found, began: Instant, now: Instant, dice: f64) {
-        let Found { mut health, detail, took, unknown } = found;
-        if health == Health::Silent && self.answered.is_some_and(|answered| answered >= began) {
-            health = Health::Slow;
-        }
+    /// A probe ended so.
+    pub fn learn(&mut self, found: Found, now: Instant, dice: f64) {
+        let Found { health, detail, took, unknown } = found;
         let outcome = match health {
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
                 Outcome::Neutral

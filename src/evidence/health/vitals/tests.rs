@@ -36,22 +36,15 @@ fn some_silences_in_a_row_call_for_a_probe_and_an_answer_between_them_does_not()
 }
 
 #[test]
-fn a_silent_probe_opens_unless_somebody_was_answered_since_it_began() {
-    let (mut vitals, began) = (Vitals::default(), Instant::now());
-    let ended = began + PATIENCE;
-    attempt(&mut vitals, began + SECOND, Some(Cause::NotRegistry));
-    vitals.learn(found(Health::Silent), began, ended, 0.0);
-    assert_eq!((vitals.phase(ended), vitals.probed().health), (Phase::Closed, Health::Slow));
-    assert_eq!(vitals.reachability(ended), Reachability::Up);
-
-    let (began, ended) = (ended, ended + PATIENCE);
-    vitals.learn(found(Health::Silent), began, ended, 0.0);
+fn a_silent_probe_opens_at_once_and_an_answered_one_leads_out() {
+    let (mut vitals, ended) = (Vitals::default(), Instant::now());
+    vitals.learn(found(Health::Silent), ended, 0.0);
     assert_eq!((vitals.phase(ended), vitals.probed().health), (Phase::Open, Health::Silent));
     assert_eq!(vitals.reachability(ended), Reachability::Down);
     assert_eq!(vitals.limit(ended + 7 * SECOND), Some(Limit::BreakerOpen), "the next probe tells, no Pod");
 
     let back = ended + 2 * SECOND;
-    vitals.learn(found(Health::Up), back, back, 0.0);
+    vitals.learn(found(Health::Up), back, 0.0);
     assert_eq!((vitals.phase(back), vitals.reachability(back)), (Phase::HalfOpen, Reachability::Up));
 }
 
@@ -59,7 +52,7 @@ fn a_silent_probe_opens_unless_somebody_was_answered_since_it_began() {
 fn one_failed_probe_is_down_and_an_answer_after_it_is_up() {
     for health in [Health::Down, Health::DatabaseDown] {
         let (mut vitals, now) = (Vitals::default(), Instant::now());
-        vitals.learn(found(health), now, now, 0.0);
+        vitals.learn(found(health), now, 0.0);
         assert_eq!((vitals.phase(now), vitals.reachability(now)), (Phase::Closed, Reachability::Down));
         assert!(vitals.rest(None, now, 1.0) < 2 * SECOND);
         attempt(&mut vitals, now + MILLI, Some(Cause::Connect));
@@ -69,7 +62,7 @@ fn one_failed_probe_is_down_and_an_answer_after_it_is_up() {
     }
     for health in [Health::Unprobed, Health::Up, Health::Slow, Health::Stranger, Health::Foreign] {
         let (mut vitals, now) = (Vitals::default(), Instant::now());
-        vitals.learn(found(health), now, now, 0.0);
+        vitals.learn(found(health), now, 0.0);
         assert_eq!(vitals.reachability(now), Reachability::Up, "{health:?}");
         assert!(vitals.rest(None, now, 0.0) > 7 * SECOND);
     }
@@ -129,7 +122,7 @@ fn who_sends_nodes_away_is_down_meanwhile() {
 fn probes_spend_a_tenth_of_a_metered_budget() {
     let (mut vitals, now) = (Vitals::default(), Instant::now());
     for health in [Health::Up, Health::Down] {
-        vitals.learn(found(health), now, now, 0.0);
+        vitals.learn(found(health), now, 0.0);
         let rest = |budget, dice| vitals.rest(NonZeroU32::new(budget), now, dice);
         assert_eq!(rest(100, 0.5), Duration::from_secs(360));
         assert!(rest(1_000_000, 1.0) < 20 * SECOND);
@@ -182,7 +175,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Attempt(cause) => prop_assert!(attempt(&mut vitals, now, cause).is_some()),
-                Event::Probe(health) => vitals.learn(found(health), now, now, 0.5),
+                Event::Probe(health) => vitals.learn(found(health), now, 0.5),
                 Event::Wait(time) => now += time,
                 Event::Retry => {}
             }
@@ -205,7 +198,7 @@ proptest! {
                         wished = wished.max(now + wish.min(LONGEST_PAUSE));
                     }
                 }
-                Event::Probe(health) => vitals.learn(found(health), now, now, 0.5),
+                Event::Probe(health) => vitals.learn(found(health), now, 0.5),
                 Event::Retry => retries += u32::from(vitals.may_retry()),
                 Event::Wait(time) => now += time,
             }
