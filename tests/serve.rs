@@ -144,6 +144,21 @@ async fn it_comes_up_serves_reloads_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_when_each_registry_was_probed_whatever_it_answered() {
+    let demo = seed::demo().await.unwrap();
+    demo.fra.down().await;
+    // It takes its probe some seconds to find out.
+    demo.edge.freeze().await;
+    let running = start(demo, site::configuration).await;
+    let waiting = running.until(503, "\n    [!] edge: Unprobed").await;
+    assert!(waiting.contains("[-] registries: "), "{waiting}");
+    let ready = running.until(200, "\n    [!] edge: Silent: ").await;
+    assert!(ready.contains("\n    [!] fra: Down: cannot connect to "), "{ready}");
+    running.leave.send(()).unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_used_is_refused_with_its_problems() {
     let running = start(seed::demo().await.unwrap(), |_| "site: ams\nroutes: 5\n".to_owned()).await;
     let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();

@@ -24,7 +24,8 @@ use super::station::{Source, Station, StationId, no_scans};
 /// Asks the registries, and remembers what they answered.
 ///
 /// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
-/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime.
+/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime. Where it lives long, let [`watch`](Self::watch)
+/// run beside it: without probes, it is Pods that find out what is down, and when it is up again.
 pub struct Observatory {
     pub(super) sky: ArcSwap<Sky>,
     pub(super) flights: Arc<Flights>,

@@ -167,8 +167,10 @@ async fn every_state_is_told_apart() {
 
     let site = Site::new(unscanned()).await;
     site.demo.ams.faults().add(Scope::Only(PathClass::Api), Fault::Html(StatusCode::NOT_FOUND));
-    let want = [("ams", Health::Foreign), ("edge", Health::Up), ("fra", Health::Up)];
-    expect("its API is hidden", &site, want).await;
+    site.demo.edge.faults().add(Scope::Everything, Fault::Html(StatusCode::OK));
+    expect("its API is hidden, and a portal", &site, all(Health::Foreign)).await;
+    let case = site.case(seed::PRESENT);
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable, Unreachable]");
 }
 
 #[tokio::test]
@@ -312,7 +314,6 @@ async fn an_open_breaker_is_tried_by_probes_and_never_by_pods() {
     let images = many(&site, 20);
     watching(&site, async {
         probed(&site).await;
-        // Its API, and so the probe, is well; only what Pods ask for fails.
         site.demo.ams.faults().add(Scope::Everything, Fault::Html(StatusCode::BAD_GATEWAY));
         for image in &images[..5] {
             judged(&site, image).await;
@@ -416,6 +417,24 @@ async fn a_429_pauses_the_registry_as_a_whole() {
         until("on", || site.metrics().contains("landfall_evidence_paused{registry=\"ams\"} 0")).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_waits_in_the_queue_hears_of_a_429_without_asking() {
+    let given = Given { budget: "{request: 10s, attempt: 5s, inFlight: 4}", ..unscanned() };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 60);
+    let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
+    for fault in [Fault::Delay(SECOND / 5), limit] {
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault);
+    }
+    let began = Instant::now();
+    for cause in join_all(images.iter().map(|image| cause(&site, image))).await {
+        assert!(matches!(cause, Some(Cause::RateLimited { .. })), "{cause:?}");
+    }
+    assert_eq!(manifests(&site.demo.ams), 4);
+    // One after the other, they would have waited for three seconds.
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

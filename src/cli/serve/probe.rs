@@ -23,7 +23,7 @@ pub(super) async fn watch(observatory: Arc<Observatory>, conditions: Conditions)
     observatory.watch(show).await;
 }
 
-/// One line, and one for each registry.
+/// One line, and one for each registry: indented, so that the page stays one of conditions.
 fn condition(reports: &[Report], asked: bool) -> Condition {
     let good = reports.iter().filter(|report| report.health.is_good()).count();
     let state = match (asked, good == reports.len()) {
@@ -37,4 +37,31 @@ fn condition(reports: &[Report], asked: bool) -> Condition {
         message += &format!("\n    [{sign}] {registry}: {health:?}: {detail}");
     }
     Condition { state, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::registry::RegistryName;
+
+    #[test]
+    fn readiness_waits_for_probes_and_not_for_registries() {
+        let report = |name: &str, health| Report {
+            registry: RegistryName::new(name),
+            health,
+            detail: "seen so".into(),
+        };
+        let mut reports = vec![report("ams", Health::Up), report("fra", Health::Unprobed)];
+        assert_eq!(condition(&reports, false).state, State::Unready);
+        reports[1].health = Health::Down;
+        let down = condition(&reports, true);
+        assert_eq!(down.state, State::Degraded);
+        assert_eq!(down.message, "1 of 2 are well\n    [+] ams: Up: seen so\n    [!] fra: Down: seen so");
+        reports[1].health = Health::Up;
+        assert_eq!(condition(&reports, true).state, State::Good);
+        // One that came with new settings takes nobody out of service.
+        reports[1].health = Health::Unprobed;
+        assert_eq!(condition(&reports, true).state, State::Degraded);
+        assert_eq!(condition(&[], true).state, State::Good);
+    }
 }

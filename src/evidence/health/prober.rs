@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, RegistryName};
 use crate::harbor::{Harbor, Look, Standing};
-use crate::registry::{Client, Door, Sent};
+use crate::registry::{Answer, Client, Door, Sent};
 
 use super::vitals::{FAST, Found, PATIENCE};
 use super::{Health, Report};
@@ -213,7 +214,8 @@ async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, d
             if greeting.status.is_server_error() {
                 return Err(greeting.unexpected());
             }
-            Ok((Health::Foreign, format!("its registry answers, but its API does not: {unknown}")))
+            let what = if is_registry(&greeting) { "its registry answers" } else { "something answers" };
+            Ok((Health::Foreign, format!("{what}, but Harbor's API does not: {unknown}")))
         }
         Standing::Unreachable(unknown) => Err(unknown),
     }
@@ -247,10 +249,22 @@ async fn probe_distribution(
     proving.learn(look, version, known, Instant::now());
     match answer.status.as_u16() {
         429 | 500.. => Err(answer.unexpected()),
+        status if !is_registry(&answer) => {
+            Ok((Health::Foreign, format!("answers ({status}), but not as a registry does")))
+        }
         _ if proving.wrong => Ok((Health::Stranger, why)),
         401 => Ok((Health::Up, "answers; we have no credentials for it as a whole".to_owned())),
         status => Ok((Health::Up, format!("answers ({status})"))),
     }
+}
+
+/// Is this how a registry answers `/v2/`? Not all name their version, but a web page asks for nothing and is no JSON.
+fn is_registry(greeting: &Answer) -> bool {
+    let json = greeting.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    });
+    json || !greeting.challenges.is_empty()
+        || greeting.headers.contains_key("docker-distribution-api-version")
 }
 
 /// When credentials are shown: at the start, when their files have changed, and then rarely, unless they are right.
