@@ -160,10 +160,9 @@ async fn every_state_is_told_apart() {
         }
         expect("TLS", &site, all(Health::Down)).await;
     }
-    let site =
-        Site::new(Given { budget: "{request: 10s, attempt: 200ms, inFlight: 16}", ..unscanned() }).await;
+    let site = Site::new(Given { budget: "{request: 10s, attempt: 4s, inFlight: 16}", ..unscanned() }).await;
     for at in [&site.demo.ams, &site.demo.edge] {
-        at.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(300)));
+        at.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(1500)));
     }
     expect("slow", &site, all(Health::Slow)).await;
 
@@ -277,7 +276,7 @@ async fn credentials_are_no_matter_where_a_token_is_asked_for() {
 async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
     let given = Given {
         route: "    tagProof: Required",
-        budget: "{request: 10s, attempt: 300ms, inFlight: 16}",
+        budget: "{request: 10s, attempt: 1s, inFlight: 16}",
         ..unscanned()
     };
     let site = Site::new(Given { edge: false, ..given }).await;
@@ -291,7 +290,7 @@ async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
             while health(&site, "fra") != Health::Silent {
                 let began = Instant::now();
                 let verdict = judged(&site, &images[asked]).await;
-                assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+                assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
                 assert!(verdict.ends_with("[Unproved]"), "{verdict}");
                 asked += 1;
             }
@@ -303,7 +302,7 @@ async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
         for image in &images[asked..asked + 10] {
             assert_eq!(judged(&site, image).await, "Presumed(ams) [Unproved]");
         }
-        assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
         assert_eq!(manifests(&site.demo.fra), 0);
 
         let back = Instant::now();
@@ -358,7 +357,7 @@ async fn a_dead_primary_is_known_before_the_first_pod_asks() {
 #[tokio::test]
 async fn a_slow_registry_is_never_closed() {
     // 300 ms a request, 150 answers a second, and a long queue before it.
-    let given = Given { budget: "{request: 30s, attempt: 2s, inFlight: 16}", ..unscanned() };
+    let given = Given { budget: "{request: 30s, attempt: 10s, inFlight: 16}", ..unscanned() };
     let site = Site::new(Given { edge: false, ..given }).await;
     let images = many(&site, 150);
     for fault in [Fault::Delay(Duration::from_millis(300)), Fault::Pace(150)] {
@@ -434,7 +433,7 @@ async fn who_waits_in_the_queue_hears_of_a_429_without_asking() {
     let site = Site::new(Given { edge: false, ..given }).await;
     let images = many(&site, 60);
     let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
-    for fault in [Fault::Delay(SECOND / 5), limit] {
+    for fault in [Fault::Delay(SECOND), limit] {
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault);
     }
     let began = Instant::now();
@@ -442,8 +441,8 @@ async fn who_waits_in_the_queue_hears_of_a_429_without_asking() {
         assert!(matches!(cause, Some(Cause::RateLimited { .. })), "{cause:?}");
     }
     assert_eq!(manifests(&site.demo.ams), 4);
-    // One after the other, they would have waited for three seconds.
-    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+    // One after the other, they would have waited for fifteen seconds.
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -533,9 +532,9 @@ async fn a_broken_connection_is_tried_once_more_and_nothing_else_is() {
     for fault in [
         Fault::Html(StatusCode::BAD_GATEWAY),
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
-        Fault::Delay(Duration::from_millis(200)),
+        Fault::Delay(SECOND * 3),
     ] {
-        let given = Given { budget: "{request: 10s, attempt: 100ms, inFlight: 16}", ..unscanned() };
+        let given = Given { budget: "{request: 10s, attempt: 2s, inFlight: 16}", ..unscanned() };
         let site = Site::new(Given { edge: false, ..given }).await;
         let images = many(&site, 1);
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault.clone());
