@@ -175,7 +175,10 @@ impl Vitals {
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
                 Outcome::Neutral
             }
-            Health::Up | Health::Slow | Health::Stranger | Health::RateLimited => Outcome::Success,
+            // What something odd answers to a probe, it may answer better to an attempt: that one will tell.
+            Health::Up | Health::Slow | Health::Stranger | Health::RateLimited | Health::Foreign => {
+                Outcome::Success
+            }
             Health::DatabaseDown | Health::Down => Outcome::Failure,
             Health::Silent => {
                 // Whoever asks pays with all the time that there is. Failures that come at once cost nobody anything:
@@ -183,10 +186,13 @@ impl Vitals {
                 self.breaker.trip(now, dice);
                 Outcome::Neutral
             }
-            Health::Foreign | Health::Unprobed | Health::Drained | Health::Unusable => Outcome::Neutral,
+            Health::Unprobed | Health::Drained | Health::Unusable => Outcome::Neutral,
         };
         self.breaker.probed(outcome, now, dice);
-        self.hold(now);
+        if health.is_down() {
+            // The next probe comes soon, and tells again.
+            self.hold(now);
+        }
         self.silences = 0;
         self.failed = health.is_down().then_some(now);
         if let Some(unknown) = &unknown {

@@ -49,6 +49,22 @@ fn a_silent_probe_opens_at_once_and_an_answered_one_leads_out() {
 }
 
 #[test]
+fn whatever_answers_leads_out_of_an_open_breaker() {
+    for health in [Health::Up, Health::Slow, Health::Stranger, Health::Foreign] {
+        let (mut vitals, now) = (Vitals::default(), Instant::now());
+        for _ in 0..5 {
+            attempt(&mut vitals, now, Some(Cause::ServerError));
+        }
+        assert_eq!(vitals.limit(now), Some(Limit::BreakerOpen));
+        let later = now + 2 * SECOND;
+        vitals.hold(later);
+        vitals.learn(found(health), later, 0.0);
+        assert_eq!(vitals.limit(later), None, "{health:?}");
+        assert_eq!(attempt(&mut vitals, later, None), Some(false), "{health:?}");
+    }
+}
+
+#[test]
 fn one_failed_probe_is_down_and_an_answer_after_it_is_up() {
     for health in [Health::Down, Health::DatabaseDown] {
         let (mut vitals, now) = (Vitals::default(), Instant::now());
