@@ -5,10 +5,10 @@
 //!   ▲                         │         │ often asked for, near its end ─► background ─► flight
 //!   │                         │ not fresh, or outdated
 //!   │                         ▼
-//!   │                      flight ── one task for each question ─► gate ─► breaker ─► registry | harbor
-//!   │                         │                                  (queue)             bounded by `budget.attempt`
-//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline; the flight goes on and fills the memory
-//!         ▲
+//!   │                      flight ── one task for each question ─► gate ─► health ─► registry | harbor
+//!   │                         │                                  (queue)     ▲       bounded by `budget.attempt`
+//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline;                  └── prober
+//!         ▲                       the flight goes on and fills the memory
 //!         └── what is remembered behind the silence: presence while the registry is slow, tags, the last scan
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! | `currency` | what ends the life of answers before their time: notifications, credentials, a return |
 //! | `memories` | the room of all of them |
 //! | `flight` | one look-up for each question |
+//! | `health` | whether a registry is up, by its attempts and its prober |
 //! | `background` | what is looked up though nobody waits: proofs of tags, and renewals |
 //!
 //! Nothing here decides: [`decide`](crate::domain::decide) does. Nothing here fails: what could not be learned is
@@ -29,6 +30,7 @@
 mod background;
 mod currency;
 mod flight;
+mod health;
 mod judge;
 mod life;
 mod memories;
@@ -39,5 +41,6 @@ mod question;
 mod station;
 
 pub use currency::Scope;
+pub use health::{Health, Report};
 pub use judge::{Judged, Judgement};
 pub use observatory::{Observatory, Problem};

@@ -4,6 +4,8 @@
 
 #[path = "evidence/cache_life.rs"]
 mod cache_life;
+#[path = "evidence/health.rs"]
+mod health;
 #[path = "evidence/invalidation.rs"]
 mod invalidation;
 #[path = "evidence/judgement.rs"]

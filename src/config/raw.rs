@@ -66,7 +66,7 @@ pub(super) struct Registry {
     pub pull_secret: Option<ObjectName>,
     /// `true`: it is neither asked nor used.
     pub drain: Option<bool>,
-    /// The most questions an hour, for metered registries; 0: unlimited.
+    /// The most HTTP requests an hour, for metered registries; 0: unlimited.
     pub requests_per_hour: Option<u32>,
 }
 

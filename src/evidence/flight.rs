@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Observation, Presence, Unknown};
 use crate::domain::settings::CacheLife;
 
@@ -24,7 +23,7 @@ use super::memories::Memories;
 use super::memory::Memory;
 use super::metrics::{Errand, Metrics};
 use super::question::{Question, What, unanswered};
-use super::station::{Station, Turn, health};
+use super::station::{Station, Turn};
 
 /// What those who wait for a flight look at.
 pub(super) type Arrival = watch::Receiver<Option<Arc<Memory>>>;
@@ -103,7 +102,7 @@ impl Flights {
 
     /// Asks what a tag means, later, for whoever asks then.
     pub fn prove(self: &Arc<Self>, station: &Arc<Station>, question: Question, terms: Terms) {
-        if station.closed().is_some() || station.phase(Instant::now()) == Phase::Open {
+        if station.closed().is_some() || station.limit(Instant::now()).is_some() {
             return;
         }
         let place = match station.background.queue(&question) {
@@ -148,8 +147,8 @@ impl Flights {
         if let Some(memory) = memory.filter(|memory| wish == Wish::Fresh && memory.is_fresh(&view)) {
             return Boarded::Landed(memory);
         }
-        if station.phase(now) == Phase::Open {
-            return Boarded::Refused(station.breaker_open());
+        if let Some(unknown) = station.limit(now) {
+            return Boarded::Refused(unknown);
         }
         let Some(turn) = station.queue() else { return Boarded::Refused(station.overloaded()) };
         let (sender, arrival) = watch::channel(None);
@@ -172,7 +171,7 @@ impl Flights {
         Boarded::UnderWay(arrival)
     }
 
-    /// Asks, and remembers what was answered. That the breaker opened is no answer and is not remembered.
+    /// Asks, and remembers what was answered. That it may not be asked is no answer and is not remembered.
     async fn look_up(
         &self,
         station: &Station,
@@ -189,17 +188,20 @@ impl Flights {
             let view = station.view(Instant::now(), &terms.life);
             Arc::new(Memory::new(question, answer, stamp, self.dice(), previous, &view))
         };
-        let Some(attempt) = attempt else {
-            let answer = unanswered(question.aspect(), station.breaker_open());
-            self.metrics.answered(station, question, &answer, None);
-            return memory(question.clone(), answer, self.memories.get(question).as_ref());
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(unknown) => {
+                let answer = unanswered(question.aspect(), unknown);
+                self.metrics.answered(station, question, &answer, None);
+                return memory(question.clone(), answer, self.memories.get(question).as_ref());
+            }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, station.ask(question, deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
             let words = format!("`{}` gave no answer within {:?}", station.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, words))
         });
-        attempt.end(health(&answer), self.dice().into());
+        attempt.end(&answer, self.dice());
         station.phase(Instant::now());
         self.metrics.answered(station, question, &answer, Some(began.elapsed()));
         // A tag that means a digest says of the digest, too, that it is here.
@@ -235,9 +237,9 @@ impl Flights {
     }
 
     /// From 0 to 1; not for secrets.
-    fn dice(&self) -> f32 {
+    pub fn dice(&self) -> f64 {
         let roll = self.seed.hash_one(self.rolls.fetch_add(1, Ordering::Relaxed));
-        f32::from((roll >> 48) as u16) / f32::from(u16::MAX)
+        f64::from((roll >> 32) as u32) / f64::from(u32::MAX)
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<Question, Flight>> {

@@ -47,7 +47,11 @@ pub(super) fn fresh(
 ) -> Duration {
     let whole = match unknown(answer).map(|unknown| unknown.cause) {
         // Not a moment before the registry wants us back.
-        Some(Cause::RateLimited { retry_after: Some(wish) }) => {
+        Some(
+            Cause::RateLimited { retry_after: Some(wish) }
+            | Cause::Unavailable { retry_after: wish }
+            | Cause::Spent { retry_after: wish },
+        ) => {
             return wish.min(LONGEST_RETRY_AFTER).max(life.absent);
         }
         Some(cause) if passes(cause) => {

@@ -40,7 +40,7 @@ pub(super) struct Memory {
     learned: Instant,
     stamp: Stamp,
     /// Shortens its life a little.
-    dice: f32,
+    dice: f64,
     /// How many silences in a row were before it, where it is one.
     silences: u8,
     /// How often it was told; counted up to [`OFTEN`].
@@ -80,7 +80,7 @@ impl Memory {
         question: Question,
         answer: Observation,
         stamp: Stamp,
-        dice: f32,
+        dice: f64,
         previous: Option<&Arc<Self>>,
         view: &View<'_>,
     ) -> Self {
@@ -181,7 +181,7 @@ impl Memory {
     }
 
     fn fresh(&self, life: &CacheLife) -> Duration {
-        life::fresh(&self.question.what, &self.answer, self.silences, life, self.dice.into())
+        life::fresh(&self.question.what, &self.answer, self.silences, life, self.dice)
     }
 
     /// Silence is told once. What is often asked for and near its end must be asked here, for it is due.
@@ -252,8 +252,8 @@ impl Memory {
 
     /// What a registry's being down left behind ends with that; its wish to be left alone does not.
     fn returned(&self, view: &View<'_>) -> bool {
-        let down = unknown(&self.answer)
-            .is_some_and(|unknown| !matches!(unknown.cause, Cause::RateLimited { retry_after: Some(_) }));
+        let wish = |cause| matches!(cause, Cause::RateLimited { retry_after: Some(_) } | Cause::Spent { .. });
+        let down = unknown(&self.answer).is_some_and(|unknown| !wish(unknown.cause));
         down && view.currency.returned(self.stamp)
     }
 

@@ -1,15 +1,15 @@
 //! The Observatory: one per process, in step with the settings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as Page;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::breaker::Phase;
 use crate::domain::case::Routed;
 use crate::domain::evidence::{Ask, Cause, Observation, Query, Reachability, TagDigest, Unknown};
 use crate::domain::registry::{RegistryName, SharedRegistry};
@@ -30,10 +30,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Asks the registries, and remembers what they answered.
 ///
 /// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
-/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime.
+/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime. Where it lives long, let [`watch`](Self::watch)
+/// run beside it: without probes, it is Pods that find out what is down, and when it is up again.
 pub struct Observatory {
     pub(super) sky: ArcSwap<Sky>,
-    flights: Arc<Flights>,
+    pub(super) flights: Arc<Flights>,
+    /// Calls the prober: there may be other registries to look after.
+    pub(super) adopted: Notify,
     requests: crate::registry::Metrics,
     next_station: AtomicU32,
     changes: AtomicU64,
@@ -41,8 +44,23 @@ pub struct Observatory {
 
 /// What there is to ask, and on what terms: one snapshot serves one judgement.
 pub(super) struct Sky {
-    stations: HashMap<RegistryName, Arc<Station>>,
-    terms: Terms,
+    pub stations: HashMap<RegistryName, Arc<Station>>,
+    /// The registries that a route names. Nobody asks the others, so nobody probes them.
+    named: HashSet<RegistryName>,
+    pub terms: Terms,
+}
+
+impl Sky {
+    /// Is it still the one that is asked under its name, for any route?
+    pub fn tends(&self, station: &Station) -> bool {
+        let current = self.stations.get(&station.registry.name);
+        self.is_named(station) && current.is_some_and(|current| current.id == station.id)
+    }
+
+    /// Does a route name it?
+    pub fn is_named(&self, station: &Station) -> bool {
+        self.named.contains(&station.registry.name)
+    }
 }
 
 /// A registry that cannot be asked as it is configured.
@@ -77,8 +95,13 @@ impl Observatory {
     pub fn new(settings: &Settings, page: &mut Page) -> Self {
         let flights = Arc::new(Flights::new(Metrics::register(page)));
         let observatory = Self {
-            sky: ArcSwap::from_pointee(Sky { stations: HashMap::new(), terms: terms(settings) }),
+            sky: ArcSwap::from_pointee(Sky {
+                stations: HashMap::new(),
+                named: HashSet::new(),
+                terms: terms(settings),
+            }),
             flights,
+            adopted: Notify::new(),
             requests: crate::registry::Metrics::register(page),
             next_station: AtomicU32::new(0),
             changes: AtomicU64::new(0),
@@ -108,7 +131,13 @@ impl Observatory {
         let stations: HashMap<_, _> =
             settings.registries.iter().map(|(name, registry)| (name.clone(), station(registry))).collect();
         let kept: Vec<StationId> = stations.values().map(|station| station.id).collect();
-        self.sky.store(Arc::new(Sky { stations, terms: terms(settings) }));
+        let named = settings.routes.iter().flat_map(|route| {
+            let replicas = route.replicas.iter().map(|replica| &replica.registry);
+            std::iter::once(&route.primary).chain(replicas).map(|registry| registry.name.clone())
+        });
+        let named = named.collect();
+        self.sky.store(Arc::new(Sky { stations, named, terms: terms(settings) }));
+        self.adopted.notify_one();
         let stock = self.flights.memories.adopt(&settings.cache, |id| !kept.contains(&id));
         self.flights.metrics.stock(stock);
         self.changes.fetch_add(1, Ordering::Release);
@@ -201,7 +230,7 @@ impl Observatory {
                     None => told(Observation::TagDigest(TagDigest::NotRemembered), now + LOOK_AGAIN),
                 }
             }
-            Query::Reachable(_) => told(Observation::Reachable(reachability(station, now)), now),
+            Query::Reachable(_) => told(Observation::Reachable(station.reachability(now)), now),
         }
     }
 
@@ -278,11 +307,6 @@ fn told(observation: Observation, fresh_until: Instant) -> Recalled {
 
 fn late(station: &Station) -> Unknown {
     Unknown::new(Cause::Deadline, format!("`{}` did not answer in time", station.registry.name))
-}
-
-fn reachability(station: &Station, now: Instant) -> Reachability {
-    let drained = station.closed().is_some_and(|unknown| unknown.cause == Cause::Drained);
-    if drained || station.phase(now) == Phase::Open { Reachability::Down } else { Reachability::Up }
 }
 
 /// The Case is of older settings than ours, and its registry is gone from them.

@@ -10,13 +10,13 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
-use crate::registry::{Client, Head, Target};
+use crate::registry::{Answer, Client, Door, Head, Target};
 
 use super::api::{Api, Artifact, Said};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
 use super::shared::{Age, Held, Shared};
-use super::standing::{self, SelfTest, Standing};
+use super::standing::{self, Look, SelfTest, Standing};
 
 /// How long a look-up that many questions share may take, whoever waits for it: Harbor's ping of a scanner that
 /// hangs takes 5 s, and lands on the request that happens to come.
@@ -110,11 +110,32 @@ impl Harbor {
         }
     }
 
-    /// Who are we to this Harbor? Asks it, and remembers.
-    pub async fn self_test(&self, deadline: Instant) -> SelfTest {
-        let found = standing::self_test(&self.api, deadline).await;
-        self.standing.put((), held(found.standing.clone()));
+    /// Is this Harbor up, and who are we to it? Asks it, and remembers.
+    pub async fn self_test(&self, look: Look, deadline: Instant) -> SelfTest {
+        let found = standing::self_test(&self.api, look, deadline).await;
+        if look != Look::Nobody {
+            self.standing.put((), held(found.standing.clone()));
+        }
         found
+    }
+
+    /// Which content of its credentials' files it uses: another number, another content.
+    pub async fn credentials_version(&self) -> u64 {
+        self.api.client.credentials_version().await
+    }
+
+    /// When it began to answer a request for the last time.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.api.client.heard()
+    }
+
+    /// Does its registry answer, whatever its API does? Whoever asks is answered, 401 included.
+    ///
+    /// # Errors
+    /// There was no answer that can be read.
+    pub async fn greeting(&self, deadline: Instant) -> Result<Answer, Unknown> {
+        self.api.client.greet(Door::Nobody, deadline).await
     }
 
     /// A 401 without any challenge: to all callers Harbor says so of a project that does not exist, and to all
@@ -193,7 +214,7 @@ impl Harbor {
     async fn standing(&self, deadline: Instant) -> Result<Standing, Unknown> {
         self.notice_rotation();
         let api = self.api.clone();
-        let look_up = async move { held(standing::self_test(&api, patience()).await.standing) };
+        let look_up = async move { held(standing::self_test(&api, Look::Prove, patience()).await.standing) };
         self.standing.get((), deadline, look_up).await
     }
 

@@ -79,6 +79,11 @@ impl Credentials {
         Self { host: registry.host.clone(), files }
     }
 
+    /// Which content of the files is in use.
+    pub async fn version(&self) -> u64 {
+        self.files.current().await.version
+    }
+
     /// The credential for a repository (`None`: for the registry as a whole).
     pub async fn current(&self, repository: Option<&str>) -> Result<Current, Unknown> {
         self.choose(self.files.current().await.as_ref(), repository)
