@@ -1,25 +1,46 @@
 //! The Observatory: what the registries answer, kept for a while, and asked for once however many want to know.
 //!
 //! ```text
-//! judge ── decide ─ Ask ─► observe ─► memory ── fresh ──────────────────────────► Observation
-//!   ▲                         │ stale or nothing
+//! judge ── decide ─ Ask ─► observe ─► memories ── fresh ──────────────────────────► Observation
+//!   ▲                         │         │ often asked for, near its end ─► background ─► flight
+//!   │                         │ not fresh, or outdated
 //!   │                         ▼
-//!   │                      flight ── one task for each question ─► gate ─► breaker ─► registry | harbor
-//!   │                         │                                  (queue)             bounded by `budget.attempt`
-//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline; the flight goes on and fills the memory
+//!   │                      flight ── one task for each question ─► gate ─► health ─► registry | harbor
+//!   │                         │                                  (queue)     ▲       bounded by `budget.attempt`
+//!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline;                  └── prober
+//!         ▲                       the flight goes on and fills the memory
+//!         └── what is remembered behind the silence: presence while the registry is slow, tags, the last scan
 //! ```
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `life` | how long each kind of answer is fresh |
+//! | `memory` | what one answer is worth: fresh, remembered, due |
+//! | `currency` | what ends the life of answers before their time: notifications, credentials, a return |
+//! | `memories` | the room of all of them |
+//! | `flight` | one look-up for each question |
+//! | `health` | whether a registry is up, by its attempts and its prober |
+//! | `background` | what is looked up though nobody waits: proofs of tags, and renewals |
 //!
 //! Nothing here decides: [`decide`](crate::domain::decide) does. Nothing here fails: what could not be learned is
 //! [`Unknown`](crate::domain::evidence::Unknown). What it remembers is never wrong after a change of settings, for
-//! every registry that changed is a new [station](station), and memories belong to stations.
+//! every registry that changed is a new station, memories belong to stations, and how long one lives is read from
+//! the settings whenever it is looked at.
 
+mod background;
+mod currency;
 mod flight;
+mod health;
 mod judge;
+mod life;
+mod memories;
 mod memory;
 mod metrics;
 mod observatory;
 mod question;
 mod station;
 
+pub use currency::Scope;
+pub use health::{Health, Report};
 pub use judge::{Judged, Judgement};
 pub use observatory::{Observatory, Problem};

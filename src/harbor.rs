@@ -31,4 +31,4 @@ mod shared;
 mod standing;
 
 pub use client::Harbor;
-pub use standing::{SelfTest, Standing};
+pub use standing::{Look, SelfTest, Standing};

@@ -9,15 +9,18 @@
 //! Absence is an answer and so is silence: [`Presence`](crate::domain::evidence::Presence) and
 //! [`Children`](crate::domain::evidence::Children) are values, and what could not be learned is
 //! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing is retried, cached or
-//! queued here but tokens: that is the business of `evidence/`.
+//! queued here but tokens: that is the business of `evidence/`. Every HTTP request, those for tokens and redirects too,
+//! is taken from the registry's `requestsPerHour`, where it has one.
 
 mod answer;
 mod challenge;
 mod client;
 mod credentials;
 mod failure;
+mod greeting;
 mod keyring;
 mod manifest;
+mod meter;
 mod metrics;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,12 @@
 #![cfg(feature = "demo")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "evidence/cache_life.rs"]
+mod cache_life;
+#[path = "evidence/health.rs"]
+mod health;
+#[path = "evidence/invalidation.rs"]
+mod invalidation;
 #[path = "evidence/judgement.rs"]
 mod judgement;
 #[path = "evidence/look_up.rs"]
@@ -10,5 +16,7 @@ mod look_up;
 mod memory;
 #[path = "evidence/site.rs"]
 mod site;
+#[path = "evidence/tag_proof.rs"]
+mod tag_proof;
 #[path = "evidence/trouble.rs"]
 mod trouble;

@@ -29,8 +29,7 @@ struct Running {
 }
 
 /// Starts a server with this configuration, the world's files and any free ports.
-async fn start(text: impl FnOnce(&Demo) -> String) -> Running {
-    let demo = seed::demo().await.unwrap();
+async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
     let config = demo.world.write("site.yaml", &text(&demo)).unwrap();
     let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
     let certificate = CertificateFiles {
@@ -86,11 +85,13 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_comes_up_serves_reloads_and_leaves() {
-    let running = start(site::configuration).await;
+    let demo = seed::demo().await.unwrap();
     // One of its registries is down: no reason not to be ready.
-    running.demo.edge.down().await;
-    let ready = running.until(200, "[+] registries: asked at the start").await;
-    assert!(ready.contains("ams: answers and knows us (v2."), "{ready}");
+    demo.edge.down().await;
+    let running = start(demo, site::configuration).await;
+    let ready = running.until(200, "[!] registries: 2 of 3 are well").await;
+    assert!(ready.contains("\n    [+] ams: Up: answers and knows us (v2."), "{ready}");
+    assert!(ready.contains("\n    [!] edge: Down: cannot connect to "), "{ready}");
     assert!(ready.contains("[+] settings: generation 1") && ready.contains("[+] certificate"), "{ready}");
 
     let web = "harbor.fra.example.com/production/shop/web:1.4.2";
@@ -104,7 +105,12 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     let (status, page) = running.admin("/metrics").await;
     let counted = r#"landfall_admissions_total{verdict="patched",reason="Local",dry_run="false"} 1"#;
     assert!(status == 200 && page.contains(counted), "{page}");
-    for family in ["landfall_registry_requests", "landfall_http_requests", "landfall_condition"] {
+    for family in [
+        "landfall_registry_requests",
+        "landfall_http_requests",
+        "landfall_condition",
+        "landfall_evidence_health",
+    ] {
         assert!(page.contains(family), "{family}");
     }
     assert!(page.contains("\nlandfall_config_generation 1\n"), "{page}");
@@ -138,8 +144,23 @@ async fn it_comes_up_serves_reloads_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_when_each_registry_was_probed_whatever_it_answered() {
+    let demo = seed::demo().await.unwrap();
+    demo.fra.down().await;
+    // It takes its probe some seconds to find out.
+    demo.edge.freeze().await;
+    let running = start(demo, site::configuration).await;
+    let waiting = running.until(503, "\n    [!] edge: Unprobed").await;
+    assert!(waiting.contains("[-] registries: "), "{waiting}");
+    let ready = running.until(200, "\n    [!] edge: Silent: ").await;
+    assert!(ready.contains("\n    [!] fra: Down: cannot connect to "), "{ready}");
+    running.leave.send(()).unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_used_is_refused_with_its_problems() {
-    let running = start(|_| "site: ams\nroutes: 5\n".to_owned()).await;
+    let running = start(seed::demo().await.unwrap(), |_| "site: ams\nroutes: 5\n".to_owned()).await;
     let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
     let Ended::Refused(problems) = ended else { panic!("{ended:?}") };
     assert!(problems.errors().count() > 0);

@@ -66,7 +66,7 @@ pub(super) struct Registry {
     pub pull_secret: Option<ObjectName>,
     /// `true`: it is neither asked nor used.
     pub drain: Option<bool>,
-    /// The most questions an hour, for metered registries; 0: unlimited.
+    /// The most HTTP requests an hour, for metered registries; 0: unlimited.
     pub requests_per_hour: Option<u32>,
 }
 
@@ -382,11 +382,11 @@ pub(super) struct Cache {
     pub remember: Option<Length>,
     /// What a tag means; `30s`.
     pub tag: Option<Length>,
-    /// An Absent, and an Unknown; `10s`.
+    /// An Absent, and the longest Unknown: the first is short; `10s`.
     pub absent: Option<Length>,
     /// The state of a scan; `5m`.
     pub scan: Option<Length>,
-    /// The most entries; 100000.
+    /// The most entries; together they take at most 512 bytes each; 100000.
     pub entries: Option<u64>,
 }
 

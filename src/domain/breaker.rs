@@ -2,12 +2,15 @@
 //! attempts, then with more.
 //!
 //! ```text
-//!            failures in a row = THRESHOLD                    its period is over
+//!            failures in a row = THRESHOLD, or silence         its period is over, and a probe was answered
 //!   Closed ─────────────────────────────► Open(period) ─────────────────────────► HalfOpen
 //!     ▲                                       ▲  one failure: the period doubles     │ 1, 2, 4 attempts at once
 //!     │                                       └──────────────────────────────────────┤
 //!     └───────────────────────── RECOVERY successes ─────────────────────────────────┘
 //! ```
+//!
+//! Probes make the trial, so that no Pod has to: while somebody probes ([`hold`](Breaker::hold)), only an answered
+//! probe leads out of Open. Where nobody does, the end of the period alone leads out.
 //!
 //! A pure state machine: the time and the dice are arguments.
 
@@ -61,9 +64,20 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, period: Duration },
-    HalfOpen { under_way: u32, successes: u32, period: Duration },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        period: Duration,
+        /// Until then a probe will tell, so that no attempt has to find out.
+        held: Instant,
+    },
+    HalfOpen {
+        under_way: u32,
+        successes: u32,
+        period: Duration,
+    },
 }
 
 impl Default for Breaker {
@@ -78,15 +92,25 @@ impl Breaker {
     pub fn phase(&self, now: Instant) -> Phase {
         match self.state {
             State::Closed { .. } => Phase::Closed,
-            State::Open { until, .. } if now < until => Phase::Open,
+            State::Open { until, held, .. } if now < until.max(held) => Phase::Open,
             State::Open { .. } | State::HalfOpen { .. } => Phase::HalfOpen,
+        }
+    }
+
+    /// Is the registry up, as far as attempts and probes tell? A trial that nobody has answered tells nothing.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        match self.state {
+            State::Closed { .. } => true,
+            State::Open { .. } => false,
+            State::HalfOpen { successes, .. } => successes > 0,
         }
     }
 
     /// Lets an attempt through, or not.
     pub fn admit(&mut self, now: Instant) -> Option<Pass> {
-        if let State::Open { until, period } = self.state
-            && now >= until
+        if let State::Open { until, period, held } = self.state
+            && now >= until.max(held)
         {
             self.enter(State::HalfOpen { under_way: 0, successes: 0, period });
         }
@@ -113,31 +137,73 @@ impl Breaker {
             // Open lets nothing through, so nothing of its epoch comes back.
             (State::Open { .. }, _) | (State::Closed { .. }, Outcome::Neutral) => {}
             (State::Closed { failures }, Outcome::Success) => *failures = 0,
-            (State::Closed { failures }, Outcome::Failure) => {
+            (State::HalfOpen { under_way, .. }, Outcome::Neutral) => *under_way -= 1,
+            (State::HalfOpen { under_way, .. }, Outcome::Success) => {
+                *under_way -= 1;
+                self.succeeded();
+            }
+            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Failure) => self.failed(now, dice),
+        }
+    }
+
+    /// A probe goes on, or will soon: until `then`, no attempt is let through to find out.
+    pub fn hold(&mut self, then: Instant) {
+        if let State::Open { held, .. } = &mut self.state {
+            *held = (*held).max(then);
+        }
+    }
+
+    /// A probe ended so. Its failures count as those of attempts do. Its answer opens the way for trials and counts as
+    /// the first; it does not forgive the failures of attempts, for they asked for more than a probe does.
+    pub fn probed(&mut self, outcome: Outcome, now: Instant, dice: f64) {
+        match (self.state, outcome) {
+            (State::Open { until, period, .. }, Outcome::Success) if now >= until => {
+                self.enter(State::HalfOpen { under_way: 0, successes: 1, period });
+            }
+            (_, Outcome::Neutral) | (State::Open { .. }, _) | (State::Closed { .. }, Outcome::Success) => {}
+            (State::HalfOpen { .. }, Outcome::Success) => self.succeeded(),
+            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Failure) => self.failed(now, dice),
+        }
+    }
+
+    /// Opens at once: it gives no answer at all, and every attempt more would cost somebody all the time that it has.
+    pub fn trip(&mut self, now: Instant, dice: f64) {
+        match self.state {
+            State::Closed { .. } => self.open(FIRST_PERIOD, now, dice),
+            State::HalfOpen { .. } => self.failed(now, dice),
+            State::Open { .. } => {}
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if let State::HalfOpen { successes, .. } = &mut self.state {
+            *successes += 1;
+            if *successes >= RECOVERY {
+                self.enter(State::Closed { failures: 0 });
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant, dice: f64) {
+        match &mut self.state {
+            State::Closed { failures } => {
                 *failures += 1;
                 if *failures >= THRESHOLD {
                     self.open(FIRST_PERIOD, now, dice);
                 }
             }
-            (State::HalfOpen { under_way, .. }, Outcome::Neutral) => *under_way -= 1,
-            (State::HalfOpen { under_way, successes, .. }, Outcome::Success) => {
-                *under_way -= 1;
-                *successes += 1;
-                if *successes >= RECOVERY {
-                    self.enter(State::Closed { failures: 0 });
-                }
-            }
-            (State::HalfOpen { period, .. }, Outcome::Failure) => {
+            State::HalfOpen { period, .. } => {
                 let doubled = period.saturating_mul(2).min(LONGEST_PERIOD);
                 self.open(doubled, now, dice);
             }
+            State::Open { .. } => {}
         }
     }
 
     fn open(&mut self, period: Duration, now: Instant, dice: f64) {
         let dice = if dice.is_nan() { 0.0 } else { dice.clamp(0.0, 1.0) };
         let until = now + period.mul_f64(1.0 + dice / 4.0);
-        self.enter(State::Open { until, period });
+        self.enter(State::Open { until, period, held: now });
     }
 
     fn enter(&mut self, state: State) {
@@ -164,6 +230,9 @@ mod tests {
         /// The attempt that began first (0), or later, ends so.
         End(usize, Outcome),
         Wait(Duration),
+        Probe(Outcome),
+        Hold(Duration),
+        Trip,
     }
 
     fn outcome() -> impl Strategy<Value = Outcome> {
@@ -175,21 +244,32 @@ mod tests {
             4 => Just(Event::Admit),
             4 => (0_usize..4, outcome()).prop_map(|(which, outcome)| Event::End(which, outcome)),
             1 => (0_u64..40_000).prop_map(|millis| Event::Wait(Duration::from_millis(millis))),
+            1 => outcome().prop_map(Event::Probe),
+            1 => (0_u64..10_000).prop_map(|millis| Event::Hold(Duration::from_millis(millis))),
+            1 => Just(Event::Trip),
         ]
+    }
+
+    /// Lets it happen.
+    fn happen(event: Event, breaker: &mut Breaker, now: &mut Instant, passes: &mut Vec<Pass>, dice: f64) {
+        match event {
+            Event::Admit => passes.extend(breaker.admit(*now)),
+            Event::End(which, outcome) if which < passes.len() => {
+                breaker.record(passes.remove(which), outcome, *now, dice);
+            }
+            Event::End(..) => {}
+            Event::Wait(time) => *now += time,
+            Event::Probe(outcome) => breaker.probed(outcome, *now, dice),
+            Event::Hold(time) => breaker.hold(*now + time),
+            Event::Trip => breaker.trip(*now, dice),
+        }
     }
 
     /// A breaker in whatever state the events lead to, the time then, and the attempts under way.
     fn after(events: &[Event], dice: f64) -> (Breaker, Instant, Vec<Pass>) {
         let (mut breaker, mut now, mut passes) = (Breaker::default(), Instant::now(), Vec::new());
         for event in events {
-            match *event {
-                Event::Admit => passes.extend(breaker.admit(now)),
-                Event::End(which, outcome) if which < passes.len() => {
-                    breaker.record(passes.remove(which), outcome, now, dice);
-                }
-                Event::End(..) => {}
-                Event::Wait(time) => now += time,
-            }
+            happen(*event, &mut breaker, &mut now, &mut passes, dice);
         }
         (breaker, now, passes)
     }
@@ -247,6 +327,65 @@ mod tests {
             breaker.record(pass, Outcome::Success, later, 0.0);
         }
         assert_eq!(breaker.phase(later), Phase::Closed);
+    }
+
+    #[test]
+    fn while_somebody_probes_no_attempt_is_the_trial() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut breaker = opened(now);
+        for after in 0..60 {
+            let now = now + second * after;
+            breaker.hold(now + second * 8);
+            breaker.probed(Outcome::Failure, now, 0.5);
+            assert!(breaker.admit(now).is_none() && !breaker.is_up(), "{after}");
+        }
+        // Failed probes lengthen nothing: the first that is answered leads out.
+        let back = now + second * 60;
+        breaker.probed(Outcome::Success, back, 0.5);
+        assert!(breaker.is_up());
+        let two = [breaker.admit(back).unwrap(), breaker.admit(back).unwrap()];
+        assert!(breaker.admit(back).is_none(), "the probe was the first trial, two attempts are the next");
+        for pass in two {
+            breaker.record(pass, Outcome::Success, back, 0.5);
+        }
+        assert_eq!(breaker.phase(back), Phase::Closed);
+        // A prober that fell silent itself holds nobody up.
+        breaker.trip(back, 0.5);
+        breaker.hold(back + second * 8);
+        assert_eq!(breaker.phase(back + second * 7), Phase::Open);
+        assert!(breaker.admit(back + second * 8).is_some());
+        assert!(!breaker.is_up(), "that trial is not answered yet");
+    }
+
+    #[test]
+    fn a_probe_that_is_answered_does_not_shorten_what_attempts_earned() {
+        let mut now = Instant::now();
+        let mut breaker = opened(now);
+        for seconds in [1, 2, 4, 8] {
+            let period = Duration::from_secs(seconds);
+            breaker.probed(Outcome::Success, now + period / 2, 0.0);
+            assert_eq!(breaker.phase(now + period / 2), Phase::Open);
+            now += period.mul_f64(1.25);
+            breaker.probed(Outcome::Success, now, 0.5);
+            attempt(&mut breaker, now, Outcome::Failure);
+        }
+    }
+
+    #[test]
+    fn probes_open_it_by_failures_in_a_row_and_by_silence_at_once() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 1..THRESHOLD {
+            breaker.probed(Outcome::Failure, now, 0.0);
+        }
+        breaker.probed(Outcome::Success, now, 0.0);
+        assert_eq!(breaker.phase(now), Phase::Closed);
+        breaker.probed(Outcome::Failure, now, 0.0);
+        assert_eq!(breaker.phase(now), Phase::Open);
+        let mut breaker = Breaker::default();
+        breaker.trip(now, 0.0);
+        assert_eq!(breaker.phase(now), Phase::Open);
     }
 
     #[test]
@@ -323,14 +462,7 @@ mod tests {
             let mut now = now + LONGEST_PERIOD;
             let mut passes: Vec<Pass> = Vec::new();
             for event in events {
-                match event {
-                    Event::Admit => passes.extend(breaker.admit(now)),
-                    Event::End(which, outcome) if which < passes.len() => {
-                        breaker.record(passes.remove(which), outcome, now, dice);
-                    }
-                    Event::End(..) => {}
-                    Event::Wait(time) => now += time,
-                }
+                happen(event, &mut breaker, &mut now, &mut passes, dice);
                 if let State::HalfOpen { under_way, successes, .. } = breaker.state {
                     let ours = passes.iter().filter(|pass| pass.epoch == breaker.epoch).count();
                     prop_assert_eq!(ours, usize::try_from(under_way).unwrap());

@@ -179,6 +179,11 @@ pub enum Cause {
     Broken,
     /// A 5xx.
     ServerError,
+    /// A 503 that says when to come back. It is down all the same: nodes are sent away, too.
+    Unavailable {
+        /// `Retry-After`.
+        retry_after: Duration,
+    },
     /// An answer that no registry gives: HTML, an undocumented status, a malformed body.
     NotRegistry,
     /// The registry answered with another digest than its content has, or than was asked.
@@ -199,6 +204,11 @@ pub enum Cause {
     RateLimited {
         /// `Retry-After`.
         retry_after: Option<Duration>,
+    },
+    /// Our own budget for this registry, `requestsPerHour`, is spent.
+    Spent {
+        /// How long until the next request.
+        retry_after: Duration,
     },
     /// No answer within the time we had.
     Deadline,
@@ -221,12 +231,13 @@ impl Cause {
     pub fn finding(self) -> FindingKind {
         match self {
             Self::Unauthorized | Self::Forbidden => FindingKind::Unauthorized,
-            Self::RateLimited { .. } => FindingKind::RateLimited,
+            Self::RateLimited { .. } | Self::Spent { .. } => FindingKind::RateLimited,
             Self::Deadline | Self::Overloaded => FindingKind::Deadline,
             Self::Connect
             | Self::Tls
             | Self::Broken
             | Self::ServerError
+            | Self::Unavailable { .. }
             | Self::NotRegistry
             | Self::WrongDigest
             | Self::TooLarge

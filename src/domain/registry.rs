@@ -159,7 +159,7 @@ pub struct Registry {
     pub pull_secret: Option<PullSecret>,
     /// Open or drained.
     pub service: Service,
-    /// The most questions an hour, for metered registries; `None`: unlimited.
+    /// The most HTTP requests an hour, for metered registries; `None`: unlimited.
     pub requests_per_hour: Option<NonZeroU32>,
 }
 

@@ -55,11 +55,11 @@ pub struct CacheLife {
     pub remember: Duration,
     /// What a tag means.
     pub tag: Duration,
-    /// An Absent, and an Unknown.
+    /// An Absent, and the longest that an Unknown keeps from asking again.
     pub absent: Duration,
     /// The state of a scan.
     pub scan: Duration,
-    /// The most entries.
+    /// The most entries; together they take at most 512 bytes each.
     pub entries: u64,
 }
 

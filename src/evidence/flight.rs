@@ -14,14 +14,16 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Observation, Presence, Unknown};
 use crate::domain::settings::CacheLife;
 
-use super::memory::{Memories, Memory};
-use super::metrics::Metrics;
+use super::background::{Leave, NoPlace};
+use super::currency::Stamp;
+use super::memories::Memories;
+use super::memory::Memory;
+use super::metrics::{Errand, Metrics};
 use super::question::{Question, What, unanswered};
-use super::station::{Station, Turn, health};
+use super::station::{Station, Turn};
 
 /// What those who wait for a flight look at.
 pub(super) type Arrival = watch::Receiver<Option<Arc<Memory>>>;
@@ -47,17 +49,31 @@ pub(super) enum Boarded {
 pub(super) struct Flights {
     pub memories: Memories,
     pub metrics: Metrics,
-    under_way: Mutex<HashMap<Question, Arrival>>,
+    under_way: Mutex<HashMap<Question, Flight>>,
     tasks: TaskTracker,
     end: CancellationToken,
     seed: RandomState,
     rolls: AtomicU64,
 }
 
+/// A flight under way.
+struct Flight {
+    arrival: Arrival,
+    /// Of when it began: what changed since, it may not have seen.
+    stamp: Stamp,
+}
+
+/// Whether an answer that is still fresh will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Fresh,
+    Newer,
+}
+
 impl Flights {
-    pub fn new(entries: u64, metrics: Metrics) -> Self {
+    pub fn new(metrics: Metrics) -> Self {
         Self {
-            memories: Memories::new(entries),
+            memories: Memories::new(),
             metrics,
             under_way: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -69,29 +85,83 @@ impl Flights {
 
     /// Joins the question's flight, or starts it.
     pub fn board(self: &Arc<Self>, station: &Arc<Station>, question: Question, terms: Terms) -> Boarded {
-        let mut under_way = self.under_way();
-        if let Some(arrival) = under_way.get(&question) {
-            self.metrics.joined(question.aspect());
-            return Boarded::UnderWay(arrival.clone());
+        self.fly(station, question, terms, Wish::Fresh, None)
+    }
+
+    /// Looks it up again though its answer is fresh, if the registry has nothing better to do.
+    pub fn renew(self: &Arc<Self>, station: &Arc<Station>, memory: &Memory, terms: Terms) {
+        if !station.is_idle(Instant::now()) {
+            return;
         }
+        let Some(leave) = station.background.at_once() else { return };
+        if memory.looked_up_ahead() {
+            self.metrics.ran(station, Errand::Renewal);
+            self.fly(station, memory.question.clone(), terms, Wish::Newer, Some(leave));
+        }
+    }
+
+    /// Asks what a tag means, later, for whoever asks then.
+    pub fn prove(self: &Arc<Self>, station: &Arc<Station>, question: Question, terms: Terms) {
+        if station.closed().is_some() || station.limit(Instant::now()).is_some() {
+            return;
+        }
+        let place = match station.background.queue(&question) {
+            Ok(place) => place,
+            Err(NoPlace::Queued) => return,
+            Err(NoPlace::Full) => return self.metrics.ran(station, Errand::Dropped),
+        };
+        let (flights, station) = (self.clone(), station.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = flights.end.cancelled() => {}
+                leave = station.background.turn(place) => {
+                    flights.metrics.ran(&station, Errand::Proof);
+                    flights.fly(&station, question, terms, Wish::Fresh, leave);
+                }
+            }
+        });
+    }
+
+    fn fly(
+        self: &Arc<Self>,
+        station: &Arc<Station>,
+        question: Question,
+        terms: Terms,
+        wish: Wish,
+        leave: Option<Leave>,
+    ) -> Boarded {
         let now = Instant::now();
-        if let Some(memory) = self.memories.get(&question).filter(|memory| memory.is_fresh(now)) {
+        let view = station.view(now, &terms.life);
+        let stamp = view.currency.stamp();
+        let mut under_way = self.under_way();
+        // One that began before something changed brings what was before, so it is left to those who wait for it.
+        let current = |flight: &&Flight| {
+            let Flight { stamp, .. } = **flight;
+            !view.currency.invalidated(stamp, question.scopes()) && !view.currency.rotated(stamp)
+        };
+        if let Some(flight) = under_way.get(&question).filter(current) {
+            self.metrics.joined(question.aspect());
+            return Boarded::UnderWay(flight.arrival.clone());
+        }
+        let memory = self.memories.get(&question);
+        if let Some(memory) = memory.filter(|memory| wish == Wish::Fresh && memory.is_fresh(&view)) {
             return Boarded::Landed(memory);
         }
-        if station.phase(now) == Phase::Open {
-            return Boarded::Refused(station.breaker_open());
+        if let Some(unknown) = station.limit(now) {
+            return Boarded::Refused(unknown);
         }
         let Some(turn) = station.queue() else { return Boarded::Refused(station.overloaded()) };
         let (sender, arrival) = watch::channel(None);
-        under_way.insert(question.clone(), arrival.clone());
+        under_way.insert(question.clone(), Flight { arrival: arrival.clone(), stamp });
         drop(under_way);
-        let (flights, station) = (self.clone(), station.clone());
+        let (flights, station, landing) = (self.clone(), station.clone(), arrival.clone());
         self.tasks.spawn(async move {
-            let landing = Landing { flights: &flights, question: &question };
+            let landing = Landing { flights: &flights, question: &question, arrival: landing };
             let end = flights.end.cancelled();
+            let _leave = leave;
             tokio::select! {
                 () = end => {}
-                memory = flights.look_up(&station, &question, turn, terms) => {
+                memory = flights.look_up(&station, &question, turn, stamp, terms) => {
                     // What it learned is remembered by now: who comes after this finds that.
                     drop(landing);
                     sender.send_replace(Some(memory));
@@ -101,27 +171,38 @@ impl Flights {
         Boarded::UnderWay(arrival)
     }
 
-    /// Asks, and remembers what was answered. That the breaker opened is no answer and is not remembered.
-    async fn look_up(&self, station: &Station, question: &Question, turn: Turn, terms: Terms) -> Arc<Memory> {
+    /// Asks, and remembers what was answered. That it may not be asked is no answer and is not remembered.
+    async fn look_up(
+        &self,
+        station: &Station,
+        question: &Question,
+        turn: Turn,
+        stamp: Stamp,
+        terms: Terms,
+    ) -> Arc<Memory> {
         let queued = Instant::now();
         let attempt = station.attempt(turn).await;
         let began = Instant::now();
         self.metrics.queued(station, began - queued);
-        let previous = self.memories.get(question);
-        let remember = |question: &Question, answer, previous: Option<&Arc<Memory>>| {
-            Arc::new(Memory::new(question, answer, Instant::now(), &terms.life, self.dice(), previous))
+        let memory = |question: Question, answer, previous: Option<&Arc<Memory>>| {
+            let view = station.view(Instant::now(), &terms.life);
+            Arc::new(Memory::new(question, answer, stamp, self.dice(), previous, &view))
         };
-        let Some(attempt) = attempt else {
-            let answer = unanswered(question.aspect(), station.breaker_open());
-            self.metrics.answered(station, question, &answer, None);
-            return remember(question, answer, previous.as_ref());
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(unknown) => {
+                let answer = unanswered(question.aspect(), unknown);
+                self.metrics.answered(station, question, &answer, None);
+                return memory(question.clone(), answer, self.memories.get(question).as_ref());
+            }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, station.ask(question, deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
             let words = format!("`{}` gave no answer within {:?}", station.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, words))
         });
-        attempt.end(health(&answer), self.dice());
+        attempt.end(&answer, self.dice());
+        station.phase(Instant::now());
         self.metrics.answered(station, question, &answer, Some(began.elapsed()));
         // A tag that means a digest says of the digest, too, that it is here.
         if let (
@@ -129,13 +210,22 @@ impl Flights {
             Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. }),
         ) = (&question.what, &answer)
         {
-            let question = question.for_digest(*digest);
-            let memory = remember(&question, answer.clone(), None);
-            self.memories.put(question, memory);
+            self.remember(station, memory(question.for_digest(*digest), answer.clone(), None), &terms);
         }
-        let memory = remember(question, answer, previous.as_ref());
-        self.memories.put(question.clone(), memory.clone());
-        self.metrics.entries(self.memories.len());
+        let memory = memory(question.clone(), answer, self.memories.get(question).as_ref());
+        self.remember(station, memory, &terms)
+    }
+
+    /// Remembers it, unless it is silence or outdated and something better is fresh: that is what counts then.
+    fn remember(&self, station: &Station, memory: Arc<Memory>, terms: &Terms) -> Arc<Memory> {
+        let view = station.view(Instant::now(), &terms.life);
+        if memory.is_silence() || !memory.is_fresh(&view) {
+            let better = self.memories.get(&memory.question).filter(|held| held.is_fresh(&view));
+            if let Some(better) = better {
+                return better;
+            }
+        }
+        self.metrics.stock(self.memories.put(memory.clone(), view.now, &terms.life));
         memory
     }
 
@@ -147,24 +237,28 @@ impl Flights {
     }
 
     /// From 0 to 1; not for secrets.
-    fn dice(&self) -> f64 {
+    pub fn dice(&self) -> f64 {
         let roll = self.seed.hash_one(self.rolls.fetch_add(1, Ordering::Relaxed));
         f64::from((roll >> 32) as u32) / f64::from(u32::MAX)
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Question, Arrival>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Question, Flight>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes a flight off the board, however it ends.
+/// Takes a flight off the board, however it ends, unless another took its place.
 struct Landing<'a> {
     flights: &'a Flights,
     question: &'a Question,
+    arrival: Arrival,
 }
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        self.flights.under_way().remove(self.question);
+        let mut under_way = self.flights.under_way();
+        if under_way.get(self.question).is_some_and(|flight| flight.arrival.same_channel(&self.arrival)) {
+            under_way.remove(self.question);
+        }
     }
 }

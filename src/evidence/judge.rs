@@ -68,7 +68,7 @@ impl Observatory {
         let mut asked = Vec::new();
         for query in queries {
             match self.recall(&sky, routed, *query, now) {
-                Recalled::Told((observation, age)) => evidence.learn(*query, observation, age),
+                Recalled::Told(told) => evidence.learn(*query, told.observation, told.age),
                 Recalled::Lacking(lacking) => {
                     let answer = self.ask(&sky, lacking, deadline);
                     asked.push(async move { (*query, answer.await) });
@@ -78,8 +78,8 @@ impl Observatory {
         if asked.is_empty() {
             return;
         }
-        for (query, (observation, age)) in join_all(asked).await {
-            evidence.learn(query, observation, age);
+        for (query, told) in join_all(asked).await {
+            evidence.learn(query, told.observation, told.age);
         }
     }
 }

@@ -1,118 +1,264 @@
-//! The memory: what was answered, for how long it counts, and what still counts when there is no answer.
+//! One remembered answer: how long it counts, what still counts behind silence, and when it is asked again.
 //!
-//! An entry is *fresh* until its kind's time is over; then it is asked again. An answer that is worth more than that
-//! (what a tag meant, the last finished scan) stays *remembered* behind newer silence, up to `cache.remember`.
+//! An answer is *fresh* until its [life] is over or something [outdated](super::currency) it; then it is asked
+//! again. What is worth more than that stays *remembered* behind newer silence:
+//!
+//! | remembered | told while | ended by |
+//! |---|---|---|
+//! | present, by digest | the registry is slow or overloaded, never while it is down | any other answer, another digest, an invalidation, `cache.remember` |
+//! | what a tag meant | its registry is silent | any other answer, an invalidation, `cache.remember` |
+//! | the last finished scan, good or bad | no newer scan has finished | a newer finished one |
+//!
+//! Room ends everything. Pure: the time is an argument.
 
+use std::mem::size_of;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest, Unknown};
+use crate::domain::evidence::{Cause, Child, Children, Observation, Presence, Silence, TagDigest, Unknown};
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 
+use super::currency::{Currency, Scope, Stamp};
+use super::life;
 use super::question::{Aspect, Question, What, unanswered, unknown};
-use super::station::StationId;
 
-/// However long a registry asks us to stay away, we look again after this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Asked so often, it is looked up again before its life ends.
+const OFTEN: u8 = 3;
 
-/// By so much of its life an entry may be shorter, so that what was learned together is not asked again together.
-const JITTER: f64 = 0.1;
+/// What an allocation takes beside what was asked for: its counters and the allocator's own.
+const ALLOCATION: usize = 32;
 
 /// One answer.
 #[derive(Debug)]
 pub(super) struct Memory {
+    pub question: Question,
     answer: Observation,
     learned: Instant,
-    fresh: Duration,
-    /// From when it was learned: how long it is of any use.
-    kept: Duration,
-    /// The last answer worth remembering, where `answer` is none; it has no `before` of its own.
+    stamp: Stamp,
+    /// Shortens its life a little.
+    dice: f64,
+    /// How many silences in a row were before it, where it is one.
+    silences: u8,
+    /// How often it was told; counted up to [`OFTEN`].
+    told: AtomicU8,
+    /// Whether it was looked up again ahead of its end: once is enough.
+    ahead: AtomicBool,
+    /// Whether it was looked at since whoever makes room came by.
+    pub recent: AtomicBool,
+    /// What is worth remembering behind an answer that is silence; it has no `before` of its own.
     before: Option<Arc<Memory>>,
 }
 
-/// What is told of a memory: the answer and its age.
-pub(super) type Told = (Observation, Duration);
+// A hundred thousand of them are to fit into 64 MB.
+const _: () = assert!(size_of::<Memory>() <= 256);
+
+/// From where a memory is looked at: now, under these settings, at this registry.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Instant,
+    pub life: &'a CacheLife,
+    pub currency: &'a Currency,
+}
+
+/// What is told: the answer, its age, and how long it may be told on without looking here again.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub observation: Observation,
+    pub age: Duration,
+    /// `now` or earlier: not at all. Silence is told once, for it may end at any moment.
+    pub fresh_until: Instant,
+}
 
 impl Memory {
-    /// `dice`, from 0 to 1, shortens its life a little.
+    /// `stamp`: of when its look-up began; `dice`, from 0 to 1, shortens its life a little; `previous`: what was
+    /// remembered of the question.
     pub fn new(
-        question: &Question,
+        question: Question,
         answer: Observation,
-        now: Instant,
-        life: &CacheLife,
+        stamp: Stamp,
         dice: f64,
         previous: Option<&Arc<Self>>,
+        view: &View<'_>,
     ) -> Self {
-        let fresh = fresh(question, &answer, life, dice);
-        let mut memory = Self { answer, learned: now, fresh, kept: fresh, before: None };
-        if memory.needs_memory() {
-            memory.before = previous.and_then(Self::worth).filter(|before| before.counts(now, life));
+        let again = |previous: &&Arc<Self>| {
+            previous.is_silence() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
+        };
+        let silences = match (unknown(&answer), previous.filter(again)) {
+            (Some(_), Some(previous)) => previous.silences.saturating_add(1),
+            _ => 0,
+        };
+        let before = previous.filter(|_| leaves_memory(&question.what, &answer));
+        Self {
+            before: before.and_then(|previous| previous.worth(view)),
+            question,
+            answer,
+            learned: view.now,
+            stamp,
+            dice,
+            silences,
+            told: AtomicU8::new(0),
+            ahead: AtomicBool::new(false),
+            recent: AtomicBool::new(false),
         }
-        if memory.is_worth_remembering() || memory.before.is_some() {
-            memory.kept = fresh.max(life.remember);
-        }
-        memory
     }
 
     /// What is told of a question that was not answered: what is remembered, where that counts.
-    pub fn silence(
-        aspect: Aspect,
-        unknown: Unknown,
-        now: Instant,
-        life: &CacheLife,
-        previous: Option<&Arc<Self>>,
-    ) -> Told {
-        let before = previous.and_then(Self::worth);
-        let (fresh, kept) = (Duration::ZERO, Duration::ZERO);
-        Self { answer: unanswered(aspect, unknown), learned: now, fresh, kept, before }.tell(now, life)
+    pub fn silence(aspect: Aspect, unknown: Unknown, previous: Option<&Arc<Self>>, view: &View<'_>) -> Told {
+        let before = previous.and_then(|previous| previous.worth(view));
+        let (observation, learned) = behind(&unanswered(aspect, unknown), before.as_deref());
+        let age = learned.map_or(Duration::ZERO, |learned| view.now.saturating_duration_since(learned));
+        Told { observation, age, fresh_until: view.now }
     }
 
     /// Is it to be told without asking?
-    pub fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.learned) < self.fresh
+    pub fn is_fresh(&self, view: &View<'_>) -> bool {
+        self.age(view) < self.fresh(view.life) && !self.outdated(view)
+    }
+
+    /// Is it no answer?
+    pub fn is_silence(&self) -> bool {
+        unknown(&self.answer).is_some()
     }
 
     /// The answer, completed by what is remembered behind it.
-    pub fn tell(&self, now: Instant, life: &CacheLife) -> Told {
-        let age = |memory: &Self| now.saturating_duration_since(memory.learned);
-        let before = self.before.as_ref().filter(|before| before.counts(now, life));
-        match (&self.answer, before) {
-            (Observation::TagDigest(TagDigest::Unknown(_)), Some(before)) => {
-                (before.answer.clone(), age(before))
-            }
-            (Observation::Scan(answer), Some(before)) => {
-                let last = answer.last.clone().or_else(|| before.report().cloned());
-                // A scanner that was seen is not forgotten with the scan: `required: Auto` goes by it.
-                let scanner = match (answer.scanner, &before.answer) {
-                    (Scanner::Unknown, Observation::Scan(before)) => before.scanner,
-                    (scanner, _) => scanner,
-                };
-                let answer = ScanAnswer { scanner, state: answer.state.clone(), last };
-                (Observation::Scan(answer), age(self))
-            }
-            (answer, _) => (answer.clone(), age(self)),
-        }
+    pub fn tell(&self, view: &View<'_>) -> Told {
+        let before = self.before.as_ref().and_then(|before| before.worth(view));
+        let (observation, learned) = behind(&self.answer, before.as_deref());
+        let age = view.now.saturating_duration_since(learned.unwrap_or(self.learned));
+        Told { observation, age, fresh_until: self.fresh_until(view) }
     }
 
     /// What the tag meant when it was last told, fresh or not.
-    pub fn meaning(self: &Arc<Self>, now: Instant, life: &CacheLife) -> Option<Told> {
+    pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Told> {
         if let Observation::TagDigest(TagDigest::Absent) = self.answer {
-            return self.is_fresh(now).then(|| self.tell(now, life));
+            return self.is_fresh(view).then(|| self.tell(view));
         }
-        Self::worth(self).filter(|memory| memory.counts(now, life)).map(|memory| memory.tell(now, life))
+        self.worth(view).map(|memory| memory.tell(view))
     }
 
-    /// Itself, or what it keeps behind it, where that is worth remembering.
-    fn worth(self: &Arc<Self>) -> Option<Arc<Self>> {
-        if self.is_worth_remembering() { Some(self.clone()) } else { self.before.clone() }
+    /// It is told: is it time to look it up again, so that nobody has to wait for that later? Says so until
+    /// [`looked_up_ahead`](Self::looked_up_ahead).
+    pub fn is_due(&self, view: &View<'_>) -> bool {
+        let told = self.told.load(Ordering::Relaxed);
+        if told < OFTEN {
+            self.told.store(told + 1, Ordering::Relaxed);
+        }
+        told + 1 >= OFTEN && !self.is_silence() && self.in_last_part(view) && self.not_yet_ahead()
     }
 
-    fn counts(&self, now: Instant, life: &CacheLife) -> bool {
-        now.saturating_duration_since(self.learned) <= life.remember
+    /// Its look-up ahead of its end begins: `false`, it was begun before.
+    pub fn looked_up_ahead(&self) -> bool {
+        !self.ahead.swap(true, Ordering::Relaxed)
+    }
+
+    /// Is it of any use yet, if only to be told behind silence?
+    pub fn is_of_use(&self, now: Instant, life: &CacheLife) -> bool {
+        let age = now.saturating_duration_since(self.learned);
+        let before = self.before.as_ref().is_some_and(|before| before.is_of_use(now, life));
+        // That it was silent makes the next silence longer.
+        let after = if self.is_silence() { life.absent } else { Duration::ZERO };
+        let fresh = self.fresh(life).saturating_add(after);
+        before || age < fresh || self.report().is_some() || self.is_memorable() && age <= life.remember
+    }
+
+    /// What it takes of the memory, with what it holds; what many share is counted at each.
+    pub fn bytes(&self) -> usize {
+        let tag = match &self.question.what {
+            What::Tag(tag) | What::Meaning(tag) => ALLOCATION + tag.as_str().len(),
+            What::Digest(_) | What::Children(_) | What::Scan(..) => 0,
+        };
+        let repository = ALLOCATION + self.question.repository.as_str().len();
+        let before = self.before.as_ref().map_or(0, |before| before.bytes());
+        ALLOCATION + size_of::<Self>() + repository + tag + before + held(&self.answer)
+    }
+
+    fn age(&self, view: &View<'_>) -> Duration {
+        view.now.saturating_duration_since(self.learned)
+    }
+
+    fn fresh(&self, life: &CacheLife) -> Duration {
+        life::fresh(&self.question.what, &self.answer, self.silences, life, self.dice)
+    }
+
+    /// Silence is told once. What is often asked for and near its end must be asked here, for it is due.
+    fn fresh_until(&self, view: &View<'_>) -> Instant {
+        let fresh = self.fresh(view.life);
+        if self.is_silence() {
+            view.now
+        } else if !self.in_last_part(view) {
+            self.learned + life::ahead(fresh)
+        } else if self.not_yet_ahead() {
+            view.now
+        } else {
+            self.learned + fresh
+        }
+    }
+
+    fn in_last_part(&self, view: &View<'_>) -> bool {
+        self.age(view) >= life::ahead(self.fresh(view.life))
+    }
+
+    fn not_yet_ahead(&self) -> bool {
+        !self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Itself, or what it keeps behind it, where that is worth telling behind silence.
+    fn worth(self: &Arc<Self>, view: &View<'_>) -> Option<Arc<Self>> {
+        if self.is_memorable() {
+            return self.counts(view).then(|| self.clone());
+        }
+        self.before.as_ref().filter(|before| before.counts(view)).cloned()
+    }
+
+    /// Whatever its age, a scan that has finished stays the last one until another finishes; how old it may be, the
+    /// policy says.
+    fn counts(&self, view: &View<'_>) -> bool {
+        self.report().is_some() || self.age(view) <= view.life.remember && !self.invalidated(view)
+    }
+
+    /// Is it worth more than its time?
+    fn is_memorable(&self) -> bool {
+        match &self.answer {
+            Observation::Presence(Presence::Present { .. }) => matches!(self.question.what, What::Digest(_)),
+            Observation::TagDigest(TagDigest::Known(_)) => true,
+            _ => self.report().is_some(),
+        }
+    }
+
+    /// Did something end its life before its time?
+    fn outdated(&self, view: &View<'_>) -> bool {
+        match &self.answer {
+            Observation::Children(Children::Listed(_)) => false,
+            answer => self.invalidated(view) || self.returned(view) || !is_fact(answer) && self.rotated(view),
+        }
+    }
+
+    fn invalidated(&self, view: &View<'_>) -> bool {
+        // The common case allocates nothing and counts no references.
+        if view.currency.is_quiet(self.stamp) {
+            return false;
+        }
+        let meant = match &self.answer {
+            Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. })
+            | Observation::TagDigest(TagDigest::Known(digest)) => Some(Scope::Digest(*digest)),
+            _ => None,
+        };
+        view.currency.invalidated(self.stamp, self.question.scopes().chain(meant))
+    }
+
+    /// What a registry's being down left behind ends with that; its wish to be left alone does not.
+    fn returned(&self, view: &View<'_>) -> bool {
+        let wish = |cause| matches!(cause, Cause::RateLimited { retry_after: Some(_) } | Cause::Spent { .. });
+        let down = unknown(&self.answer).is_some_and(|unknown| !wish(unknown.cause));
+        down && view.currency.returned(self.stamp)
+    }
+
+    fn rotated(&self, view: &View<'_>) -> bool {
+        view.currency.rotated(self.stamp)
     }
 
     /// The finished scan that it tells of.
@@ -123,154 +269,81 @@ impl Memory {
             _ => None,
         }
     }
+}
 
-    /// How many ordinary entries, of half a kibibyte, it takes the room of: a bad image has thousands of
-    /// vulnerabilities, and they are remembered for a day.
-    fn weight(&self) -> u32 {
-        let list = match &self.answer {
-            Observation::Children(Children::Listed(children)) => children.len() / 3,
-            Observation::Scan(_) => {
-                let listed = self.report().and_then(|report| report.vulnerabilities.as_ref());
-                listed.map_or(0, |listed| (listed.items.len() + listed.allowlist.len()) / 10)
-            }
-            _ => 0,
-        };
-        let before = self.before.as_ref().map_or(0, |before| before.weight());
-        u32::try_from(list).unwrap_or(u32::MAX).saturating_add(before).saturating_add(1)
-    }
-
-    fn is_worth_remembering(&self) -> bool {
-        matches!(self.answer, Observation::TagDigest(TagDigest::Known(_))) || self.report().is_some()
-    }
-
-    /// Silence about a tag, and any scan that is not finished. A tag that is gone is an answer: it ends the memory.
-    fn needs_memory(&self) -> bool {
-        match &self.answer {
-            Observation::TagDigest(answer) => matches!(answer, TagDigest::Unknown(_)),
-            Observation::Scan(_) => self.report().is_none(),
-            _ => false,
+/// Does this answer leave what was known before standing? Silence does, but not one that speaks of another digest;
+/// and any scan that has not finished.
+fn leaves_memory(what: &What, answer: &Observation) -> bool {
+    match answer {
+        Observation::Presence(Presence::Unknown(unknown)) => {
+            matches!(what, What::Digest(_)) && unknown.cause != Cause::WrongDigest
         }
+        Observation::TagDigest(answer) => matches!(answer, TagDigest::Unknown(_)),
+        Observation::Scan(answer) => !matches!(answer.state, ScanState::Done(_)) && answer.last.is_none(),
+        Observation::Presence(_) | Observation::Children(_) | Observation::Reachable(_) => false,
     }
 }
 
-/// How long an answer is fresh.
-fn fresh(question: &Question, answer: &Observation, life: &CacheLife, dice: f64) -> Duration {
-    if let Some(unknown) = unknown(answer)
-        && let Cause::RateLimited { retry_after: Some(wish) } = unknown.cause
-    {
-        // Not a moment before the registry wants us back.
-        return wish.min(LONGEST_RETRY_AFTER).max(life.absent);
-    }
-    let whole = match answer {
+/// Is it what it is whoever asks? A 404 and a 403 may be another answer under other credentials.
+fn is_fact(answer: &Observation) -> bool {
+    matches!(
+        answer,
         Observation::Presence(Presence::Present { .. } | Presence::ProxyCache { .. })
-            if matches!(question.what, What::Tag(_)) =>
+            | Observation::Children(Children::Listed(_))
+            | Observation::TagDigest(TagDigest::Known(_))
+            | Observation::Scan(ScanAnswer { state: ScanState::Done(_), .. })
+    )
+}
+
+/// The answer completed by what is remembered, and when that was learned where it is told instead.
+fn behind(answer: &Observation, before: Option<&Memory>) -> (Observation, Option<Instant>) {
+    let Some(before) = before else { return (answer.clone(), None) };
+    match (answer, &before.answer) {
+        // Nodes can pull what a slow registry holds, and not what one holds that is down.
+        (Observation::Presence(Presence::Unknown(unknown)), _)
+            if unknown.cause.silence() == Silence::Down =>
         {
-            life.tag
+            (answer.clone(), None)
         }
-        Observation::Presence(Presence::Present { .. }) => life.present,
-        // It answers for its upstream, which may forget.
-        Observation::Presence(Presence::ProxyCache { .. }) => life.tag,
-        // The digest names what the index lists: only room ends this.
-        Observation::Children(Children::Listed(_)) => life.present.max(life.remember),
-        Observation::TagDigest(TagDigest::Known(_)) => life.tag,
-        Observation::Scan(ScanAnswer { state: ScanState::Done(_) | ScanState::Hidden, .. })
-        | Observation::Scan(ScanAnswer { scanner: Scanner::Absent, state: ScanState::NotScanned, .. }) => {
-            life.scan
+        (Observation::Presence(Presence::Unknown(_)) | Observation::TagDigest(TagDigest::Unknown(_)), _) => {
+            (before.answer.clone(), Some(before.learned))
         }
-        // Somebody waits for a scan to end.
-        Observation::Scan(_) => life.scan.min(life.absent),
-        Observation::Presence(_) | Observation::Children(_) | Observation::TagDigest(_) => life.absent,
-        // Answered from memory, never kept.
-        Observation::Reachable(_) => Duration::ZERO,
-    };
-    whole.mul_f64(1.0 - JITTER * dice)
-}
-
-/// All memories, bounded in room: an ordinary one counts as one entry, a long list as many.
-pub(super) struct Memories(Cache<Question, Arc<Memory>>);
-
-struct ByEntry;
-
-impl moka::Expiry<Question, Arc<Memory>> for ByEntry {
-    fn expire_after_create(
-        &self,
-        _: &Question,
-        memory: &Arc<Memory>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        Some(memory.kept)
-    }
-
-    // By default an update would leave the life of the first answer.
-    fn expire_after_update(
-        &self,
-        _: &Question,
-        memory: &Arc<Memory>,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(memory.kept)
+        (Observation::Scan(now), Observation::Scan(then)) => {
+            let last = now.last.clone().or_else(|| before.report().cloned());
+            // A scanner that was seen is not forgotten with the scan: `required: Auto` goes by it.
+            let scanner = if now.scanner == Scanner::Unknown { then.scanner } else { now.scanner };
+            (Observation::Scan(ScanAnswer { scanner, state: now.state.clone(), last }), None)
+        }
+        (answer, _) => (answer.clone(), None),
     }
 }
 
-impl Memories {
-    pub fn new(entries: u64) -> Self {
-        let weigher = |_: &Question, memory: &Arc<Memory>| memory.weight();
-        Self(Cache::builder().max_capacity(entries).weigher(weigher).expire_after(ByEntry).build())
+/// What an answer holds beyond itself.
+fn held(answer: &Observation) -> usize {
+    if let Some(unknown) = unknown(answer) {
+        return ALLOCATION + unknown.detail.len();
     }
-
-    pub fn get(&self, question: &Question) -> Option<Arc<Memory>> {
-        self.0.get(question)
-    }
-
-    pub fn put(&self, question: Question, memory: Arc<Memory>) {
-        self.0.insert(question, memory);
-    }
-
-    /// Gives back the room of stations that are no more.
-    pub fn forget(&self, gone: impl Fn(StationId) -> bool) {
-        for (question, _) in &self.0 {
-            if gone(question.station) {
-                self.0.invalidate(&*question);
-            }
+    match answer {
+        Observation::Presence(Presence::Refused(message)) => ALLOCATION + message.len(),
+        // The words of a platform are short: an allocation each.
+        Observation::Children(Children::Listed(children)) => {
+            ALLOCATION + children.len() * (size_of::<Child>() + 3 * ALLOCATION)
         }
+        Observation::Scan(ScanAnswer { state, last, .. }) => {
+            let done = if let ScanState::Done(report) = state { Some(report) } else { None };
+            done.into_iter().chain(last).map(listed).sum()
+        }
+        _ => 0,
     }
+}
 
-    pub fn len(&self) -> u64 {
-        self.0.entry_count()
-    }
+fn listed(report: &Report) -> usize {
+    let Some(listed) = &report.vulnerabilities else { return 0 };
+    let word = |word: &str| size_of::<(Box<str>, u8)>() + ALLOCATION + word.len();
+    let items: usize = listed.items.iter().map(|(id, _)| word(id)).sum();
+    let allowlist: usize = listed.allowlist.iter().map(|id| word(id)).sum();
+    ALLOCATION + items + allowlist
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::digest::Digest;
-    use crate::domain::image::Repository;
-    use crate::domain::scan::{Detail, Severity, Vulnerabilities};
-
-    #[test]
-    fn the_bound_is_one_of_room_and_not_only_of_number() {
-        let hour = Duration::from_secs(3600);
-        let life =
-            CacheLife { present: hour, remember: hour, tag: hour, absent: hour, scan: hour, entries: 1000 };
-        let memories = Memories::new(life.entries);
-        let mut kept = 0;
-        for n in 0..100 {
-            let items = (0..1000).map(|n| (format!("CVE-2026-{n}").into(), Severity::High)).collect();
-            let vulnerabilities = Some(Arc::new(Vulnerabilities { items, allowlist: vec![] }));
-            let report = Report { severity: Severity::High, finished: None, vulnerabilities };
-            let (scanner, state) = (Scanner::Present, ScanState::Done(report));
-            let answer = Observation::Scan(ScanAnswer { scanner, state, last: None });
-            let what = What::Scan(Digest::Sha256([n; 32]), Detail::Vulnerabilities);
-            let question = Question { station: StationId(0), repository: Repository::new("p/r"), what };
-            let memory = Memory::new(&question, answer, Instant::now(), &life, 0.0, None);
-            memories.put(question, Arc::new(memory));
-        }
-        memories.0.run_pending_tasks();
-        for (_, memory) in &memories.0 {
-            kept += memory.report().and_then(|report| report.vulnerabilities.as_ref()).unwrap().items.len();
-        }
-        // A thousand entries are half a mebibyte or so; each vulnerability is some fifty bytes.
-        assert!(kept > 0 && kept <= 10_000, "{kept} vulnerabilities of 100,000");
-    }
-}
+mod tests;

@@ -9,10 +9,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
+use std::sync::atomic::AtomicU64;
 
 use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
+use crate::domain::registry::RegistryName;
 
+use super::currency::Extent;
+use super::health::{Health, Probed};
+use super::memories::Stock;
 use super::question::{Aspect, Question, unknown};
 use super::station::Station;
 
@@ -31,13 +36,31 @@ pub(super) struct Metrics {
     queue: Family<ByRegistry, Histogram, fn() -> Histogram>,
     /// Answers remembered.
     entries: Gauge,
-    /// The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open.
+    /// What they take.
+    bytes: Gauge,
+    /// What was done, or not, though nobody waited for it.
+    background: Family<ByErrand, Counter>,
+    /// What was told to have changed.
+    invalidations: Family<ByExtent, Counter>,
+    /// The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open.
     breaker: Family<ByRegistry, Gauge>,
+    /// 1 while a registry is left alone: it said so, or our own budget for it is spent.
+    paused: Family<ByRegistry, Gauge>,
+    /// 1 for the state that a registry's last probe found, else 0.
+    health: Family<ByHealth, Gauge>,
+    /// How long the last probe took.
+    probe: Family<ByRegistry, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRegistry {
     registry: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByHealth {
+    registry: String,
+    state: Health,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +85,29 @@ struct ByAspect {
 struct ByRecall {
     aspect: Aspect,
     recall: Recall,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByErrand {
+    registry: String,
+    errand: Errand,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByExtent {
+    registry: String,
+    scope: Extent,
+}
+
+/// What is done in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Errand {
+    /// A tag is looked up at its primary.
+    Proof,
+    /// What is often asked for is looked up again before it ends.
+    Renewal,
+    /// The queue was full.
+    Dropped,
 }
 
 /// Whether the memory had an answer.
@@ -90,14 +136,17 @@ impl Outcome {
     fn of(answer: &Observation) -> Self {
         if let Some(unknown) = unknown(answer) {
             return match unknown.cause {
-                Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Drained => {
-                    Self::Unreachable
-                }
+                Cause::Connect
+                | Cause::Tls
+                | Cause::Broken
+                | Cause::ServerError
+                | Cause::Unavailable { .. }
+                | Cause::Drained => Self::Unreachable,
                 Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect => {
                     Self::Malformed
                 }
                 Cause::Unauthorized | Cause::Forbidden => Self::Unauthorized,
-                Cause::RateLimited { .. } => Self::RateLimited,
+                Cause::RateLimited { .. } | Cause::Spent { .. } => Self::RateLimited,
                 Cause::Deadline => Self::Deadline,
                 Cause::BreakerOpen => Self::BreakerOpen,
                 Cause::Overloaded => Self::Overloaded,
@@ -126,7 +175,13 @@ impl Metrics {
             joins: Family::default(),
             queue: Family::new_with_constructor(buckets),
             entries: Gauge::default(),
+            bytes: Gauge::default(),
+            background: Family::default(),
+            invalidations: Family::default(),
             breaker: Family::default(),
+            paused: Family::default(),
+            health: Family::default(),
+            probe: Family::default(),
         };
         page.register_with_unit(
             "landfall_evidence_look_up_duration",
@@ -152,10 +207,42 @@ impl Metrics {
             metrics.queue.clone(),
         );
         page.register("landfall_evidence_entries", "Answers remembered", metrics.entries.clone());
+        page.register_with_unit(
+            "landfall_evidence_memory",
+            "What the remembered answers take, about",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        page.register(
+            "landfall_evidence_background",
+            "Look-ups that nobody waited for, and those dropped because too many waited",
+            metrics.background.clone(),
+        );
+        page.register(
+            "landfall_evidence_invalidations",
+            "Changes at a registry that we were told of",
+            metrics.invalidations.clone(),
+        );
         page.register(
             "landfall_evidence_breaker",
-            "The breaker as the last look-up left it: 0 closed, 1 half-open, 2 open",
+            "The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open",
             metrics.breaker.clone(),
+        );
+        page.register(
+            "landfall_evidence_paused",
+            "1 while a registry is left alone: it said so, or its requestsPerHour is spent",
+            metrics.paused.clone(),
+        );
+        page.register(
+            "landfall_evidence_health",
+            "1 for the state that a registry's last probe found, else 0",
+            metrics.health.clone(),
+        );
+        page.register_with_unit(
+            "landfall_evidence_probe_duration",
+            "How long a registry's last probe took",
+            Unit::Seconds,
+            metrics.probe.clone(),
         );
         metrics
     }
@@ -189,16 +276,57 @@ impl Metrics {
         self.look_ups
             .get_or_create(&ByOutcome { registry: name, aspect, outcome: Outcome::of(answer) })
             .inc();
-        let phase = match station.phase(tokio::time::Instant::now()) {
+        self.phase(station);
+    }
+
+    /// Shows what its health allows now.
+    pub fn phase(&self, station: &Station) {
+        let now = tokio::time::Instant::now();
+        let phase = match station.phase(now) {
             Phase::Closed => 0,
             Phase::HalfOpen => 1,
             Phase::Open => 2,
         };
+        let paused = station.vitals().paused(now.into_std()).is_some();
         self.breaker.get_or_create(&registry(station)).set(phase);
+        self.paused.get_or_create(&registry(station)).set(paused.into());
     }
 
-    pub fn entries(&self, entries: u64) {
-        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    /// Shows what a probe found.
+    pub fn probed(&self, station: &Station, probed: &Probed) {
+        for state in Health::ALL {
+            let label = ByHealth { registry: station.registry.name.to_string(), state };
+            self.health.get_or_create(&label).set((state == probed.health).into());
+        }
+        self.probe.get_or_create(&registry(station)).set(probed.took.as_secs_f64());
+        self.phase(station);
+    }
+
+    /// A registry is gone: so is what was shown of its health.
+    pub fn forget(&self, name: &RegistryName) {
+        let registry = name.to_string();
+        for state in Health::ALL {
+            self.health.remove(&ByHealth { registry: registry.clone(), state });
+        }
+        let label = ByRegistry { registry };
+        self.probe.remove(&label);
+        self.breaker.remove(&label);
+        self.paused.remove(&label);
+    }
+
+    pub fn stock(&self, stock: Stock) {
+        self.entries.set(i64::try_from(stock.entries).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(stock.bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn ran(&self, station: &Station, errand: Errand) {
+        let ByRegistry { registry } = registry(station);
+        self.background.get_or_create(&ByErrand { registry, errand }).inc();
+    }
+
+    pub fn invalidated(&self, station: &Station, scope: Extent) {
+        let ByRegistry { registry } = registry(station);
+        self.invalidations.get_or_create(&ByExtent { registry, scope }).inc();
     }
 }
 

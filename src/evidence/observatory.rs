@@ -1,41 +1,66 @@
 //! The Observatory: one per process, in step with the settings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as Page;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::breaker::Phase;
 use crate::domain::case::Routed;
 use crate::domain::evidence::{Ask, Cause, Observation, Query, Reachability, TagDigest, Unknown};
 use crate::domain::registry::{RegistryName, SharedRegistry};
 use crate::domain::settings::Settings;
 use crate::registry::ClientError;
 
+use super::currency::Scope;
 use super::flight::{Boarded, Flights, Terms};
-use super::memory::{Memory, Told};
+use super::memory::{Memory, Told, View};
 use super::metrics::{Metrics, Recall};
 use super::question::{Aspect, Question, unanswered};
 use super::station::{Source, Station, StationId, no_scans};
 
+/// What is not fresh, but is told all the same because nobody may be kept waiting for better, is looked for again
+/// after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Asks the registries, and remembers what they answered.
 ///
 /// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
-/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime.
+/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime. Where it lives long, let [`watch`](Self::watch)
+/// run beside it: without probes, it is Pods that find out what is down, and when it is up again.
 pub struct Observatory {
     pub(super) sky: ArcSwap<Sky>,
-    flights: Arc<Flights>,
+    pub(super) flights: Arc<Flights>,
+    /// Calls the prober: there may be other registries to look after.
+    pub(super) adopted: Notify,
     requests: crate::registry::Metrics,
     next_station: AtomicU32,
+    changes: AtomicU64,
 }
 
 /// What there is to ask, and on what terms: one snapshot serves one judgement.
 pub(super) struct Sky {
-    stations: HashMap<RegistryName, Arc<Station>>,
-    terms: Terms,
+    pub stations: HashMap<RegistryName, Arc<Station>>,
+    /// The registries that a route names. Nobody asks the others, so nobody probes them.
+    named: HashSet<RegistryName>,
+    pub terms: Terms,
+}
+
+impl Sky {
+    /// Is it still the one that is asked under its name, for any route?
+    pub fn tends(&self, station: &Station) -> bool {
+        let current = self.stations.get(&station.registry.name);
+        self.is_named(station) && current.is_some_and(|current| current.id == station.id)
+    }
+
+    /// Does a route name it?
+    pub fn is_named(&self, station: &Station) -> bool {
+        self.named.contains(&station.registry.name)
+    }
 }
 
 /// A registry that cannot be asked as it is configured.
@@ -65,15 +90,21 @@ pub(super) struct Lacking {
 impl Observatory {
     /// An Observatory for these settings; its metrics go on the page. A registry whose client cannot be built is no
     /// error here: see [`problems`](Self::problems). It reads CA files and credentials: call it where blocking is
-    /// allowed. The bound of `cache.entries` is taken now and stays.
+    /// allowed.
     #[must_use]
     pub fn new(settings: &Settings, page: &mut Page) -> Self {
-        let flights = Arc::new(Flights::new(settings.cache.entries, Metrics::register(page)));
+        let flights = Arc::new(Flights::new(Metrics::register(page)));
         let observatory = Self {
-            sky: ArcSwap::from_pointee(Sky { stations: HashMap::new(), terms: terms(settings) }),
+            sky: ArcSwap::from_pointee(Sky {
+                stations: HashMap::new(),
+                named: HashSet::new(),
+                terms: terms(settings),
+            }),
             flights,
+            adopted: Notify::new(),
             requests: crate::registry::Metrics::register(page),
             next_station: AtomicU32::new(0),
+            changes: AtomicU64::new(0),
         };
         observatory.adopt(settings);
         observatory
@@ -100,8 +131,34 @@ impl Observatory {
         let stations: HashMap<_, _> =
             settings.registries.iter().map(|(name, registry)| (name.clone(), station(registry))).collect();
         let kept: Vec<StationId> = stations.values().map(|station| station.id).collect();
-        self.sky.store(Arc::new(Sky { stations, terms: terms(settings) }));
-        self.flights.memories.forget(|id| !kept.contains(&id));
+        let named = settings.routes.iter().flat_map(|route| {
+            let replicas = route.replicas.iter().map(|replica| &replica.registry);
+            std::iter::once(&route.primary).chain(replicas).map(|registry| registry.name.clone())
+        });
+        let named = named.collect();
+        self.sky.store(Arc::new(Sky { stations, named, terms: terms(settings) }));
+        self.adopted.notify_one();
+        let stock = self.flights.memories.adopt(&settings.cache, |id| !kept.contains(&id));
+        self.flights.metrics.stock(stock);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Something changed at this registry: what was learned of it, and what is being learned just now, counts no
+    /// longer, and is asked again when somebody needs it. Of a scan only the freshness ends: the last finished one
+    /// stays known until another finishes. A registry that is not configured has nothing to lose.
+    pub fn invalidate(&self, registry: &RegistryName, scope: Scope) {
+        let sky = self.sky.load();
+        let Some(station) = sky.stations.get(registry) else { return };
+        self.flights.metrics.invalidated(station, scope.extent());
+        station.invalidate(scope);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts what ended the life of answers before their time. A verdict that is kept beyond the judgement that gave
+    /// it counts only as long as this stands where it stood before that judgement began.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The registries that cannot be asked as they are configured: every question about one is answered
@@ -137,7 +194,7 @@ impl Observatory {
             Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
         };
         let station = place.and_then(|place| sky.stations.get(&place.registry.name));
-        let Some((place, station)) = place.zip(station) else { return nobody(query) };
+        let Some((place, station)) = place.zip(station) else { return nobody(query, now) };
         match query {
             Query::Presence(_, wanted) => {
                 self.remembered(sky, station, Question::presence(station.id, routed, place, wanted), now)
@@ -146,33 +203,49 @@ impl Observatory {
                 self.remembered(sky, station, Question::children(station.id, place, digest), now)
             }
             Query::Scan(_, digest, detail) => match *station.source {
-                Source::Distribution(_) if station.closed().is_none() => told(Observation::Scan(no_scans())),
+                // As long as the registry is configured as it is.
+                Source::Distribution(_) if station.closed().is_none() => {
+                    told(Observation::Scan(no_scans()), now + sky.terms.life.remember)
+                }
                 _ => self.remembered(sky, station, Question::scan(station.id, place, digest, detail), now),
             },
             Query::TagDigest(Ask::Now) => {
                 self.remembered(sky, station, Question::meaning(station.id, routed, place), now)
             }
-            // The background proof that fills this memory off the request path has its place here.
+            // Nobody waits for the primary here: it is asked for those who come later.
             Query::TagDigest(Ask::Remembered) => {
-                let memory = self.flights.memories.get(&Question::meaning(station.id, routed, place));
-                let meaning = memory.and_then(|memory| memory.meaning(now, &sky.terms.life));
-                meaning.map_or_else(|| told(Observation::TagDigest(TagDigest::NotRemembered)), Recalled::Told)
+                let question = Question::meaning(station.id, routed, place);
+                let view = station.view(now, &sky.terms.life);
+                let memory = self.flights.memories.get(&question);
+                let fresh = memory.as_ref().is_some_and(|memory| self.is_fresh(station, memory, &view, sky));
+                if !fresh {
+                    self.flights.prove(station, question, sky.terms);
+                }
+                let meaning = memory.and_then(|memory| memory.meaning(&view));
+                match meaning {
+                    Some(meaning) => {
+                        let fresh_until = meaning.fresh_until.max(now + LOOK_AGAIN);
+                        Recalled::Told(Told { fresh_until, ..meaning })
+                    }
+                    None => told(Observation::TagDigest(TagDigest::NotRemembered), now + LOOK_AGAIN),
+                }
             }
-            Query::Reachable(_) => told(Observation::Reachable(reachability(station, now))),
+            Query::Reachable(_) => told(Observation::Reachable(station.reachability(now)), now),
         }
     }
 
     fn remembered(&self, sky: &Sky, station: &Arc<Station>, question: Question, now: Instant) -> Recalled {
-        let tell = |(observation, age)| Recalled::Told((station.with_scanner(observation), age));
-        let (life, aspect) = (&sky.terms.life, question.aspect());
+        let tell =
+            |told: Told| Recalled::Told(Told { observation: station.with_scanner(told.observation), ..told });
+        let (view, aspect) = (station.view(now, &sky.terms.life), question.aspect());
         let memory = self.flights.memories.get(&question);
         if let Some(unknown) = station.closed() {
-            return tell(Memory::silence(aspect, unknown, now, life, memory.as_ref()));
+            return tell(Memory::silence(aspect, unknown, memory.as_ref(), &view));
         }
         match memory {
-            Some(memory) if memory.is_fresh(now) => {
+            Some(memory) if self.is_fresh(station, &memory, &view, sky) => {
                 self.flights.metrics.recalled(aspect, Recall::Hit);
-                tell(memory.tell(now, life))
+                tell(memory.tell(&view))
             }
             stale => {
                 self.flights.metrics.recalled(aspect, Recall::Miss);
@@ -181,28 +254,42 @@ impl Observatory {
         }
     }
 
+    /// Is it to be told without asking? If so and it is near its end, it is looked up again behind it.
+    fn is_fresh(&self, station: &Arc<Station>, memory: &Memory, view: &View<'_>, sky: &Sky) -> bool {
+        if memory.is_silence() {
+            // It may have ended since.
+            station.phase(view.now);
+        }
+        let fresh = memory.is_fresh(view);
+        if fresh && memory.is_due(view) {
+            self.flights.renew(station, memory, sky.terms);
+        }
+        fresh
+    }
+
     /// Asks, and waits until the deadline; what is asked goes on beyond it.
     pub(super) async fn ask(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
         let station = lacking.station.clone();
-        let (observation, age) = self.answer(sky, lacking, deadline).await;
-        (station.with_scanner(observation), age)
+        let told = self.answer(sky, lacking, deadline).await;
+        Told { observation: station.with_scanner(told.observation), ..told }
     }
 
     async fn answer(&self, sky: &Sky, lacking: Lacking, deadline: Instant) -> Told {
         let Lacking { station, question, stale } = lacking;
-        let (life, aspect) = (&sky.terms.life, question.aspect());
-        let silence = |unknown| Memory::silence(aspect, unknown, Instant::now(), life, stale.as_ref());
+        let aspect = question.aspect();
+        let view = || station.view(Instant::now(), &sky.terms.life);
+        let silence = |unknown| Memory::silence(aspect, unknown, stale.as_ref(), &view());
         if Instant::now() >= deadline {
             return silence(late(&station));
         }
         let mut arrival = match self.flights.board(&station, question, sky.terms) {
-            Boarded::Landed(memory) => return memory.tell(Instant::now(), life),
+            Boarded::Landed(memory) => return memory.tell(&view()),
             Boarded::Refused(unknown) => return silence(unknown),
             Boarded::UnderWay(arrival) => arrival,
         };
         let landed = timeout_at(deadline, arrival.wait_for(Option::is_some)).await;
         match landed.map(|landed| landed.ok().and_then(|memory| memory.clone())) {
-            Ok(Some(memory)) => memory.tell(Instant::now(), life),
+            Ok(Some(memory)) => memory.tell(&view()),
             Ok(None) => silence(Unknown::new(Cause::Deadline, "the look-up was abandoned")),
             Err(_) => silence(late(&station)),
         }
@@ -213,28 +300,25 @@ fn terms(settings: &Settings) -> Terms {
     Terms { life: settings.cache, attempt: settings.budget.attempt }
 }
 
-fn told(observation: Observation) -> Recalled {
-    Recalled::Told((observation, std::time::Duration::ZERO))
+/// Known without asking or remembering.
+fn told(observation: Observation, fresh_until: Instant) -> Recalled {
+    Recalled::Told(Told { observation, age: Duration::ZERO, fresh_until })
 }
 
 fn late(station: &Station) -> Unknown {
     Unknown::new(Cause::Deadline, format!("`{}` did not answer in time", station.registry.name))
 }
 
-fn reachability(station: &Station, now: Instant) -> Reachability {
-    let drained = station.closed().is_some_and(|unknown| unknown.cause == Cause::Drained);
-    if drained || station.phase(now) == Phase::Open { Reachability::Down } else { Reachability::Up }
-}
-
 /// The Case is of older settings than ours, and its registry is gone from them.
-fn nobody(query: Query) -> Recalled {
+fn nobody(query: Query, now: Instant) -> Recalled {
     let unknown = Unknown::new(Cause::Drained, "the registry is no longer configured");
-    told(match query {
+    let silence = match query {
         Query::Presence(..) => unanswered(Aspect::Presence, unknown),
         Query::Children(..) => unanswered(Aspect::Children, unknown),
         Query::Scan(..) => unanswered(Aspect::Scan, unknown),
         Query::TagDigest(Ask::Now) => unanswered(Aspect::TagDigest, unknown),
         Query::TagDigest(Ask::Remembered) => Observation::TagDigest(TagDigest::NotRemembered),
         Query::Reachable(_) => Observation::Reachable(Reachability::Down),
-    })
+    };
+    told(silence, now)
 }

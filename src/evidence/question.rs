@@ -10,6 +10,7 @@ use crate::domain::evidence::{Children, Observation, Presence, TagDigest, Unknow
 use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 
+use super::currency::Scope;
 use super::station::StationId;
 
 /// What a reference with neither tag nor digest means.
@@ -75,6 +76,16 @@ impl Question {
     /// The same repository's question for a digest.
     pub fn for_digest(&self, digest: Digest) -> Self {
         Self { what: What::Digest(digest), ..self.clone() }
+    }
+
+    /// What may be invalidated of it, as far as the question tells.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let repository = self.repository.clone();
+        let scope = match &self.what {
+            What::Tag(tag) | What::Meaning(tag) => Scope::Tag(repository.clone(), tag.clone()),
+            What::Digest(digest) | What::Children(digest) | What::Scan(digest, _) => Scope::Digest(*digest),
+        };
+        [scope, Scope::Repository(repository)].into_iter()
     }
 
     pub fn aspect(&self) -> Aspect {

@@ -1,21 +1,26 @@
-//! A station: one registry as it is configured now, the client that asks it, its queue and its breaker.
+//! A station: one registry as it is configured now, the client that asks it, its queue and its health.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::domain::breaker::{Breaker, Outcome, Pass, Phase};
+use crate::domain::breaker::{Pass, Phase};
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest, Unknown};
+use crate::domain::evidence::{Cause, Children, Observation, Presence, Reachability, TagDigest, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
+use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Metrics, Target};
 
+use super::background::Background;
+use super::currency::{Currency, Scope};
+use super::health::{Health, Limit, Vitals};
+use super::memory::View;
 use super::question::{Question, What, unknown};
 
 /// The most questions that wait for one registry; a review has some ten images, so this is some hundred reviews.
@@ -41,9 +46,14 @@ pub(super) struct Station {
     in_flight: u32,
     gate: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
-    breaker: Arc<Mutex<Breaker>>,
+    vitals: Arc<Mutex<Vitals>>,
+    /// Calls the prober.
+    call: Arc<Notify>,
     /// Whether this Harbor ever named a scanner.
     scans: Arc<AtomicBool>,
+    /// How far things have come: what was learned before may not count any more.
+    currency: Arc<Currency>,
+    pub background: Arc<Background>,
 }
 
 /// A place in the queue, given back when it is dropped.
@@ -63,14 +73,24 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// It ended: the breaker hears of it, and who waits may go.
-    pub fn end(mut self, outcome: Outcome, dice: f64) {
-        self.record(outcome, dice);
+    /// Asks. Bounded by the deadline. A connection that broke at once is tried once more, as far as the retry budget
+    /// goes: silence, 429 and 5xx never are, for there more requests would do harm.
+    pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
+        let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        let answer = self.station.ask(question, deadline).await;
+        let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
+        if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.station.vitals().may_retry() {
+            return self.station.ask(question, deadline).await;
+        }
+        answer
     }
 
-    fn record(&mut self, outcome: Outcome, dice: f64) {
-        if let Some(pass) = self.pass.take() {
-            self.station.breaker().record(pass, outcome, Instant::now().into_std(), dice);
+    /// It ended: the registry's health hears of it, and who waits may go.
+    pub fn end(mut self, answer: &Observation, dice: f64) {
+        let Some(pass) = self.pass.take() else { return };
+        let now = Instant::now().into_std();
+        if self.station.vitals().record(pass, unknown(answer), now, dice) {
+            self.station.call();
         }
     }
 }
@@ -78,7 +98,9 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     /// Abandoned: its place among the trials is given back.
     fn drop(&mut self) {
-        self.record(Outcome::Neutral, 0.0);
+        if let Some(pass) = self.pass.take() {
+            self.station.vitals().abandon(pass, Instant::now().into_std());
+        }
     }
 }
 
@@ -90,6 +112,12 @@ impl Station {
             (Ok(client), Kind::Distribution) => Source::Distribution(client),
             (Err(error), _) => Source::Unusable(error),
         };
+        let mut vitals = Vitals::default();
+        if registry.service == Service::Drained {
+            vitals.skip(Health::Drained, "drained: neither asked nor used".into());
+        } else if let Source::Unusable(error) = &source {
+            vitals.skip(Health::Unusable, unusable(error).detail);
+        }
         Self {
             id,
             registry: registry.clone(),
@@ -97,8 +125,11 @@ impl Station {
             in_flight,
             gate: gate(in_flight),
             waiting: Arc::default(),
-            breaker: Arc::default(),
+            vitals: Arc::new(Mutex::new(vitals)),
+            call: Arc::default(),
             scans: Arc::default(),
+            currency: Arc::default(),
+            background: Arc::new(Background::new(in_flight)),
         }
     }
 
@@ -112,8 +143,11 @@ impl Station {
             in_flight,
             gate: if same { self.gate.clone() } else { gate(in_flight) },
             waiting: self.waiting.clone(),
-            breaker: self.breaker.clone(),
+            vitals: self.vitals.clone(),
+            call: self.call.clone(),
             scans: self.scans.clone(),
+            currency: self.currency.clone(),
+            background: if same { self.background.clone() } else { Arc::new(Background::new(in_flight)) },
         }
     }
 
@@ -145,11 +179,77 @@ impl Station {
 
     /// The breaker's phase.
     pub fn phase(&self, now: Instant) -> Phase {
-        self.breaker().phase(now.into_std())
+        let phase = self.vitals().phase(now.into_std());
+        self.currency.notice_down(phase == Phase::Open);
+        phase
     }
 
-    pub fn breaker_open(&self) -> Unknown {
-        Unknown::new(Cause::BreakerOpen, format!("`{}` failed a moment ago", self.registry.name))
+    /// Has it nothing better to do than what nobody waits for?
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+            && self.phase(now) == Phase::Closed
+            && self.limit(now).is_none()
+    }
+
+    /// From where its answers are looked at.
+    pub fn view<'a>(&'a self, now: Instant, life: &'a CacheLife) -> View<'a> {
+        self.currency.notice_credentials(match &*self.source {
+            Source::Distribution(client) => client.credentials_seen(),
+            Source::Harbor(harbor) => harbor.credentials_seen(),
+            Source::Unusable(_) => 0,
+        });
+        View { now, life, currency: &self.currency }
+    }
+
+    /// Outdates what was learned, and what is being learned, of this scope.
+    pub fn invalidate(&self, scope: Scope) {
+        self.currency.invalidate(scope);
+    }
+
+    /// Why it is not asked now.
+    pub fn limit(&self, now: Instant) -> Option<Unknown> {
+        self.vitals().limit(now.into_std()).map(|limit| self.limited(limit))
+    }
+
+    fn limited(&self, limit: Limit) -> Unknown {
+        match limit {
+            Limit::BreakerOpen => {
+                Unknown::new(Cause::BreakerOpen, format!("`{}` failed a moment ago", self.registry.name))
+            }
+            Limit::Paused(unknown) => unknown,
+        }
+    }
+
+    /// Is it up, as far as we know? What is drained is not.
+    pub fn reachability(&self, now: Instant) -> Reachability {
+        if self.registry.service == Service::Drained {
+            return Reachability::Down;
+        }
+        self.vitals().reachability(now.into_std())
+    }
+
+    /// What is known of its health. Let go of the guard before you wait for anything.
+    pub fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When it began to answer a request for the last time, a probe's or anybody's.
+    pub fn heard(&self) -> Option<Instant> {
+        match &*self.source {
+            Source::Distribution(client) => client.heard(),
+            Source::Harbor(harbor) => harbor.heard(),
+            Source::Unusable(_) => None,
+        }
+    }
+
+    /// Somebody should look at it.
+    pub fn call(&self) {
+        self.call.notify_one();
+    }
+
+    /// Waits until somebody should look at it; for its one prober.
+    pub async fn wanted(&self) {
+        self.call.notified().await;
     }
 
     /// A place in the queue; `None`: it is full.
@@ -163,17 +263,19 @@ impl Station {
         Unknown::new(Cause::Overloaded, format!("{LONGEST_QUEUE} questions wait for `{name}` already"))
     }
 
-    /// Leaves the queue, first come, first served, when an attempt under way has ended; `None`: the breaker opened
-    /// in the meantime.
-    pub async fn attempt(&self, turn: Turn) -> Option<Attempt<'_>> {
-        let permit = self.gate.acquire().await.ok()?;
+    /// Leaves the queue, first come, first served, when an attempt under way has ended.
+    ///
+    /// # Errors
+    /// It may not be asked any more.
+    pub async fn attempt(&self, turn: Turn) -> Result<Attempt<'_>, Unknown> {
+        let permit = self.gate.acquire().await.map_err(|_| self.overloaded())?;
         drop(turn);
-        let pass = self.breaker().admit(Instant::now().into_std())?;
-        Some(Attempt { station: self, pass: Some(pass), _permit: permit })
+        let admitted = self.vitals().admit(Instant::now().into_std());
+        let pass = admitted.map_err(|limit| self.limited(limit))?;
+        Ok(Attempt { station: self, pass: Some(pass), _permit: permit })
     }
 
-    /// Asks. Bounded by the deadline.
-    pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
+    async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
         let repository = &question.repository;
         match &question.what {
             What::Tag(tag) => {
@@ -227,37 +329,11 @@ impl Station {
             },
         }
     }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What a plain registry knows of scans; nobody need be asked.
 pub(super) fn no_scans() -> ScanAnswer {
     ScanAnswer { scanner: Scanner::Absent, state: ScanState::NotScanned, last: None }
-}
-
-/// What an answer says of the registry's health.
-///
-/// Slowness says nothing: a registry that is too slow for `budget.attempt` still serves nodes, and to leave it alone
-/// would turn a slow site into a dead one in the very hour that matters. (Whether a registry that never answers is
-/// down is for health probes, which have the time to wait.) Nor does an answer that only this one image may get: one
-/// odd manifest must not close a registry to all others.
-pub(super) fn health(observation: &Observation) -> Outcome {
-    let Some(unknown) = unknown(observation) else { return Outcome::Success };
-    match unknown.cause {
-        Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError => Outcome::Failure,
-        Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. } => Outcome::Success,
-        Cause::NotRegistry
-        | Cause::WrongDigest
-        | Cause::TooLarge
-        | Cause::Redirect
-        | Cause::Deadline
-        | Cause::Overloaded
-        | Cause::BreakerOpen
-        | Cause::Drained => Outcome::Neutral,
-    }
 }
 
 /// What the primary's presence of a tag says of its meaning.

@@ -92,14 +92,14 @@ impl Api {
     }
 
     /// What Harbor tells of itself, whatever the status: its 500 is the surest sign that its database is down.
-    pub async fn system_info(&self, deadline: Instant) -> Result<Answer, Unknown> {
-        self.ask(Method::GET, "/api/v2.0/systeminfo", SMALL, deadline).await
+    pub async fn system_info(&self, door: Door<'_>, deadline: Instant) -> Result<Answer, Unknown> {
+        self.ask(Method::GET, "/api/v2.0/systeminfo", door, SMALL, deadline).await
     }
 
     /// Is there a project of this name? Any caller that Harbor knows may ask.
     pub async fn project_exists(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
         let path = format!("/api/v2.0/projects?project_name={project}");
-        let answer = self.ask(Method::HEAD, &path, SMALL, deadline).await?;
+        let answer = self.ask(Method::HEAD, &path, Door::Api, SMALL, deadline).await?;
         match answer.status {
             // A HEAD has no body that could say more.
             StatusCode::NOT_FOUND => Ok(Said::NotFound),
@@ -109,7 +109,7 @@ impl Api {
 
     /// Does Harbor know us? A user is told who he is (200), a robot that it is no user (412), a stranger 401.
     pub async fn is_known(&self, deadline: Instant) -> Result<bool, Unknown> {
-        let answer = self.ask(Method::GET, "/api/v2.0/users/current", SMALL, deadline).await?;
+        let answer = self.ask(Method::GET, "/api/v2.0/users/current", Door::Api, SMALL, deadline).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PRECONDITION_FAILED => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
@@ -122,22 +122,17 @@ impl Api {
         &self,
         method: Method,
         path: &str,
+        door: Door<'_>,
         limit: usize,
         deadline: Instant,
     ) -> Result<Answer, Unknown> {
-        let request = Request {
-            method,
-            path_and_query: path,
-            door: Door::Api,
-            accept: Some(JSON),
-            body: None,
-            body_limit: limit,
-        };
+        let request =
+            Request { method, path_and_query: path, door, accept: Some(JSON), body: None, body_limit: limit };
         self.client.send(request, deadline).await
     }
 
     async fn get(&self, path: &str, limit: usize, deadline: Instant) -> Result<Said, Unknown> {
-        said(self.ask(Method::GET, path, limit, deadline).await?)
+        said(self.ask(Method::GET, path, Door::Api, limit, deadline).await?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One Harbor, asked: what it holds, and who we are to it; what it knows of scans, see `scan`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,13 +10,13 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
-use crate::registry::{Client, Head, Target};
+use crate::registry::{Answer, Client, Door, Head, Target};
 
 use super::api::{Api, Artifact, Said};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
-use super::shared::{Held, Shared};
-use super::standing::{self, SelfTest, Standing};
+use super::shared::{Age, Held, Shared};
+use super::standing::{self, Look, SelfTest, Standing};
 
 /// How long a look-up that many questions share may take, whoever waits for it: Harbor's ping of a scanner that
 /// hangs takes 5 s, and lands on the request that happens to come.
@@ -49,6 +50,8 @@ pub struct Harbor {
     /// `None`: our robot may not look.
     scanners: Shared<Box<str>, Option<ProjectScanner>>,
     standing: Shared<(), Standing>,
+    /// The version of the credentials under which all this was learned.
+    credentials: AtomicU64,
 }
 
 impl Harbor {
@@ -60,7 +63,14 @@ impl Harbor {
             projects: Shared::new(),
             scanners: Shared::new(),
             standing: Shared::new(),
+            credentials: AtomicU64::new(0),
         }
+    }
+
+    /// Which content of its credentials' files was seen last, as [`Client::credentials_seen`].
+    #[must_use]
+    pub fn credentials_seen(&self) -> u64 {
+        self.api.client.credentials_seen()
     }
 
     /// Does this Harbor hold the manifest, and may we pull it?
@@ -100,11 +110,32 @@ impl Harbor {
         }
     }
 
-    /// Who are we to this Harbor? Asks it, and remembers.
-    pub async fn self_test(&self, deadline: Instant) -> SelfTest {
-        let found = standing::self_test(&self.api, deadline).await;
-        self.standing.put((), held(found.standing.clone())).await;
+    /// Is this Harbor up, and who are we to it? Asks it, and remembers.
+    pub async fn self_test(&self, look: Look, deadline: Instant) -> SelfTest {
+        let found = standing::self_test(&self.api, look, deadline).await;
+        if look != Look::Nobody {
+            self.standing.put((), held(found.standing.clone()));
+        }
         found
+    }
+
+    /// Which content of its credentials' files it uses: another number, another content.
+    pub async fn credentials_version(&self) -> u64 {
+        self.api.client.credentials_version().await
+    }
+
+    /// When it began to answer a request for the last time.
+    #[must_use]
+    pub fn heard(&self) -> Option<Instant> {
+        self.api.client.heard()
+    }
+
+    /// Does its registry answer, whatever its API does? Whoever asks is answered, 401 included.
+    ///
+    /// # Errors
+    /// There was no answer that can be read.
+    pub async fn greeting(&self, deadline: Instant) -> Result<Answer, Unknown> {
+        self.api.client.greet(Door::Nobody, deadline).await
     }
 
     /// A 401 without any challenge: to all callers Harbor says so of a project that does not exist, and to all
@@ -170,9 +201,20 @@ impl Harbor {
         }
     }
 
+    /// Who we are, and where we may look, is another question under other credentials.
+    fn notice_rotation(&self) {
+        let version = self.credentials_seen();
+        if self.credentials.swap(version, Ordering::AcqRel) != version {
+            self.projects.outdate();
+            self.scanners.outdate();
+            self.standing.outdate();
+        }
+    }
+
     async fn standing(&self, deadline: Instant) -> Result<Standing, Unknown> {
+        self.notice_rotation();
         let api = self.api.clone();
-        let look_up = async move { held(standing::self_test(&api, patience()).await.standing) };
+        let look_up = async move { held(standing::self_test(&api, Look::Prove, patience()).await.standing) };
         self.standing.get((), deadline, look_up).await
     }
 
@@ -181,9 +223,18 @@ impl Harbor {
         repository: &Repository,
         deadline: Instant,
     ) -> Result<Option<Arc<Project>>, Unknown> {
-        match repository.as_str().split_once('/') {
-            Some((project, _)) => self.project(project, deadline).await,
-            None => Ok(None),
+        self.notice_rotation();
+        let Some((project, _)) = repository.as_str().split_once('/') else { return Ok(None) };
+        // Whether it is a proxy cache never changes, so a slow API must not hide what the registry holds: what is
+        // known is told at once, and looked up for those who come later. That we may not look is known only of the
+        // credentials that we have.
+        let last = self.projects.last(&project.into());
+        let known =
+            last.filter(|(facts, age)| facts.is_some() || *age == Age::Current).map(|(facts, _)| facts);
+        let deadline = if known.is_some() { Instant::now() } else { deadline };
+        match (self.project(project, deadline).await, known) {
+            (Err(_), Some(known)) => Ok(known),
+            (found, _) => found,
         }
     }
 
@@ -193,6 +244,7 @@ impl Harbor {
         name: &str,
         deadline: Instant,
     ) -> Result<Option<Arc<Project>>, Unknown> {
+        self.notice_rotation();
         let (api, key) = (self.api.clone(), name.into());
         let name: Box<str> = name.into();
         let look_up = async move {
@@ -215,6 +267,7 @@ impl Harbor {
         project: &str,
         deadline: Instant,
     ) -> Result<Option<ProjectScanner>, Unknown> {
+        self.notice_rotation();
         let (api, key) = (self.api.clone(), project.into());
         let project: Box<str> = project.into();
         let look_up = async move {

@@ -8,8 +8,22 @@ use tokio::time::Instant;
 
 use crate::domain::evidence::{Cause, Unknown};
 
+use crate::registry::Door;
+
 use super::answer::fault;
 use super::api::Api;
+
+/// How far a look at a Harbor goes. Every wrong attempt takes 1.5 s and keeps a user's account locked, so credentials
+/// are not shown for the sake of looking once they are known to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Look {
+    /// Proves the credentials: two requests.
+    Prove,
+    /// Sees whether they still are what they were: one request.
+    Glance,
+    /// Sees whether it is up, without credentials: one request.
+    Nobody,
+}
 
 /// What a self-test found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +63,17 @@ struct SystemInfo<'a> {
 /// knows (`o01-systeminfo-*`, `r23-*`): without one we are strangers, and need not try our luck twice, for a wrong attempt
 /// takes 1.5 s and locks a user's account. Older Harbors named it to everybody, so with one `users/current` decides: 412 to a
 /// robot, 200 to a user, 401 to a stranger (`o01-users-current-*`, `r24-*`).
-pub(super) async fn self_test(api: &Api, deadline: Instant) -> SelfTest {
+pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfTest {
     let mut found = SelfTest { standing: Standing::Stranger, version: None };
-    found.standing = match version(api, deadline).await {
-        Err(standing) => standing,
-        Ok(None) => Standing::Stranger,
-        Ok(version) => {
+    let door = if look == Look::Nobody { Door::Nobody } else { Door::Api };
+    found.standing = match (version(api, door, deadline).await, look) {
+        (Err(standing), _) => standing,
+        (Ok(None), _) | (Ok(_), Look::Nobody) => Standing::Stranger,
+        (Ok(version), Look::Glance) => {
+            found.version = version;
+            Standing::Proved
+        }
+        (Ok(version), Look::Prove) => {
             found.version = version;
             match api.is_known(deadline).await {
                 Ok(true) => Standing::Proved,
@@ -66,8 +85,8 @@ pub(super) async fn self_test(api: &Api, deadline: Instant) -> SelfTest {
     found
 }
 
-async fn version(api: &Api, deadline: Instant) -> Result<Option<Box<str>>, Standing> {
-    let answer = api.system_info(deadline).await.map_err(Standing::Unreachable)?;
+async fn version(api: &Api, door: Door<'_>, deadline: Instant) -> Result<Option<Box<str>>, Standing> {
+    let answer = api.system_info(door, deadline).await.map_err(Standing::Unreachable)?;
     match answer.status {
         StatusCode::OK => {}
         // In Harbor's own words, and not the HTML of a proxy whose Harbor is gone.

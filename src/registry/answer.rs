@@ -74,6 +74,11 @@ pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -
         // 412 and 451: there, but not for us.
         403 | 412 | 451 => Cause::Forbidden,
         429 => Cause::RateLimited { retry_after: retry_after(headers) },
+        // The distribution specification and RFC 9110 let a 503 name its end, too.
+        503 => match retry_after(headers) {
+            Some(retry_after) => Cause::Unavailable { retry_after },
+            None => Cause::ServerError,
+        },
         300..=399 => Cause::Redirect,
         500.. => Cause::ServerError,
         _ => Cause::NotRegistry,

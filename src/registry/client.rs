@@ -58,8 +58,8 @@ pub enum ClientError {
 /// Asks one registry.
 pub struct Client {
     registry: SharedRegistry,
-    transport: Arc<Transport>,
-    credentials: Credentials,
+    pub(super) transport: Arc<Transport>,
+    pub(super) credentials: Credentials,
     tokens: Tokens,
     /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
     basic_unasked: AtomicBool,
@@ -71,8 +71,12 @@ pub struct Client {
 pub enum Door<'a> {
     /// The distribution protocol, for one repository: Basic or Bearer, as the registry asks.
     Distribution(&'a Repository),
+    /// The distribution protocol, for none: `/v2/`, likewise.
+    Greeting,
     /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host.
     Api,
+    /// Either, but as nobody: what answers need not know us.
+    Nobody,
 }
 
 /// A request.
@@ -123,7 +127,7 @@ impl<'a> Door<'a> {
     fn repository(self) -> Option<&'a Repository> {
         match self {
             Self::Distribution(repository) => Some(repository),
-            Self::Api => None,
+            Self::Greeting | Self::Api | Self::Nobody => None,
         }
     }
 }
@@ -149,6 +153,12 @@ impl Client {
     #[must_use]
     pub fn registry(&self) -> &SharedRegistry {
         &self.registry
+    }
+
+    /// Which content of its credentials' files was seen last: another number, another content. It reads nothing.
+    #[must_use]
+    pub fn credentials_seen(&self) -> u64 {
+        self.credentials.seen()
     }
 
     /// Does the registry hold this manifest? Every answer is a value; at a Harbor, `harbor/` knows better what
@@ -236,6 +246,9 @@ impl Client {
 
     /// The first attempt, and the one that may follow it: no registry gets us into a loop.
     async fn converse(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
+        if request.door == Door::Nobody {
+            return Ok(answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
+        }
         let repository = request.door.repository().map(Repository::as_str);
         let current = self.credentials.current(repository).await?;
         let proof = self.unasked(request.door, &current).await;
@@ -249,11 +262,11 @@ impl Client {
     /// What the first attempt carries.
     async fn unasked(&self, door: Door<'_>, current: &Current) -> Proof {
         let header = match (door, &current.credential) {
-            (Door::Distribution(_), Credential::Bearer(token)) => return own(token),
+            (Door::Distribution(_) | Door::Greeting, Credential::Bearer(token)) => return own(token),
             (Door::Api, Credential::Basic { username, password }) => basic(username, password),
-            (Door::Api, _) => None,
-            (Door::Distribution(repository), credential) => {
-                if let Some(token) = self.tokens.remembered(current.version, repository).await {
+            (Door::Api | Door::Nobody, _) => None,
+            (Door::Distribution(_) | Door::Greeting, credential) => {
+                if let Some(token) = self.tokens.remembered(current.version, door.repository()).await {
                     return Proof::Token(token);
                 }
                 match credential {
@@ -293,10 +306,10 @@ impl Client {
                 return Ok(Some(proof));
             }
         }
-        let Door::Distribution(repository) = request.door else { return Ok(None) };
-        if matches!(proof, Proof::Own(_)) && !rotated {
+        if request.door == Door::Api || matches!(proof, Proof::Own(_)) && !rotated {
             return Ok(None);
         }
+        let repository = request.door.repository();
         let asked = offered(&reply.headers);
         let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
         let grant = match (bearer, proof) {
@@ -337,8 +350,8 @@ impl Client {
             body: request.body.clone().map(|body| (json, body)),
             limit: request.body_limit,
             redirects: match request.door {
-                Door::Distribution(_) => Redirects::Anywhere,
-                Door::Api => Redirects::SameOrigin,
+                Door::Distribution(_) | Door::Greeting => Redirects::Anywhere,
+                Door::Api | Door::Nobody => Redirects::SameOrigin,
             },
         };
         self.transport.exchange(&ask).await

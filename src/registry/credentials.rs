@@ -79,6 +79,11 @@ impl Credentials {
         Self { host: registry.host.clone(), files }
     }
 
+    /// Which content of the files is in use.
+    pub async fn version(&self) -> u64 {
+        self.files.current().await.version
+    }
+
     /// The credential for a repository (`None`: for the registry as a whole).
     pub async fn current(&self, repository: Option<&str>) -> Result<Current, Unknown> {
         self.choose(self.files.current().await.as_ref(), repository)
@@ -87,6 +92,11 @@ impl Credentials {
     /// The same, but the files are read now.
     pub async fn refreshed(&self, repository: Option<&str>) -> Result<Current, Unknown> {
         self.choose(self.files.refreshed().await.as_ref(), repository)
+    }
+
+    /// The version of the files at the last look at them.
+    pub fn seen(&self) -> u64 {
+        self.files.version()
     }
 
     fn choose(

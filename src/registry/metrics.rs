@@ -41,6 +41,8 @@ enum Outcome {
     Unauthorized,
     Forbidden,
     RateLimited,
+    /// It was not sent: our own budget is spent.
+    Spent,
     ClientError,
     ServerError,
     Connect,
@@ -68,12 +70,13 @@ impl Outcome {
                 Cause::Connect | Cause::BreakerOpen | Cause::Drained => Self::Connect,
                 Cause::Tls => Self::Tls,
                 Cause::Broken => Self::Broken,
-                Cause::ServerError => Self::ServerError,
+                Cause::ServerError | Cause::Unavailable { .. } => Self::ServerError,
                 Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge => Self::Malformed,
                 Cause::Redirect => Self::Redirect,
                 Cause::Unauthorized => Self::Unauthorized,
                 Cause::Forbidden => Self::Forbidden,
                 Cause::RateLimited { .. } => Self::RateLimited,
+                Cause::Spent { .. } => Self::Spent,
                 Cause::Deadline | Cause::Overloaded => Self::Deadline,
             },
         }

@@ -54,7 +54,7 @@ pub(super) struct Tokens {
 }
 
 /// Tokens of an older version of the credentials are never found again.
-type Key = (u64, Repository);
+type Key = (u64, Option<Repository>);
 
 /// Each token lives as long as its server said.
 struct Life;
@@ -67,7 +67,13 @@ impl moka::Expiry<Key, Arc<Token>> for Life {
 
 impl Grant {
     /// What a Bearer challenge says, if our credentials may go there.
-    pub fn new(registry: &Registry, repository: &Repository, challenge: &Challenge) -> Result<Self, Unknown> {
+    ///
+    /// Without a repository it is a token for nothing but to be known.
+    pub fn new(
+        registry: &Registry,
+        repository: Option<&Repository>,
+        challenge: &Challenge,
+    ) -> Result<Self, Unknown> {
         let refuse = |why: String| Unknown::new(Cause::Unauthorized, why);
         let realm = challenge.parameter("realm").ok_or_else(|| {
             refuse(format!("{} asks for a token, but does not say from where", registry.host))
@@ -75,7 +81,8 @@ impl Grant {
         let realm = Url::parse(realm)
             .map_err(|error| refuse(format!("the token realm `{realm}` is no URL: {error}")))?;
         trusted(registry, &realm).map_err(refuse)?;
-        let mut scopes = vec![format!("repository:{repository}:pull")];
+        let mut scopes: Vec<_> =
+            repository.iter().map(|repository| format!("repository:{repository}:pull")).collect();
         let asked = challenge.parameter("scope").unwrap_or_default();
         scopes.extend(asked.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
         scopes.dedup();
@@ -134,13 +141,13 @@ impl Tokens {
     }
 
     /// The token that is remembered for a repository.
-    pub async fn remembered(&self, version: u64, repository: &Repository) -> Option<Arc<Token>> {
-        self.cache.get(&(version, repository.clone())).await
+    pub async fn remembered(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
+        self.cache.get(&(version, repository.cloned())).await
     }
 
     /// Forgets a token that was refused, unless another has taken its place already.
-    pub async fn forget(&self, version: u64, repository: &Repository, refused: &Arc<Token>) {
-        let key = (version, repository.clone());
+    pub async fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
+        let key = (version, repository.cloned());
         if self.cache.get(&key).await.is_some_and(|held| Arc::ptr_eq(&held, refused)) {
             self.cache.invalidate(&key).await;
         }
@@ -155,10 +162,10 @@ impl Tokens {
         transport: &Arc<Transport>,
         grant: Grant,
         current: &Current,
-        repository: &Repository,
+        repository: Option<&Repository>,
     ) -> Result<Arc<Token>, Unknown> {
         let (cache, transport) = (self.cache.clone(), transport.clone());
-        let (key, credential) = ((current.version, repository.clone()), current.credential.clone());
+        let (key, credential) = ((current.version, repository.cloned()), current.credential.clone());
         let host = place(&grant.realm);
         let task = tokio::spawn(async move {
             let fetch = async {

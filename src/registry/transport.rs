@@ -1,6 +1,6 @@
 //! One exchange with one registry: TLS, redirects, and bounds on what is read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, 
 use http::{Method, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::domain::evidence::{Cause, Unknown};
@@ -16,6 +17,7 @@ use crate::domain::registry::Registry;
 
 use super::client::{ClientError, USER_AGENT};
 use super::failure::{failure, spoken};
+use super::meter::Meter;
 use super::watched::{FileError, Watched};
 
 /// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
@@ -70,11 +72,16 @@ pub(super) struct Transport {
     trust: Watched<Result<reqwest::Client, ClientError>>,
     /// The last client whose CA file could be read: a broken file must not cut us off.
     http: ArcSwap<reqwest::Client>,
+    /// `requestsPerHour`.
+    meter: Option<Mutex<Meter>>,
+    /// The registry's own, and when it answered last: a token server elsewhere is somebody else.
+    origin: url::Origin,
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Transport {
     pub fn new(registry: &Registry) -> Result<Self, ClientError> {
-        let url = registry.url.clone();
+        let (url, origin) = (registry.url.clone(), registry.url.origin());
         let custom = registry.ca_file.clone();
         let name = registry.name.clone();
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
@@ -89,7 +96,8 @@ impl Transport {
             Ok(http) => http.clone(),
             Err(error) => return Err(error.clone()),
         };
-        Ok(Self { trust, http: ArcSwap::from_pointee(http) })
+        let meter = registry.requests_per_hour.map(|budget| Mutex::new(Meter::new(budget)));
+        Ok(Self { trust, http: ArcSwap::from_pointee(http), meter, origin, heard: Mutex::default() })
     }
 
     async fn http(&self) -> Arc<reqwest::Client> {
@@ -97,6 +105,21 @@ impl Transport {
             self.http.store(Arc::new(http.clone()));
         }
         self.http.load_full()
+    }
+
+    /// When the registry began to answer for the last time.
+    pub fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one request from the hour's budget: for each that is sent, also to where a redirect or a realm leads.
+    fn take(&self) -> Result<(), Unknown> {
+        let Some(meter) = &self.meter else { return Ok(()) };
+        let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+        meter.take(Instant::now().into_std()).map_err(|retry_after| {
+            let detail = format!("`requestsPerHour` is spent; the next may be sent in {retry_after:.0?}");
+            Unknown::new(Cause::Spent { retry_after }, detail)
+        })
     }
 
     /// Asks, follows redirects, reads the bounded body.
@@ -117,7 +140,11 @@ impl Transport {
             if let Some((kind, body)) = &ask.body {
                 request = request.header(CONTENT_TYPE, kind).body(body.clone());
             }
+            self.take()?;
             let answer = request.send().await.map_err(|error| failure(&place(&url), error))?;
+            if url.origin() == self.origin {
+                *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
             match redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
                 None => return read(answer, ask.limit, url).await,

@@ -69,6 +69,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.inner.held.load_full()
     }
 
+    /// Which content that was; it costs next to nothing.
+    pub fn version(&self) -> u64 {
+        self.inner.held.load().version
+    }
+
     /// What the files say, or said at most [`INTERVAL`] ago. One caller looks; the others are not kept waiting.
     pub async fn current(&self) -> Arc<Held<T>> {
         if self.inner.due() { self.refreshed().await } else { self.held() }

@@ -20,8 +20,6 @@ async fn every_trouble_of_the_seed_has_its_verdict() {
         (seed::PRESENT, "Local(ams) []"),
         (seed::MULTI_ARCH, "Local(ams) []"),
         (seed::MISSING, "Fallback(fra) [Missing]"),
-        // Nothing is remembered of the primary's tag, so nothing speaks against ours.
-        (seed::MOVED, "Local(ams) []"),
         (seed::UNSCANNED, "Fallback(fra) [Unscanned]"),
         (seed::SCANNING, "Fallback(fra) [ScanPending]"),
         (seed::SCAN_FAILED, "Fallback(fra) [ScanFailed]"),

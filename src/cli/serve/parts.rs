@@ -104,9 +104,7 @@ impl Parts {
 
         let admin_address = admin.local_addr()?;
         let mut tasks = JoinSet::new();
-        let probed = conditions.clone();
-        let named = settings.load_full();
-        tasks.spawn(async move { probed.set(ConditionName::Registries, probe::all(&named).await) });
+        tasks.spawn(probe::watch(observatory.clone(), conditions.clone()));
         let all = conditions.clone();
         tasks.spawn(async move { certificate.watch(&serving, &all, CertificateFiles::EVERY).await });
         tasks.spawn(reload(watch, configured, settings, observatory.clone(), conditions.clone()));

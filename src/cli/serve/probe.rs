@@ -1,74 +1,67 @@
-//! One look at every registry that a route names, before this replica takes work.
+//! The health of the registries, as a condition of this replica.
 //!
-//! Whether it answers is not what readiness waits for (a site must come up while the others are gone), only that it
-//! has been asked: a site that is down is then known to be down.
+//! Whether they answer is not what readiness waits for (a site must come up while the others are gone), only that each
+//! has been asked once: a site that is down is then known to be down.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::join_all;
-use http::Method;
-use prometheus_client::registry::Registry as Page;
-use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use crate::evidence::{Health, Observatory, Report};
+use crate::server::{Condition, ConditionName, Conditions, State};
 
-use crate::domain::registry::{Kind, SharedRegistry};
-use crate::domain::settings::Settings;
-use crate::harbor::{Harbor, Standing};
-use crate::registry::{Client, Door, Metrics, Request};
-use crate::server::Condition;
-
-/// How long the slowest may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Asks them all at once.
-pub(super) async fn all(settings: &Settings) -> Condition {
-    let named = settings.routes.iter().flat_map(|route| {
-        let replicas = route.replicas.iter().map(|replica| &replica.registry);
-        std::iter::once(&route.primary).chain(replicas)
-    });
-    let named: BTreeMap<_, _> = named.map(|registry| (&registry.name, registry)).collect();
-    let deadline = Instant::now() + PATIENCE;
-    let asked = named.into_values().map(async |registry| {
-        let found = ask(registry, deadline).await;
-        match &found {
-            Ok(_) => tracing::info!(registry.name = %registry.name, "the registry answers"),
-            Err(why) => {
-                tracing::warn!(registry.name = %registry.name, why, "the registry is not as it should be")
-            }
+/// Probes the registries for as long as it is polled, and says how they are.
+pub(super) async fn watch(observatory: Arc<Observatory>, conditions: Conditions) {
+    // A registry that came with new settings takes nobody out of service that is in it.
+    let asked = AtomicBool::new(false);
+    let show = || {
+        let reports = observatory.health();
+        if reports.iter().all(|report| report.health != Health::Unprobed) {
+            asked.store(true, Ordering::Relaxed);
         }
-        format!("{}: {}", registry.name, found.unwrap_or_else(|why| why))
-    });
-    Condition::good(format!("asked at the start: {}", join_all(asked).await.join("; ")))
+        conditions.set(ConditionName::Registries, condition(&reports, asked.load(Ordering::Relaxed)));
+    };
+    observatory.watch(show).await;
 }
 
-async fn ask(registry: &SharedRegistry, deadline: Instant) -> Result<String, String> {
-    let shared = registry.clone();
-    // Its requests are not on the page: they are not what the doors ask.
-    let client = spawn_blocking(move || Client::new(&shared, Metrics::register(&mut Page::default()))).await;
-    let client = client.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    match registry.kind {
-        Kind::Harbor => {
-            let test = Harbor::new(std::sync::Arc::new(client)).self_test(deadline).await;
-            let version = test.version.unwrap_or_default();
-            match test.standing {
-                Standing::Proved => Ok(format!("answers and knows us ({version})")),
-                Standing::Stranger => Err("answers, but does not know us: see its credentials".to_owned()),
-                Standing::DatabaseDown(unknown) | Standing::Unreachable(unknown) => Err(unknown.to_string()),
-            }
-        }
-        Kind::Distribution => {
-            let request = Request {
-                method: Method::GET,
-                path_and_query: "/v2/",
-                // Whatever its status, a registry that gives one is up; credentials are for the repositories.
-                door: Door::Api,
-                accept: None,
-                body: None,
-                body_limit: 64 * 1024,
-            };
-            let answer = client.send(request, deadline).await.map_err(|unknown| unknown.to_string())?;
-            Ok(format!("answers ({})", answer.status.as_u16()))
-        }
+/// One line, and one for each registry: indented, so that the page stays one of conditions.
+fn condition(reports: &[Report], asked: bool) -> Condition {
+    let good = reports.iter().filter(|report| report.health.is_good()).count();
+    let state = match (asked, good == reports.len()) {
+        (false, _) => State::Unready,
+        (true, false) => State::Degraded,
+        (true, true) => State::Good,
+    };
+    let mut message = format!("{good} of {} are well", reports.len());
+    for Report { registry, health, detail } in reports {
+        let sign = if health.is_good() { '+' } else { '!' };
+        message += &format!("\n    [{sign}] {registry}: {health:?}: {detail}");
+    }
+    Condition { state, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::registry::RegistryName;
+
+    #[test]
+    fn readiness_waits_for_probes_and_not_for_registries() {
+        let report = |name: &str, health| Report {
+            registry: RegistryName::new(name),
+            health,
+            detail: "seen so".into(),
+        };
+        let mut reports = vec![report("ams", Health::Up), report("fra", Health::Unprobed)];
+        assert_eq!(condition(&reports, false).state, State::Unready);
+        reports[1].health = Health::Down;
+        let down = condition(&reports, true);
+        assert_eq!(down.state, State::Degraded);
+        assert_eq!(down.message, "1 of 2 are well\n    [+] ams: Up: seen so\n    [!] fra: Down: seen so");
+        reports[1].health = Health::Up;
+        assert_eq!(condition(&reports, true).state, State::Good);
+        // One that came with new settings takes nobody out of service.
+        reports[1].health = Health::Unprobed;
+        assert_eq!(condition(&reports, true).state, State::Degraded);
+        assert_eq!(condition(&[], true).state, State::Good);
     }
 }

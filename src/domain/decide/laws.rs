@@ -144,6 +144,7 @@ impl World {
             Cause::BreakerOpen,
             Cause::Unauthorized,
             Cause::RateLimited { retry_after: None },
+            Cause::Spent { retry_after: std::time::Duration::from_secs(60) },
             Cause::Deadline,
         ];
         Unknown::new(dice.pick(&causes), "generated")
@@ -545,7 +546,7 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
         for child in &concerned {
             let answer = world.scan(place, *child, Detail::Vulnerabilities);
             let slow = matches!(&answer.state, ScanState::Unknown(unknown)
-                if matches!(unknown.cause, Cause::Deadline | Cause::RateLimited { .. }));
+                if matches!(unknown.cause, Cause::Deadline | Cause::RateLimited { .. } | Cause::Spent { .. }));
             let report = match &answer.state {
                 ScanState::Done(report) => Some(report),
                 ScanState::ScannerDown => answer.last.as_ref(),

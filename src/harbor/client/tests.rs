@@ -234,7 +234,7 @@ async fn proved_credentials_are_not_suddenly_wrong() {
     );
     let script = Script::of("projrobot", &[empty, "o01-systeminfo-projrobot", "o01-users-current-projrobot"]);
     let replay = script.at("GET", &path, unauthorized).play().await;
-    assert_eq!(replay.harbor.self_test(soon()).await.standing, Standing::Proved);
+    assert_eq!(replay.harbor.self_test(Look::Prove, soon()).await.standing, Standing::Proved);
     let found = presence(&replay.harbor, empty, soon()).await;
     check(empty, &found, Want::Unknown(Cause::ServerError), &replay);
     assert_eq!(replay.times("GET /api/v2.0/systeminfo"), 1, "it is remembered");
@@ -294,7 +294,7 @@ async fn self_tests() {
     let version = Some("v2.15.2-rig");
     let check = async |script: Script, want: fn(&Standing) -> bool, version: Option<&str>| {
         let replay = script.play().await;
-        let found = replay.harbor.self_test(soon()).await;
+        let found = replay.harbor.self_test(Look::Prove, soon()).await;
         assert!(want(&found.standing), "{found:?} after {:#?}", replay.heard());
         assert_eq!(found.version.as_deref(), version);
     };
@@ -315,6 +315,16 @@ async fn self_tests() {
     // A Harbor that tells its version to everybody, as older ones did: `users/current` decides.
     let old = of("wrongpw", &["o01-users-current-wrongpw"]).borrow("o01-systeminfo-projrobot");
     check(old, |found| *found == Standing::Stranger, version).await;
+
+    // A glance believes the version, and asks no more.
+    let glance = async |caller: &'static str, info: &str| {
+        let replay = Script::of(caller, &[info]).play().await;
+        let found = replay.harbor.self_test(Look::Glance, soon()).await;
+        assert_eq!(replay.heard().len(), 1, "{:#?}", replay.heard());
+        found.standing
+    };
+    assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, Standing::Proved);
+    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, Standing::Stranger);
 
     let database =
         |found: &Standing| matches!(found, Standing::DatabaseDown(why) if why.cause == Cause::ServerError);
@@ -341,7 +351,7 @@ async fn nobody_listens() {
     let replay = Script::of("projrobot", &[]).play().await;
     let harbor = replay.harbor.clone();
     replay.stop().await;
-    let found = harbor.self_test(soon()).await;
+    let found = harbor.self_test(Look::Prove, soon()).await;
     assert!(
         matches!(&found.standing, Standing::Unreachable(why) if why.cause == Cause::Connect),
         "{found:?}"

@@ -44,7 +44,7 @@ async fn every_status_has_its_meaning() {
     let date = [("date", "Fri, 20 Nov 2026 10:00:00 GMT"), ("retry-after", "Fri, 20 Nov 2026 10:01:30 GMT")];
     let past = [("date", "Fri, 20 Nov 2026 10:00:00 GMT"), ("retry-after", "Fri, 20 Nov 2026 09:00:00 GMT")];
     let limited = |seconds: Option<u64>| Cause::RateLimited { retry_after: seconds.map(Duration::from_secs) };
-    let cases: [(Reply, Cause, &str); 18] = [
+    let cases: [(Reply, Cause, &str); 19] = [
         (reply(401, &empty_challenge, ""), Cause::Unauthorized, "with no challenge"),
         (status(401), Cause::Unauthorized, "with no challenge"),
         (
@@ -60,7 +60,8 @@ async fn every_status_has_its_meaning() {
         (status(429), limited(None), "429"),
         (status(500), Cause::ServerError, "500"),
         (reply(502, &html, ""), Cause::ServerError, "502"),
-        (reply(503, &seconds, ""), Cause::ServerError, "503"),
+        (reply(503, &seconds, ""), Cause::Unavailable { retry_after: Duration::from_secs(7) }, "503"),
+        (status(503), Cause::ServerError, "503"),
         (status(504), Cause::ServerError, "504"),
         (status(400), Cause::NotRegistry, "400"),
         (reply(200, &html, ""), Cause::NotRegistry, "text/html"),

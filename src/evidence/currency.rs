@@ -1,0 +1,236 @@
+//! What ends the life of answers before their time: a notification that something changed, other credentials, and
+//! a registry that is back.
+//!
+//! Nothing is searched or removed then. Every answer carries the [`Stamp`] of the moment when its look-up began, and
+//! whoever looks at it compares: so an answer that was under way when the change was told is outdated as well.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+use crate::domain::digest::Digest;
+use crate::domain::image::{Repository, Tag};
+
+/// So many invalidations are told apart at one registry. An answer that is older than all of them counts as
+/// invalidated: at a registry where so much changes, a day-old answer is no loss.
+const NOTICES: usize = 4096;
+
+/// What changed at a registry. Names are compared as a whole: a repository is not its namesakes below it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Something of this digest, in whatever repository: it came, it went, it was scanned.
+    Digest(Digest),
+    /// What this tag means.
+    Tag(Repository, Tag),
+    /// Anything in this repository.
+    Repository(Repository),
+    /// Anything.
+    Registry,
+}
+
+/// [`Scope`], as metrics tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Extent {
+    Digest,
+    Tag,
+    Repository,
+    Registry,
+}
+
+impl Scope {
+    pub(super) fn extent(&self) -> Extent {
+        match self {
+            Self::Digest(_) => Extent::Digest,
+            Self::Tag(..) => Extent::Tag,
+            Self::Repository(_) => Extent::Repository,
+            Self::Registry => Extent::Registry,
+        }
+    }
+}
+
+/// How far things had come when a look-up began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    notices: u32,
+    returns: u32,
+    credentials: u64,
+}
+
+/// How far things have come at one registry.
+#[derive(Debug, Default)]
+pub(super) struct Currency {
+    /// How many invalidations there were; changed under the lock of `notices` only.
+    noticed: AtomicU32,
+    notices: RwLock<Notices>,
+    /// How often it came back after it was down.
+    returns: AtomicU32,
+    down: AtomicBool,
+    /// The version of the credentials.
+    credentials: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Notices {
+    /// The number of the last invalidation of each scope.
+    last: HashMap<Scope, u32>,
+    /// The same, oldest first, and those that a newer one of the same scope replaced.
+    order: VecDeque<(u32, Scope)>,
+    /// Up to this number everything is invalidated.
+    floor: u32,
+}
+
+impl Currency {
+    /// To be taken before anything is asked.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            notices: self.noticed.load(Ordering::Acquire),
+            returns: self.returns.load(Ordering::Acquire),
+            credentials: self.credentials.load(Ordering::Acquire),
+        }
+    }
+
+    /// Outdates what was learned, and what is being learned, of this scope.
+    pub fn invalidate(&self, scope: Scope) {
+        let mut notices = self.notices.write().unwrap_or_else(PoisonError::into_inner);
+        let number = self.noticed.load(Ordering::Acquire).wrapping_add(1);
+        notices.add(number, scope);
+        self.noticed.store(number, Ordering::Release);
+    }
+
+    /// Was nothing at all invalidated since?
+    pub fn is_quiet(&self, stamp: Stamp) -> bool {
+        stamp.notices == self.noticed.load(Ordering::Acquire)
+    }
+
+    /// Was any of these scopes invalidated since?
+    pub fn invalidated(&self, stamp: Stamp, scopes: impl IntoIterator<Item = Scope>) -> bool {
+        if self.is_quiet(stamp) {
+            return false;
+        }
+        let notices = self.notices.read().unwrap_or_else(PoisonError::into_inner);
+        stamp.notices < notices.floor
+            || scopes
+                .into_iter()
+                .any(|scope| notices.last.get(&scope).is_some_and(|number| *number > stamp.notices))
+    }
+
+    /// The registry is known to be down, or is not.
+    pub fn notice_down(&self, down: bool) {
+        if self.down.load(Ordering::Acquire) != down && self.down.swap(down, Ordering::AcqRel) && !down {
+            self.returns.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Has it come back since from being down?
+    pub fn returned(&self, stamp: Stamp) -> bool {
+        stamp.returns != self.returns.load(Ordering::Acquire)
+    }
+
+    /// The credentials have this version.
+    pub fn notice_credentials(&self, version: u64) {
+        // Every question passes here; hardly one has news.
+        if self.credentials.load(Ordering::Acquire) != version {
+            self.credentials.store(version, Ordering::Release);
+        }
+    }
+
+    /// Are the credentials other ones since?
+    pub fn rotated(&self, stamp: Stamp) -> bool {
+        stamp.credentials != self.credentials.load(Ordering::Acquire)
+    }
+}
+
+impl Notices {
+    fn add(&mut self, number: u32, scope: Scope) {
+        if scope == Scope::Registry {
+            *self = Self { floor: number, ..Self::default() };
+            return;
+        }
+        self.last.insert(scope.clone(), number);
+        self.order.push_back((number, scope));
+        while self.order.len() > NOTICES {
+            let Some((number, scope)) = self.order.pop_front() else { return };
+            if self.last.get(&scope) == Some(&number) {
+                self.last.remove(&scope);
+                self.floor = number;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: u32) -> Scope {
+        let mut bytes = [0; 32];
+        for (byte, part) in bytes.iter_mut().zip(n.to_be_bytes()) {
+            *byte = part;
+        }
+        Scope::Digest(Digest::Sha256(bytes))
+    }
+
+    #[test]
+    fn what_was_asked_before_is_outdated_and_what_was_asked_after_is_not() {
+        let (currency, scope) = (Currency::default(), digest(1));
+        let before = currency.stamp();
+        assert!(!currency.invalidated(before, [scope.clone()]));
+        currency.invalidate(scope.clone());
+        assert!(currency.invalidated(before, [digest(2), scope.clone()]));
+        assert!(!currency.invalidated(before, [digest(2)]));
+        let after = currency.stamp();
+        assert!(!currency.invalidated(after, [scope.clone()]));
+        currency.invalidate(digest(2));
+        assert!(!currency.invalidated(after, [scope.clone()]));
+        currency.invalidate(Scope::Registry);
+        assert!(currency.invalidated(after, [scope.clone()]));
+        assert!(!currency.invalidated(currency.stamp(), [scope]));
+    }
+
+    #[test]
+    fn however_much_is_invalidated_nothing_that_was_is_forgotten_and_room_is_bounded() {
+        let currency = Currency::default();
+        let first = currency.stamp();
+        let count = u32::try_from(3 * NOTICES).unwrap();
+        for n in 0..count {
+            currency.invalidate(digest(n));
+            assert!(currency.invalidated(first, [digest(n)]));
+        }
+        for n in [0, 1, count / 2, count - 1] {
+            assert!(currency.invalidated(first, [digest(n)]), "{n}");
+        }
+        let recent = currency.stamp();
+        currency.invalidate(digest(count));
+        assert!(!currency.invalidated(recent, [digest(0)]), "what is recent is told apart");
+        let notices = currency.notices.read().unwrap();
+        assert!(notices.last.len() <= NOTICES && notices.order.len() <= NOTICES);
+    }
+
+    #[test]
+    fn the_same_scope_again_and_again_outdates_nothing_else() {
+        let currency = Currency::default();
+        let stamp = currency.stamp();
+        for _ in 0..3 * NOTICES {
+            currency.invalidate(digest(1));
+        }
+        assert!(currency.invalidated(stamp, [digest(1)]));
+        assert!(!currency.invalidated(stamp, [digest(2)]));
+    }
+
+    #[test]
+    fn a_return_is_told_once() {
+        let currency = Currency::default();
+        let stamp = currency.stamp();
+        currency.notice_down(false);
+        assert!(!currency.returned(stamp));
+        currency.notice_down(true);
+        assert!(!currency.returned(stamp), "it is down");
+        currency.notice_down(false);
+        assert!(currency.returned(stamp));
+        let stamp = currency.stamp();
+        currency.notice_down(false);
+        assert!(!currency.returned(stamp));
+    }
+}

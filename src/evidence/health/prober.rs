@@ -1,0 +1,326 @@
+//! The prober: looks at every registry that a route names, off the request path and beside the queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::registry::{CredentialSource, RegistryName};
+use crate::harbor::{Harbor, Look, Standing};
+use crate::registry::{Answer, Client, Door, Sent};
+
+use super::vitals::{FAST, Found, PATIENCE};
+use super::{Health, Report};
+use crate::evidence::observatory::Observatory;
+use crate::evidence::station::{Source, Station, StationId};
+
+/// How often credentials are proved that nobody has changed: every wrong attempt costs 1.5 s, and keeps a user's
+/// account locked.
+const PROVE_AGAIN: Duration = Duration::from_secs(600);
+
+/// A probe that failed after more than this would have cost a Pod as much: it counts as silence.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+impl Observatory {
+    /// Probes the registries that the settings' routes name, one task of work for them all, in step with
+    /// [`adopt`](Self::adopt): a new registry is probed at once, one that is gone no longer. `changed` is called
+    /// whenever [`health`](Self::health) may have another answer. It never ends.
+    pub async fn watch(&self, changed: impl Fn()) {
+        let mut probers = FuturesUnordered::new();
+        let mut tended: HashMap<StationId, Arc<Station>> = HashMap::new();
+        loop {
+            let sky = self.sky.load_full();
+            for station in sky.stations.values().filter(|station| sky.is_named(station)) {
+                if tended.insert(station.id, station.clone()).is_none() {
+                    probers.push(self.tend(station.id, station.registry.name.clone(), &changed));
+                }
+            }
+            for station in tended.values().filter(|station| !sky.tends(station)) {
+                // It may be resting for minutes.
+                station.call();
+            }
+            changed();
+            tokio::select! {
+                () = self.adopted.notified() => {}
+                Some(ended) = probers.next(), if !probers.is_empty() => {
+                    tended.remove(&ended);
+                }
+            }
+        }
+    }
+
+    /// How the registries are that the settings' routes name, by name.
+    #[must_use]
+    pub fn health(&self) -> Vec<Report> {
+        let sky = self.sky.load();
+        let named = sky.stations.values().filter(|station| sky.is_named(station));
+        let mut reports: Vec<Report> = named
+            .map(|station| {
+                let probed = station.vitals().probed().clone();
+                Report {
+                    registry: station.registry.name.clone(),
+                    health: probed.health,
+                    detail: probed.detail,
+                }
+            })
+            .collect();
+        reports.sort_by(|a, b| a.registry.cmp(&b.registry));
+        reports
+    }
+
+    /// Probes one registry, one probe after the other, until it is gone from the settings.
+    async fn tend(&self, id: StationId, name: RegistryName, changed: &impl Fn()) -> StationId {
+        let mut proving = Proving::default();
+        loop {
+            let sky = self.sky.load_full();
+            // With a new budget a station is another object, and still the same registry.
+            let station = sky.stations.get(&name).filter(|station| sky.is_named(station)).cloned();
+            let Some(station) = station.as_ref().filter(|station| station.id == id) else {
+                if station.is_none() {
+                    self.flights.metrics.forget(&name);
+                }
+                return id;
+            };
+            let before = station.vitals().probed().clone();
+            look_at(station, &mut proving, sky.terms.attempt, || self.flights.dice()).await;
+            let probed = station.vitals().probed().clone();
+            self.flights.metrics.probed(station, &probed);
+            if probed.health != before.health || probed.detail != before.detail {
+                changed();
+            }
+            let ended = Instant::now();
+            let budget = station.registry.requests_per_hour;
+            let rest = station.vitals().rest(budget, ended.into_std(), self.flights.dice());
+            tokio::select! {
+                () = sleep_until(ended + rest) => {}
+                () = station.wanted() => {
+                    // From here on somebody looks after it: no Pod need try.
+                    station.vitals().hold(Instant::now().into_std());
+                    self.flights.metrics.phase(station);
+                    sleep_until(ended + FAST.min(rest)).await;
+                }
+            }
+        }
+    }
+}
+
+/// One look, of whatever kind is possible now.
+async fn look_at(station: &Station, proving: &mut Proving, attempt: Duration, dice: impl Fn() -> f64) {
+    let began = Instant::now().into_std();
+    if station.closed().is_some() {
+        return;
+    }
+    let paused = station.vitals().paused(began);
+    if let Some(unknown) = paused {
+        let sent_away = matches!(unknown.cause, Cause::Unavailable { .. });
+        let health = if sent_away { Health::Down } else { Health::RateLimited };
+        return station.vitals().skip(health, unknown.detail);
+    }
+    station.vitals().hold(began);
+    let mut found = probe(station, proving, attempt).await;
+    if found.health == Health::Silent && station.heard().is_some_and(|heard| heard.into_std() >= began) {
+        // There was not time for the whole answer, or it was for somebody else: slow, and no more.
+        found.health = Health::Slow;
+    }
+    station.vitals().learn(found, Instant::now().into_std(), dice());
+}
+
+async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> Found {
+    let began = Instant::now();
+    let deadline = began + PATIENCE;
+    let anonymous = station.registry.credentials == CredentialSource::Anonymous;
+    let probed = async {
+        match &*station.source {
+            Source::Harbor(harbor) => probe_harbor(harbor, proving, anonymous, deadline).await,
+            Source::Distribution(client) => probe_distribution(client, proving, anonymous, deadline).await,
+            Source::Unusable(error) => Ok((Health::Unusable, error.to_string())),
+        }
+    };
+    let probed = timeout_at(deadline, probed).await.unwrap_or_else(|_| {
+        Err(Unknown::new(Cause::Deadline, format!("it gave no answer within {PATIENCE:?}")))
+    });
+    let took = began.elapsed();
+    match probed {
+        Ok((Health::Up, detail)) if took > attempt / 2 => {
+            Found { health: Health::Slow, detail: format!("{detail}, slowly").into(), took, unknown: None }
+        }
+        Ok((health, detail)) => Found { health, detail: detail.into(), took, unknown: None },
+        Err(unknown) => {
+            let health = of_failure(&unknown, took);
+            Found { health, detail: unknown.detail.clone(), took, unknown: Some(unknown) }
+        }
+    }
+}
+
+/// What a probe without an answer, or with a wrong one, says.
+fn of_failure(unknown: &Unknown, took: Duration) -> Health {
+    match unknown.cause {
+        Cause::Connect | Cause::Tls | Cause::Broken if took >= AT_ONCE => Health::Silent,
+        Cause::Deadline => Health::Silent,
+        Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Unavailable { .. } => {
+            Health::Down
+        }
+        Cause::RateLimited { .. } | Cause::Spent { .. } => Health::RateLimited,
+        Cause::Unauthorized
+        | Cause::Forbidden
+        | Cause::NotRegistry
+        | Cause::WrongDigest
+        | Cause::TooLarge
+        | Cause::Redirect
+        | Cause::BreakerOpen
+        | Cause::Drained
+        | Cause::Overloaded => Health::Foreign,
+    }
+}
+
+/// What was seen, or why nothing was.
+type Seen = Result<(Health, String), Unknown>;
+
+async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, deadline: Instant) -> Seen {
+    let version = harbor.credentials_version().await;
+    let look = proving.look(version, Instant::now());
+    let mut test = harbor.self_test(look, deadline).await;
+    let mut why = "answers, but does not know us: see its credentials".to_owned();
+    if let (Standing::Unreachable(unknown), true) = (&test.standing, look != Look::Nobody)
+        && unknown.cause == Cause::Unauthorized
+    {
+        // Our own files are unreadable: nothing was sent.
+        why = unknown.detail.to_string();
+        test = harbor.self_test(Look::Nobody, deadline).await;
+    }
+    let known = match &test.standing {
+        Standing::Proved => Some(true),
+        Standing::Stranger => Some(false),
+        Standing::DatabaseDown(_) | Standing::Unreachable(_) => None,
+    };
+    proving.learn(look, version, known, Instant::now());
+    match test.standing {
+        Standing::Proved => {
+            let version = test.version.unwrap_or_default();
+            Ok((Health::Up, format!("answers and knows us ({version})")))
+        }
+        Standing::Stranger if anonymous => Ok((Health::Up, "answers; we have no credentials".to_owned())),
+        Standing::Stranger => Ok((Health::Stranger, why)),
+        Standing::DatabaseDown(unknown) => Ok((Health::DatabaseDown, unknown.detail.to_string())),
+        Standing::Unreachable(unknown) if of_failure(&unknown, Duration::ZERO) == Health::Foreign => {
+            // Nodes need its registry only, and an ingress may hide its API.
+            let greeting = harbor.greeting(deadline).await?;
+            if greeting.status.is_server_error() {
+                return Err(greeting.unexpected());
+            }
+            let what = if is_registry(&greeting) { "its registry answers" } else { "something answers" };
+            Ok((Health::Foreign, format!("{what}, but Harbor's API does not: {unknown}")))
+        }
+        Standing::Unreachable(unknown) => Err(unknown),
+    }
+}
+
+async fn probe_distribution(
+    client: &Client,
+    proving: &mut Proving,
+    anonymous: bool,
+    deadline: Instant,
+) -> Seen {
+    let version = client.credentials_version().await;
+    let look = proving.look(version, Instant::now());
+    let mut why = "answers, but does not know us: see its credentials".to_owned();
+    let mut known = None;
+    let answer = match look {
+        Look::Nobody => client.greet(Door::Nobody, deadline).await?,
+        Look::Prove | Look::Glance => match client.greet(Door::Greeting, deadline).await {
+            Ok(answer) => {
+                known = Some(answer.status != StatusCode::UNAUTHORIZED || answer.sent == Sent::Nothing);
+                answer
+            }
+            // No token for us, or our own files are unreadable.
+            Err(unknown) if unknown.cause == Cause::Unauthorized => {
+                (known, why) = (Some(anonymous), unknown.detail.to_string());
+                client.greet(Door::Nobody, deadline).await?
+            }
+            Err(unknown) => return Err(unknown),
+        },
+    };
+    proving.learn(look, version, known, Instant::now());
+    match answer.status.as_u16() {
+        429 | 500.. => Err(answer.unexpected()),
+        status if !is_registry(&answer) => {
+            Ok((Health::Foreign, format!("answers ({status}), but not as a registry does")))
+        }
+        _ if proving.wrong => Ok((Health::Stranger, why)),
+        401 => Ok((Health::Up, "answers; we have no credentials for it as a whole".to_owned())),
+        status => Ok((Health::Up, format!("answers ({status})"))),
+    }
+}
+
+/// Is this how a registry answers `/v2/`? Not all name their version, but a web page asks for nothing and is no JSON.
+fn is_registry(greeting: &Answer) -> bool {
+    let json = greeting.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    });
+    json || !greeting.challenges.is_empty()
+        || greeting.headers.contains_key("docker-distribution-api-version")
+}
+
+/// When credentials are shown: at the start, when their files have changed, and then rarely, unless they are right.
+#[derive(Debug, Default)]
+struct Proving {
+    version: Option<u64>,
+    proved: Option<Instant>,
+    wrong: bool,
+}
+
+impl Proving {
+    fn look(&self, version: u64, now: Instant) -> Look {
+        let due = self.proved.is_none_or(|proved| now.duration_since(proved) >= PROVE_AGAIN);
+        if due || self.version != Some(version) {
+            Look::Prove
+        } else if self.wrong {
+            Look::Nobody
+        } else {
+            Look::Glance
+        }
+    }
+
+    /// `known`: whether it knows us; `None`: that could not be learned, and is tried again.
+    fn learn(&mut self, look: Look, version: u64, known: Option<bool>, now: Instant) {
+        let Some(known) = known.filter(|_| look != Look::Nobody) else { return };
+        if look == Look::Prove {
+            (self.version, self.proved) = (Some(version), Some(now));
+        }
+        self.wrong = !known;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_shown_when_they_are_new_and_rarely_while_they_are_wrong() {
+        let (mut proving, start) = (Proving::default(), Instant::now());
+        let mut look = |version, known: Option<bool>, after: Duration| {
+            let look = proving.look(version, start + after);
+            proving.learn(look, version, known, start + after);
+            look
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(look(0, None, second), Look::Prove);
+        assert_eq!(look(0, Some(false), second * 2), Look::Prove, "it could not be learned");
+        for after in 3..100 {
+            // What a look without credentials sees says nothing of them.
+            assert_eq!(look(0, Some(true), second * after), Look::Nobody);
+        }
+        assert_eq!(look(1, Some(true), second * 101), Look::Prove, "other files");
+        assert_eq!(look(1, Some(true), second * 102), Look::Glance);
+        assert_eq!(look(1, Some(false), second * 103), Look::Glance);
+        assert_eq!(look(1, Some(true), second * 104), Look::Nobody, "they turned wrong");
+        assert_eq!(look(1, Some(true), second * 101 + PROVE_AGAIN), Look::Prove, "they may be right again");
+        assert_eq!(look(1, Some(true), second * 102 + PROVE_AGAIN), Look::Glance);
+    }
+}

@@ -1,0 +1,419 @@
+//! What counts when. The time is made of numbers.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::digest::Digest;
+use crate::domain::evidence::Shape;
+use crate::domain::image::{Repository, Tag};
+use crate::domain::scan::{Detail, Severity};
+use crate::evidence::station::StationId;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LIFE: CacheLife = CacheLife {
+    present: Duration::from_secs(600),
+    remember: Duration::from_secs(24 * 3600),
+    tag: Duration::from_secs(30),
+    absent: Duration::from_secs(10),
+    scan: Duration::from_secs(300),
+    entries: 1000,
+};
+
+/// One question in time.
+struct Story {
+    currency: Currency,
+    began: Instant,
+    now: Instant,
+    question: Question,
+    memory: Option<Arc<Memory>>,
+}
+
+impl Story {
+    fn of(what: What) -> Self {
+        let began = Instant::now();
+        let question = Question { station: StationId(0), repository: Repository::new("p/r"), what };
+        Self { currency: Currency::default(), began, now: began, question, memory: None }
+    }
+
+    fn view(&self) -> View<'_> {
+        View { now: self.now, life: &LIFE, currency: &self.currency }
+    }
+
+    fn at(&mut self, seconds: u32) -> &mut Self {
+        self.now = self.began + SECOND * seconds;
+        self
+    }
+
+    /// It was asked, and this is the answer.
+    fn learned(&mut self, answer: Observation) -> &mut Self {
+        let stamp = self.currency.stamp();
+        self.learned_late(answer, stamp)
+    }
+
+    /// The same, asked when things stood so.
+    fn learned_late(&mut self, answer: Observation, stamp: Stamp) -> &mut Self {
+        let previous = self.memory.take();
+        let memory = Memory::new(self.question.clone(), answer, stamp, 0.0, previous.as_ref(), &self.view());
+        self.memory = Some(Arc::new(memory));
+        self
+    }
+
+    fn memory(&self) -> &Arc<Memory> {
+        self.memory.as_ref().unwrap()
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.memory().is_fresh(&self.view())
+    }
+
+    /// What is told, and its age in seconds.
+    fn told(&self) -> (Observation, u64) {
+        let told = self.memory().tell(&self.view());
+        (told.observation, told.age.as_secs())
+    }
+
+    /// What is told where nobody answered in time.
+    fn silence(&self, cause: Cause) -> (Observation, u64) {
+        let unknown = Unknown::new(cause, "silence");
+        let told = Memory::silence(self.question.aspect(), unknown, self.memory.as_ref(), &self.view());
+        (told.observation, told.age.as_secs())
+    }
+}
+
+const DIGEST: Digest = Digest::Sha256([1; 32]);
+
+fn present() -> Observation {
+    Observation::Presence(Presence::Present { digest: DIGEST, shape: Shape::Manifest })
+}
+
+fn absent() -> Observation {
+    Observation::Presence(Presence::Absent)
+}
+
+fn silent(cause: Cause) -> Observation {
+    Observation::Presence(Presence::Unknown(Unknown::new(cause, "silence")))
+}
+
+fn scan(state: ScanState) -> Observation {
+    Observation::Scan(ScanAnswer { scanner: Scanner::Present, state, last: None })
+}
+
+fn done(severity: Severity) -> Observation {
+    scan(ScanState::Done(Report { severity, finished: None, vulnerabilities: None }))
+}
+
+fn last(told: &Observation) -> Option<Severity> {
+    let Observation::Scan(answer) = told else { panic!("{told:?}") };
+    answer.last.as_ref().map(|report| report.severity)
+}
+
+const SLOW: [Cause; 4] = [
+    Cause::Deadline,
+    Cause::Overloaded,
+    Cause::RateLimited { retry_after: None },
+    Cause::RateLimited { retry_after: Some(Duration::from_secs(1)) },
+];
+const DOWN: [Cause; 8] = [
+    Cause::Connect,
+    Cause::Tls,
+    Cause::Broken,
+    Cause::ServerError,
+    Cause::BreakerOpen,
+    Cause::Drained,
+    Cause::Unauthorized,
+    Cause::NotRegistry,
+];
+
+#[test]
+fn presence_by_digest_counts_while_its_registry_is_slow_and_not_while_it_is_down() {
+    for cause in SLOW {
+        let mut story = Story::of(What::Digest(DIGEST));
+        story.learned(present()).at(3600);
+        assert!(!story.is_fresh());
+        assert_eq!(story.silence(cause), (present(), 3600), "{cause:?}");
+        story.learned(silent(cause));
+        assert_eq!(story.told(), (present(), 3600), "{cause:?}");
+        // Silence after silence; its age is its own.
+        story.at(7200).learned(silent(cause));
+        assert_eq!(story.told(), (present(), 7200), "{cause:?}");
+        assert_eq!(story.at(24 * 3600).told(), (present(), 24 * 3600), "{cause:?}");
+        assert_eq!(story.at(24 * 3600 + 1).told().0, silent(cause), "{cause:?}");
+    }
+    for cause in DOWN {
+        let mut story = Story::of(What::Digest(DIGEST));
+        story.learned(present()).at(3600);
+        assert_eq!(story.silence(cause).0, silent(cause), "{cause:?}");
+        story.learned(silent(cause));
+        assert_eq!(story.told().0, silent(cause), "{cause:?}");
+        // It is up again, but slow.
+        story.at(3700).learned(silent(Cause::Deadline));
+        assert_eq!(story.told(), (present(), 3700), "{cause:?}");
+    }
+}
+
+#[test]
+fn an_answer_ends_what_was_remembered() {
+    let other = Observation::Presence(Presence::Refused("412".into()));
+    for answer in [absent(), other, silent(Cause::WrongDigest)] {
+        let mut story = Story::of(What::Digest(DIGEST));
+        story.learned(present()).at(700).learned(answer.clone());
+        assert_eq!(story.told().0, answer);
+        story.at(800).learned(silent(Cause::Deadline));
+        assert_eq!(story.told().0, silent(Cause::Deadline), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_a_tag_stood_for_here_is_not_remembered_and_what_it_meant_there_is() {
+    let mut here = Story::of(What::Tag(Tag::new("v1")));
+    here.learned(present()).at(60);
+    assert_eq!(here.silence(Cause::Deadline).0, silent(Cause::Deadline));
+
+    let known = Observation::TagDigest(TagDigest::Known(DIGEST));
+    let mut there = Story::of(What::Meaning(Tag::new("v1")));
+    there.learned(known.clone()).at(3600);
+    for cause in SLOW.into_iter().chain(DOWN) {
+        assert_eq!(there.silence(cause), (known.clone(), 3600));
+    }
+    there.learned(Observation::TagDigest(TagDigest::Absent)).at(3700);
+    assert_eq!(
+        there.silence(Cause::Deadline).0,
+        unanswered(Aspect::TagDigest, Unknown::new(Cause::Deadline, "silence"))
+    );
+}
+
+#[test]
+fn a_finished_scan_stays_the_last_one_whatever_its_age() {
+    for severity in [Severity::None, Severity::Critical] {
+        let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
+        story.learned(done(severity));
+        for day in 1..10 {
+            story.at(day * 24 * 3600).learned(scan(ScanState::Pending));
+            assert_eq!(last(&story.told().0), Some(severity), "day {day}");
+            assert!(story.memory().is_of_use(story.now, &LIFE));
+        }
+        story.learned(done(Severity::Low));
+        assert_eq!(last(&story.told().0), None, "the newer one stands for itself");
+        story.learned(scan(ScanState::ScannerDown));
+        assert_eq!(last(&story.told().0), Some(Severity::Low));
+    }
+}
+
+#[test]
+fn silence_is_short_at_first_and_longer_each_time_and_never_longer_than_absence() {
+    let mut story = Story::of(What::Digest(DIGEST));
+    let mut at = 0;
+    for expected in [1, 2, 4, 8, 10, 10] {
+        story.at(at).learned(silent(Cause::Connect));
+        assert!(story.at(at + expected - 1).is_fresh(), "{expected}");
+        assert!(!story.at(at + expected).is_fresh(), "{expected}");
+        at += expected;
+    }
+    story.at(at).learned(present()).at(at + 600).learned(silent(Cause::Connect));
+    assert!(!story.at(at + 601).is_fresh(), "an answer ends the row");
+    // What somebody must mend is not asked every second.
+    story.learned(absent()).learned(silent(Cause::Unauthorized));
+    assert!(story.at(at + 610).is_fresh() && !story.at(at + 611).is_fresh());
+}
+
+#[test]
+fn whoever_was_down_is_asked_again_when_it_is_back() {
+    let mut story = Story::of(What::Digest(DIGEST));
+    for _ in 0..4 {
+        story.learned(silent(Cause::Connect));
+    }
+    story.currency.notice_down(true);
+    assert!(story.at(7).is_fresh());
+    story.currency.notice_down(false);
+    assert!(!story.is_fresh());
+    story.learned(silent(Cause::Connect));
+    assert!(!story.at(8).is_fresh(), "the row is over");
+
+    let wish = Cause::RateLimited { retry_after: Some(Duration::from_secs(60)) };
+    story.learned(silent(wish));
+    story.currency.notice_down(true);
+    story.currency.notice_down(false);
+    assert!(story.at(67).is_fresh(), "but who wants rest gets it");
+    story.learned(present());
+    story.currency.notice_down(true);
+    story.currency.notice_down(false);
+    assert!(story.is_fresh());
+}
+
+#[test]
+fn an_invalidation_ends_presence_and_its_memory_and_of_a_scan_the_freshness() {
+    let digest = || Scope::Digest(DIGEST);
+    let repository = || Scope::Repository(Repository::new("p/r"));
+    for scope in [digest(), repository(), Scope::Registry] {
+        let mut story = Story::of(What::Digest(DIGEST));
+        story.learned(present()).learned(present()).at(700).learned(silent(Cause::Deadline));
+        story.currency.invalidate(scope.clone());
+        assert!(!story.is_fresh());
+        assert_eq!(story.silence(Cause::Deadline).0, silent(Cause::Deadline), "{scope:?}");
+        assert_eq!(story.told().0, silent(Cause::Deadline), "{scope:?}");
+
+        let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
+        story.learned(done(Severity::Critical));
+        story.currency.invalidate(scope.clone());
+        assert!(!story.is_fresh());
+        story.learned(scan(ScanState::Pending));
+        assert_eq!(last(&story.told().0), Some(Severity::Critical), "{scope:?}");
+    }
+    let tag = || Tag::new("v1");
+    let by_tag = |scope: Scope| {
+        let mut story = Story::of(What::Tag(tag()));
+        story.learned(present());
+        story.currency.invalidate(scope);
+        story.is_fresh()
+    };
+    assert!(!by_tag(Scope::Tag(Repository::new("p/r"), tag())));
+    assert!(!by_tag(digest()), "the digest that it stood for");
+    assert!(!by_tag(repository()));
+    assert!(by_tag(Scope::Tag(Repository::new("p/r"), Tag::new("v10"))));
+    assert!(by_tag(Scope::Tag(Repository::new("p/r/s"), tag())));
+    assert!(by_tag(Scope::Repository(Repository::new("p"))));
+    assert!(by_tag(Scope::Repository(Repository::new("p/r/s"))));
+
+    let child = crate::domain::evidence::Child { digest: DIGEST, platform: None };
+    let mut story = Story::of(What::Children(DIGEST));
+    story.learned(Observation::Children(Children::Listed([child].into())));
+    story.currency.invalidate(Scope::Registry);
+    assert!(story.at(30 * 24 * 3600).is_fresh(), "what the digest names cannot change");
+}
+
+#[test]
+fn what_was_under_way_when_something_changed_is_not_fresh_when_it_lands() {
+    let mut story = Story::of(What::Digest(DIGEST));
+    let asked = story.currency.stamp();
+    story.currency.invalidate(Scope::Digest(DIGEST));
+    story.learned_late(present(), asked);
+    assert!(!story.is_fresh());
+    assert_eq!(story.silence(Cause::Deadline).0, silent(Cause::Deadline));
+    story.learned(present());
+    assert!(story.is_fresh());
+}
+
+#[test]
+fn other_credentials_end_what_may_be_otherwise_under_them() {
+    for answer in [absent(), silent(Cause::Unauthorized), silent(Cause::Forbidden)] {
+        let mut story = Story::of(What::Digest(DIGEST));
+        story.learned(answer);
+        assert!(story.is_fresh());
+        story.currency.notice_credentials(1);
+        assert!(!story.is_fresh());
+    }
+    let mut story = Story::of(What::Digest(DIGEST));
+    story.learned(present());
+    story.currency.notice_credentials(1);
+    assert!(story.is_fresh(), "it is there, whoever asks");
+    let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
+    story.learned(scan(ScanState::Hidden));
+    story.currency.notice_credentials(1);
+    assert!(!story.is_fresh());
+}
+
+#[test]
+fn only_what_is_asked_for_often_is_due_and_only_near_its_end_and_only_once() {
+    let mut story = Story::of(What::Digest(DIGEST));
+    story.learned(present());
+    let due = |story: &Story| story.memory().is_due(&story.view());
+    let until = |story: &Story| {
+        let told = story.memory().tell(&story.view());
+        told.fresh_until.saturating_duration_since(story.now).as_secs()
+    };
+    assert_eq!(until(&story), 480);
+    assert!(!due(story.at(1)) && !due(story.at(2)) && !due(story.at(3)) && !due(story.at(479)));
+    assert!(due(story.at(480)));
+    assert_eq!(until(&story), 0, "who keeps verdicts comes back here");
+    assert!(story.memory().looked_up_ahead() && !story.memory().looked_up_ahead());
+    assert!(!due(&story));
+    assert_eq!(until(&story), 120);
+
+    story.at(1000).learned(present());
+    assert!(!due(story.at(1590)) && !due(&story), "twice is not often");
+    assert!(due(&story));
+
+    story.at(2000).learned(silent(Cause::Unauthorized));
+    assert!(!(0..5).any(|_| due(story.at(2009))), "silence ends by itself");
+    assert_eq!(until(&story), 0);
+}
+
+/// What may happen to what is known of a digest.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// So many seconds pass.
+    Wait(u32),
+    /// Its look-up begins.
+    Ask,
+    /// A look-up ends, the one that began last.
+    Present,
+    Absent,
+    Silent(Cause),
+    /// Its registry told that it changed.
+    Changed,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let cause = prop_oneof![
+        Just(Cause::Deadline),
+        Just(Cause::Overloaded),
+        Just(Cause::Connect),
+        Just(Cause::Unauthorized),
+        Just(Cause::WrongDigest),
+    ];
+    prop_oneof![
+        3 => (0_u32..40_000).prop_map(Event::Wait),
+        3 => Just(Event::Ask),
+        3 => Just(Event::Present),
+        1 => Just(Event::Absent),
+        3 => cause.prop_map(Event::Silent),
+        1 => Just(Event::Changed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Against a model: it is told behind slowness exactly as long as it was seen there within a day, and nothing
+    /// said otherwise since; behind anything else never; and what may be told is never thrown away for being of no use.
+    #[test]
+    fn presence_behind_silence_is_what_the_model_says(events in proptest::collection::vec(event(), 1..40)) {
+        let mut story = Story::of(What::Digest(DIGEST));
+        let mut asked = story.currency.stamp();
+        let (mut seconds, mut changed, mut seen) = (0, false, None);
+        for event in events {
+            match event {
+                Event::Wait(time) => {
+                    seconds += time;
+                    story.at(seconds);
+                }
+                Event::Ask => (asked, changed) = (story.currency.stamp(), false),
+                Event::Present => {
+                    story.learned_late(present(), asked);
+                    seen = (!changed).then_some(seconds);
+                }
+                Event::Absent => {
+                    story.learned_late(absent(), asked);
+                    seen = None;
+                }
+                Event::Silent(cause) => {
+                    story.learned_late(silent(cause), asked);
+                    seen = seen.filter(|_| cause != Cause::WrongDigest);
+                }
+                Event::Changed => {
+                    story.currency.invalidate(Scope::Digest(DIGEST));
+                    (changed, seen) = (true, None);
+                }
+            }
+            let age = seen.map(|then| seconds - then).filter(|age| *age <= 24 * 3600);
+            // What is too old is forgotten, whatever comes.
+            seen = seen.filter(|_| age.is_some());
+            let expected = age.map_or((silent(Cause::Deadline), 0), |age| (present(), age.into()));
+            prop_assert_eq!(story.silence(Cause::Deadline), expected);
+            prop_assert_eq!(story.silence(Cause::Connect).0, silent(Cause::Connect));
+            if let (Some(memory), Some(_)) = (&story.memory, age) {
+                prop_assert!(memory.is_of_use(story.now, &LIFE));
+            }
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! Probes, the breaker, pauses and budgets: what registries in every state cost, and what follows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use landfall::demo::world::content::{Content, Flavour};
+use landfall::demo::world::faults::{Fault, Scope};
+use landfall::demo::world::seed::{self, Demo};
+use landfall::demo::world::{Authorization, Certificate, Login, PathClass, Reachable, World};
+use landfall::domain::evidence::{Cause, Observation, Presence};
+use landfall::domain::registry::{CredentialSource, Registry, RegistryName};
+use landfall::domain::settings::Settings;
+use landfall::evidence::{Health, Observatory};
+use prometheus_client::registry::Registry as Page;
+use reqwest::StatusCode;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::site::{Given, Site, later, manifests, settings, shown, soon};
+
+/// Longer than anything here takes, so that only what never happens meets it.
+const NEVER: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A site with these settings.
+fn over(demo: Demo, settings: Settings) -> Site {
+    let mut page = Page::default();
+    let observatory = Observatory::new(&settings, &mut page);
+    Site { demo, settings, observatory, page }
+}
+
+/// Does this while the registries are probed.
+async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = body => done,
+        () = site.observatory.watch(|| {}) => panic!("it never ends"),
+    }
+}
+
+fn health(site: &Site, name: &str) -> Health {
+    let reports = site.observatory.health();
+    reports.iter().find(|report| report.registry.as_str() == name).unwrap().health
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(NEVER, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Waits for the first probe of all.
+async fn probed(site: &Site) {
+    until("probed", || site.observatory.health().iter().all(|report| report.health != Health::Unprobed))
+        .await;
+}
+
+/// What the first probe finds.
+async fn found(site: &Site) -> BTreeMap<String, Health> {
+    watching(site, probed(site)).await;
+    let reports = site.observatory.health();
+    reports.into_iter().map(|report| (report.registry.to_string(), report.health)).collect()
+}
+
+/// How many requests to Amsterdam have ended.
+fn ended(site: &Site) -> u64 {
+    let metrics = site.metrics();
+    let lines = metrics.lines().filter_map(|line| {
+        line.strip_prefix("landfall_registry_requests_total{registry=\"ams\",")?.split_once("} ")
+    });
+    lines.map(|(_, count)| count.parse::<u64>().unwrap()).sum()
+}
+
+/// Lets the next probe of Amsterdam come, and end.
+async fn next_probe(site: &Site) {
+    let before = ended(site);
+    later(13 * SECOND).await;
+    until("the next probe", || ended(site) > before && site.demo.ams.in_flight() == 0).await;
+}
+
+/// Many images in both Harbors: `production/many:v0` …
+fn many(site: &Site, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|n| {
+            let (tag, content) = (format!("v{n}"), Content::image(&format!("many {n}")));
+            site.demo.ams.store().push("production/many", &tag, &content);
+            site.demo.fra.store().push("production/many", &tag, &content);
+            format!("harbor.fra.example.com/production/many:{tag}")
+        })
+        .collect()
+}
+
+async fn judged(site: &Site, image: &str) -> String {
+    let case = site.frame(image);
+    shown(&case, &site.judge(&case).await.verdict)
+}
+
+/// Why Amsterdam, which is asked first, did not say whether it holds this image.
+async fn cause(site: &Site, image: &str) -> Option<Cause> {
+    let judgement = site.judge(&site.frame(image)).await;
+    let mut presences = judgement.evidence.iter().filter_map(|(_, observation, _)| match observation {
+        Observation::Presence(presence) => Some(presence),
+        _ => None,
+    });
+    match presences.next().unwrap() {
+        Presence::Unknown(unknown) => Some(unknown.cause),
+        _ => None,
+    }
+}
+
+fn unscanned() -> Given {
+    Given { defaults: "{scan: {required: Never}}", edge: true, ..Given::default() }
+}
+
+fn phase(site: &Site, name: &str) -> char {
+    let metrics = site.metrics();
+    let line = format!("landfall_evidence_breaker{{registry=\"{name}\"}} ");
+    metrics.lines().find_map(|one| one.strip_prefix(line.as_str())).unwrap().chars().next().unwrap()
+}
+
+#[tokio::test]
+async fn every_state_is_told_apart() {
+    let all = |state| [("ams", state), ("edge", state), ("fra", Health::Up)];
+    let expect = async |what: &str, site: &Site, want: [(&str, Health); 3]| {
+        let want: BTreeMap<_, _> = want.into_iter().map(|(name, health)| (name.to_owned(), health)).collect();
+        assert_eq!(found(site).await, want, "{what}");
+    };
+    let site = Site::new(unscanned()).await;
+    expect("well", &site, all(Health::Up)).await;
+    let line = "landfall_evidence_health{registry=\"ams\",state=\"Up\"} 1";
+    assert!(site.metrics().contains(line), "{}", site.metrics());
+    assert!(site.metrics().contains("landfall_evidence_probe_duration_seconds{registry=\"ams\"} 0."));
+
+    let faults = [
+        (Fault::Html(StatusCode::BAD_GATEWAY), Health::Down),
+        (Fault::Status(StatusCode::TOO_MANY_REQUESTS), Health::RateLimited),
+        (Fault::RetryAfter(StatusCode::SERVICE_UNAVAILABLE, 60), Health::Down),
+    ];
+    for (fault, want) in faults {
+        let site = Site::new(unscanned()).await;
+        for at in [&site.demo.ams, &site.demo.edge] {
+            at.faults().add(Scope::Everything, fault.clone());
+        }
+        expect(&format!("{fault:?}"), &site, all(want)).await;
+    }
+    let site = Site::new(unscanned()).await;
+    site.demo.ams.down().await;
+    site.demo.edge.down().await;
+    expect("refused", &site, all(Health::Down)).await;
+
+    for certificate in [Certificate::Foreign, Certificate::Expired, Certificate::WrongName] {
+        let site = Site::new(unscanned()).await;
+        for at in [&site.demo.ams, &site.demo.edge] {
+            at.present(&site.demo.world, certificate).unwrap();
+        }
+        expect("TLS", &site, all(Health::Down)).await;
+    }
+    let site = Site::new(Given { budget: "{request: 10s, attempt: 4s, inFlight: 16}", ..unscanned() }).await;
+    for at in [&site.demo.ams, &site.demo.edge] {
+        at.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(1500)));
+    }
+    expect("slow", &site, all(Health::Slow)).await;
+
+    let site = Site::new(unscanned()).await;
+    site.demo.ams.store().database = Reachable::Down;
+    site.demo.edge.faults().add(Scope::Everything, Fault::Status(StatusCode::INTERNAL_SERVER_ERROR));
+    let want = [("ams", Health::DatabaseDown), ("edge", Health::Down), ("fra", Health::Up)];
+    expect("500", &site, want).await;
+
+    let site = Site::new(unscanned()).await;
+    site.demo.ams.faults().add(Scope::Only(PathClass::Api), Fault::Html(StatusCode::NOT_FOUND));
+    site.demo.edge.faults().add(Scope::Everything, Fault::Html(StatusCode::OK));
+    expect("its API is hidden, and a portal", &site, all(Health::Foreign)).await;
+    let case = site.case(seed::PRESENT);
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable, Unreachable]");
+}
+
+#[tokio::test]
+async fn who_accepts_and_says_nothing_is_silent() {
+    let site = Site::new(unscanned()).await;
+    site.demo.ams.freeze().await;
+    site.demo.edge.freeze().await;
+    let found = found(&site).await;
+    assert_eq!((found["ams"], found["edge"]), (Health::Silent, Health::Silent));
+    // Nobody had to try: the first Pod finds the way closed.
+    let began = Instant::now();
+    assert_eq!(
+        cause(&site, "harbor.ams.example.com/production/shop/web:1.4.2").await,
+        Some(Cause::BreakerOpen)
+    );
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_black_hole_that_swallows_connections_is_silent_too() {
+    // A full queue of connections that nobody accepts: the kernel drops what comes after.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let hole = socket.listen(0).unwrap();
+    let address = hole.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(stream) = timeout(SECOND / 2, TcpStream::connect(address)).await {
+        queue.push(stream.unwrap());
+        assert!(queue.len() < 1000, "this kernel has no bound");
+    }
+    let demo = seed::demo().await.unwrap();
+    let given = Given { budget: "{request: 10s, attempt: 200ms, inFlight: 16}", ..unscanned() };
+    let mut settings = settings(&demo, Given { edge: false, ..given });
+    let ams = settings.registries.values_mut().find(|one| one.name.as_str() == "ams").unwrap();
+    let url = format!("https://{address}").parse().unwrap();
+    *ams = Arc::new(Registry { url, ..Registry::clone(ams) });
+    let site = over(demo, settings);
+    let images = many(&site, 4);
+    for image in &images[..3] {
+        assert_eq!(cause(&site, image).await, Some(Cause::Deadline), "attempts cannot tell");
+    }
+    assert_eq!(found(&site).await["ams"], Health::Silent);
+    assert_eq!(cause(&site, &images[3]).await, Some(Cause::BreakerOpen));
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
+    let demo = seed::demo().await.unwrap();
+    demo.world.credentials("ams", "robot$landfall", "wrong").unwrap();
+    demo.world.credentials("edge", "edge", "wrong").unwrap();
+    let settings = settings(&demo, unscanned());
+    let site = over(demo, settings);
+    watching(&site, async {
+        probed(&site).await;
+        assert_eq!((health(&site, "ams"), health(&site, "edge")), (Health::Stranger, Health::Stranger));
+        for _ in 0..5 {
+            next_probe(&site).await;
+        }
+        for at in [&site.demo.ams, &site.demo.edge] {
+            let log = at.log();
+            let shown = log.iter().filter(|request| request.authorization != Authorization::Absent).count();
+            assert!(shown == 1 && log.len() > 5, "{log:#?}");
+        }
+        assert_eq!(health(&site, "ams"), Health::Stranger);
+        site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
+        // Files are looked at every two seconds.
+        sleep(Duration::from_millis(2100)).await;
+        next_probe(&site).await;
+        until("known", || health(&site, "ams") == Health::Up).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn credentials_are_no_matter_where_a_token_is_asked_for() {
+    let world = World::new().unwrap();
+    let plain = world.plain("plain", Login::bearer("user", "pa55")).await.unwrap();
+    let mut registry = plain.registry("ams", "registry.example.com");
+    let look = async |registry: &Registry| {
+        let demo = seed::demo().await.unwrap();
+        let mut settings = settings(&demo, unscanned());
+        let registry = Arc::new(Registry { name: RegistryName::new("edge"), ..registry.clone() });
+        settings.registries.insert(registry.name.clone(), registry);
+        found(&over(demo, settings)).await["edge"]
+    };
+    assert_eq!(look(&registry).await, Health::Up);
+    let log = plain.log();
+    assert!(log.iter().any(|request| request.class == PathClass::Token), "{log:#?}");
+    registry.credentials = world.credentials("other", "user", "wrong").unwrap();
+    assert_eq!(look(&registry).await, Health::Stranger);
+    registry.credentials = CredentialSource::Anonymous;
+    assert_eq!(look(&registry).await, Health::Up);
+}
+
+#[tokio::test]
+async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
+    let given = Given {
+        route: "    tagProof: Required",
+        budget: "{request: 10s, attempt: 1s, inFlight: 16}",
+        ..unscanned()
+    };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 80);
+    watching(&site, async {
+        probed(&site).await;
+        assert_eq!(judged(&site, &images[0]).await, "Local(ams) []");
+        site.demo.fra.freeze().await;
+        let mut asked = 1;
+        let wait = async {
+            while health(&site, "fra") != Health::Silent {
+                let began = Instant::now();
+                let verdict = judged(&site, &images[asked]).await;
+                assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+                assert!(verdict.ends_with("[Unproved]"), "{verdict}");
+                asked += 1;
+            }
+        };
+        timeout(NEVER, wait).await.unwrap();
+        assert_eq!(phase(&site, "fra"), '2');
+        site.demo.fra.clear_log();
+        let began = Instant::now();
+        for image in &images[asked..asked + 10] {
+            assert_eq!(judged(&site, image).await, "Presumed(ams) [Unproved]");
+        }
+        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+        assert_eq!(manifests(&site.demo.fra), 0);
+
+        let back = Instant::now();
+        site.demo.fra.up().await;
+        until("up", || health(&site, "fra") == Health::Up).await;
+        until("closed", || phase(&site, "fra") == '0').await;
+        // A probe that waits is answered at once, and some more of them close it.
+        assert!(back.elapsed() < 10 * SECOND, "{:?}", back.elapsed());
+        assert_eq!(judged(&site, &images[asked + 11]).await, "Local(ams) []");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_open_breaker_is_tried_by_probes_and_never_by_pods() {
+    let site = Site::new(unscanned()).await;
+    let images = many(&site, 20);
+    watching(&site, async {
+        probed(&site).await;
+        site.demo.ams.faults().add(Scope::Everything, Fault::Html(StatusCode::BAD_GATEWAY));
+        for image in &images[..5] {
+            judged(&site, image).await;
+        }
+        until("down", || health(&site, "ams") == Health::Down).await;
+        site.demo.ams.clear_log();
+        for image in &images[5..8] {
+            assert_eq!(cause(&site, image).await, Some(Cause::BreakerOpen));
+            sleep(Duration::from_millis(700)).await;
+        }
+        assert_eq!(manifests(&site.demo.ams), 0, "its period of a second is over, and nobody had to try");
+        assert!(!site.demo.ams.log().is_empty(), "but the prober did");
+        site.demo.ams.faults().clear();
+        until("closed", || phase(&site, "ams") == '0').await;
+        assert_eq!(cause(&site, &images[8]).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_primary_is_known_before_the_first_pod_asks() {
+    let site = Site::new(Given::default()).await;
+    site.demo.fra.down().await;
+    let case = site.case(seed::UNSCANNED);
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unscanned]");
+    watching(&site, probed(&site)).await;
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Presumed(ams) [Unscanned]");
+    site.demo.fra.up().await;
+    watching(&site, until("up", || health(&site, "fra") == Health::Up)).await;
+    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unscanned]");
+}
+
+#[tokio::test]
+async fn a_slow_registry_is_never_closed() {
+    // 300 ms a request, 150 answers a second, and a long queue before it.
+    let given = Given { budget: "{request: 30s, attempt: 10s, inFlight: 16}", ..unscanned() };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 150);
+    for fault in [Fault::Delay(Duration::from_millis(300)), Fault::Pace(150)] {
+        site.demo.ams.faults().add(Scope::Everything, fault);
+    }
+    watching(&site, async {
+        let cases: Vec<_> = images.iter().map(|image| site.frame(image)).collect();
+        let verdicts = join_all(cases.iter().map(|case| site.observatory.judge(case, soon(NEVER)))).await;
+        for (case, judgement) in cases.iter().zip(verdicts) {
+            assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
+        }
+        assert_eq!(phase(&site, "ams"), '0');
+    })
+    .await;
+
+    // Slower than any attempt may be: every one is out of time, and still it is only slow.
+    let given = Given { budget: "{request: 30s, attempt: 150ms, inFlight: 4}", ..unscanned() };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 40);
+    site.demo.ams.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(300)));
+    watching(&site, async {
+        for four in images.chunks(4) {
+            for cause in join_all(four.iter().map(|image| cause(&site, image))).await {
+                assert_eq!(cause, Some(Cause::Deadline));
+            }
+        }
+        assert_eq!((phase(&site, "ams"), health(&site, "ams")), ('0', Health::Slow));
+    })
+    .await;
+}
+
+/// One request in time, two not: what begins to answer is not silent.
+#[tokio::test]
+async fn a_probe_that_runs_out_of_time_half_way_finds_it_slow() {
+    let site = Site::new(unscanned()).await;
+    for at in [&site.demo.ams, &site.demo.edge] {
+        at.faults().add(Scope::Everything, Fault::Delay(SECOND * 3));
+    }
+    let found = found(&site).await;
+    assert_eq!((found["ams"], found["edge"]), (Health::Slow, Health::Slow));
+    assert_eq!((phase(&site, "ams"), phase(&site, "edge")), ('0', '0'));
+}
+
+#[tokio::test]
+async fn a_429_pauses_the_registry_as_a_whole() {
+    let site = Site::new(Given { edge: false, ..unscanned() }).await;
+    let images = many(&site, 10);
+    watching(&site, async {
+        probed(&site).await;
+        let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), limit);
+        assert_eq!(judged(&site, &images[0]).await, "Fallback(fra) [RateLimited]");
+        site.demo.ams.faults().clear();
+        site.demo.ams.clear_log();
+        for image in &images[1..5] {
+            assert_eq!(judged(&site, image).await, "Fallback(fra) [RateLimited]");
+        }
+        until("paused", || site.metrics().contains("landfall_evidence_paused{registry=\"ams\"} 1")).await;
+        later(50 * SECOND).await;
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(judged(&site, &images[5]).await, "Fallback(fra) [RateLimited]");
+        assert!(site.demo.ams.log().is_empty(), "not even the prober asks: {:#?}", site.demo.ams.log());
+        later(10 * SECOND).await;
+        assert_eq!(judged(&site, &images[6]).await, "Local(ams) []");
+        until("on", || site.metrics().contains("landfall_evidence_paused{registry=\"ams\"} 0")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_in_the_queue_hears_of_a_429_without_asking() {
+    let given = Given { budget: "{request: 10s, attempt: 5s, inFlight: 4}", ..unscanned() };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 60);
+    let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
+    for fault in [Fault::Delay(SECOND), limit] {
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault);
+    }
+    let began = Instant::now();
+    for cause in join_all(images.iter().map(|image| cause(&site, image))).await {
+        assert!(matches!(cause, Some(Cause::RateLimited { .. })), "{cause:?}");
+    }
+    assert_eq!(manifests(&site.demo.ams), 4);
+    // One after the other, they would have waited for fifteen seconds.
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_429_that_names_no_time_pauses_it_for_a_moment_and_then_for_longer() {
+    let site = Site::new(Given { edge: false, ..unscanned() }).await;
+    let images = many(&site, 10);
+    let limit = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
+    site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), limit);
+    let asked = async |image: &str, after: Duration| {
+        later(after).await;
+        let before = manifests(&site.demo.ams);
+        assert_eq!(judged(&site, image).await, "Fallback(fra) [RateLimited]");
+        manifests(&site.demo.ams) - before
+    };
+    assert_eq!(asked(&images[0], Duration::ZERO).await, 1);
+    assert_eq!(asked(&images[1], SECOND / 2).await, 0);
+    assert_eq!(asked(&images[2], SECOND / 2).await, 1);
+    assert_eq!(asked(&images[3], SECOND).await, 0);
+    assert_eq!(asked(&images[4], SECOND).await, 1);
+}
+
+#[tokio::test]
+async fn a_503_that_says_when_to_come_back_is_down_until_then() {
+    let site = Site::new(Given { edge: false, ..unscanned() }).await;
+    let images = many(&site, 3);
+    let limit = Fault::RetryAfter(StatusCode::SERVICE_UNAVAILABLE, 60);
+    site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), limit);
+    assert_eq!(judged(&site, &images[0]).await, "Fallback(fra) [Unreachable]");
+    site.demo.ams.faults().clear();
+    site.demo.ams.clear_log();
+    later(59 * SECOND).await;
+    assert_eq!(judged(&site, &images[1]).await, "Fallback(fra) [Unreachable]");
+    assert!(site.demo.ams.log().is_empty());
+    later(SECOND).await;
+    assert_eq!(judged(&site, &images[2]).await, "Local(ams) []");
+}
+
+#[tokio::test]
+async fn a_metered_registry_is_asked_no_more_often_than_it_may_be() {
+    let site = Site::new(Given { ams: ", requestsPerHour: 20", edge: false, ..unscanned() }).await;
+    let images = many(&site, 100);
+    watching(&site, async {
+        probed(&site).await;
+        let mut local = 0;
+        for image in &images[..50] {
+            match judged(&site, image).await.as_str() {
+                "Local(ams) []" => local += 1,
+                "Fallback(fra) [RateLimited]" => {}
+                other => panic!("{other}"),
+            }
+        }
+        assert_eq!(site.demo.ams.log().len(), 10, "half of it at once");
+        assert!((5..10).contains(&local), "{local}");
+        for image in &images[50..] {
+            later(71 * SECOND).await;
+            judged(&site, image).await;
+        }
+        let asked = site.demo.ams.log().len();
+        assert!((15..=20).contains(&asked), "{asked} in the hour");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_tried_once_more_and_nothing_else_is() {
+    let site = Site::new(Given { edge: false, ..unscanned() }).await;
+    let indexes: Vec<String> = (0..20)
+        .map(|n| {
+            let content = Content::index(&format!("index {n}"), Flavour::Oci, &["linux/amd64"]);
+            site.demo.ams.store().push("production/many", &format!("i{n}"), &content);
+            format!("harbor.fra.example.com/production/many:i{n}")
+        })
+        .collect();
+    let bodies = || {
+        let log = site.demo.ams.log();
+        log.iter().filter(|one| one.class == PathClass::Manifests && one.method == "GET").count()
+    };
+    site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Reset);
+    judged(&site, &indexes[0]).await;
+    assert_eq!(bodies(), 2, "once more");
+    for index in &indexes {
+        judged(&site, index).await;
+    }
+    // The breaker may have closed the way in between: then there are fewer.
+    assert!(bodies() <= 20 + 1 + 4, "{} for 20 questions", bodies());
+
+    for fault in [
+        Fault::Html(StatusCode::BAD_GATEWAY),
+        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::Delay(SECOND * 3),
+    ] {
+        let given = Given { budget: "{request: 10s, attempt: 2s, inFlight: 16}", ..unscanned() };
+        let site = Site::new(Given { edge: false, ..given }).await;
+        let images = many(&site, 1);
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault.clone());
+        judged(&site, &images[0]).await;
+        assert_eq!(manifests(&site.demo.ams), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_drained_registry_is_not_probed_either() {
+    let site = Site::new(Given { ams: ", drain: true", ..Given::default() }).await;
+    assert_eq!(found(&site).await["ams"], Health::Drained);
+    assert!(site.demo.ams.log().is_empty());
+}
+
+#[tokio::test]
+async fn probers_follow_the_settings() {
+    let site = Site::new(unscanned()).await;
+    watching(&site, async {
+        probed(&site).await;
+        assert_eq!(site.observatory.health().len(), 3);
+        site.observatory.adopt(&settings(&site.demo, Given { edge: false, ..unscanned() }));
+        assert_eq!(site.observatory.health().len(), 2);
+        until("gone", || !site.metrics().contains("landfall_evidence_health{registry=\"edge\"")).await;
+        site.demo.edge.clear_log();
+        next_probe(&site).await;
+        assert!(site.demo.edge.log().is_empty());
+        site.observatory.adopt(&settings(&site.demo, unscanned()));
+        probed(&site).await;
+        until("there again", || !site.demo.edge.log().is_empty()).await;
+    })
+    .await;
+}

@@ -1,0 +1,158 @@
+//! What a registry's notification ends, and what it leaves.
+
+use std::time::Duration;
+
+use landfall::demo::world::content::Content;
+use landfall::demo::world::faults::{Fault, Scope as Paths};
+use landfall::demo::world::seed::{self, Named};
+use landfall::demo::world::{PathClass, Scan};
+use landfall::domain::case::Case;
+use landfall::domain::image::{Repository, Tag};
+use landfall::domain::registry::RegistryName;
+use landfall::evidence::Scope;
+use reqwest::StatusCode;
+
+use super::site::{Given, Site, later, manifests, shown, soon};
+
+async fn judged(site: &Site, case: &Case) -> String {
+    shown(case, &site.judge(case).await.verdict)
+}
+
+/// Something changed in Amsterdam.
+fn changed(site: &Site, scope: Scope) {
+    site.observatory.invalidate(&RegistryName::new("ams"), scope);
+}
+
+/// How often Amsterdam is asked for manifests of this Case.
+async fn asked(site: &Site, case: &Case) -> usize {
+    site.demo.ams.clear_log();
+    site.judge(case).await;
+    manifests(&site.demo.ams)
+}
+
+#[tokio::test]
+async fn each_scope_ends_what_it_names_and_nothing_else() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let (tagged, pinned) = (site.case(seed::PRESENT), site.pinned(seed::PRESENT));
+    let other = site.case(seed::VULNERABLE);
+    let Named { repository, tag, .. } = seed::PRESENT;
+    let digest = site.demo.ams.store().digest(repository, tag).unwrap();
+    let (repository, tag) = (Repository::new(repository), Tag::new(tag));
+    // What each of the three is asked for again: by tag, by digest, another image.
+    for (scope, expected) in [
+        (Scope::Tag(repository.clone(), tag.clone()), [1, 0, 0]),
+        (Scope::Tag(repository.clone(), Tag::new("another")), [0, 0, 0]),
+        // By tag first, and that answers for the digest as well.
+        (Scope::Digest(digest), [1, 0, 0]),
+        (Scope::Repository(repository.clone()), [1, 0, 0]),
+        (Scope::Repository(Repository::new("production")), [0, 0, 0]),
+        (Scope::Registry, [1, 0, 1]),
+    ] {
+        for case in [&tagged, &pinned, &other] {
+            site.judge(case).await;
+        }
+        let before = site.observatory.changes();
+        changed(&site, scope.clone());
+        assert!(site.observatory.changes() > before, "who keeps verdicts is told");
+        let found = [asked(&site, &tagged).await, asked(&site, &pinned).await, asked(&site, &other).await];
+        assert_eq!(found, expected, "{scope:?}");
+    }
+    changed(&site, Scope::Digest(digest));
+    assert_eq!(asked(&site, &pinned).await, 1, "by digest, where nobody asked by tag");
+    site.observatory.invalidate(&RegistryName::new("fra"), Scope::Registry);
+    site.observatory.invalidate(&RegistryName::new("nowhere"), Scope::Registry);
+    assert_eq!(asked(&site, &pinned).await, 0, "of Amsterdam nobody spoke");
+    assert!(
+        site.metrics().contains("landfall_evidence_invalidations_total{registry=\"ams\",scope=\"Digest\"} 2")
+    );
+}
+
+#[tokio::test]
+async fn what_came_is_found_and_what_went_is_missed_at_once() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let Named { repository, tag, .. } = seed::MISSING;
+    let (tagged, pinned) = (site.case(seed::MISSING), site.pinned(seed::MISSING));
+    assert_eq!(judged(&site, &tagged).await, "Fallback(fra) [Missing]");
+    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]");
+    let digest = site.demo.fra.store().digest(repository, tag).unwrap();
+    let content = Content::image("came later");
+    site.demo.ams.store().claim(repository, Some(tag), digest, &content);
+    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]", "nobody told");
+    changed(&site, Scope::Digest(digest));
+    assert_eq!(judged(&site, &pinned).await, "Local(ams) []");
+    changed(&site, Scope::Tag(Repository::new(repository), Tag::new(tag)));
+    assert_eq!(judged(&site, &tagged).await, "Local(ams) []");
+
+    site.demo.ams.store().delete(repository, &digest);
+    assert_eq!(judged(&site, &pinned).await, "Local(ams) []", "nobody told");
+    changed(&site, Scope::Digest(digest));
+    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]");
+    assert_eq!(judged(&site, &tagged).await, "Fallback(fra) [Missing]", "the tag that meant it, too");
+}
+
+/// The look-up begins, the registry changes and says so, the old answer arrives.
+#[tokio::test]
+async fn an_answer_from_before_the_change_is_not_kept() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let case = site.pinned(seed::PRESENT);
+    let Named { repository, tag, .. } = seed::PRESENT;
+    let digest = site.demo.ams.store().digest(repository, tag).unwrap();
+    let class = Paths::Only(PathClass::Manifests);
+    site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(300)));
+    let (early, late) = tokio::join!(judged(&site, &case), async {
+        while site.demo.ams.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        changed(&site, Scope::Digest(digest));
+        // Who asks now does not join what began before.
+        judged(&site, &case).await
+    });
+    assert_eq!((early.as_str(), late.as_str()), ("Local(ams) []", "Local(ams) []"));
+    assert_eq!(manifests(&site.demo.ams), 2);
+    site.demo.ams.faults().clear();
+    assert_eq!(asked(&site, &case).await, 0, "the second answer is from after the change");
+
+    // And where nobody asks after the change, the old answer is not kept.
+    let case = site.pinned(seed::VULNERABLE);
+    let Named { repository, tag, .. } = seed::VULNERABLE;
+    let digest = site.demo.ams.store().digest(repository, tag).unwrap();
+    site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(300)));
+    let (early, ()) = tokio::join!(judged(&site, &case), async {
+        while site.demo.ams.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        changed(&site, Scope::Repository(Repository::new(repository)));
+    });
+    assert_eq!(early, "Local(ams) []");
+    site.demo.ams.store().delete(repository, &digest);
+    site.demo.ams.faults().clear();
+    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Missing]");
+}
+
+#[tokio::test]
+async fn an_invalidation_takes_remembered_presence_and_leaves_the_last_scan() {
+    let site = Site::new(Given::default()).await;
+    let (good, bad) = (site.pinned(seed::PRESENT), site.pinned(seed::VULNERABLE));
+    assert_eq!(judged(&site, &good).await, "Local(ams) []");
+    assert_eq!(judged(&site, &bad).await, "Accepted(ams) [Vulnerable]");
+    let at = |named: Named| site.demo.ams.store().digest(named.repository, named.tag).unwrap();
+    let (good_digest, bad_digest) = (at(seed::PRESENT), at(seed::VULNERABLE));
+
+    // The bad one is scanned again: it was bad until then.
+    site.demo.ams.store().set_scan(&bad_digest, Scan::Running(jiff::Timestamp::now()));
+    changed(&site, Scope::Digest(bad_digest));
+    assert_eq!(judged(&site, &bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
+    site.demo.ams.store().set_scan(&bad_digest, Scan::clean());
+    changed(&site, Scope::Digest(bad_digest));
+    assert_eq!(judged(&site, &bad).await, "Local(ams) []");
+
+    // What is known to have changed is not told behind slowness.
+    let slow = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
+    later(Duration::from_secs(3600)).await;
+    site.demo.ams.faults().add(Paths::Only(PathClass::Manifests), slow);
+    changed(&site, Scope::Digest(good_digest));
+    assert_eq!(judged(&site, &good).await, "Fallback(fra) [RateLimited]");
+    assert!(judged(&site, &bad).await.starts_with("Local(ams)"), "of this one nobody spoke");
+    let late = site.observatory.judge(&good, soon(Duration::ZERO)).await;
+    assert!(shown(&good, &late.verdict).starts_with("Fallback"), "{:?}", late.verdict);
+}

@@ -1,0 +1,176 @@
+//! The proof of tags in the background: nobody waits for the primary, and everybody learns from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall::demo::world::content::Content;
+use landfall::demo::world::faults::{Fault, Scope as Paths};
+use landfall::demo::world::seed;
+use landfall::demo::world::{PathClass, Scan};
+use landfall::domain::case::Case;
+use landfall::domain::image::{Repository, Tag};
+use landfall::domain::registry::{Registry, RegistryName, Service};
+use landfall::evidence::Scope;
+use tokio::time::Instant;
+
+use super::site::{Given, Site, asked, later, manifests, shown};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn judged(site: &Site, case: &Case) -> String {
+    shown(case, &site.judge(case).await.verdict)
+}
+
+/// Waits until the background has done so many look-ups of this kind.
+async fn ran(site: &Site, errand: &str, registry: &str, count: u32) {
+    let line = format!(
+        "landfall_evidence_background_total{{registry=\"{registry}\",errand=\"{errand}\"}} {count}\n"
+    );
+    until(|| site.metrics().contains(&line)).await;
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let end = Instant::now() + 10 * SECOND;
+    while !done() {
+        assert!(Instant::now() < end, "it never came");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Until Frankfurt's answer to so many questions is remembered.
+async fn learned(site: &Site, count: u32) {
+    let line = format!(
+        "landfall_evidence_look_ups_total{{registry=\"fra\",aspect=\"TagDigest\",outcome=\"Answered\"}} {count}\n"
+    );
+    until(|| site.metrics().contains(&line)).await;
+    // The answer is counted a moment before it is remembered, in the same poll of its task.
+    tokio::task::yield_now().await;
+}
+
+#[tokio::test]
+async fn the_first_pod_does_not_wait_and_the_second_knows() {
+    let site = Site::new(Given::default()).await;
+    let case = site.case(seed::MOVED);
+    site.demo.fra.freeze().await;
+    let began = Instant::now();
+    assert_eq!(judged(&site, &case).await, "Local(ams) []", "nothing is known of the primary yet");
+    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert!(began.elapsed() < 4 * SECOND, "an attempt at Frankfurt takes five seconds to fail");
+    site.demo.fra.up().await;
+    learned(&site, 1).await;
+    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Stale]");
+    assert_eq!(manifests(&site.demo.fra), 1, "{:?}", asked(&site.demo.fra, PathClass::Manifests));
+}
+
+#[tokio::test]
+async fn what_is_known_is_told_while_it_is_proved_anew() {
+    let site = Site::new(Given::default()).await;
+    let case = site.case(seed::MOVED);
+    judged(&site, &case).await;
+    learned(&site, 1).await;
+    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Stale]");
+    // Frankfurt's tag is moved back to what Amsterdam holds.
+    let digest = site.demo.ams.store().digest(seed::MOVED.repository, seed::MOVED.tag).unwrap();
+    let content = Content::image("moved back");
+    site.demo.fra.store().claim(seed::MOVED.repository, Some(seed::MOVED.tag), digest, &content);
+    later(31 * SECOND).await;
+    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Stale]", "what it meant half a minute ago");
+    learned(&site, 2).await;
+    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    // And a notification makes it sooner than the clock.
+    let moved = Scope::Tag(Repository::new(seed::MOVED.repository), Tag::new(seed::MOVED.tag));
+    site.observatory.invalidate(&RegistryName::new("fra"), moved);
+    assert_eq!(judged(&site, &case).await, "Local(ams) []", "what it meant is known to be over");
+    learned(&site, 3).await;
+}
+
+#[tokio::test]
+async fn a_hundred_pods_prove_a_tag_once() {
+    let site = Site::new(Given::default()).await;
+    site.demo.fra.faults().add(Paths::Everything, Fault::Delay(Duration::from_millis(50)));
+    let case = site.case(seed::PRESENT);
+    for _ in 0..100 {
+        judged(&site, &case).await;
+    }
+    learned(&site, 1).await;
+    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(manifests(&site.demo.fra), 1);
+}
+
+#[tokio::test]
+async fn a_primary_that_is_drained_is_left_alone() {
+    let site = Site::new(Given::default()).await;
+    let mut drained = site.settings.clone();
+    let fra = drained.registries.values_mut().find(|one| one.name.as_str() == "fra").unwrap();
+    *fra = Arc::new(Registry { service: Service::Drained, ..(**fra).clone() });
+    site.observatory.adopt(&drained);
+    let site = Site { settings: drained, ..site };
+    assert_eq!(judged(&site, &site.case(seed::MOVED)).await, "Local(ams) []");
+    assert!(!site.metrics().contains("errand=") && site.demo.fra.log().is_empty());
+}
+
+#[tokio::test]
+async fn a_primary_that_is_down_is_left_alone_and_heals() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let names: Vec<String> = (0..8).map(|n| format!("v{n}")).collect();
+    let cases: Vec<Case> = names
+        .iter()
+        .map(|tag| {
+            let digest = site.demo.ams.store().push("production/many", tag, &Content::image(tag));
+            site.demo.ams.store().set_scan(&digest, Scan::clean());
+            site.demo.fra.store().push("production/many", tag, &Content::image("another"));
+            site.frame(&format!("harbor.fra.example.com/production/many:{tag}"))
+        })
+        .collect();
+    site.demo.fra.down().await;
+    for (n, case) in (0..).zip(&cases) {
+        assert_eq!(judged(&site, case).await, "Local(ams) []");
+        // Five failures open the breaker; from then on nothing is started.
+        ran(&site, "Proof", "fra", 5.min(n + 1)).await;
+        until(|| site.metrics().contains(&format!("outcome=\"Unreachable\"}} {}\n", 5.min(n + 1)))).await;
+    }
+    assert!(site.metrics().contains("landfall_evidence_breaker{registry=\"fra\"} 2"));
+    site.demo.fra.up().await;
+    later(2 * SECOND).await;
+    for case in &cases {
+        let end = Instant::now() + 10 * SECOND;
+        while judged(&site, case).await != "Fallback(fra) [Stale]" {
+            assert!(Instant::now() < end, "it never healed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_background_has_a_share_of_its_own_and_no_more() {
+    // An eighth of sixteen: two at a time, however many tags.
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    let tags: Vec<String> = (0..30).map(|n| format!("v{n}")).collect();
+    site.demo.fra.faults().add(Paths::Everything, Fault::Delay(Duration::from_millis(20)));
+    for tag in &tags {
+        site.demo.ams.store().push("production/many", tag, &Content::image(tag));
+        site.demo.fra.store().push("production/many", tag, &Content::image(tag));
+        let case = site.frame(&format!("harbor.fra.example.com/production/many:{tag}"));
+        assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    }
+    learned(&site, 30).await;
+    assert!(site.demo.fra.peak_in_flight() <= 2, "{}", site.demo.fra.peak_in_flight());
+}
+
+#[tokio::test]
+async fn beyond_a_thousand_that_wait_proofs_are_dropped_and_counted() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    site.demo.fra.freeze().await;
+    for n in 0..1100 {
+        let case = site.frame(&format!("harbor.fra.example.com/production/many:v{n}"));
+        site.demo.ams.store().push("production/many", &format!("v{n}"), &Content::image("many"));
+        assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    }
+    let dropped = "landfall_evidence_background_total{registry=\"fra\",errand=\"Dropped\"}";
+    let metrics = site.metrics();
+    let line = metrics.lines().find(|line| line.starts_with(dropped)).unwrap();
+    // Two are under way for five seconds each and have their places, too.
+    let count: u32 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((1..=76).contains(&count), "{line}");
+    site.observatory.close().await;
+}
