@@ -12,6 +12,7 @@
 //! queued here but tokens: that is the business of `evidence/`. Every HTTP request, those for tokens and redirects too,
 //! is taken from the registry's `requestsPerHour`, where it has one.
 
+mod address;
 mod answer;
 mod challenge;
 mod client;

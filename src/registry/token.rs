@@ -1,6 +1,5 @@
 //! Bearer tokens: fetched from the realm that a challenge names, shared and remembered by repository.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +8,13 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::registry::Registry;
 
+use super::address::leads_inside;
 use super::answer::unexpected;
 use super::challenge::Challenge;
 use super::credentials::{Credential, Current};
@@ -90,49 +90,16 @@ impl Grant {
     }
 }
 
-/// May credentials go to this realm? A registry that was taken over must not make us post them, or probe the
-/// cluster's network, wherever it likes (as go-containerregistry decides it).
+/// May credentials go to this realm?
 fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
     let plain_registry = registry.url.scheme() == "http";
     if !(realm.scheme() == "https" || realm.scheme() == "http" && plain_registry) {
         return Err(format!("the token realm {} is not https", place(realm)));
     }
-    let Some(host) = realm.host() else { return Err("the token realm has no host".into()) };
-    let named = |other: &Url| other.host() == Some(host.clone());
-    let own_name = Url::parse(&format!("https://{}", registry.host));
-    // A local Harbor often *is* a private address: its own host is as good as the registry itself.
-    if named(&registry.url) || own_name.is_ok_and(|url| named(&url)) {
-        return Ok(());
-    }
-    let inside = match host {
-        Host::Ipv4(ip) => is_inside(ip.into()),
-        Host::Ipv6(ip) => is_inside(ip.to_canonical()),
-        Host::Domain(name) => name == "localhost",
-    };
-    if inside {
+    if leads_inside(registry, realm) {
         return Err(format!("the token realm {} is a private address of another host", place(realm)));
     }
     Ok(())
-}
-
-fn is_inside(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || ip.is_multicast()
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local()
-                || ip.is_multicast()
-        }
-    }
 }
 
 impl Tokens {
@@ -213,14 +180,20 @@ fn token(reply: Reply, grant: Grant) -> Result<Arc<Token>, Unknown> {
     if !reply.status.is_success() {
         return Err(unexpected(reply.status, &reply.headers, &reply.body));
     }
-    let answer: Answer = serde_json::from_slice(&reply.body)
+    let (header, life) = header(&reply.body)?;
+    Ok(Arc::new(Token { header, grant, life }))
+}
+
+/// What the answer of a token server holds: `Authorization`, and how long it is used.
+pub(super) fn header(body: &[u8]) -> Result<(HeaderValue, Duration), Unknown> {
+    let answer: Answer = serde_json::from_slice(body)
         .map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is no token"))?;
     let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
     let value = tokens.find(|token| !token.is_empty()).map(SecretString::from);
     let value = value.ok_or_else(|| Unknown::new(Cause::Unauthorized, "the answer holds no token"))?;
     let header = bearer(&value);
     let header = header.ok_or_else(|| Unknown::new(Cause::NotRegistry, "no header can carry the token"))?;
-    Ok(Arc::new(Token { header, grant, life: life(answer.expires_in) }))
+    Ok((header, life(answer.expires_in)))
 }
 
 /// How long a token is used: a little less than it lives, for clocks differ and requests take time.

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::domain::evidence::{Cause, Unknown};
-use crate::domain::registry::Registry;
+use crate::domain::registry::SharedRegistry;
 
+use super::address::leads_inside;
 use super::client::{ClientError, USER_AGENT};
 use super::failure::{failure, spoken};
 use super::meter::Meter;
@@ -39,7 +40,7 @@ const PING: Duration = Duration::from_secs(5);
 /// Whether redirects may leave the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redirects {
-    /// To any host, without our credentials.
+    /// To any host but private addresses of others, without our credentials.
     Anywhere,
     /// Only within scheme, host and port.
     SameOrigin,
@@ -69,6 +70,7 @@ pub(super) struct Reply {
 
 /// An HTTP client that trusts what one registry's configuration says.
 pub(super) struct Transport {
+    registry: SharedRegistry,
     trust: Watched<Result<reqwest::Client, ClientError>>,
     /// The last client whose CA file could be read: a broken file must not cut us off.
     http: ArcSwap<reqwest::Client>,
@@ -80,7 +82,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub fn new(registry: &Registry) -> Result<Self, ClientError> {
+    pub fn new(registry: &SharedRegistry) -> Result<Self, ClientError> {
         let (url, origin) = (registry.url.clone(), registry.url.origin());
         let custom = registry.ca_file.clone();
         let name = registry.name.clone();
@@ -97,7 +99,8 @@ impl Transport {
             Err(error) => return Err(error.clone()),
         };
         let meter = registry.requests_per_hour.map(|budget| Mutex::new(Meter::new(budget)));
-        Ok(Self { trust, http: ArcSwap::from_pointee(http), meter, origin, heard: Mutex::default() })
+        let http = ArcSwap::from_pointee(http);
+        Ok(Self { registry: registry.clone(), trust, http, meter, origin, heard: Mutex::default() })
     }
 
     async fn http(&self) -> Arc<reqwest::Client> {
@@ -145,7 +148,7 @@ impl Transport {
             if url.origin() == self.origin {
                 *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
-            match redirect(ask, &url, &answer)? {
+            match self.redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
                 None => return read(answer, ask.limit, url).await,
             }
@@ -153,39 +156,47 @@ impl Transport {
         let detail = format!("{} redirects more than {MAX_REDIRECTS} times", place(&ask.url));
         Err(Unknown::new(Cause::Redirect, detail))
     }
+
+    /// Where an answer sends us; `None`: it is the answer.
+    fn redirect(
+        &self,
+        ask: &Ask<'_>,
+        from: &Url,
+        answer: &reqwest::Response,
+    ) -> Result<Option<Url>, Unknown> {
+        if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let refuse =
+            |why: &str| Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", place(from))));
+        if !matches!(ask.method, Method::GET | Method::HEAD) {
+            return refuse("only GET and HEAD are repeated elsewhere");
+        }
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let Some(Ok(next)) = location.map(|location| from.join(location)) else {
+            return refuse("names no place that can be read");
+        };
+        match (from.scheme(), next.scheme()) {
+            ("http", "http" | "https") | ("https", "https") => {}
+            ("https", "http") => return refuse("to plain HTTP"),
+            _ => return refuse("to something that is not HTTP"),
+        }
+        match ask.redirects {
+            Redirects::Anywhere if leads_inside(&self.registry, &next) => {
+                refuse(&format!("to a private address of another host, {}", place(&next)))
+            }
+            Redirects::Anywhere => Ok(Some(next)),
+            Redirects::SameOrigin if next.origin() == ask.url.origin() => Ok(Some(next)),
+            Redirects::SameOrigin => refuse(&format!("to another host, {}", place(&next))),
+            Redirects::Never => refuse("no redirect is followed here"),
+        }
+    }
 }
 
 /// `host` or `host:port`, for people.
 pub(super) fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Where an answer sends us; `None`: it is the answer.
-fn redirect(ask: &Ask<'_>, from: &Url, answer: &reqwest::Response) -> Result<Option<Url>, Unknown> {
-    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return Ok(None);
-    }
-    let refuse =
-        |why: &str| Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", place(from))));
-    if !matches!(ask.method, Method::GET | Method::HEAD) {
-        return refuse("only GET and HEAD are repeated elsewhere");
-    }
-    let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-    let Some(Ok(next)) = location.map(|location| from.join(location)) else {
-        return refuse("names no place that can be read");
-    };
-    match (from.scheme(), next.scheme()) {
-        ("http", "http" | "https") | ("https", "https") => {}
-        ("https", "http") => return refuse("to plain HTTP"),
-        _ => return refuse("to something that is not HTTP"),
-    }
-    match ask.redirects {
-        Redirects::Anywhere => Ok(Some(next)),
-        Redirects::SameOrigin if next.origin() == ask.url.origin() => Ok(Some(next)),
-        Redirects::SameOrigin => refuse(&format!("to another host, {}", place(&next))),
-        Redirects::Never => refuse("no redirect is followed here"),
-    }
 }
 
 /// Reads a body up to its limit. Of an error only the beginning is wanted: it never fails for its body.

@@ -68,6 +68,49 @@ async fn another_host_gets_no_credentials_and_cannot_ask_for_them() {
     assert_eq!(thief.lines(), ["HEAD /"]);
 }
 
+/// A registry that was taken over must not make us probe the network that we stand in.
+#[tokio::test]
+async fn a_redirect_to_a_private_address_of_another_host_is_not_followed() {
+    for location in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://127.0.0.2/",
+        "http://10.0.0.1/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[fe80::1]/",
+        "http://localhost/",
+        // The parser of URLs reads the other spellings of an address.
+        "http://2130706434/",
+        "//192.168.0.1/",
+    ] {
+        let server = Server::http(move |_| reply(307, &[("location", location)], "")).await;
+        let presence = by_tag(&client(registry(&server.url))).await;
+        assert_unknown(presence, Cause::Redirect, "to a private address of another host");
+        assert_eq!(server.seen().len(), 1, "{location}");
+    }
+    // Neither is one that goes astray on its second step.
+    let server = Server::http(|seen| match seen.path.as_str() {
+        "/moved" => reply(302, &[("location", "http://10.0.0.1/")], ""),
+        _ => reply(302, &[("location", "/moved")], ""),
+    })
+    .await;
+    let presence = by_tag(&client(registry(&server.url))).await;
+    assert_unknown(presence, Cause::Redirect, "to a private address of another host");
+}
+
+/// The host that references name is the registry itself, wherever we ask it.
+#[tokio::test]
+async fn a_redirect_to_the_registrys_own_name_is_followed() {
+    let own = Server::http(holder()).await;
+    let location = own.url.to_string();
+    let server = Server::http(move |_| reply(307, &[("location", &location)], "")).await;
+    let mut asked_by_name = server.url.clone();
+    asked_by_name.set_host(Some("localhost")).unwrap();
+    let host = own.url.host_str().unwrap();
+    let stranger = registry(&asked_by_name);
+    assert_unknown(by_tag(&client(stranger.clone())).await, Cause::Redirect, "private address");
+    assert_eq!(by_tag(&client(Registry { host: host.into(), ..stranger })).await, present());
+}
+
 #[tokio::test]
 async fn redirects_that_lead_nowhere_end() {
     let server = Server::http(|_| reply(302, &[("location", "/again")], "")).await;
