@@ -36,6 +36,7 @@ pub(super) enum Said {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Artifact {
     pub project: Box<str>,
+    repository: Repository,
     path: String,
 }
 
@@ -55,7 +56,12 @@ impl Artifact {
         };
         let name = name.replace('/', "%252F");
         let path = format!("/api/v2.0/projects/{project}/repositories/{name}/artifacts/{reference}");
-        Ok(Self { project: project.into(), path })
+        Ok(Self { project: project.into(), repository: repository.clone(), path })
+    }
+
+    /// What chooses the credentials.
+    fn about(&self) -> Option<&str> {
+        Some(self.repository.as_str())
     }
 }
 
@@ -68,27 +74,29 @@ pub(super) struct Api {
 impl Api {
     /// The artifact, with its scan overview.
     pub async fn artifact(&self, artifact: &Artifact, deadline: Instant) -> Result<Said, Unknown> {
-        self.get(&format!("{}?with_scan_overview=true", artifact.path), SMALL, deadline).await
+        let path = format!("{}?with_scan_overview=true", artifact.path);
+        self.get(artifact.about(), &path, SMALL, deadline).await
     }
 
     /// Its stored report.
     pub async fn vulnerabilities(&self, artifact: &Artifact, deadline: Instant) -> Result<Said, Unknown> {
-        self.get(&format!("{}/additions/vulnerabilities", artifact.path), REPORT, deadline).await
+        let path = format!("{}/additions/vulnerabilities", artifact.path);
+        self.get(artifact.about(), &path, REPORT, deadline).await
     }
 
     /// The project.
     pub async fn project(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
-        self.get(&format!("/api/v2.0/projects/{project}"), SMALL, deadline).await
+        self.get(Some(project), &format!("/api/v2.0/projects/{project}"), SMALL, deadline).await
     }
 
     /// The project's scanner.
     pub async fn scanner(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
-        self.get(&format!("/api/v2.0/projects/{project}/scanner"), SMALL, deadline).await
+        self.get(Some(project), &format!("/api/v2.0/projects/{project}/scanner"), SMALL, deadline).await
     }
 
     /// The system's CVE allowlist.
     pub async fn system_allowlist(&self, deadline: Instant) -> Result<Said, Unknown> {
-        self.get("/api/v2.0/system/CVEAllowlist", SMALL, deadline).await
+        self.get(None, "/api/v2.0/system/CVEAllowlist", SMALL, deadline).await
     }
 
     /// What Harbor tells of itself, whatever the status: its 500 is the surest sign that its database is down.
@@ -99,7 +107,7 @@ impl Api {
     /// Is there a project of this name? Any caller that Harbor knows may ask.
     pub async fn project_exists(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
         let path = format!("/api/v2.0/projects?project_name={project}");
-        let answer = self.ask(Method::HEAD, &path, Door::Api, SMALL, deadline).await?;
+        let answer = self.ask(Method::HEAD, &path, Door::Api(Some(project)), SMALL, deadline).await?;
         match answer.status {
             // A HEAD has no body that could say more.
             StatusCode::NOT_FOUND => Ok(Said::NotFound),
@@ -109,7 +117,7 @@ impl Api {
 
     /// Does Harbor know us? A user is told who he is (200), a robot that it is no user (412), a stranger 401.
     pub async fn is_known(&self, deadline: Instant) -> Result<bool, Unknown> {
-        let answer = self.ask(Method::GET, "/api/v2.0/users/current", Door::Api, SMALL, deadline).await?;
+        let answer = self.ask(Method::GET, "/api/v2.0/users/current", Door::Api(None), SMALL, deadline).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PRECONDITION_FAILED => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
@@ -131,8 +139,14 @@ impl Api {
         self.client.send(request, deadline).await
     }
 
-    async fn get(&self, path: &str, limit: usize, deadline: Instant) -> Result<Said, Unknown> {
-        said(self.ask(Method::GET, path, Door::Api, limit, deadline).await?)
+    async fn get(
+        &self,
+        about: Option<&str>,
+        path: &str,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Said, Unknown> {
+        said(self.ask(Method::GET, path, Door::Api(about), limit, deadline).await?)
     }
 }
 

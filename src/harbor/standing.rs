@@ -65,7 +65,7 @@ struct SystemInfo<'a> {
 /// robot, 200 to a user, 401 to a stranger (`o01-users-current-*`, `r24-*`).
 pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfTest {
     let mut found = SelfTest { standing: Standing::Stranger, version: None };
-    let door = if look == Look::Nobody { Door::Nobody } else { Door::Api };
+    let door = if look == Look::Nobody { Door::Nobody } else { Door::Api(None) };
     found.standing = match (version(api, door, deadline).await, look) {
         (Err(standing), _) => standing,
         (Ok(None), _) | (Ok(_), Look::Nobody) => Standing::Stranger,

@@ -73,8 +73,9 @@ pub enum Door<'a> {
     Distribution(&'a Repository),
     /// The distribution protocol, for none: `/v2/`, likewise.
     Greeting,
-    /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host.
-    Api,
+    /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host. With the project or
+    /// repository that the question is about, for credentials may be kept by project; `None`: the registry as a whole.
+    Api(Option<&'a str>),
     /// Either, but as nobody: what answers need not know us.
     Nobody,
 }
@@ -124,10 +125,20 @@ impl Proof {
 }
 
 impl<'a> Door<'a> {
+    /// Whose token opens it; a token is for one repository, or for none.
     fn repository(self) -> Option<&'a Repository> {
         match self {
             Self::Distribution(repository) => Some(repository),
-            Self::Greeting | Self::Api | Self::Nobody => None,
+            Self::Greeting | Self::Api(_) | Self::Nobody => None,
+        }
+    }
+
+    /// The project or repository that it is about.
+    fn about(self) -> Option<&'a str> {
+        match self {
+            Self::Distribution(repository) => Some(repository.as_str()),
+            Self::Api(about) => about,
+            Self::Greeting | Self::Nobody => None,
         }
     }
 }
@@ -249,8 +260,7 @@ impl Client {
         if request.door == Door::Nobody {
             return Ok(answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
         }
-        let repository = request.door.repository().map(Repository::as_str);
-        let current = self.credentials.current(repository).await?;
+        let current = self.credentials.current(request.door.about()).await?;
         let proof = self.unasked(request.door, &current).await;
         let reply = self.exchange(request, &proof).await?;
         match self.second(request, &current, &proof, &reply).await? {
@@ -263,8 +273,8 @@ impl Client {
     async fn unasked(&self, door: Door<'_>, current: &Current) -> Proof {
         let header = match (door, &current.credential) {
             (Door::Distribution(_) | Door::Greeting, Credential::Bearer(token)) => return own(token),
-            (Door::Api, Credential::Basic { username, password }) => basic(username, password),
-            (Door::Api | Door::Nobody, _) => None,
+            (Door::Api(_), Credential::Basic { username, password }) => basic(username, password),
+            (Door::Api(_) | Door::Nobody, _) => None,
             (Door::Distribution(_) | Door::Greeting, credential) => {
                 if let Some(token) = self.tokens.remembered(current.version, door.repository()).await {
                     return Proof::Token(token);
@@ -297,8 +307,7 @@ impl Client {
         if !refused || reply.url.origin() != self.registry.url.origin() {
             return Ok(None);
         }
-        let repository = request.door.repository().map(Repository::as_str);
-        let fresh = self.credentials.refreshed(repository).await?;
+        let fresh = self.credentials.refreshed(request.door.about()).await?;
         let rotated = fresh.version != current.version;
         if rotated {
             let proof = self.unasked(request.door, &fresh).await;
@@ -306,7 +315,7 @@ impl Client {
                 return Ok(Some(proof));
             }
         }
-        if request.door == Door::Api || matches!(proof, Proof::Own(_)) && !rotated {
+        if matches!(request.door, Door::Api(_)) || matches!(proof, Proof::Own(_)) && !rotated {
             return Ok(None);
         }
         let repository = request.door.repository();
@@ -351,7 +360,7 @@ impl Client {
             limit: request.body_limit,
             redirects: match request.door {
                 Door::Distribution(_) | Door::Greeting => Redirects::Anywhere,
-                Door::Api | Door::Nobody => Redirects::SameOrigin,
+                Door::Api(_) | Door::Nobody => Redirects::SameOrigin,
             },
         };
         self.transport.exchange(&ask).await

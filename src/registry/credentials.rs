@@ -84,14 +84,14 @@ impl Credentials {
         self.files.current().await.version
     }
 
-    /// The credential for a repository (`None`: for the registry as a whole).
-    pub async fn current(&self, repository: Option<&str>) -> Result<Current, Unknown> {
-        self.choose(self.files.current().await.as_ref(), repository)
+    /// The credential for a project or a repository (`None`: for the registry as a whole).
+    pub async fn current(&self, about: Option<&str>) -> Result<Current, Unknown> {
+        self.choose(self.files.current().await.as_ref(), about)
     }
 
     /// The same, but the files are read now.
-    pub async fn refreshed(&self, repository: Option<&str>) -> Result<Current, Unknown> {
-        self.choose(self.files.refreshed().await.as_ref(), repository)
+    pub async fn refreshed(&self, about: Option<&str>) -> Result<Current, Unknown> {
+        self.choose(self.files.refreshed().await.as_ref(), about)
     }
 
     /// The version of the files at the last look at them.
@@ -102,16 +102,17 @@ impl Credentials {
     fn choose(
         &self,
         held: &Held<Result<Parsed, CredentialError>>,
-        repository: Option<&str>,
+        about: Option<&str>,
     ) -> Result<Current, Unknown> {
         let credential = match &held.value {
             Ok(Parsed::One(credential)) => credential.clone(),
             // The kubelet tries every match in turn. We send the best only: at Harbor each wrong attempt
             // takes 1.5 s and may lock the account.
-            Ok(Parsed::Keyring(keyring)) => keyring
-                .lookup(&self.host, repository.unwrap_or_default())
-                .first()
-                .map_or(Credential::Anonymous, |found| (*found).clone()),
+            Ok(Parsed::Keyring(keyring)) => match about {
+                Some(path) => keyring.lookup(&self.host, path).first().copied(),
+                None => keyring.any(&self.host),
+            }
+            .map_or(Credential::Anonymous, Credential::clone),
             Err(error) => {
                 return Err(Unknown::new(Cause::Unauthorized, spoken(error)));
             }

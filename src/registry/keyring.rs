@@ -79,6 +79,13 @@ impl Keyring {
         }
         found
     }
+
+    /// A credential for the host as a whole: the one without a path, else any, for each of them is known there.
+    pub fn any(&self, host: &str) -> Option<&Credential> {
+        let whole = self.lookup(host, "").into_iter().next();
+        let some = || self.entries.iter().find(|(key, _)| key.is_of(host)).map(|(_, credential)| credential);
+        whole.or_else(some)
+    }
 }
 
 impl Key {
@@ -101,13 +108,21 @@ impl Key {
     }
 
     fn matches(&self, host: &str, path: &str) -> bool {
-        let slash = self.0.find('/').unwrap_or(self.0.len());
-        let (key_host, key_path) = self.0.split_at(slash);
-        let ((key_name, key_port), (name, port)) = (split_port(key_host), split_port(host));
+        let (_, key_path) = self.parts();
         // The path is a plain prefix, without a boundary: so does the kubelet, and a file that opens
         // an image for the node must open it for us.
+        path.get(..key_path.len()) == Some(key_path) && self.is_of(host)
+    }
+
+    /// The host with its port, and the path.
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_at(self.0.find('/').unwrap_or(self.0.len()))
+    }
+
+    /// Does the host match, whatever the path?
+    fn is_of(&self, host: &str) -> bool {
+        let ((key_name, key_port), (name, port)) = (split_port(self.parts().0), split_port(host));
         key_port == port
-            && path.get(..key_path.len()) == Some(key_path)
             && key_name.split('.').count() == name.split('.').count()
             && key_name.split('.').zip(name.split('.')).all(|(glob, label)| glob_matches(glob, label))
     }

@@ -202,7 +202,7 @@ async fn the_api_is_asked_below_the_urls_path_with_its_encoding_kept() {
     let request = Request {
         method: http::Method::POST,
         path_and_query: "/api/v2.0/projects/p/repositories/team%252Fapp?q=digest=sha256:a,base=*",
-        door: Door::Api,
+        door: Door::Api(None),
         accept: Some("application/json"),
         body: Some(r#"{"policy_id":1}"#.into()),
         body_limit: 10,

@@ -330,7 +330,7 @@ async fn the_api_gets_basic_and_never_a_token() {
     let request = Request {
         method: http::Method::GET,
         path_and_query: "/api/v2.0/projects",
-        door: Door::Api,
+        door: Door::Api(None),
         accept: None,
         body: None,
         body_limit: 1024,
@@ -343,6 +343,29 @@ async fn the_api_gets_basic_and_never_a_token() {
     assert_eq!(answer.sent, Sent::Nothing);
     let sent: Vec<_> = server.seen().iter().map(|seen| seen.authorization().to_owned()).collect();
     assert_eq!(sent, [BASIC, ""]);
+}
+
+/// Credentials that are kept by project open the API of that project, too.
+#[tokio::test]
+async fn the_api_gets_the_credentials_of_its_project() {
+    let (_dir, credentials) =
+        config(r#"{"auths":{"harbor.example.com/project":{"auth":"cm9ib3QkcCtyZWFkZXI6cGE1NQ=="}}}"#);
+    let server = Server::http(|_| reply(200, &[], "{}")).await;
+    let client = with(&server, credentials);
+    for (about, sent) in [
+        (Some("project"), Sent::Basic),
+        (Some("project/team/app"), Sent::Basic),
+        (Some("elsewhere"), Sent::Nothing),
+        // Of the registry as a whole we ask whether it knows us: by any of the names that we have there.
+        (None, Sent::Basic),
+    ] {
+        let path_and_query = "/api/v2.0/whatever";
+        let (method, door, accept, body) = (http::Method::GET, Door::Api(about), None, None);
+        let request = Request { method, path_and_query, door, accept, body, body_limit: 1024 };
+        assert_eq!(client.send(request, soon()).await.unwrap().sent, sent, "{about:?}");
+        let header = if sent == Sent::Basic { BASIC } else { "" };
+        assert_eq!(server.seen().last().unwrap().authorization(), header);
+    }
 }
 
 #[tokio::test]
