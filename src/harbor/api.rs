@@ -16,6 +16,8 @@ use super::answer::{NotFound, fault, not_found};
 const SMALL: usize = 1024 * 1024;
 /// A stored report: a few kilobytes a vulnerability, of which bad images have thousands.
 const REPORT: usize = 8 * 1024 * 1024;
+/// The most stored reports of one Harbor that are held at once: with [`REPORT`], the most memory that they take.
+pub(super) const REPORTS: usize = 2;
 
 const JSON: &str = "application/json";
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::domain::digest::Digest;
@@ -12,7 +13,7 @@ use crate::domain::image::Repository;
 use crate::domain::route::Serves;
 use crate::registry::{Answer, Client, Door, Head, Target};
 
-use super::api::{Api, Artifact, Said};
+use super::api::{Api, Artifact, REPORTS, Said};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
 use super::shared::{Age, Held, Shared};
@@ -52,6 +53,8 @@ pub struct Harbor {
     standing: Shared<(), Standing>,
     /// The version of the credentials under which all this was learned.
     credentials: AtomicU64,
+    /// A stored report is read and forgotten under one of its permits.
+    pub(super) reports: Semaphore,
 }
 
 impl Harbor {
@@ -64,6 +67,7 @@ impl Harbor {
             scanners: Shared::new(),
             standing: Shared::new(),
             credentials: AtomicU64::new(0),
+            reports: Semaphore::new(REPORTS),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Unknown};
@@ -115,6 +115,11 @@ impl Question<'_> {
 
     /// Harbor's stored report; `None` where there is none, or our robot may not read it.
     async fn stored(&self) -> Result<Option<Stored>, Unknown> {
+        let permit = timeout_at(self.deadline, self.harbor.reports.acquire()).await;
+        let Ok(Ok(_held)) = permit else {
+            let detail = "other stored reports of this Harbor were read until the deadline";
+            return Err(Unknown::new(Cause::Overloaded, detail));
+        };
         match self.harbor.api.vulnerabilities(&self.artifact, self.deadline).await? {
             Said::Here(body) => Ok(stored(&body)?),
             Said::NotFound | Said::Forbidden | Said::Unauthorized => Ok(None),

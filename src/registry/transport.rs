@@ -205,7 +205,10 @@ async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<R
     let headers = std::mem::take(answer.headers_mut());
     let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
     let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
-    let mut body = BytesMut::new();
+    // What is announced is taken at once: a buffer that grows by doubling holds its content twice.
+    let announced =
+        answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut body = BytesMut::with_capacity(announced.min(limit));
     loop {
         match answer.chunk().await {
             Ok(None) => return Ok(reply(body)),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::scan::Severity::{self, Low, Medium};
+use crate::harbor::api::REPORTS;
 use crate::harbor::recordings::{Response, named};
 use crate::harbor::replay::{Replay, Script, at_once, image_of, soon};
 
@@ -300,6 +301,23 @@ async fn vulnerabilities_that_cannot_be_read() {
         assert!(ok, "{found:?}");
         assert_eq!(found.last, Some(report(Medium, finished)));
     }
+}
+
+/// Reports are large: only so many are held at once, and who waits for them waits no longer than he can.
+#[tokio::test]
+async fn reports_wait_for_each_other() {
+    let replay = Script::of(ROBOT, &[]).play().await;
+    let (repository, digest) = image_of("a03-image-scanned-by-digest");
+    let artifact = Artifact::new(&repository, &digest.to_string()).unwrap();
+    let (detail, deadline) = (Detail::Vulnerabilities, Instant::now());
+    let question = Question { harbor: &replay.harbor, artifact, detail, deadline };
+    let others = replay.harbor.reports.acquire_many(u32::try_from(REPORTS).unwrap()).await.unwrap();
+    assert_eq!(question.stored().await.unwrap_err().cause, Cause::Overloaded);
+    assert!(replay.heard().is_empty(), "{:?}", replay.heard());
+    drop(others);
+    let asked = Question { deadline: soon(), ..question }.stored().await;
+    assert_eq!(asked.unwrap_err().cause, Cause::ServerError, "now it is asked, and has no answer");
+    assert_eq!(replay.harbor.reports.available_permits(), REPORTS);
 }
 
 /// The scanner is the project's: many artifacts, one question, and it outlives a caller that gives up.
