@@ -84,8 +84,12 @@ impl Harbor {
                 Ok(Some(project)) if project.serves == Serves::ProxyCache => {
                     Presence::ProxyCache { digest, shape }
                 }
-                // A robot that may not read the project cannot tell; nearly all are ordinary ones.
-                Ok(_) => Presence::Present { digest, shape },
+                Ok(Some(_)) => Presence::Present { digest, shape },
+                Ok(None) => match self.is_listed(repository, &digest, deadline).await {
+                    Ok(true) => Presence::Present { digest, shape },
+                    Ok(false) => Presence::ProxyCache { digest, shape },
+                    Err(unknown) => Presence::Unknown(unknown),
+                },
                 Err(unknown) => Presence::Unknown(unknown),
             },
             Ok(Head::NotFound) => Presence::Absent,
@@ -98,6 +102,26 @@ impl Harbor {
             }
             Ok(Head::Unauthorized { .. }) => Presence::Unknown(self.refused(repository, deadline).await),
             Err(unknown) => Presence::Unknown(unknown),
+        }
+    }
+
+    /// Does Harbor's own list hold what its registry answered for? An ordinary project answers from that list, so only a
+    /// proxy cache answers for more (facts: proxy-cache project). What a proxy cache lists it holds: that is a copy.
+    ///
+    /// A robot that may see neither the project nor its artifacts cannot tell; nearly all projects are ordinary ones.
+    async fn is_listed(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<bool, Unknown> {
+        let artifact = Artifact::new(repository, &digest.to_string())?;
+        match self.api.artifact(&artifact, deadline).await {
+            Ok(Said::NotFound) => Ok(false),
+            Ok(Said::Here(_) | Said::Forbidden | Said::Unauthorized) => Ok(true),
+            // What stands in front of Harbor keeps its API from us: it will not tell later, either.
+            Err(unknown) if unknown.cause == Cause::NotRegistry => Ok(true),
+            Err(unknown) => Err(unknown),
         }
     }
 

@@ -61,12 +61,13 @@ async fn present_and_absent() {
     row("projrobot", &["h02-v2head-priv-absent-repo-projrobot"], Absent).await;
 }
 
-/// A robot that may only pull cannot read the project: it is taken for an ordinary one.
+/// A robot that may only pull can read neither the project nor its artifacts: it is taken for an ordinary one.
 #[tokio::test]
 async fn a_project_that_may_not_be_read_is_an_ordinary_one() {
     let head = "h02-v2head-priv-present-pullonly";
     // Facts §9: "pull-only robot 403 everywhere"; the very 403 was recorded of another robot without `project:read`.
-    let replay = Script::of("pullonly", &[head]).borrow("o01-project-priv-minrobot").play().await;
+    let names = [head, "h01-api-priv-present-pullonly"];
+    let replay = Script::of("pullonly", &names).borrow("o01-project-priv-minrobot").play().await;
     check(head, &presence(&replay.harbor, head, soon()).await, IMAGE, &replay);
 }
 
@@ -193,6 +194,35 @@ async fn a_proxy_cache() {
         .await;
     row(caller, &["s11c-head-absent-upstream"], Absent).await;
     row(caller, &["s31-upstream-down-head-uncached"], Absent).await;
+}
+
+/// Where the project may not be read, Harbor's own list tells: its registry answers for more than it lists.
+#[tokio::test]
+async fn a_proxy_cache_that_may_not_be_read() {
+    let (head, list) = ("s11-head-uncached", "/api/v2.0/projects/proxya");
+    // Recorded of another robot without `project:read`, and of another project.
+    let hidden = || named("o01-project-priv-minrobot").response().clone();
+    for (listed, want) in
+        [("s10-api-before", ProxyCache(Shape::Manifest)), ("s18-api-image-after-cache", IMAGE)]
+    {
+        let replay = Script::of("system robot B", &[head, listed]).at("GET", list, hidden()).play().await;
+        check(head, &presence(&replay.harbor, head, soon()).await, want, &replay);
+    }
+    let (repository, digest) = image_of(head);
+    let (project, name) = repository.as_str().split_once('/').unwrap();
+    let name = name.replace('/', "%252F");
+    let path = format!(
+        "/api/v2.0/projects/{project}/repositories/{name}/artifacts/{digest}?with_scan_overview=true"
+    );
+    for (answer, want) in [
+        (named("q08-pg-stopped-systeminfo-robot").response().clone(), Want::Unknown(Cause::ServerError)),
+        // Something in front of Harbor keeps its API to itself.
+        (Response::new(404, "text/html", "<html>"), IMAGE),
+    ] {
+        let script = Script::of("system robot B", &[head]).at("GET", list, hidden());
+        let replay = script.at("GET", &path, answer).play().await;
+        check(head, &presence(&replay.harbor, head, soon()).await, want, &replay);
+    }
 }
 
 /// The project's facts are asked once; when they cannot be learned, a 200 is not yet a local copy.
