@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use landfall::demo::world::PathClass;
-use landfall::demo::world::content::Content;
+use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed;
 use landfall::domain::verdict::FindingKind;
@@ -106,6 +106,28 @@ async fn no_more_than_in_flight_are_asked_at_once_and_waiting_is_no_attempt() {
     }
     assert_eq!(manifests(&site.demo.ams), 40);
     assert_eq!(site.demo.ams.peak_in_flight(), 4);
+}
+
+#[tokio::test]
+async fn an_index_of_a_thousand_children_is_not_asked_for_one_by_one() {
+    let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
+    for (children, shows) in [(64, "Local(ams) []"), (65, "Fallback(fra) [Unreachable]")] {
+        let platforms: Vec<String> = (0..children).map(|n| format!("linux/amd64/v{n}")).collect();
+        let platforms: Vec<&str> = platforms.iter().map(String::as_str).collect();
+        let tag = format!("of{children}");
+        let index = Content::index(&tag, Flavour::Oci, &platforms);
+        let digest = site.demo.ams.store().push("production/many", &tag, &index);
+        site.demo.ams.clear_log();
+        let case = site.frame(&format!("harbor.fra.example.com/production/many@{digest}"));
+        let judgement = site.judge(&case).await;
+        assert_eq!(shown(&case, &judgement.verdict), shows);
+        if children > 64 {
+            let found = &judgement.verdict.findings.first().unwrap().detail;
+            assert!(found.contains("65 images") && found.contains("no more than 64"), "{found}");
+            // The index, its headers and its body.
+            assert_eq!(manifests(&site.demo.ams), 2);
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,13 +5,17 @@ use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
-    Ask, Children, Evidence, Observation, PlaceIx, Presence, Query, Shape, TagDigest, Wanted,
+    Ask, Cause, Children, Evidence, Observation, PlaceIx, Presence, Query, Shape, TagDigest, Wanted,
 };
 use crate::domain::policy::Voice;
 use crate::domain::registry::Kind;
 use crate::domain::route::{Collision, Serves, TagProof};
 use crate::domain::scan::{Detail, Judged, Required, ScanAnswer, Scanner, Shortfall};
 use crate::domain::verdict::{About, Action, Finding, FindingKind};
+
+/// The most images of one index that are asked for, one by one: presence and scan of each. Real indexes have a dozen
+/// platforms; one made by hand must not have a Pod ask its registry a thousand questions.
+const MOST_CHILDREN: usize = 64;
 
 /// What a Place holds, as far as its presence goes.
 struct Copy {
@@ -175,6 +179,19 @@ impl<'a> Judge<'a> {
             }
         };
         let needed = self.routed.needed(listed);
+        let concerned = match (needed.is_empty(), listed.is_empty()) {
+            (false, _) => needed.clone(),
+            (true, false) => listed.iter().map(|child| child.digest).collect(),
+            (true, true) => vec![copy.digest],
+        };
+        if concerned.len() > MOST_CHILDREN {
+            let count = concerned.len();
+            let detail = format!(
+                "its index lists {count} images for these platforms; no more than {MOST_CHILDREN} are asked for"
+            );
+            to.find(self, Cause::TooLarge.finding(), About::Copy, Some(copy.digest), detail);
+            return Step::Settle(Vec::new());
+        }
         let mut lookup = self.lookup();
         for digest in &needed {
             let presence = lookup.get(Query::Presence(ix, Wanted::Digest(*digest)));
@@ -195,12 +212,7 @@ impl<'a> Judge<'a> {
                 Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
             }
         }
-        let all = || listed.iter().map(|child| child.digest).collect::<Vec<_>>();
-        lookup.complete(|| match (needed.is_empty(), listed.is_empty()) {
-            (false, _) => needed,
-            (true, false) => all(),
-            (true, true) => vec![copy.digest],
-        })
+        lookup.complete(|| concerned)
     }
 
     /// Whether the scan of what the Place holds satisfies everybody who requires one.
