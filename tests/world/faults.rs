@@ -148,6 +148,32 @@ async fn bodies_break() {
 }
 
 #[tokio::test]
+async fn answers_are_replaced_halved_and_withheld() {
+    let (_world, registry, client) = registry().await;
+    let ask = async |fault| {
+        registry.faults().clear();
+        registry.faults().add(Scope::Only(PathClass::Manifests), fault);
+        manifest(&client, Method::GET, &registry, PATH).send().await
+    };
+    let challenged = ask(Fault::Challenge("Dance steps=\"3\"".into())).await.unwrap();
+    assert_eq!(challenged.status(), 401);
+    assert_eq!(header(&challenged, "www-authenticate"), Some("Dance steps=\"3\""));
+    for (media_type, seen) in [("", None), ("text/plain", Some("text/plain"))] {
+        let other = Fault::Instead(StatusCode::IM_A_TEAPOT, media_type, "short and stout".into());
+        let other = ask(other).await.unwrap();
+        assert_eq!((other.status().as_u16(), header(&other, "content-type")), (418, seen));
+        assert_eq!(other.text().await.unwrap(), "short and stout");
+    }
+    let began = Instant::now();
+    let slow = ask(Fault::SlowBody(Duration::from_millis(150))).await.unwrap();
+    assert_eq!(slow.bytes().await.unwrap(), Content::image("app").bytes);
+    assert!(began.elapsed() >= Duration::from_millis(150));
+    let unsent = ask(Fault::HangUp).await.unwrap_err();
+    assert!(!unsent.is_connect() && unsent.status().is_none(), "{unsent:?}");
+    assert_eq!(registry.log().last().unwrap().status, None);
+}
+
+#[tokio::test]
 async fn digests_lie_or_are_missing() {
     let (_world, registry, client) = registry().await;
     let digest = registry.store().digest("team/app", "v1").unwrap().to_string();

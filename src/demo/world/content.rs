@@ -109,6 +109,29 @@ impl Content {
         index(Flavour::Oci, children)
     }
 
+    /// An OCI index whose only child for each platform is an index itself, as the specification permits and no
+    /// runtime expects.
+    #[must_use]
+    pub fn nested_index(seed: &str, platforms: &[&str]) -> Self {
+        let inner = |platform: &&str| Child {
+            content: Self::index(&format!("{seed}, inside"), Flavour::Oci, &[platform]),
+            platform: (*platform).into(),
+            role: Role::Image,
+        };
+        index(Flavour::Oci, platforms.iter().map(inner).collect())
+    }
+
+    /// The same, but its manifest is padded to at least so many bytes.
+    #[must_use]
+    pub fn padded(mut self, least: usize) -> Self {
+        // White space at the end of JSON changes nothing but the digest.
+        let mut bytes = self.bytes.to_vec();
+        bytes.resize(bytes.len().max(least), b' ');
+        self.digest = sha256(&bytes);
+        self.bytes = bytes.into();
+        self
+    }
+
     /// The same bytes, named by SHA-512.
     #[must_use]
     pub fn named_by_sha512(mut self) -> Self {

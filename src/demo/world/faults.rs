@@ -9,8 +9,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
-use http::header::{LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use tokio::time::Instant;
 
 use super::distribution::CONTENT_DIGEST;
@@ -44,10 +45,18 @@ pub enum Fault {
     RetryAfter(StatusCode, u64),
     /// This status with an HTML page, as proxies and captive portals give it.
     Html(StatusCode),
+    /// 401 that asks so, whoever it is: the value of `WWW-Authenticate`, which may be empty or malformed.
+    Challenge(String),
+    /// This status, media type (none where it is empty) and body.
+    Instead(StatusCode, &'static str, Bytes),
+    /// The second half of the body comes this much later than the first.
+    SlowBody(Duration),
     /// The body ends in the middle.
     Truncate,
     /// The connection is reset in the middle of the body.
     Reset,
+    /// The connection is closed, and no answer was given.
+    HangUp,
     /// `Docker-Content-Digest` names something else.
     WrongDigest,
     /// `Docker-Content-Digest` is missing.
@@ -79,8 +88,11 @@ pub struct Faults {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Whole,
+    Slow(Duration),
     Truncated,
     Reset,
+    /// Nothing of it is sent.
+    Unsent,
 }
 
 impl Faults {
@@ -124,6 +136,17 @@ impl Faults {
                 Some(with(answer, RETRY_AFTER, &seconds.to_string()))
             }
             Fault::Html(status) => Some(body(status, "text/html", page(status))),
+            Fault::Challenge(challenge) => {
+                let answer = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "a fault of the demo");
+                Some(with(answer, WWW_AUTHENTICATE, &challenge))
+            }
+            Fault::Instead(status, media_type, bytes) => {
+                let mut answer = body(status, media_type, bytes);
+                if media_type.is_empty() {
+                    answer.headers_mut().remove(CONTENT_TYPE);
+                }
+                Some(answer)
+            }
             Fault::Limit(rate) => self.exceeded(rate).then(|| {
                 let answer = error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "rate exceeded");
                 with(answer, RETRY_AFTER, "1")
@@ -147,8 +170,10 @@ impl Faults {
         let mut ending = Ending::Whole;
         for fault in self.meets(class) {
             match fault {
+                Fault::SlowBody(pause) => ending = Ending::Slow(*pause),
                 Fault::Truncate => ending = Ending::Truncated,
                 Fault::Reset => ending = Ending::Reset,
+                Fault::HangUp => ending = Ending::Unsent,
                 Fault::NoDigest => {
                     answer.headers_mut().remove(CONTENT_DIGEST);
                 }

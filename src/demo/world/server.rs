@@ -86,6 +86,12 @@ pub(super) async fn start(
 }
 
 impl Embedded {
+    /// The name under which it was started; its credentials lie under it, too.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `https://address:port`, or `http://…` while it shows [`Certificate::Plaintext`].
     #[must_use]
     pub fn url(&self) -> String {

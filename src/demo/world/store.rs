@@ -23,6 +23,8 @@ pub struct Store {
     pub database: Reachable,
     /// The distribution registry behind Harbor's core.
     pub storage: Reachable,
+    /// Harbor's job service, which runs scans.
+    pub job_service: Reachable,
     /// How long a wrong password takes; a real Harbor takes 1.5 s, here the default is nothing.
     pub wrong_password_delay: Duration,
     /// CVEs that the system forgives in projects which reuse its list.
@@ -174,6 +176,7 @@ impl Store {
             scanner: ScannerState::Healthy,
             database: Reachable::Up,
             storage: Reachable::Up,
+            job_service: Reachable::Up,
             wrong_password_delay: Duration::ZERO,
             allowlist: Allowlist::default(),
             accounts: BTreeMap::new(),
@@ -209,6 +212,12 @@ impl Store {
         })
     }
 
+    /// Removes a project with all that it holds.
+    pub fn remove_project(&mut self, name: &str) {
+        self.projects.remove(name);
+        self.repositories.retain(|repository, _| repository.split('/').next() != Some(name));
+    }
+
     /// Pushes an image or index with all it names, and points the tag at it. The project is made if need be.
     pub fn push(&mut self, repository: &str, tag: &str, content: &Content) -> Digest {
         let digest = self.push_untagged(repository, content);
@@ -220,6 +229,7 @@ impl Store {
     pub fn push_untagged(&mut self, repository: &str, content: &Content) -> Digest {
         for child in &content.children {
             self.put(repository, child.content.digest, &child.content, child.role);
+            self.push_untagged(repository, &child.content);
         }
         self.put(repository, content.digest, content, Role::Image);
         content.digest
@@ -264,6 +274,15 @@ impl Store {
         self.set_stored(repository, digest, Stored::Lost);
     }
 
+    /// Loses the files of an image's config and layers: manifest and database know nothing of it, and only a pull finds out.
+    pub fn lose_layers(&mut self, repository: &str, digest: &Digest) {
+        let repository = self.repository(repository);
+        let Some(artifact) = repository.artifacts.get(digest) else { return };
+        for blob in &artifact.content.blobs {
+            repository.blobs.remove(&blob.digest);
+        }
+    }
+
     /// The lost file is back.
     pub fn restore(&mut self, repository: &str, digest: &Digest) {
         self.set_stored(repository, digest, Stored::Intact);
@@ -279,20 +298,13 @@ impl Store {
     /// Sets the state of a scan, for the whole Harbor (reports belong to a digest, not to a repository). Of an index, that
     /// of all its images, as a scan of an index does; to tell them apart, set the children one by one afterwards.
     pub fn set_scan(&mut self, digest: &Digest, scan: Scan) {
-        let children: Vec<Digest> = self
+        let parts = self
             .repositories
             .values()
             .find_map(|repository| repository.artifacts.get(digest))
-            .map_or_else(Vec::new, |artifact| {
-                let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
-                images.map(|child| child.content.digest).collect()
-            });
-        if children.is_empty() {
-            self.scans.insert(*digest, scan);
-            return;
-        }
-        for child in children {
-            self.scans.insert(child, scan.clone());
+            .map_or_else(|| vec![*digest], |artifact| images(*digest, &artifact.content));
+        for part in parts {
+            self.scans.insert(part, scan.clone());
         }
     }
 
@@ -320,13 +332,9 @@ impl Store {
     ) -> Vec<(Digest, &'a Scan)> {
         const NEVER: &Scan = &Scan::NotScanned;
         let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
-        match (artifact.role, artifact.content.is_index()) {
-            (Role::Attestation, _) => Vec::new(),
-            (Role::Image, false) => vec![scan(digest)],
-            (Role::Image, true) => {
-                let images = artifact.content.children.iter().filter(|child| child.role == Role::Image);
-                images.map(|child| scan(child.content.digest)).collect()
-            }
+        match artifact.role {
+            Role::Attestation => Vec::new(),
+            Role::Image => images(digest, &artifact.content).into_iter().map(scan).collect(),
         }
     }
 
@@ -359,4 +367,13 @@ impl Store {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// The images that a manifest stands for: itself, or those of an index, however deep.
+fn images(digest: Digest, content: &Content) -> Vec<Digest> {
+    if !content.is_index() {
+        return vec![digest];
+    }
+    let children = content.children.iter().filter(|child| child.role == Role::Image);
+    children.flat_map(|child| images(child.content.digest, &child.content)).collect()
 }

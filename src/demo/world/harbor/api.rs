@@ -106,6 +106,9 @@ fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
         let message = format!("a previous scan process is {status}");
         return error(StatusCode::CONFLICT, "CONFLICT", &message);
     }
+    if store.job_service == Reachable::Down {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "internal server error");
+    }
     store.set_scan(&digest, Scan::Pending);
     empty(StatusCode::ACCEPTED)
 }

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -64,7 +66,7 @@ async fn respond(
     shared: &Shared,
     request: http::Request<Incoming>,
     reset: &ResetFlag,
-) -> Result<Response<BoxBody<Bytes, io::Error>>, hyper::Error> {
+) -> Result<Response<BoxBody<Bytes, io::Error>>, io::Error> {
     let (parts, body) = request.into_parts();
     let sent = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut ask = Ask {
@@ -74,7 +76,7 @@ async fn respond(
             .into_owned()
             .collect(),
         headers: parts.headers,
-        body: body.collect().await?.to_bytes(),
+        body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
     };
     let served = ask.path.strip_prefix(MOVED).unwrap_or(&ask.path).to_owned();
     let class = PathClass::of(&served);
@@ -117,6 +119,9 @@ async fn respond(
     };
     shared.thawed().await;
     let (answer, ending) = lock(&shared.faults).spoil(class, answer);
+    if ending == Ending::Unsent {
+        return Err(fault());
+    }
     entry.answered(answer.status());
     Ok(deliver(answer, &ask.method, ending, reset))
 }
@@ -136,7 +141,8 @@ fn deliver(
         return Response::from_parts(parts, whole(Bytes::new()));
     }
     let body = match ending {
-        Ending::Whole => whole(bytes),
+        Ending::Whole | Ending::Unsent => whole(bytes),
+        Ending::Slow(pause) => slow(&bytes, pause),
         Ending::Truncated => broken(&bytes),
         Ending::Reset => {
             reset.0.store(true, Ordering::Relaxed);
@@ -152,9 +158,29 @@ fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
 
 /// Half of it, and then an error, upon which the server drops the connection.
 fn broken(bytes: &Bytes) -> BoxBody<Bytes, io::Error> {
-    let half = bytes.slice(..bytes.len() / 2);
-    let frames = [Ok(Frame::data(half)), Err(io::Error::other("a fault of the demo"))];
+    let (half, _) = halves(bytes);
+    let frames = [Ok(Frame::data(half)), Err(fault())];
     BodyExt::boxed(StreamBody::new(futures::stream::iter(frames)))
+}
+
+/// Half of it, and after a pause the rest.
+fn slow(bytes: &Bytes, pause: Duration) -> BoxBody<Bytes, io::Error> {
+    let (half, rest) = halves(bytes);
+    let first = futures::stream::once(async move { Ok(Frame::data(half)) });
+    let second = futures::stream::once(async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(rest))
+    });
+    BodyExt::boxed(StreamBody::new(first.chain(second)))
+}
+
+fn halves(bytes: &Bytes) -> (Bytes, Bytes) {
+    let middle = bytes.len() / 2;
+    (bytes.slice(..middle), bytes.slice(middle..))
+}
+
+fn fault() -> io::Error {
+    io::Error::other("a fault of the demo")
 }
 
 impl AsyncRead for Wire {
