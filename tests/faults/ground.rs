@@ -1,0 +1,203 @@
+//! The ground of one trial: Frankfurt is the primary, Amsterdam our replica, IJmuiden the second one on our site.
+
+use std::time::Duration;
+
+use landfall::config::{self, Files};
+use landfall::demo::world::content::Content;
+use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World};
+use landfall::domain::case::{Case, Subject};
+use landfall::domain::frame::{Circumstances, Exemption, Pull};
+use landfall::domain::outcome::Outcome;
+use landfall::domain::policy::Labels;
+use landfall::domain::registry::{CredentialSource, Kind};
+use landfall::domain::settings::Settings;
+use landfall::domain::verdict::Action;
+use landfall::evidence::Observatory;
+use tokio::time::Instant;
+
+use super::row::{By, Given, Local, Patience, Site};
+
+/// Where the image lies, everywhere.
+pub const REPOSITORY: &str = "production/shop/web";
+/// Its tag.
+pub const TAG: &str = "1.4.2";
+
+/// The registries, the settings, and who asks.
+pub struct Ground {
+    pub world: World,
+    pub fra: Embedded,
+    pub ams: Embedded,
+    /// The second local Place, where there is one.
+    pub ijm: Option<Embedded>,
+    /// An open registry that belongs to nobody's route, and holds the image, too.
+    pub other: Embedded,
+    pub content: Content,
+    settings: Settings,
+    observatory: Observatory,
+    image: String,
+}
+
+impl Ground {
+    /// Everything in order: every registry holds the image, scanned clean.
+    pub async fn lay(given: &Given, site: Site, action: Action) -> Self {
+        let world = World::new().unwrap();
+        let content = (given.content)();
+        let fra = world.harbor("fra").await.unwrap();
+        let ams = local(&world, &given.local, "ams").await;
+        let ijm = match site {
+            Site::One | Site::PrimaryDown => None,
+            Site::SecondSound | Site::BothTroubled => Some(local(&world, &given.local, "ijm").await),
+        };
+        let other = world.plain("other", Login::Open).await.unwrap();
+        for at in [&fra, &ams, &other].into_iter().chain(&ijm) {
+            let mut store = at.store();
+            let digest = store.push(REPOSITORY, TAG, &content);
+            store.set_scan(&digest, Scan::clean());
+        }
+        let text = configuration(given, site, action, &fra, &ams, ijm.as_ref());
+        let parsed = config::parse(&text, "fault.yaml", Files::Check, jiff::Timestamp::now());
+        let settings = parsed.unwrap_or_else(|problems| panic!("{problems}\n{text}")).settings;
+        let observatory = Observatory::new(&settings, &mut prometheus_client::registry::Registry::default());
+        let image = match given.by {
+            By::Tag => format!("harbor.fra.example.com/{REPOSITORY}:{TAG}"),
+            By::Digest => format!("harbor.fra.example.com/{REPOSITORY}@{}", content.digest),
+        };
+        Self { world, fra, ams, ijm, other, content, settings, observatory, image }
+    }
+
+    /// `Local ams []`, `Fallback fra [Unreachable]`, `Denied - [Missing]` …, and how long it took.
+    pub async fn judge(&self) -> (String, Duration) {
+        let case = self.case();
+        let began = Instant::now();
+        let verdict = self.observatory.judge(&case, began + self.settings.budget.request).await.verdict;
+        let took = began.elapsed();
+        let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
+        let outcome = Outcome::of(&case, &verdict);
+        let place = outcome.place.and_then(|ix| routed.place(ix));
+        let place = place.map_or("-", |place| place.registry.name.as_str());
+        let findings: Vec<_> = verdict.findings.iter().map(|finding| finding.kind).collect();
+        (format!("{} {place} {findings:?}", outcome.reason), took)
+    }
+
+    /// The latest moment at which a judgement may settle.
+    pub fn budget(&self) -> Duration {
+        self.settings.budget.request
+    }
+
+    fn case(&self) -> Case {
+        let circumstances = Circumstances {
+            regime: self.settings.regime(&Labels::new()),
+            platforms: self.settings.platforms.clone(),
+            exemption: Exemption::None,
+            now: jiff::Timestamp::now(),
+        };
+        self.settings.frame(&self.image, Pull::Registry, &circumstances)
+    }
+}
+
+async fn local(world: &World, kind: &Local, name: &str) -> Embedded {
+    match kind {
+        Local::Harbor => world.harbor(name).await.unwrap(),
+        Local::Plain(login) => world.plain(name, login.clone()).await.unwrap(),
+    }
+}
+
+fn configuration(
+    given: &Given,
+    site: Site,
+    action: Action,
+    fra: &Embedded,
+    ams: &Embedded,
+    ijm: Option<&Embedded>,
+) -> String {
+    let registry = |at: &Embedded, site: &str, host: &str, more: &str| {
+        let described = at.registry(site, host);
+        let credentials = match described.credentials {
+            CredentialSource::Dir(dir) => format!(", credentials: {{dir: \"{}\"}}", dir.display()),
+            _ => String::new(),
+        };
+        let kind = match described.kind {
+            Kind::Harbor => "harbor",
+            Kind::Distribution => "distribution",
+        };
+        format!(
+            "{{host: {host}, site: {site}, kind: {kind}, url: \"{}\", caFile: \"{}\"{credentials}{more}}}",
+            at.url(),
+            described.ca_file.unwrap().display()
+        )
+    };
+    let drained = if site == Site::PrimaryDown { ", drain: true" } else { "" };
+    let fra = registry(fra, "fra", "harbor.fra.example.com", drained);
+    let ams = registry(ams, "ams", "harbor.ams.example.com", "");
+    let replica = |name: &str| {
+        format!("\n      - {{registry: {name}, namespace: production, flatten: 1{}}}", given.replica)
+    };
+    let mut replicas = replica("ams");
+    let mut registries = format!("  fra: {fra}\n  ams: {ams}\n");
+    if let Some(ijm) = ijm {
+        registries += &format!("  ijm: {}\n", registry(ijm, "ams", "harbor.ijm.example.com", ""));
+        replicas += &replica("ijm");
+    }
+    let (request, attempt) = match given.patience {
+        Patience::Long => ("20s", "10s"),
+        Patience::Short => ("6s", "2s"),
+        Patience::None => ("500ms", "500ms"),
+    };
+    let allowed = |least: Action| action.max(least);
+    let (unknown, vulnerable) =
+        (allowed(Action::Fallback), if action == Action::Block { Action::Block } else { Action::Accept });
+    format!(
+        r#"
+site: ams
+registries:
+{registries}
+routes:
+  - name: production
+    primary: {{registry: fra, repositories: "production/**"}}
+    replicas:{replicas}
+    tagProof: {proof}
+cache: {{present: 10m, remember: 24h, tag: 30s, absent: 10s, scan: 5m}}
+budget: {{request: {request}, attempt: {attempt}, inFlight: 16}}
+policies:
+  - metadata: {{name: strict}}
+    spec:
+      namespaceSelector: {{}}
+      enforcement: Enforce
+      onMissing: {unknown:?}
+      onStale: {action:?}
+      onUnknown: {unknown:?}
+      onUnscanned: {action:?}
+      onVulnerable: {vulnerable:?}
+      scan: {{{scan}, maxSeverity: High, maxAge: 720h}}
+"#,
+        proof = if given.by == By::Tag { "Required" } else { "Background" },
+        scan = given.scan,
+    )
+}
+
+/// What was asked, shortly: `artifact, 2 head, project`.
+pub fn asked(log: &[Request]) -> String {
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for request in log {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let parts: Vec<&str> = path.split('/').collect();
+        let head = request.method == "HEAD";
+        let what = match (request.class, parts.as_slice()) {
+            (PathClass::Manifests, _) if head => "head",
+            (PathClass::Manifests, _) => "get",
+            (PathClass::Token, _) => "token",
+            (PathClass::Api, [.., "projects"]) if head => "exists",
+            (PathClass::Api, [.., "projects", _]) => "project",
+            (PathClass::Api, [.., "additions", "vulnerabilities"]) => "report",
+            (PathClass::Api, [.., "artifacts", _]) => "artifact",
+            (PathClass::Api, [.., last]) => last,
+            _ => path,
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let words = counts.iter().map(|(what, count)| match count {
+        1 => (*what).to_owned(),
+        count => format!("{count} {what}"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
