@@ -4,12 +4,19 @@
 //! with every policy action that matters, with one local Place and with two (see [`row::Site`]); [`row`] says what must
 //! come of that. Every case has its own world and its own runtime, so that time can be moved on in it.
 #![cfg(feature = "demo")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "admission/door.rs"]
+#[expect(dead_code, reason = "the door's own tests use more of it")]
+mod admission;
+#[path = "faults/door.rs"]
+mod door;
 #[path = "faults/ground.rs"]
 mod ground;
 #[path = "faults/row.rs"]
 mod row;
+#[path = "admission/site.rs"]
+mod site;
 #[path = "faults/table.rs"]
 mod table;
 
