@@ -14,7 +14,7 @@ use crate::demo::story::{Act, Performance, SeenGap, Stage, Told, ToldAct, exampl
 use crate::server::Signals;
 use page::Page;
 
-/// Watch Landfall work: three embedded registries, the real server, some sixty Pods, and a site that goes dark.
+/// Watch Landfall work: three embedded registries, the real server, some eighty Pods, and a site that goes dark.
 ///
 /// Needs no Kubernetes, no network, no root. The exit status says whether every story ended as told.
 #[derive(Debug, clap::Args)]

@@ -56,7 +56,7 @@ pub enum Becomes {
     AsWritten,
     /// The same path and tag at this registry, pinned to the digest that it holds there.
     Pinned(&'static str),
-    /// The same path and tag at this registry; nobody could say the digest.
+    /// The same path and tag or digest at this registry, and no digest added: it has one, or nobody could say it.
     Unpinned(&'static str),
     /// The path below this project at this registry, pinned.
     Below(&'static str, &'static str),
@@ -107,6 +107,12 @@ impl Image {
     #[must_use]
     pub fn local(self) -> Self {
         self.becomes(Becomes::Pinned("ams"), "Local")
+    }
+
+    /// It names a digest, and must be that digest's proved copy at that registry.
+    #[must_use]
+    pub fn moves(self, place: &'static str) -> Self {
+        self.becomes(Becomes::Unpinned(place), "Local")
     }
 
     /// This must be found at that registry.

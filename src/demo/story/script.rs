@@ -4,6 +4,7 @@ mod everyday;
 mod outage;
 mod policies;
 mod recorded;
+mod registries;
 mod troubles;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::StoryError;
 use super::pod::{Image, Pod};
 use super::told::Admission;
+use super::world::faults::Fault;
 use super::world::seed::Named;
 pub(super) use recorded::recordings;
 
@@ -64,19 +66,25 @@ pub enum Sent {
 }
 
 /// Something that happens to the world.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// A registry goes dark: connections are refused.
     Down(Who),
+    /// It accepts connections and says nothing.
+    Freezes(Who),
     /// It is back.
     Up(Who),
+    /// It answers, but so; what it suffered from before is over.
+    Suffers(Who, Fault),
+    /// It suffers from nothing any more.
+    Recovers(Who),
     /// Replication brings an image of this content to Amsterdam, where it is scanned clean.
     Arrives(Named, &'static str),
     /// Amsterdam has scanned an image, clean.
     Scanned(Named),
 }
 
-/// A registry that may go dark.
+/// A registry that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Frankfurt.
@@ -108,6 +116,7 @@ pub fn script() -> Vec<Act> {
     let mut acts = everyday::acts();
     acts.push(recorded::act());
     acts.extend([troubles::act(), policies::act()]);
+    acts.extend(registries::acts());
     acts.extend(outage::acts());
     acts
 }

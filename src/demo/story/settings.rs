@@ -72,7 +72,7 @@ const REST: &str = r#"routes:
 defaults: {onUnscanned: Fallback, scan: {required: Auto, maxSeverity: High, maxAge: 720h}}
 exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
 cache: {present: 300ms, remember: 24h, tag: 300ms, absent: 150ms, scan: 300ms}
-budget: {request: 4500ms, attempt: 3s}    # a busy machine must not change a story's end
+budget: {request: 4500ms, attempt: 2s}    # a busy machine must not change a story's end
 policies:
   - metadata: {name: regulated}
     spec:

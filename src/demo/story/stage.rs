@@ -20,6 +20,7 @@ use super::script::{Act, Event, Sent, Story, Who};
 use super::told::{Admission, Ending, Found, Told, ToldAct, ToldImage};
 use super::world::authority::Validity;
 use super::world::content::Content;
+use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
 use super::world::{Embedded, Scan};
 use super::{PATIENCE, StoryError, script, settings};
@@ -215,7 +216,14 @@ impl Stage {
     async fn happen(&self, event: Event) {
         match event {
             Event::Down(who) => self.who(who).down().await,
+            Event::Freezes(who) => self.who(who).freeze().await,
             Event::Up(who) => self.who(who).up().await,
+            Event::Suffers(who, fault) => {
+                let mut faults = self.who(who).faults();
+                faults.clear();
+                faults.add(Scope::Everything, fault);
+            }
+            Event::Recovers(who) => self.who(who).faults().clear(),
             Event::Arrives(name, content) => {
                 let mut store = self.demo.ams.store();
                 let digest = store.push(name.repository, name.tag, &Content::image(content));

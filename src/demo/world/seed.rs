@@ -94,7 +94,9 @@ pub async fn demo_in(world: World) -> Result<Demo, WorldError> {
     Ok(Demo { world, fra, ams, edge })
 }
 
-fn present() -> Content {
+/// What [`PRESENT`] names.
+#[must_use]
+pub fn present() -> Content {
     Content::image("shop/web 1.4.2")
 }
 
