@@ -13,8 +13,12 @@ mod admission;
 mod door;
 #[path = "faults/ground.rs"]
 mod ground;
+#[path = "faults/model.rs"]
+mod model;
 #[path = "faults/row.rs"]
 mod row;
+#[path = "faults/sequences.rs"]
+mod sequences;
 #[path = "admission/site.rs"]
 mod site;
 #[path = "faults/table.rs"]

@@ -11,7 +11,7 @@ use landfall::domain::outcome::Outcome;
 use landfall::domain::policy::Labels;
 use landfall::domain::registry::{CredentialSource, Kind};
 use landfall::domain::settings::Settings;
-use landfall::domain::verdict::Action;
+use landfall::domain::verdict::{Action, FindingKind, Reason};
 use landfall::evidence::Observatory;
 use tokio::time::Instant;
 
@@ -35,6 +35,14 @@ pub struct Ground {
     settings: Settings,
     observatory: Observatory,
     image: String,
+}
+
+/// What was ruled, in words: the reason, the Place that serves, and what was found where.
+#[derive(Debug)]
+pub struct Ruled {
+    pub reason: Reason,
+    pub place: Option<String>,
+    pub findings: Vec<(String, FindingKind)>,
 }
 
 impl Ground {
@@ -67,16 +75,23 @@ impl Ground {
 
     /// `Local ams []`, `Fallback fra [Unreachable]`, `Denied - [Missing]` …, and how long it took.
     pub async fn judge(&self) -> (String, Duration) {
-        let case = self.case();
         let began = Instant::now();
-        let verdict = self.observatory.judge(&case, began + self.settings.budget.request).await.verdict;
+        let Ruled { reason, place, findings } = self.rule(self.budget()).await;
         let took = began.elapsed();
+        let findings: Vec<_> = findings.iter().map(|(_, kind)| kind).collect();
+        (format!("{reason} {} {findings:?}", place.as_deref().unwrap_or("-")), took)
+    }
+
+    /// Judges within this time.
+    pub async fn rule(&self, time: Duration) -> Ruled {
+        let case = self.case();
+        let verdict = self.observatory.judge(&case, Instant::now() + time).await.verdict;
         let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
-        let outcome = Outcome::of(&case, &verdict);
-        let place = outcome.place.and_then(|ix| routed.place(ix));
-        let place = place.map_or("-", |place| place.registry.name.as_str());
-        let findings: Vec<_> = verdict.findings.iter().map(|finding| finding.kind).collect();
-        (format!("{} {place} {findings:?}", outcome.reason), took)
+        let name = |ix| Some(routed.place(ix)?.registry.name.to_string());
+        let Outcome { reason, place, .. } = Outcome::of(&case, &verdict);
+        let findings = verdict.findings.iter();
+        let findings = findings.map(|one| (one.place.and_then(name).unwrap_or_default(), one.kind)).collect();
+        Ruled { reason, place: place.and_then(name), findings }
     }
 
     /// The latest moment at which a judgement may settle.
@@ -156,7 +171,7 @@ routes:
     primary: {{registry: fra, repositories: "production/**"}}
     replicas:{replicas}
     tagProof: {proof}
-cache: {{present: 10m, remember: 24h, tag: 30s, absent: 10s, scan: 5m}}
+cache: {{{cache}}}
 budget: {{request: {request}, attempt: {attempt}, inFlight: 16}}
 policies:
   - metadata: {{name: strict}}
@@ -172,6 +187,7 @@ policies:
 "#,
         proof = if given.by == By::Tag { "Required" } else { "Background" },
         scan = given.scan,
+        cache = given.cache,
     )
 }
 
@@ -200,4 +216,11 @@ pub fn asked(log: &[Request]) -> String {
         count => format!("{count} {what}"),
     });
     words.collect::<Vec<_>>().join(", ")
+}
+
+/// Lets time pass without waiting. Sockets live in real time, so the clock runs again afterwards.
+pub async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }

@@ -8,7 +8,7 @@ use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::{Certificate, Embedded, Login, PathClass, Store};
 use landfall::domain::verdict::{Action, FindingKind, PolicyKey};
 
-use super::ground::{Ground, asked};
+use super::ground::{Ground, asked, later};
 
 /// A judgement takes no longer than its budget; a busy machine may add so much.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ pub struct Given {
     /// Added to each replica.
     pub replica: &'static str,
     pub patience: Patience,
+    /// `cache`
+    pub cache: &'static str,
     /// The image was judged before, and so much time has passed since.
     pub judged_before: Option<Duration>,
     /// The trouble is the primary's.
@@ -99,6 +101,23 @@ pub enum Trouble {
     Do(fn(&Ground, &Embedded)),
 }
 
+impl Default for Given {
+    fn default() -> Self {
+        Self {
+            local: Local::Harbor,
+            content: || Content::image("web"),
+            by: By::Digest,
+            scan: "required: Auto",
+            replica: "",
+            patience: Patience::Long,
+            cache: "present: 10m, remember: 24h, tag: 30s, absent: 10s, scan: 5m",
+            judged_before: None,
+            at_primary: false,
+            sites: EVERYWHERE,
+        }
+    }
+}
+
 impl Row {
     /// A fault of a Harbor in Amsterdam, which holds a plain image, named by its digest.
     pub fn harbor(
@@ -107,17 +126,7 @@ impl Row {
         finds: &'static [FindingKind],
         asks: &'static str,
     ) -> Self {
-        let given = Given {
-            local: Local::Harbor,
-            content: || Content::image("web"),
-            by: By::Digest,
-            scan: "required: Auto",
-            replica: "",
-            patience: Patience::Long,
-            judged_before: None,
-            at_primary: false,
-            sites: EVERYWHERE,
-        };
+        let given = Given::default();
         Self { name, given, trouble, finds, asks }
     }
 
@@ -256,10 +265,7 @@ impl Trial<'_> {
             if before != "Local ams []" {
                 return Err(format!("before the trouble: {before}"));
             }
-            // Sockets live in real time, so the clock runs again afterwards.
-            tokio::time::pause();
-            tokio::time::advance(ago).await;
-            tokio::time::resume();
+            later(ago).await;
             ground.ams.clear_log();
         }
         let alike = ground.ijm.as_ref().filter(|_| self.site == Site::BothTroubled);
