@@ -28,6 +28,9 @@ const BREAKER: Duration = seconds(38);
 /// Between a question and its answer real time passes, and the machine may be busy.
 const SLACK: Duration = seconds(5);
 
+/// How long what a judgement left under way may still show.
+pub const LEFT_OVER: Duration = seconds(ATTEMPT.as_secs() + ABSENT.as_secs() + SLACK.as_secs());
+
 /// How a registry answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {

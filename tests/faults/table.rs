@@ -20,9 +20,12 @@ use super::row::Trouble::*;
 use super::row::{Patience, Row, Site};
 
 const SLOW: Duration = Duration::from_secs(60);
-const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than a tag is fresh, shorter than a project's facts are.
+const SOON: Duration = Duration::from_secs(45);
 /// Longer than a presence is fresh, shorter than it is remembered.
 const LATER: Duration = Duration::from_secs(11 * 60);
+/// Longer than anything is remembered.
+const A_DAY: Duration = Duration::from_secs(25 * 3600);
 const FINE: &[FindingKind] = &[];
 /// What an image in order costs, and an index of two children.
 const ALL: &str = "artifact, head, project";
@@ -60,13 +63,22 @@ fn silence() -> Vec<Row> {
         Row::harbor("slow body of the API", Of(API, Fault::SlowBody(SLOW)), &[Deadline], "head, project").patience(Short),
         Row::harbor("slow body of an index", Of(MANIFESTS, Fault::SlowBody(SLOW)), &[Deadline], "get, head, project").index().patience(Short),
         Row::harbor("slow body without a digest header", Do(slow_and_nameless), &[Deadline], "get, head").patience(Short),
-        Row::harbor("truncated body of the API", Of(API, Fault::Truncate), &[Unreachable], "head, project"),
-        Row::harbor("truncated body of an index", Of(MANIFESTS, Fault::Truncate), &[Unreachable], "get, head, project").index(),
-        Row::harbor("reset in the middle of the API's answer", Of(API, Fault::Reset), &[Unreachable], "head, project"),
-        Row::harbor("reset in the middle of an index", Of(MANIFESTS, Fault::Reset), &[Unreachable], "get, head, project").index(),
-        Row::harbor("hung up without an answer", Way(Fault::HangUp), &[Unreachable], "head"),
         Row::harbor("every answer delayed past the deadline", Way(Fault::Delay(SLOW)), &[Deadline], "head")
             .patience(Patience::None).at(&[Site::One, Site::PrimaryDown]),
+    ]
+}
+
+/// A connection that broke may have been stale: it is tried once more, which a registry that is up can bear.
+#[rustfmt::skip]
+pub fn broken() -> Vec<Row> {
+    vec![
+        Row::harbor("truncated body of the API", Of(API, Fault::Truncate), &[Unreachable], "2 head, project"),
+        Row::harbor("truncated body of an index", Of(MANIFESTS, Fault::Truncate), &[Unreachable], "2 get, head, project").index(),
+        Row::harbor("reset in the middle of the API's answer", Of(API, Fault::Reset), &[Unreachable], "2 head, project"),
+        Row::harbor("reset in the middle of an index", Of(MANIFESTS, Fault::Reset), &[Unreachable], "2 get, head, project").index(),
+        Row::harbor("hung up without an answer", Way(Fault::HangUp), &[Unreachable], "2 head"),
+        Row::plain("token endpoint: hung up", bearer(), Of(TOKEN, Fault::HangUp), &[Unreachable], "2 head, 2 token"),
+        Row::plain("token endpoint: down", bearer(), Do(|_, at| realm(at, "https://127.0.0.1:1/token")), &[Unreachable], "2 head"),
     ]
 }
 
@@ -160,8 +172,6 @@ fn tokens() -> Vec<Row> {
         Row::plain("token endpoint: 401", bearer(), Of(TOKEN, status(401)), &[Unauthorized], "head, token"),
         Row::plain("token endpoint: an answer without a token", bearer(), Of(TOKEN, instead(200, "application/json", "{}")), &[Unauthorized], "head, token"),
         Row::plain("token endpoint: a token without rights", bearer(), Of(TOKEN, instead(200, "application/json", r#"{"token":"none"}"#)), &[Unauthorized], "2 head, token"),
-        Row::plain("token endpoint: hung up", bearer(), Of(TOKEN, Fault::HangUp), &[Unreachable], "head, token"),
-        Row::plain("token endpoint: down", bearer(), Do(|_, at| realm(at, "https://127.0.0.1:1/token")), &[Unreachable], "head"),
         Row::plain("token endpoint: slow", bearer(), Of(TOKEN, Fault::Delay(SLOW)), &[Deadline], "head, token").patience(Patience::Short),
         Row::plain("token endpoint: on a private address of another host", bearer(), Do(|_, at| realm(at, "https://127.0.0.2/token")), &[Unauthorized], "head"),
         Row::plain("token endpoint: without TLS", bearer(), Do(|_, at| realm(at, "http://127.0.0.1/token")), &[Unauthorized], "head"),
@@ -243,9 +253,9 @@ pub fn remembered() -> Vec<Row> {
         Row::harbor("remembered: refused", Down, &[Unreachable], "").judged_before(LATER),
         Row::harbor("remembered: 503", Way(html(503)), &[Unreachable], "head").judged_before(LATER),
         Row::harbor("remembered: deleted", Inside(|store, held| store.delete(REPOSITORY, &held.digest)), &[Missing], "head").judged_before(LATER),
-        Row::harbor("remembered a day ago: slow", Way(Fault::Delay(SLOW)), &[Deadline], "head").judged_before(MINUTE * 60 * 25).patience(Patience::Short),
-        Row::harbor("proved a minute ago, the primary is down", Down, FINE, "head").judged_before(MINUTE).primary(),
-        Row::harbor("proved a minute ago, the primary has moved on", Inside(move_on), &[Stale], "head").judged_before(MINUTE).primary(),
+        Row::harbor("remembered for a day at most: slow", Way(Fault::Delay(SLOW)), &[Deadline], "head").judged_before(A_DAY).patience(Patience::Short),
+        Row::harbor("proved a moment ago, the primary is down", Down, FINE, "head").judged_before(SOON).primary(),
+        Row::harbor("proved a moment ago, the primary has moved on", Inside(move_on), &[Stale], "head").judged_before(SOON).primary(),
     ]
 }
 
