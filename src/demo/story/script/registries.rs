@@ -10,7 +10,7 @@ use super::super::world::seed::{PRESENT, present};
 use super::{Act, Event, PILOT, Story, Who, allowed, denied, fra};
 
 pub(super) fn acts() -> Vec<Act> {
-    vec![frankfurt_frozen(), amsterdam_slow(), amsterdam_lies(), a_stranger(), amsterdam_busy(), recovered()]
+    vec![frankfurt_frozen(), amsterdam_slow(), amsterdam_busy(), amsterdam_lies(), a_stranger(), recovered()]
 }
 
 /// The image of [`PRESENT`] by its digest.
@@ -70,6 +70,23 @@ fn amsterdam_slow() -> Act {
     }
 }
 
+fn amsterdam_busy() -> Act {
+    let stories = vec![
+        allowed(
+            "busy-fallback",
+            "429 with Retry-After: it is left alone for as long, and Frankfurt stands in.",
+            elsewhere("RateLimited"),
+        ),
+        blocked("busy-regulated", "In payments the Pod waits as well.", "RateLimited"),
+    ];
+    Act {
+        title: "Amsterdam asks for rest",
+        narration: "It is fast again, but overrun: come back in a second, it says.",
+        events: vec![Event::Suffers(Who::Ams, Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 1))],
+        stories,
+    }
+}
+
 fn amsterdam_lies() -> Act {
     let stories = vec![
         allowed(
@@ -85,7 +102,7 @@ fn amsterdam_lies() -> Act {
     ];
     Act {
         title: "Amsterdam lies",
-        narration: "It is fast again, and names a wrong digest for everything.",
+        narration: "It has time again, and names a wrong digest for everything.",
         events: vec![Event::Suffers(Who::Ams, Fault::WrongDigest)],
         stories,
     }
@@ -108,28 +125,11 @@ fn a_stranger() -> Act {
     }
 }
 
-fn amsterdam_busy() -> Act {
-    let stories = vec![
-        allowed(
-            "busy-fallback",
-            "429 with Retry-After: it is left alone for as long, and Frankfurt stands in.",
-            elsewhere("RateLimited"),
-        ),
-        blocked("busy-regulated", "In payments the Pod waits as well.", "RateLimited"),
-    ];
-    Act {
-        title: "Amsterdam asks for rest",
-        narration: "It is itself again, but overrun: come back in a second, it says.",
-        events: vec![Event::Suffers(Who::Ams, Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 1))],
-        stories,
-    }
-}
-
 fn recovered() -> Act {
     let stories = vec![
         allowed(
             "recovered-local",
-            "Its second is over, it is asked again, and the Pod is local again.",
+            "Nobody restarts or flushes anything: it is asked again, and the Pod is local again.",
             web(fra(PRESENT).local()),
         ),
         allowed("recovered-digest", "By digest, too.", web(by_digest().moves("ams"))),
