@@ -60,6 +60,11 @@ fn amsterdam_slow() -> Act {
             "What this tag means here cannot be learned in time: it comes from Frankfurt.",
             elsewhere("Deadline"),
         ),
+        allowed(
+            "slow-remembered",
+            "By digest it was proved a moment ago, and a digest cannot change: local, though nobody answers.",
+            web(by_digest().moves("ams")),
+        ),
         blocked("slow-regulated", "In payments what is not known in time is not let in.", "Deadline"),
     ];
     Act {
@@ -76,6 +81,11 @@ fn amsterdam_busy() -> Act {
             "busy-fallback",
             "429 with Retry-After: it is left alone for as long, and Frankfurt stands in.",
             elsewhere("RateLimited"),
+        ),
+        allowed(
+            "busy-remembered",
+            "What was proved by digest counts on: nodes can still pull it.",
+            web(by_digest().moves("ams")),
         ),
         blocked("busy-regulated", "In payments the Pod waits as well.", "RateLimited"),
     ];
