@@ -4,6 +4,7 @@
 //! that it writes as much as Landfall does for the same review; what its own operations leave over is filler.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,10 +27,15 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::process::{CERTIFICATE, KEY, announce};
+use crate::process::{CERTIFICATE, KEY};
 
-/// Serves until its task is dropped.
+/// Serves until whoever started it is gone.
 pub async fn serve(folder: &Path) -> Result<()> {
+    // Nothing is ever written there: it ends, whether well or not.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0)
+    });
     let chain = vec![CertificateDer::from_pem_file(folder.join(CERTIFICATE))?];
     let key = PrivateKeyDer::from_pem_file(folder.join(KEY))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -38,7 +44,8 @@ pub async fn serve(folder: &Path) -> Result<()> {
         .with_single_cert(chain, key)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let tcp = TcpListener::bind("127.0.0.1:0").await?;
-    announce(tcp.local_addr()?)?;
+    // As Landfall's own log says it.
+    eprintln!("{{\"listen\":\"{}\"}}", tcp.local_addr()?);
     loop {
         let (stream, _) = tcp.accept().await?;
         let acceptor = acceptor.clone();

@@ -1,172 +1,137 @@
-//! What an admission costs, beside the least that it could: see `README.md`.
+//! What an admission costs, beside the least that it could, and how Landfall stands a storm: see `README.md`.
 //!
 //! ```text
 //! driver (this process) ── TLS, 32 connections ──┬► bare      a process of its own: the physical limit
-//!   └ the demo's registries ◄────────────────────┴─ landfall  likewise: the real door, warm
+//!   └ embedded registries ◄──────────────────────┴─ landfall  likewise: `landfall serve`
 //! ```
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a bench prints, and may stop at once")]
 
 mod bare;
+#[path = "../storm/blackhole.rs"]
+mod blackhole;
+#[path = "../storm/cold.rs"]
+mod cold;
 mod driver;
-mod landfall;
+mod flat;
+mod memory;
+mod open;
+#[path = "../storm/plan.rs"]
+mod plan;
 mod process;
+mod review;
+mod served;
 mod site;
+#[path = "../storm/storm.rs"]
+mod storm;
 mod table;
+mod trouble;
+mod warm;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use clap::{Parser, ValueEnum};
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
 
-use crate::driver::{Connection, Target, post};
-use crate::process::{Process, end_with_parent};
-use crate::site::Site;
-use crate::table::{Compared, Round, Sample, Size};
+use crate::table::{Row, mib, table};
 
-/// As many as an API server keeps, and a few more.
-const CONNECTIONS: usize = 32;
-/// Pairs of measurements; which server goes first alternates, so that a drift of the machine falls on both.
-const ROUNDS: usize = 9;
-/// The reviews, and how often each is sent in a round: about a second of a core.
-const REVIEWS: [(&str, &str, usize); 2] = [
-    ("deployment-web", include_str!("../vectors/admission/deployment-web.json"), 32_000),
-    ("pod-50-containers", include_str!("../vectors/admission/pod-50-containers.json"), 9_600),
-];
-/// For one measurement, which takes seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// The roles this binary plays in other processes.
-const BARE: &str = "bare";
-const LANDFALL: &str = "landfall";
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// CPU per warm request, beside the bare server
+    Warm,
+    /// Latencies at 1,000 requests a second, beside the bare server
+    Open,
+    /// Anonymous memory: idle, full, and over a soak
+    Memory,
+    /// CPU per warm request with few and many routes, few and many images
+    Flat,
+    /// 500 Pods of one unknown image at once
+    Cold,
+    /// A replica that accepts and says nothing
+    Blackhole,
+    /// The restart storm, and the one with an outage and a policy
+    Storm,
+    /// The release binaries
+    Size,
+}
+
+/// One table of ratios with their spread.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure; everything where nothing is named
+    parts: Vec<Part>,
+    /// Fewer rounds and smaller fillings: a look, not a figure
+    #[arg(long)]
+    quick: bool,
+    /// How long the soak of `memory` lasts, in seconds; 600, with --quick 30
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
+    /// Play the bare server (what the bench starts itself)
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    bare: Option<PathBuf>,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How thoroughly.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    /// Pairs of measurements; which server goes first alternates, so that a drift of the machine falls on both.
+    rounds: usize,
+    /// Requests of one measurement, as a share of the full number.
+    share: usize,
+    /// For each distinct image of a filling, so many are left out.
+    thin: usize,
+    soak: u64,
+}
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.as_slice() {
-        [role, folder] if role == BARE => serve(bare::serve(Path::new(folder))),
-        [role, folder] if role == LANDFALL => serve(landfall::serve(Path::new(folder))),
-        _ => compare(),
-    }
-}
-
-/// A server's process.
-fn serve(server: impl Future<Output = Result<()>>) -> Result<()> {
-    end_with_parent();
-    Runtime::new()?.block_on(server)
-}
-
-/// A server under load, and how it is talked to.
-struct Served {
-    process: Process,
-    target: Target,
-    idle_kib: u64,
-}
-
-impl Served {
-    async fn start(role: &str, site: &Site) -> Result<Self> {
-        let process = Process::start(role, &site.folder()?)?;
-        let target = Target::new(process.address, &site.authority())?;
-        // A handshake waits until the server is put together; then it has done nothing yet.
-        drop(target.connect().await?);
-        let idle_kib = process.anonymous_kib()?;
-        Ok(Self { process, target, idle_kib })
-    }
-
-    /// One measurement: connections first, then nothing but requests.
-    async fn measure(&self, request: &Request) -> Result<Sample> {
-        let mut connections = Vec::with_capacity(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
-            connections.push(self.warm(request).await?);
-        }
-        let before = self.process.cpu()?;
-        let Request { wire, answer, times, .. } = request;
-        let requests = self.target.closed_loop(&mut connections, wire, *times, answer);
-        let seen = timeout(PATIENCE, requests).await.context("the server no longer answers")??;
-        let cpu = self.process.cpu()? - before;
-        Ok(Sample::of(cpu, &seen))
-    }
-
-    async fn warm(&self, request: &Request) -> Result<Connection> {
-        let mut connection = self.target.connect().await?;
-        connection.ask(&request.wire).await?;
-        Ok(connection)
-    }
-}
-
-/// A review as it is sent to one of the servers, and what that one answers.
-struct Request {
-    wire: Vec<u8>,
-    answer: Vec<u8>,
-    patch: usize,
-    times: usize,
-}
-
-impl Request {
-    async fn to(served: &Served, path: &str, body: &str, times: usize) -> Result<Self> {
-        let wire = post(path, body);
-        let mut connection = served.target.connect().await?;
-        // The second answer is the warm one.
-        connection.ask(&wire).await?;
-        let answer = connection.ask(&wire).await?;
-        let patch = patch_bytes(&answer)?;
-        Ok(Self { wire, answer, patch, times })
-    }
-}
-
-/// How large the patch of an answer is, in bytes of JSON.
-fn patch_bytes(answer: &[u8]) -> Result<usize> {
-    let answer: serde_json::Value = serde_json::from_slice(answer)?;
-    let patch = answer["response"]["patch"].as_str().with_context(|| format!("no patch: {answer}"))?;
-    Ok(STANDARD.decode(patch)?.len())
-}
-
-fn compare() -> Result<()> {
+    let args = Args::parse();
     let runtime = Runtime::new()?;
-    let bodies = REVIEWS.map(|(_, body, _)| body);
-    let site = runtime.block_on(Site::start(&bodies))?;
-    let landfall = runtime.block_on(Served::start(LANDFALL, &site))?;
-    let bare = runtime.block_on(Served::start(BARE, &site))?;
-    let mut compared = Vec::new();
-    for (name, body, times) in REVIEWS {
-        compared.push(runtime.block_on(async {
-            let ours = Request::to(&landfall, "/mutate?timeout=5s", body, times).await?;
-            let least = Request::to(&bare, &format!("/{}", ours.patch), body, times).await?;
-            ensure!(ours.patch == least.patch, "patches of {} and {} bytes", ours.patch, least.patch);
-            let mut rounds = Vec::new();
-            for round in 0..ROUNDS {
-                rounds.push(if round % 2 == 0 {
-                    let bare = bare.measure(&least).await?;
-                    Round { bare, landfall: landfall.measure(&ours).await? }
-                } else {
-                    let landfall = landfall.measure(&ours).await?;
-                    Round { landfall, bare: bare.measure(&least).await? }
-                });
-            }
-            let answers = (least.answer.len(), ours.answer.len());
-            anyhow::Ok(Compared { name, body: body.len(), patch: ours.patch, answers, rounds })
-        })?);
+    if let Some(folder) = args.bare {
+        return runtime.block_on(bare::serve(&folder));
     }
-    println!("{}", table::admissions(&compared));
-    let memory = |served: &Served| anyhow::Ok((served.idle_kib, served.process.anonymous_kib()?));
-    println!("{}", table::memory(memory(&bare)?, memory(&landfall)?));
-    drop((landfall, bare));
-    println!("{}", table::sizes(&sizes()?));
+    let scale = match args.quick {
+        true => Scale { rounds: 3, share: 3, thin: 10, soak: args.soak.unwrap_or(30) },
+        false => Scale { rounds: 9, share: 1, thin: 1, soak: args.soak.unwrap_or(600) },
+    };
+    let parts = if args.parts.is_empty() { Part::value_variants() } else { &args.parts };
+    let mut rows = Vec::new();
+    for part in parts {
+        eprintln!("{part:?} …");
+        rows.extend(match part {
+            Part::Warm => runtime.block_on(warm::cpu(scale))?,
+            Part::Open => runtime.block_on(warm::latency(scale))?,
+            Part::Memory => runtime.block_on(memory::rows(scale))?,
+            Part::Flat => runtime.block_on(flat::rows(scale))?,
+            Part::Cold => runtime.block_on(trouble::cold())?,
+            Part::Blackhole => runtime.block_on(trouble::blackhole())?,
+            Part::Storm => runtime.block_on(trouble::storm())?,
+            Part::Size => sizes()?,
+        });
+        // What there is, should a later part fail.
+        println!("{}\n", table(&rows));
+    }
     Ok(())
 }
 
 /// The release binary as it is built by default, and as it goes into the image.
-fn sizes() -> Result<[Size; 2]> {
-    let size = |name, features: &[&str]| {
+fn sizes() -> Result<Vec<Row>> {
+    let size = |features: &[&str]| {
         let cargo = std::env::var_os("CARGO").context("run it by cargo")?;
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--locked", "--release", "--bin", "landfall"]).args(features);
         ensure!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(), "{build:?} failed");
-        Ok(Size { name, bytes: std::fs::metadata(env!("CARGO_BIN_EXE_landfall"))?.len() })
+        anyhow::Ok(std::fs::metadata(Path::new(env!("CARGO_BIN_EXE_landfall")))?.len() / 1024)
     };
     // In this order, so that what lies there in the end is what lies there by default.
-    let without = size("without feature demo", &["--no-default-features"])?;
-    Ok([size("with feature demo", &[])?, without])
+    let without = size(&["--no-default-features"])?;
+    let with = size(&[])?;
+    Ok(vec![
+        Row::alone("binary of the image", mib(without), ""),
+        Row::alone("binary with the demo", mib(with), ""),
+    ])
 }

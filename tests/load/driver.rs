@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use futures::future::try_join_all;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,30 +21,14 @@ pub struct Target {
     tls: TlsConnector,
 }
 
-/// What a loop saw.
-pub struct Seen {
-    /// From the first request to the last answer.
-    pub elapsed: Duration,
-    /// One for each request, in ascending order.
-    pub latencies: Vec<Duration>,
-}
-
-impl Seen {
-    /// The latency under which this share (0 to 1) of the requests stayed.
-    pub fn quantile(&self, share: f64) -> Duration {
-        let at = (share * self.latencies.len() as f64) as usize;
-        self.latencies.get(at).or(self.latencies.last()).copied().unwrap_or_default()
-    }
-}
-
-/// One connection.
-pub struct Connection {
-    tls: TlsStream<TcpStream>,
+/// One caller with one connection, which is opened when it is first needed, and again after it was closed.
+pub struct Caller {
+    target: Target,
+    connection: Option<TlsStream<TcpStream>>,
     answer: Vec<u8>,
 }
 
 /// What becomes of a connection after an answer.
-#[derive(PartialEq, Eq)]
 enum Next {
     Again,
     Closed,
@@ -65,80 +47,59 @@ impl Target {
         Ok(Self { address, tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// A connection, its handshake done.
-    pub async fn connect(&self) -> Result<Connection> {
-        let tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let tls = self.tls.connect(ServerName::from(self.address.ip()), tcp).await?;
-        Ok(Connection { tls, answer: Vec::with_capacity(64 * 1024) })
+    /// So many callers, not yet connected.
+    pub fn callers(&self, number: usize) -> Vec<Caller> {
+        let caller = || Caller { target: self.clone(), connection: None, answer: Vec::new() };
+        std::iter::repeat_with(caller).take(number).collect()
     }
 
-    /// Closed loop: each connection sends its next request when it has the answer to the last one. Every answer
-    /// must be `expected`, byte for byte: what is measured is the admission that was looked at before.
-    pub async fn closed_loop(
-        &self,
-        connections: &mut [Connection],
-        request: &[u8],
-        requests: usize,
-        expected: &[u8],
-    ) -> Result<Seen> {
-        let each = requests / connections.len();
-        let began = Instant::now();
-        let loops = connections.iter_mut().map(async |connection| {
-            let mut latencies = Vec::with_capacity(each);
-            for _ in 0..each {
-                let sent = Instant::now();
-                let next = connection.exchange(request).await?;
-                latencies.push(sent.elapsed());
-                ensure!(connection.body() == expected, "another answer: {}", connection.text());
-                if next == Next::Closed {
-                    *connection = self.connect().await?;
-                }
-            }
-            Ok(latencies)
-        });
-        let mut latencies = try_join_all(loops).await?.concat();
-        let elapsed = began.elapsed();
-        latencies.sort_unstable();
-        Ok(Seen { elapsed, latencies })
+    async fn connect(&self) -> Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.address).await?;
+        tcp.set_nodelay(true)?;
+        Ok(self.tls.connect(ServerName::from(self.address.ip()), tcp).await?)
     }
 }
 
-impl Connection {
-    /// Sends the request once, and gives the body of the answer.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
-        self.exchange(request).await?;
-        Ok(self.body().to_vec())
-    }
-
-    async fn exchange(&mut self, request: &[u8]) -> Result<Next> {
-        self.tls.write_all(request).await?;
-        // What the socket had no room for waits in the TLS session until somebody pushes it.
-        self.tls.flush().await?;
-        self.answer.clear();
-        loop {
-            let read = self.tls.read_buf(&mut self.answer).await?;
-            ensure!(read > 0, "the connection was closed within an answer");
-            let Some(head) = head(&self.answer) else { continue };
-            let text = std::str::from_utf8(&self.answer[..head])?;
-            ensure!(text.starts_with("HTTP/1.1 200 "), "no 200: {}", self.text());
-            let length: usize = header(text, "content-length").context("no Content-Length")?.parse()?;
-            match self.answer.len() - head {
-                have if have < length => continue,
-                have if have > length => bail!("more than one answer to one request"),
-                _ => {}
-            }
-            let closes = header(text, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-            return Ok(if closes { Next::Closed } else { Next::Again });
+impl Caller {
+    /// Opens the connection, where there is none.
+    pub async fn connect(&mut self) -> Result<()> {
+        if self.connection.is_none() {
+            self.connection = Some(self.target.connect().await?);
         }
+        Ok(())
     }
 
-    fn body(&self) -> &[u8] {
-        &self.answer[head(&self.answer).unwrap_or(0)..]
+    /// Sends the request, and gives the body of the answer, which must be a 200.
+    pub async fn call(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.connect().await?;
+        let mut connection = self.connection.take().context("it was opened a moment ago")?;
+        // One that failed, or was abandoned in the middle of an answer, is not used again.
+        if let Next::Again = exchange(&mut connection, request, &mut self.answer).await? {
+            self.connection = Some(connection);
+        }
+        Ok(&self.answer[head(&self.answer).unwrap_or(0)..])
     }
+}
 
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.answer).into_owned()
+async fn exchange(tls: &mut TlsStream<TcpStream>, request: &[u8], answer: &mut Vec<u8>) -> Result<Next> {
+    tls.write_all(request).await?;
+    // What the socket had no room for waits in the TLS session until somebody pushes it.
+    tls.flush().await?;
+    answer.clear();
+    loop {
+        let read = tls.read_buf(answer).await?;
+        ensure!(read > 0, "the connection was closed within an answer");
+        let Some(head) = head(answer) else { continue };
+        let text = std::str::from_utf8(&answer[..head])?;
+        ensure!(text.starts_with("HTTP/1.1 200 "), "no 200: {}", String::from_utf8_lossy(answer));
+        let length: usize = header(text, "content-length").context("no Content-Length")?.parse()?;
+        match answer.len() - head {
+            have if have < length => continue,
+            have if have > length => bail!("more than one answer to one request"),
+            _ => {}
+        }
+        let closes = header(text, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        return Ok(if closes { Next::Closed } else { Next::Again });
     }
 }
 

@@ -1,45 +1,91 @@
-//! A server in a process of its own: this very binary under another role, watched from outside through `/proc`.
+//! A server in a process of its own, watched from outside through `/proc`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 /// The served certificate (PEM), in the folder that every process is given.
 pub const CERTIFICATE: &str = "tls.crt";
 /// Its key (PEM).
 pub const KEY: &str = "tls.key";
-/// Landfall's configuration.
-pub const CONFIGURATION: &str = "landfall.yaml";
+
+/// For a server to listen and to be ready.
+const START: Duration = Duration::from_secs(20);
 
 /// A running server. Dropping it ends it.
 pub struct Process {
     child: Child,
-    /// Closed, it tells the process to end, however we do.
-    stdin: Option<ChildStdin>,
     /// Where it listens.
     pub address: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+/// The line that says where it listens: Landfall's own log.
+#[derive(Deserialize)]
+struct Serving {
+    listen: SocketAddr,
+    #[serde(rename = "admin.listen")]
+    admin: Option<SocketAddr>,
 }
 
 impl Process {
-    /// Starts the role, and waits until it says where it listens.
-    pub fn start(role: &str, folder: &Path) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(role)
-            .arg(folder)
+    /// Starts `landfall serve` on any free ports, and waits until it is ready. Its certificate lies in `folder`.
+    pub async fn landfall(config: &Path, folder: &Path) -> Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format"]);
+        // The way that a decision takes past a log which is not interested is part of its cost.
+        command.args(["json", "--log", "error,landfall::cli::serve::parts=info", "--drain-delay", "0s"]);
+        command.arg("--config").arg(config);
+        command.arg("--tls-cert").arg(folder.join(CERTIFICATE)).arg("--tls-key").arg(folder.join(KEY));
+        let process = Self::start(&mut command)?;
+        let late = Instant::now() + START;
+        while !process.admin("/readyz").await?.starts_with("HTTP/1.1 200 ") {
+            ensure!(Instant::now() < late, "not ready: {}", process.admin("/readyz?verbose").await?);
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(process)
+    }
+
+    /// Starts a server, and waits until its standard error says where it listens.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            // Closed when this process is gone, however it went: the bare server ends by it.
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start `{role}`"))?;
-        let stdin = child.stdin.take();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("a piped stdout")?).read_line(&mut line)?;
-        let address =
-            line.trim().parse().with_context(|| format!("`{role}` did not say where it listens"))?;
-        Ok(Self { child, stdin, address })
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let mut lines = BufReader::new(child.stderr.take().context("a piped stderr")?).lines();
+        let mut said = Vec::new();
+        let serving = loop {
+            let Some(line) = lines.next().transpose()? else {
+                bail!("it ended before it listened ({}): {said:?}", child.wait()?);
+            };
+            match serde_json::from_str::<Serving>(&line) {
+                Ok(serving) => break serving,
+                Err(_) => said.push(line),
+            }
+        };
+        // It must not block on a full pipe; what it says now is an error.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Ok(Self { child, address: serving.listen, admin: serving.admin })
+    }
+
+    /// The whole answer to a GET on the admin port.
+    pub async fn admin(&self, path: &str) -> Result<String> {
+        let mut tcp = TcpStream::connect(self.admin.context("no admin port")?).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: landfall\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// The CPU time it has used, all threads, in user and kernel mode. The kernel counts in steps of 10 ms.
@@ -65,25 +111,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.stdin.take());
-        // Ended already, most likely; then there is nothing to do.
+        // Ended already, perhaps; then there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Inside such a process: tells the parent where we listen.
-pub fn announce(address: SocketAddr) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{address}")?;
-    Ok(stdout.flush()?)
-}
-
-/// Inside such a process: ends it when the parent is gone or done with us.
-pub fn end_with_parent() {
-    std::thread::spawn(|| {
-        // Nothing is ever written there: it ends, whether well or not.
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0)
-    });
 }

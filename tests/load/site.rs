@@ -1,67 +1,81 @@
-//! What the servers stand on: a folder with their certificate and Landfall's configuration, and the demo's registries,
-//! which hold every image of the reviews. They live in the driver's process, so that no server pays for them.
+//! What the servers stand on: a folder with their certificate and Landfall's configurations, and two embedded Harbors,
+//! Frankfurt and Amsterdam. They live in the driver's process, so that no server pays for them.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use landfall::demo::world::authority::Validity;
-use landfall::demo::world::seed::{self, Demo};
+use landfall::demo::world::{Account, Embedded, Namespace, Permission, World};
 use landfall::domain::registry::{CredentialSource, Registry};
 
-use crate::process::{CERTIFICATE, CONFIGURATION, KEY};
+use crate::process::{CERTIFICATE, KEY};
 
-/// The demo's registries; the folder goes with them.
+/// Two Harbors, empty.
 pub struct Site {
-    demo: Demo,
+    world: World,
+    /// The primary.
+    pub fra: Embedded,
+    /// The local replica.
+    pub ams: Embedded,
 }
 
+/// What a configuration says beyond the registries: [`ROUTES`], policies, budgets.
+pub type Rest<'a> = &'a str;
+
+/// What the README's example says.
+pub const ROUTES: &str = "routes:
+- name: production
+  primary: {registry: fra, repositories: \"production/**\"}
+  replicas: [{registry: ams, namespace: production, flatten: 1}]
+platforms: [linux/amd64, linux/arm64]
+";
+
 impl Site {
-    /// Starts the registries, makes them hold what the reviews name, and writes the servers' files.
-    pub async fn start(reviews: &[&str]) -> Result<Self> {
-        let demo = seed::demo().await?;
-        let mut registries = String::new();
-        for (embedded, site) in [(&demo.fra, "fra"), (&demo.ams, "ams")] {
-            seed::hold_reviewed(&mut embedded.store(), "harbor.fra.example.com", reviews)?;
-            describe(&embedded.registry(site, &format!("harbor.{site}.example.com")), &mut registries)?;
-        }
-        // What the example of the configuration says, but for the registries' addresses.
-        let configuration = format!(
-            "site: ams\n\
-             registries:\n{registries}\
-             routes:\n\
-             - name: production\n  \
-               primary: {{registry: fra, repositories: \"production/**\"}}\n  \
-               replicas: [{{registry: ams, namespace: production, flatten: 1}}]\n\
-             platforms: [linux/amd64, linux/arm64]\n"
-        );
-        demo.world.write(CONFIGURATION, &configuration)?;
-        let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current)?;
-        demo.world.write(CERTIFICATE, &identity.certificate_pem)?;
-        demo.world.write(KEY, &identity.key_pem)?;
-        Ok(Self { demo })
+    /// Starts the registries, and writes the servers' certificate.
+    pub async fn start() -> Result<Self> {
+        let world = World::new()?;
+        let (fra, ams) = (world.harbor("fra").await?, world.harbor("ams").await?);
+        let identity = world.authority().issue(&["127.0.0.1"], Validity::Current)?;
+        world.write(CERTIFICATE, &identity.certificate_pem)?;
+        world.write(KEY, &identity.key_pem)?;
+        Ok(Self { world, fra, ams })
     }
 
-    /// Where the files are.
+    /// Writes the configuration of one Landfall in Amsterdam, which asks there as [`robot`] of its own, so that the
+    /// registry's log tells who asked.
+    pub fn configure(&self, name: &str, rest: Rest<'_>) -> Result<PathBuf> {
+        let fra = describe(&self.fra.registry("fra", "harbor.fra.example.com"))?;
+        let account = Account::robot(name, Namespace::All, &Permission::ALL);
+        let mut ams = self.ams.registry("ams", "harbor.ams.example.com");
+        ams.credentials = self.world.credentials(&format!("ams-{name}"), &account.name, &account.secret)?;
+        self.ams.store().add_account(account);
+        let text = format!("site: ams\nregistries:\n{fra}{}{rest}", describe(&ams)?);
+        Ok(self.world.write(&format!("{name}.yaml"), &text)?)
+    }
+
+    /// Where the servers' certificate is.
     pub fn folder(&self) -> Result<PathBuf> {
         self.authority().parent().map(Path::to_owned).context("a file lies in a folder")
     }
 
-    /// The authority that signed the servers' certificate (PEM).
+    /// The authority that signed all certificates (PEM).
     pub fn authority(&self) -> PathBuf {
-        self.demo.world.ca_file()
+        self.world.ca_file()
     }
 }
 
-fn describe(registry: &Registry, into: &mut String) -> Result<()> {
+/// The account of the Landfall of this name.
+pub fn robot(name: &str) -> String {
+    format!("robot${name}")
+}
+
+fn describe(registry: &Registry) -> Result<String> {
     let Registry { name, host, url, site, credentials, ca_file, .. } = registry;
-    let CredentialSource::Dir(credentials) = credentials else { bail!("the demo's Harbors have folders") };
-    let ca_file = ca_file.as_deref().context("the demo speaks TLS")?;
-    writeln!(
-        into,
+    let CredentialSource::Dir(credentials) = credentials else { bail!("the embedded Harbors have folders") };
+    let ca_file = ca_file.as_deref().context("the embedded Harbors speak TLS")?;
+    Ok(format!(
         "  {name}: {{host: {host}, site: {site}, kind: harbor, pullSecret: harbor-{name}-creds, url: {url:?}, \
-         credentials: {{dir: {credentials:?}}}, caFile: {ca_file:?}}}",
+         credentials: {{dir: {credentials:?}}}, caFile: {ca_file:?}}}\n",
         url = url.as_str(),
-    )?;
-    Ok(())
+    ))
 }
