@@ -99,22 +99,28 @@ fn main() -> Result<()> {
         false => Scale { rounds: 9, share: 1, thin: 1, soak: args.soak.unwrap_or(600) },
     };
     let parts = if args.parts.is_empty() { Part::value_variants() } else { &args.parts };
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), 0);
     for part in parts {
         eprintln!("{part:?} …");
-        rows.extend(match part {
-            Part::Warm => runtime.block_on(warm::cpu(scale))?,
-            Part::Open => runtime.block_on(warm::latency(scale))?,
-            Part::Memory => runtime.block_on(memory::rows(scale))?,
-            Part::Flat => runtime.block_on(flat::rows(scale))?,
-            Part::Cold => runtime.block_on(trouble::cold())?,
-            Part::Blackhole => runtime.block_on(trouble::blackhole())?,
-            Part::Storm => runtime.block_on(trouble::storm())?,
-            Part::Size => sizes()?,
-        });
-        // What there is, should a later part fail.
-        println!("{}\n", table(&rows));
+        let measured = match part {
+            Part::Warm => runtime.block_on(warm::cpu(scale)),
+            Part::Open => runtime.block_on(warm::latency(scale)),
+            Part::Memory => runtime.block_on(memory::rows(scale)),
+            Part::Flat => runtime.block_on(flat::rows(scale)),
+            Part::Cold => runtime.block_on(trouble::cold()),
+            Part::Blackhole => runtime.block_on(trouble::blackhole()),
+            Part::Storm => runtime.block_on(trouble::storm()),
+            Part::Size => sizes(),
+        };
+        // One part that fails does not take the figures of the others with it.
+        rows.extend(measured.unwrap_or_else(|error| {
+            failed += 1;
+            eprintln!("{part:?} failed: {error:#}");
+            vec![Row::alone(format!("{part:?}"), "failed", "")]
+        }));
     }
+    println!("{}", table(&rows));
+    ensure!(failed == 0, "{failed} of {} parts failed", parts.len());
     Ok(())
 }
 

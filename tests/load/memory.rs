@@ -19,8 +19,8 @@ use crate::table::{Row, mib};
 const ENTRIES: usize = 100_000;
 /// Of one image by its tag: what the tag means, the digest's presence, its scan.
 const ENTRIES_PER_IMAGE: usize = 3;
-/// Images of one Pod while the memory is filled.
-const IMAGES_PER_POD: usize = 50;
+/// Images of one Pod while the memory is filled: as many as the audit annotation names.
+const IMAGES_PER_POD: usize = 20;
 /// Pods a second of the soak.
 const RATE: u32 = 300;
 /// How often the memory is looked at.
