@@ -61,7 +61,11 @@ fn told(name: &str, seen: &Seen) -> Vec<Row> {
             [0.5, 0.99, 1.0].map(|share| millis(quantile(&latencies, share))).join(", "),
             within_budget(),
         ),
-        Row::alone("… requests at once", seen.peak.to_string(), format!("≤ {}", IN_FLIGHT * LANDFALLS)),
+        Row::alone(
+            "… requests at once",
+            seen.peak.to_string(),
+            format!("≤ {}, and a probe each", IN_FLIGHT * LANDFALLS),
+        ),
         Row::alone(
             format!("… requests for {} images and three Landfalls; most for one", plan::IMAGES),
             format!("{asked}; {most}"),
