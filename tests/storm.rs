@@ -69,7 +69,6 @@ fn stood(seen: &Seen, fates: &[&str]) -> Result<()> {
     Ok(())
 }
 
-#[ignore = "until health probes notice that a registry is down or silent"]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_pod_is_admitted_to_the_local_copy_while_the_registry_cannot_keep_up() {
     let machine = Machine::look().unwrap();
@@ -117,7 +116,6 @@ async fn a_cold_storm_of_one_image_asks_once_for_each_aspect() {
     in_time(&machine, "cold storm", holds);
 }
 
-#[ignore = "until health probes notice that a registry is down or silent"]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_pod_waits_for_a_silent_registry_beyond_the_budget_and_none_once_the_breaker_is_open() {
     let machine = Machine::look().unwrap();
