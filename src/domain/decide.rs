@@ -12,6 +12,7 @@
 
 mod assess;
 mod assessment;
+mod holds;
 #[cfg(test)]
 mod laws;
 
@@ -26,6 +27,8 @@ use super::policy::Voice;
 use super::route::{Pin, Serves};
 use super::verdict::{About, Action, Finding, FindingKind, Ground, KeepReason, Ruling, Verdict};
 use assessment::Assessment;
+
+pub use holds::holds_until;
 
 /// One step of a judgement: it names the evidence that it still lacks, or settles.
 #[derive(Debug, Clone, PartialEq, Eq)]

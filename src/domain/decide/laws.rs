@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Admission, Step, admits, decide};
+use super::{Admission, Step, admits, decide, holds_until};
 use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
@@ -31,6 +31,8 @@ use crate::domain::verdict::{Action, FindingKind, Ground, KeepReason, Ruling, Ve
 
 const SEEDS: u64 = 120_000;
 static NOW: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-21T12:00:00Z".parse().unwrap());
+static NEXT_WEEK: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-26T09:00:00Z".parse().unwrap());
+static NEXT_YEAR: LazyLock<Timestamp> = LazyLock::new(|| "2027-01-01T00:00:00Z".parse().unwrap());
 static YESTERDAY: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-20T12:00:00Z".parse().unwrap());
 static LONG_AGO: LazyLock<Timestamp> = LazyLock::new(|| "2026-01-01T00:00:00Z".parse().unwrap());
 static PLATFORMS: LazyLock<Arc<[PlatformPattern]>> =
@@ -322,7 +324,7 @@ fn regime(dice: &mut Dice) -> Regime {
             let exceptions = dice.once_in(4).then(|| Exception {
                 images: vec![EXCEPTED.clone()],
                 findings: vec![dice.pick(&FindingKind::ALL), dice.pick(&FindingKind::ALL)],
-                until: "2027-01-01T00:00:00Z".parse().unwrap(),
+                until: dice.pick(&[*NEXT_WEEK, *NEXT_YEAR, *LONG_AGO]),
                 reason: "generated".into(),
             });
             Arc::new(Policy {
@@ -448,6 +450,33 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
     for ruling in ["Local", "Accepted", "Presumed", "Fallback", "Fallback, nowhere", "Keep", "Deny"] {
         assert!(reached.get(ruling).is_some_and(|times| *times >= 300), "{ruling}");
     }
+}
+
+/// By the edge that is named the verdict stands, word for word; at the edge it often changes, so that an edge is
+/// neither too late nor named without need.
+#[test]
+fn a_verdict_stands_until_the_edge_that_is_named() {
+    let nanosecond = Duration::from_nanos(1);
+    let (mut changed, mut unchanged, mut timeless) = (0, 0, 0);
+    for (seed, case, world) in worlds() {
+        let (settled, evidence) = judged(&case, &world, decide);
+        let at = |now: Timestamp| decide(&Case { now, ..case.clone() }, &evidence);
+        let edge = holds_until(&case, &evidence);
+        let last = edge.map_or(*NEXT_YEAR + Duration::from_secs(1), |edge| edge - nanosecond);
+        let mut dice = Dice(seed ^ 0xed9e);
+        let room = u64::try_from(last.duration_since(case.now).as_secs()).unwrap();
+        for now in [last, case.now + Duration::from_secs(dice.below(room.max(1)))] {
+            assert_eq!(at(now), Step::Settle(settled.clone()), "seed {seed}, at {now}, edge {edge:?}");
+        }
+        match edge.map(at) {
+            None => timeless += 1,
+            Some(Step::Settle(then)) if then == settled => unchanged += 1,
+            // Another verdict, or questions that were not asked before.
+            Some(_) => changed += 1,
+        }
+    }
+    println!("{changed} changed, {unchanged} did not, {timeless} have no edge");
+    assert!(changed >= 5_000 && timeless >= 10_000, "{changed} changed, {timeless} have no edge");
 }
 
 /// A dozen of the questions that could be asked of these Places.

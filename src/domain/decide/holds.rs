@@ -1,0 +1,51 @@
+//! How long a verdict holds by the clock: the only part of a Case that moves by itself is its `now`.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::case::Case;
+use crate::domain::evidence::{Evidence, Observation};
+use crate::domain::scan::{Report, ScanAnswer, ScanState};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The first moment after `case.now` at which the same evidence may be judged otherwise: an exception ends, a scan
+/// grows too old, or the words for its age change. `None`: time alone changes nothing.
+///
+/// Until then the verdict of [`decide`](super::decide) stands, word for word, for this Case at any `now`.
+#[must_use]
+pub fn holds_until(case: &Case, evidence: &Evidence) -> Option<Timestamp> {
+    let policies = case.regime.enforcing.iter();
+    let ends = policies.flat_map(|policy| &policy.exceptions).map(|exception| exception.until);
+    let voices = case.regime.voices(&case.name, case.now);
+    let oldest: Vec<Duration> = voices.iter().filter_map(|voice| voice.rules.scan.max_age).collect();
+    let reports = evidence.iter().filter_map(|(_, observation, _)| match observation {
+        Observation::Scan(answer) => Some(reports(answer)),
+        _ => None,
+    });
+    let finished = reports.flatten().filter_map(|report| report.finished);
+    let scans =
+        finished.flat_map(|finished| oldest.iter().filter_map(move |max| edge(finished, *max, case.now)));
+    ends.chain(scans).filter(|edge| *edge > case.now).min()
+}
+
+fn reports(answer: &ScanAnswer) -> impl Iterator<Item = &Report> {
+    let done = match &answer.state {
+        ScanState::Done(report) => Some(report),
+        _ => None,
+    };
+    done.into_iter().chain(&answer.last)
+}
+
+/// When something next changes about the age of a scan: it passes `max` (at which it still counts), or, where it has,
+/// its next full hour, for the finding says its age in hours. `None`: not while there are dates.
+fn edge(finished: Timestamp, max: Duration, now: Timestamp) -> Option<Timestamp> {
+    let age = Duration::try_from(now.duration_since(finished)).unwrap_or_default();
+    let next = if age <= max {
+        max.saturating_add(Duration::from_nanos(1))
+    } else {
+        Duration::from_secs((age.as_secs() / HOUR.as_secs() + 1) * HOUR.as_secs())
+    };
+    finished.checked_add(SignedDuration::try_from(next).ok()?).ok()
+}
