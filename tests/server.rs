@@ -243,6 +243,25 @@ async fn a_body_between_axums_limit_and_ours_arrives_whole() {
 }
 
 #[tokio::test]
+async fn bodies_beyond_the_room_for_all_of_them_get_503_at_once() {
+    let site = Site::start(Limits { bodies: 1000, ..Limits::default() }).await;
+    let (mut first, filler) = (site.connect().await, "x".repeat(900));
+    first.send(&post("/gate", &filler).replacen("POST", "GET", 1)).await;
+    site.gate.entered().await;
+    for times in [1.0, 2.0] {
+        let mut client = site.connect().await;
+        let answer = client.ask(&post("/length", &"x".repeat(101))).await;
+        assert_eq!((answer.status, answer.body.as_str()), (503, "too many bodies at once\n"));
+        assert!(answer.says_close() && answer.head.contains("retry-after: 1"), "{}", answer.head);
+        assert_eq!(site.metric("landfall_http_bodies_refused_total"), times);
+    }
+    assert_eq!(site.connect().await.ask(&post("/length", &"x".repeat(100))).await.body, "100");
+    site.gate.open(1);
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(site.connect().await.ask(&post("/length", &"x".repeat(1000))).await.body, "1000");
+}
+
+#[tokio::test]
 async fn a_head_too_large_gets_431() {
     let site = Site::start(Limits { head: 8192, ..Limits::default() }).await;
     let request = format!("GET /hello HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(10_000));

@@ -1,6 +1,7 @@
 //! The outer net around the doors: one request in, one answer out, whatever happens in between.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,9 +10,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
+use http::header::RETRY_AFTER;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
@@ -25,6 +28,8 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(super) struct Net {
     pub(super) app: Router,
     pub(super) body: usize,
+    /// A permit for each byte of a body in flight.
+    pub(super) room: Arc<Semaphore>,
     pub(super) request: Duration,
     pub(super) metrics: ServerMetrics,
 }
@@ -32,17 +37,19 @@ pub(super) struct Net {
 /// Why a request never reached the doors.
 enum Refused {
     TooLarge,
+    Overloaded,
     Slow,
     Broken,
 }
 
 impl Net {
-    /// Answers, always: 413 and 408 for bodies that are too large or too slow, 400 for those that end early, 503
-    /// where the doors take too long, 500 where they panic.
+    /// Answers, always: 413 and 408 for bodies that are too large or too slow, 400 for those that end early, 503 where
+    /// there is no room for more of them or the doors take too long, 500 where they panic.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response {
         let deadline = Instant::now() + self.request;
         let response = match self.whole(request, deadline).await {
-            Ok(request) => self.doors(request, deadline).await,
+            // The door may hold on to the body until it has answered.
+            Ok((request, _room)) => self.doors(request, deadline).await,
             Err(refused) => self.refuse(refused),
         };
         self.metrics.answered(response.status());
@@ -50,13 +57,18 @@ impl Net {
     }
 
     /// Reads the body here rather than at the door, so that its size holds whatever the door does.
-    async fn whole(&self, request: Request<Incoming>, deadline: Instant) -> Result<Request<Body>, Refused> {
+    async fn whole(
+        &self,
+        request: Request<Incoming>,
+        deadline: Instant,
+    ) -> Result<(Request<Body>, Room), Refused> {
         let (head, mut body) = request.into_parts();
-        let bytes = timeout_at(deadline, read(&mut body, self.body)).await.map_err(|_| Refused::Slow)??;
+        let read = read(&mut body, self.body, &self.room);
+        let (bytes, room) = timeout_at(deadline, read).await.map_err(|_| Refused::Slow)??;
         let mut request = Request::from_parts(head, Body::from(bytes));
         // Measured already; axum's own limit of 2 MiB would be the smaller one.
         DefaultBodyLimit::disable().apply(&mut request);
-        Ok(request)
+        Ok((request, room))
     }
 
     async fn doors(&self, request: Request<Body>, deadline: Instant) -> Response {
@@ -85,6 +97,11 @@ impl Net {
                 (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes\n"))
                     .into_response()
             }
+            Refused::Overloaded => {
+                self.metrics.bodies_refused.inc();
+                let later = [(RETRY_AFTER, "1")];
+                (StatusCode::SERVICE_UNAVAILABLE, later, "too many bodies at once\n").into_response()
+            }
             Refused::Slow => {
                 (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n").into_response()
             }
@@ -93,23 +110,47 @@ impl Net {
     }
 }
 
-/// The body, if it is no larger than `limit` bytes, whatever its Content-Length says or does not say.
-async fn read(body: &mut Incoming, limit: usize) -> Result<Bytes, Refused> {
+/// The room that a body takes, given back when it is dropped.
+type Room = Option<OwnedSemaphorePermit>;
+
+/// The body, if it is no larger than `limit` bytes, whatever its Content-Length says or does not say, and if there is room
+/// for it. Room is taken as bytes arrive: what is only announced costs nobody anything.
+async fn read(body: &mut Incoming, limit: usize, room: &Arc<Semaphore>) -> Result<(Bytes, Room), Refused> {
     if body.size_hint().lower() > limit as u64 {
-        return Err(too_large(body, limit).await);
+        linger(body, limit).await;
+        return Err(Refused::TooLarge);
     }
-    match Limited::new(&mut *body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(body, limit).await),
-        Err(_) => Err(Refused::Broken),
+    let (mut whole, mut held): (Vec<Bytes>, Room) = (Vec::new(), None);
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else { continue };
+        length += data.len();
+        if length > limit {
+            linger(body, limit).await;
+            return Err(Refused::TooLarge);
+        }
+        let taken =
+            u32::try_from(data.len()).ok().and_then(|bytes| room.clone().try_acquire_many_owned(bytes).ok());
+        let Some(taken) = taken else {
+            drop((whole, held));
+            linger(body, limit).await;
+            return Err(Refused::Overloaded);
+        };
+        match &mut held {
+            Some(held) => held.merge(taken),
+            None => held = Some(taken),
+        }
+        whole.push(data);
     }
+    // Most bodies arrive in one piece, which is not copied.
+    let whole = if whole.len() > 1 { Bytes::from(whole.concat()) } else { whole.pop().unwrap_or_default() };
+    Ok((whole, held))
 }
 
 /// Throws away as much again, for a moment: a peer that still writes when the connection closes gets a reset, and
 /// may never see the answer.
-async fn too_large(body: &mut Incoming, limit: usize) -> Refused {
+async fn linger(body: &mut Incoming, limit: usize) {
     let mut rest = Limited::new(body, limit);
     // Whether the rest came to its end, its own bound or the moment's, the answer is the same.
     let _ = timeout(LINGER, async { while let Some(Ok(_)) = rest.frame().await {} }).await;
-    Refused::TooLarge
 }

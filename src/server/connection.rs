@@ -184,7 +184,10 @@ impl Life {
         let answers = self.answers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let body_left = matches!(
             status,
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_REQUEST
+            StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::BAD_REQUEST
+                | StatusCode::SERVICE_UNAVAILABLE
         );
         body_left
             || self.shared.drain.has_begun()

@@ -34,6 +34,8 @@ pub struct Limits {
     pub head: usize,
     /// The largest body, in bytes; beyond it 413. A review carries object and oldObject, each up to 3 MiB.
     pub body: usize,
+    /// Bytes of bodies in flight, of all connections together: from their arrival to their answers; beyond them 503.
+    pub bodies: usize,
     /// For a request from its head to its answer, as a last resort: the doors have deadlines of their own, and the
     /// API server waits for 30 s at most.
     pub request: Duration,
@@ -63,6 +65,7 @@ impl Default for Limits {
             idle: Duration::from_secs(150),
             head: 64 * 1024,
             body: 8 * 1024 * 1024,
+            bodies: 64 * 1024 * 1024,
             request: Duration::from_secs(30),
             recycle_answers: 10_000,
             recycle_age: Duration::from_secs(300),
@@ -105,6 +108,7 @@ impl Listener {
         let net = Net {
             app: app.with_state(()),
             body: limits.body,
+            room: Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS))),
             request: limits.request,
             metrics: metrics.clone(),
         };

@@ -38,6 +38,8 @@ pub struct ServerMetrics {
     pub connections: Gauge,
     /// How often a connection had to wait because as many as allowed were open.
     pub connection_cap_reached: Counter,
+    /// Requests answered 503 because there was no room for their bodies.
+    pub bodies_refused: Counter,
     /// 1 from the signal on.
     pub draining: Gauge,
     /// When the served certificate ends, in seconds since 1970.
@@ -65,6 +67,7 @@ impl ServerMetrics {
         let metrics = Self {
             connections: Gauge::default(),
             connection_cap_reached: Counter::default(),
+            bodies_refused: Counter::default(),
             draining: Gauge::default(),
             certificate_not_after: Gauge::default(),
             panics: Counter::default(),
@@ -85,6 +88,11 @@ impl ServerMetrics {
             "landfall_tls_handshake_failures",
             "Connections that never got as far as HTTP",
             metrics.handshake_failures.clone(),
+        );
+        registry.register(
+            "landfall_http_bodies_refused",
+            "Requests answered 503 because the bodies in flight left no room for theirs",
+            metrics.bodies_refused.clone(),
         );
         registry.register("landfall_http_panics", "Requests that panicked", metrics.panics.clone());
         registry.register("landfall_draining", "1 while leaving", metrics.draining.clone());
