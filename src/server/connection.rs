@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -173,22 +173,21 @@ impl Life {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let version = request.version();
         let mut response = self.shared.net.answer(request).await;
-        if version < Version::HTTP_2 && self.is_last(response.status()) {
+        if version < Version::HTTP_2 && self.is_last(&response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
     /// Judged when the answer is ready, so that a drain that began meanwhile is told.
-    fn is_last(&self, status: StatusCode) -> bool {
+    fn is_last(&self, response: &Response<Body>) -> bool {
         let answers = self.answers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let body_left = matches!(
-            status,
-            StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::BAD_REQUEST
-                | StatusCode::SERVICE_UNAVAILABLE
-        );
+        let body_left = match response.status() {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_REQUEST => true,
+            // For want of room; of a door that hangs, the body was read.
+            StatusCode::SERVICE_UNAVAILABLE => response.headers().contains_key(RETRY_AFTER),
+            _ => false,
+        };
         body_left
             || self.shared.drain.has_begun()
             || answers >= self.shared.limits.recycle_answers
