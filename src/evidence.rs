@@ -20,6 +20,7 @@
 //! | `memories` | the room of all of them |
 //! | `flight` | one look-up for each question |
 //! | `health` | whether a registry is up, by its attempts and its prober |
+//! | `settled` | verdicts that still hold, so that nothing need be judged |
 //! | `background` | what is looked up though nobody waits: proofs of tags, and renewals |
 //!
 //! Nothing here decides: [`decide`](crate::domain::decide) does. Nothing here fails: what could not be learned is
@@ -38,9 +39,11 @@ mod memory;
 mod metrics;
 mod observatory;
 mod question;
+mod settled;
 mod station;
 
 pub use currency::Scope;
 pub use health::{Health, Report};
 pub use judge::{Judged, Judgement};
 pub use observatory::{Observatory, Problem};
+pub use settled::{Docket, Hashed, Key, Life, Moment, Settled};

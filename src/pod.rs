@@ -17,6 +17,6 @@ pub mod slots;
 pub mod surface;
 
 pub use annotation::{Entry, OldEntries};
-pub use patch::{Change, patch};
+pub use patch::{Change, Patch, patch};
 pub use slots::{Field, Occasion, PullPolicy, Slot};
 pub use surface::{Mode, Pod};

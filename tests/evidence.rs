@@ -14,6 +14,8 @@ mod judgement;
 mod look_up;
 #[path = "evidence/memory.rs"]
 mod memory;
+#[path = "evidence/settled.rs"]
+mod settled;
 #[path = "evidence/site.rs"]
 mod site;
 #[path = "evidence/tag_proof.rs"]

@@ -47,8 +47,15 @@ pub struct Metrics {
     images: Family<ByImage, Counter>,
     findings: Family<ByFinding, Counter>,
     observed: Family<ByPolicy, Counter>,
+    /// Images that were told from what was settled, and those that were judged.
+    settled: Counter,
+    judged: Counter,
     duration: Histogram,
     pub(super) panics: Counter,
+    /// Pods that name more images than are judged.
+    pub(super) beyond: Counter,
+    /// Reviews of something else than we judge.
+    pub(super) not_ours: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,17 +104,22 @@ impl EncodeLabelSet for ByPolicy {
 impl Metrics {
     /// Registers them on the metrics page.
     pub fn register(page: &mut Page) -> Self {
+        let verdicts = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let metrics = Self {
             admissions: Family::default(),
             images: Family::default(),
             findings: Family::default(),
             observed: Family::default(),
             // From a Pod whose images are all known to the longest that the API server waits.
+            settled: verdicts.get_or_create_owned(&[("settled", "before")]),
+            judged: verdicts.get_or_create_owned(&[("settled", "now")]),
             duration: Histogram::new([
                 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
                 5.0, 10.0,
             ]),
             panics: Counter::default(),
+            beyond: Counter::default(),
+            not_ours: Counter::default(),
         };
         page.register(
             "landfall_admissions",
@@ -129,11 +141,26 @@ impl Metrics {
             "What policies that only observe would have done with a Pod that was meant",
             metrics.observed.clone(),
         );
+        page.register(
+            "landfall_verdicts",
+            "Verdicts on images of Pods: settled before and still good, or settled now; observing policies have their own",
+            verdicts,
+        );
         page.register_with_unit(
             "landfall_admission_duration",
             "From a review's last byte to its answer",
             Unit::Seconds,
             metrics.duration.clone(),
+        );
+        page.register(
+            "landfall_admission_too_many_images",
+            "Pods that name more images than are judged, and were admitted as they are",
+            metrics.beyond.clone(),
+        );
+        page.register(
+            "landfall_admission_not_ours",
+            "Reviews of other objects and operations than we judge, answered all the same",
+            metrics.not_ours.clone(),
         );
         page.register(
             "landfall_admission_panics",
@@ -153,15 +180,38 @@ impl Metrics {
         self.admissions.get_or_create(&labels).inc();
     }
 
+    /// What counts images of this sort.
+    pub(super) fn image(
+        &self,
+        route: Option<RouteName>,
+        place: Option<RegistryName>,
+        reason: Reason,
+    ) -> Counter {
+        self.images.get_or_create_owned(&ByImage { route, place, reason })
+    }
+
+    /// What counts findings of this sort.
+    pub(super) fn finding(&self, place: Option<RegistryName>, finding: FindingKind) -> Counter {
+        self.findings.get_or_create_owned(&ByFinding { place, finding })
+    }
+
     /// Counts an image, and its findings.
     pub(super) fn judged(&self, judged: &Judged) {
-        let place = judged.outcome.place.and_then(|ix| judged.registry(ix)).cloned();
-        let route = judged.routed().map(|routed| routed.route.clone());
-        self.images.get_or_create(&ByImage { route, place, reason: judged.outcome.reason }).inc();
-        for finding in &judged.verdict.findings {
-            let place = finding.place.and_then(|ix| judged.registry(ix)).cloned();
-            self.findings.get_or_create(&ByFinding { place, finding: finding.kind }).inc();
-        }
+        judged.count.inc();
+        judged.findings.iter().for_each(|finding| {
+            finding.count.inc();
+        });
+    }
+
+    /// Counts images by where their verdicts come from.
+    pub(super) fn told(&self, settled: usize, judged: usize) {
+        self.settled.inc_by(settled as u64);
+        self.judged.inc_by(judged as u64);
+    }
+
+    /// Counts a Pod of which an observing policy will never say what it would have done: too many waited.
+    pub(super) fn dropped(&self, policy: &PolicyName) {
+        self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict: "dropped" }).inc();
     }
 
     /// Counts what an observing policy would have done with a Pod.

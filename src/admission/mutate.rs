@@ -26,16 +26,18 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{Answer, encode};
+use super::judged::Judged;
 use super::metrics::{Fate, Metrics};
 use super::review::{Door, Origin, Review, ReviewError, Run, decode};
 use super::words::sentence;
 use crate::domain::policy::Labels;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason};
-use crate::evidence::Observatory;
+use crate::evidence::{Observatory, Settled};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
@@ -70,9 +72,24 @@ pub struct Mutate {
 impl Mutate {
     /// The door as a router with one route, `POST /mutate`. The size of bodies is for the server to bound.
     pub fn router(self) -> Router {
-        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(self))
+        let (settled, observing) = (Settled::default(), Arc::new(Semaphore::new(verdict::OBSERVED)));
+        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(Keeper {
+            site: self,
+            settled,
+            observing,
+        }))
     }
+}
 
+/// Who keeps the door: what it was given, and what it remembers.
+struct Keeper {
+    site: Mutate,
+    settled: Settled<Judged>,
+    /// Places for observing policies that have more to ask than their Pods.
+    observing: Arc<Semaphore>,
+}
+
+impl Keeper {
     /// Which Pods are left alone before anybody looks at their images.
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
@@ -81,32 +98,37 @@ impl Mutate {
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
             Origin::Client => (SYSTEM.contains(&namespace)
-                || self.own_namespace.as_deref() == Some(namespace)
+                || self.site.own_namespace.as_deref() == Some(namespace)
                 || excluded()
                 || leaving())
             .then_some(Reason::Excluded),
         }
     }
 
-    async fn judge(&self, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
-        let settings = self.settings.load_full();
+    async fn judge(self: &Arc<Self>, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
+        let settings = self.site.settings.load_full();
         if let Some(reason) = self.leaves_alone(review, &settings) {
-            self.metrics.admitted(Fate::Unchanged, reason, review.run);
+            self.site.metrics.admitted(Fate::Unchanged, reason, review.run);
             return Answer::unchanged();
         }
         let budget = settings.budget.request;
         let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
-        self.verdict(review, &settings, deadline).await
+        self.verdict(review, &settings, began, deadline).await
     }
 
     /// The net: whatever panics inside costs one review, not the process, and not the Pod.
-    async fn guarded(&self, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
+    async fn guarded(
+        self: &Arc<Self>,
+        review: &Review<'_>,
+        asked: Option<Duration>,
+        began: Instant,
+    ) -> Answer {
         // What a panic leaves behind is this review's own: everything shared is swapped whole or counted.
         match AssertUnwindSafe(self.judge(review, asked, began)).catch_unwind().await {
             Ok(answer) => answer,
             Err(panic) => {
-                self.metrics.panics.inc();
-                self.metrics.admitted(Fate::Internal, Reason::Internal, review.run);
+                self.site.metrics.panics.inc();
+                self.site.metrics.admitted(Fate::Internal, Reason::Internal, review.run);
                 let (namespace, what) = (&*review.namespace, said(&*panic));
                 tracing::error!(
                     pod.namespace = namespace,
@@ -120,7 +142,7 @@ impl Mutate {
 }
 
 async fn answer(
-    State(door): State<Arc<Mutate>>,
+    State(door): State<Arc<Keeper>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -133,18 +155,17 @@ async fn answer(
         Ok(review) => encode(&door.guarded(&review, timeout(query.as_deref()), began).await, &review.uid),
         Err(ReviewError::Malformed(error)) => return refuse(StatusCode::BAD_REQUEST, &sentence(&error)),
         Err(ReviewError::NotOurs { uid, what }) => {
-            // Whether it was a dry run is not read of what is not ours.
-            door.metrics.admitted(Fate::Unchanged, Reason::Excluded, Run::Real);
+            door.site.metrics.not_ours.inc();
             tracing::debug!(%what, "left alone");
             encode(&Answer::unchanged(), &uid)
         }
         Err(ReviewError::Unreadable { uid, source }) => {
-            door.metrics.admitted(Fate::Unchanged, Reason::Finding(FindingKind::Unparsable), Run::Real);
+            door.site.metrics.admitted(Fate::Unchanged, Reason::Finding(FindingKind::Unparsable), Run::Real);
             tracing::warn!(error = sentence(&source), "a Pod cannot be read; it is admitted as it is");
             encode(&Answer::unchanged().warn(format!("landfall: admitted as it is: {source}")), &uid)
         }
     };
-    door.metrics.answered(began.elapsed());
+    door.site.metrics.answered(began.elapsed());
     ([(header::CONTENT_TYPE, "application/json")], said).into_response()
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Every sentence is made from the closed words of the verdict; nothing is looked up and nothing is guessed.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write};
 
-use super::judged::Judged;
+use super::judged::{Judged, registry};
+use crate::domain::case::Case;
 use crate::domain::registry::RegistryName;
-use crate::domain::verdict::{Action, Finding, FindingKind};
+use crate::domain::verdict::{Action, Finding, FindingKind, Reason, Verdict};
 use crate::pod::Slot;
 
 /// The most images that are named in one text: a Pod may have hundreds, and nobody reads on.
@@ -15,18 +17,20 @@ const MOST: usize = 20;
 
 /// Why a Pod is denied: a line for each image, with the finding, who forbids it, and what to do.
 pub(super) fn denial<'j>(denied: impl Iterator<Item = &'j Judged> + Clone) -> String {
-    let mut lines: Vec<String> = denied.clone().take(MOST).map(line).collect();
+    let mut lines: Vec<Cow<'_, str>> =
+        denied.clone().take(MOST).filter_map(|judged| judged.denial.as_deref().map(Cow::Borrowed)).collect();
     let more = denied.skip(MOST).count();
     if more > 0 {
-        lines.push(format!("and {more} more images"));
+        lines.push(format!("and {more} more images").into());
     }
     lines.join("\n")
 }
 
-fn line(judged: &Judged) -> String {
-    let blocking = blocking(judged);
-    let findings: Vec<String> = blocking.iter().map(|finding| Found(judged, finding).to_string()).collect();
-    let by = match judged.verdict.denied_by.as_slice() {
+/// Why an image is denied.
+pub(super) fn line(case: &Case, verdict: &Verdict) -> String {
+    let blocking = blocking(case, verdict);
+    let findings: Vec<String> = blocking.iter().map(|finding| Told(case, finding).to_string()).collect();
+    let by = match verdict.denied_by.as_slice() {
         [] => "the defaults".to_owned(),
         [policy] => format!("policy {policy}"),
         policies => {
@@ -35,16 +39,15 @@ fn line(judged: &Judged) -> String {
         }
     };
     let advice = blocking.first().map(|finding| advice(finding.kind)).unwrap_or_default();
-    format!("{}: {}, {by}: {advice}", judged.case.written, findings.join(" and "))
+    format!("{}: {}, {by}: {advice}", case.written, findings.join(" and "))
 }
 
 /// The findings that deny, each kind once at each Place: several children of an index may lack the same.
-fn blocking(judged: &Judged) -> Vec<&Finding> {
-    let case = &judged.case;
+fn blocking<'v>(case: &Case, verdict: &'v Verdict) -> Vec<&'v Finding> {
     let voices = case.regime.voices(&case.name, case.now);
     let blocks =
         |finding: &&Finding| voices.iter().any(|voice| voice.on(finding.kind) == Some(Action::Block));
-    let all = &judged.verdict.findings;
+    let all = &verdict.findings;
     let mut named: Vec<&Finding> = Vec::new();
     // A scan that could not be learned is denied as unscanned: then no finding blocks in its own name.
     let own = all.iter().any(|finding| blocks(&finding));
@@ -84,13 +87,13 @@ fn advice(finding: FindingKind) -> &'static str {
 }
 
 /// A finding with its Place and what was seen: `Vulnerable at ams (Critical, at most Medium is allowed)`.
-struct Found<'a>(&'a Judged, &'a Finding);
+struct Told<'a>(&'a Case, &'a Finding);
 
-impl fmt::Display for Found<'_> {
+impl fmt::Display for Told<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(judged, finding) = self;
+        let Self(case, finding) = self;
         out.write_str(finding.kind.as_str())?;
-        at(finding.place.and_then(|ix| judged.registry(ix)), out)?;
+        at(finding.place.and_then(|ix| registry(case, ix)), out)?;
         match &*finding.detail {
             "" => Ok(()),
             detail => write!(out, " ({detail})"),
@@ -99,23 +102,33 @@ impl fmt::Display for Found<'_> {
 }
 
 fn at(place: Option<&RegistryName>, out: &mut impl Write) -> fmt::Result {
-    place.map_or(Ok(()), |place| write!(out, " at {place}"))
+    let Some(place) = place else { return Ok(()) };
+    out.write_str(" at ")?;
+    out.write_str(place.as_str())
 }
 
-/// For the audit log: `containers/web: Local at ams; containers/log: NotRouted`.
-pub(super) fn images<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>) -> String {
+/// For the audit log: `containers/web: Local at ams; containers/log: NotRouted`. What is left as it is all the same is
+/// `Observed`.
+pub(super) fn images<'j>(
+    judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>,
+    left: impl Fn(&Judged) -> bool,
+) -> String {
     list(judged, |judged, out| {
-        write!(out, ": {}", judged.outcome.reason)?;
-        at(judged.outcome.place.and_then(|ix| judged.registry(ix)), out)
+        if left(judged) {
+            out.extend([": ", Reason::Observed.as_str()]);
+            return Ok(());
+        }
+        out.extend([": ", judged.outcome.reason.as_str()]);
+        at(judged.place.as_ref(), out)
     })
 }
 
 /// For the audit log: `containers/web: Missing at ams, Unscanned at edge`; empty where nothing was found.
 pub(super) fn findings<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>) -> String {
-    list(judged.filter(|(_, judged)| !judged.verdict.findings.is_empty()), |judged, out| {
-        for (n, finding) in judged.verdict.findings.iter().enumerate() {
-            write!(out, "{} {}", if n == 0 { ":" } else { "," }, finding.kind)?;
-            at(finding.place.and_then(|ix| judged.registry(ix)), out)?;
+    list(judged.filter(|(_, judged)| !judged.findings.is_empty()), |judged, out| {
+        for (n, finding) in judged.findings.iter().enumerate() {
+            out.extend([if n == 0 { ": " } else { ", " }, finding.kind.as_str()]);
+            at(finding.place.as_ref(), out)?;
         }
         Ok(())
     })
@@ -127,7 +140,7 @@ fn list<'j>(
 ) -> String {
     let mut text = String::new();
     let mut write = |slot: &Slot<'_>, judged: &Judged| {
-        write!(text, "{}{slot}", if text.is_empty() { "" } else { "; " })?;
+        text.extend([if text.is_empty() { "" } else { "; " }, slot.field.as_str(), "/", slot.name]);
         say(judged, &mut text)
     };
     // Writing to a text cannot fail.
@@ -140,7 +153,7 @@ fn list<'j>(
 }
 
 /// An error and its causes in one line.
-pub(super) fn sentence(error: &dyn Error) -> String {
+pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

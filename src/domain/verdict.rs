@@ -295,6 +295,25 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, each once.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let own = [
+            Self::Local,
+            Self::AlreadyLocal,
+            Self::Accepted,
+            Self::Presumed,
+            Self::Fallback,
+            Self::Denied,
+            Self::Observed,
+            Self::Excluded,
+            Self::Exempt,
+            Self::PullNever,
+            Self::MirrorPod,
+            Self::Internal,
+        ];
+        own.into_iter().chain(FindingKind::ALL.into_iter().map(Self::Finding))
+    }
+
     /// The word.
     #[must_use]
     pub fn as_str(self) -> &'static str {

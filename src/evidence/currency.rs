@@ -13,6 +13,8 @@ use prometheus_client::encoding::EncodeLabelValue;
 use crate::domain::digest::Digest;
 use crate::domain::image::{Repository, Tag};
 
+use super::settled::Changes;
+
 /// So many invalidations are told apart at one registry. An answer that is older than all of them counts as
 /// invalidated: at a registry where so much changes, a day-old answer is no loss.
 const NOTICES: usize = 4096;
@@ -69,6 +71,7 @@ pub(super) struct Currency {
     down: AtomicBool,
     /// The version of the credentials.
     credentials: AtomicU64,
+    changes: Changes,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +85,11 @@ struct Notices {
 }
 
 impl Currency {
+    /// That of a registry about which nothing is known; what ends answers is counted there, too.
+    pub fn counted(changes: &Changes) -> Self {
+        Self { changes: changes.clone(), ..Self::default() }
+    }
+
     /// To be taken before anything is asked.
     pub fn stamp(&self) -> Stamp {
         Stamp {
@@ -97,6 +105,7 @@ impl Currency {
         let number = self.noticed.load(Ordering::Acquire).wrapping_add(1);
         notices.add(number, scope);
         self.noticed.store(number, Ordering::Release);
+        self.changes.turn();
     }
 
     /// Was nothing at all invalidated since?
@@ -118,9 +127,13 @@ impl Currency {
 
     /// The registry is known to be down, or is not.
     pub fn notice_down(&self, down: bool) {
-        if self.down.load(Ordering::Acquire) != down && self.down.swap(down, Ordering::AcqRel) && !down {
+        if self.down.load(Ordering::Acquire) == down || self.down.swap(down, Ordering::AcqRel) == down {
+            return;
+        }
+        if !down {
             self.returns.fetch_add(1, Ordering::AcqRel);
         }
+        self.changes.turn();
     }
 
     /// Has it come back since from being down?
@@ -133,6 +146,7 @@ impl Currency {
         // Every question passes here; hardly one has news.
         if self.credentials.load(Ordering::Acquire) != version {
             self.credentials.store(version, Ordering::Release);
+            self.changes.turn();
         }
     }
 

@@ -23,6 +23,7 @@ use super::memories::Memories;
 use super::memory::Memory;
 use super::metrics::{Errand, Metrics};
 use super::question::{Question, What, unanswered};
+use super::settled::Changes;
 use super::station::{Station, Turn};
 
 /// What those who wait for a flight look at.
@@ -48,6 +49,7 @@ pub(super) enum Boarded {
 /// The flights under way, and the memory that they fill.
 pub(super) struct Flights {
     pub memories: Memories,
+    changes: Changes,
     pub metrics: Metrics,
     under_way: Mutex<HashMap<Question, Flight>>,
     tasks: TaskTracker,
@@ -71,9 +73,10 @@ enum Wish {
 }
 
 impl Flights {
-    pub fn new(metrics: Metrics) -> Self {
+    pub fn new(metrics: Metrics, changes: Changes) -> Self {
         Self {
             memories: Memories::new(),
+            changes,
             metrics,
             under_way: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -219,13 +222,18 @@ impl Flights {
     /// Remembers it, unless it is silence or outdated and something better is fresh: that is what counts then.
     fn remember(&self, station: &Station, memory: Arc<Memory>, terms: &Terms) -> Arc<Memory> {
         let view = station.view(Instant::now(), &terms.life);
-        if memory.is_silence() || !memory.is_fresh(&view) {
-            let better = self.memories.get(&memory.question).filter(|held| held.is_fresh(&view));
-            if let Some(better) = better {
-                return better;
-            }
+        let held = self.memories.get(&memory.question);
+        if let Some(held) = held.as_ref().filter(|held| held.is_fresh(&view))
+            && (memory.is_silence() || !memory.is_fresh(&view))
+        {
+            return held.clone();
         }
+        let changed = held.is_some_and(|held| held.says_otherwise(&memory));
         self.metrics.stock(self.memories.put(memory.clone(), view.now, &terms.life));
+        // Only now: who counts first and looks then sees the new answer.
+        if changed {
+            self.changes.turn();
+        }
         memory
     }
 

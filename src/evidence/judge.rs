@@ -8,6 +8,7 @@ use crate::domain::decide::{Admission, Step, admits, decide};
 use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
+use super::memory::Told;
 use super::observatory::{Observatory, Recalled};
 
 /// More rounds than any Case takes: the laws of `domain::decide` are tested against this bound.
@@ -22,6 +23,8 @@ pub struct Judged<T> {
     pub evidence: Evidence,
     /// How often something was asked.
     pub rounds: u32,
+    /// When the first of the answers expires; `None`: it rests on none.
+    pub until: Option<Instant>,
 }
 
 /// What [`Observatory::judge`] answers.
@@ -49,38 +52,50 @@ impl Observatory {
         step: fn(&Case, &Evidence) -> Step<T>,
         unsettled: impl FnOnce() -> T,
     ) -> Judged<T> {
-        let mut evidence = Evidence::default();
+        let (mut evidence, mut until) = (Evidence::default(), None);
         for rounds in 0..ROUNDS {
             match step(case, &evidence) {
-                Step::Settle(verdict) => return Judged { verdict, evidence, rounds },
-                Step::Ask(queries) => self.learn(case, &queries, &mut evidence, deadline).await,
+                Step::Settle(verdict) => return Judged { verdict, evidence, rounds, until },
+                Step::Ask(queries) => {
+                    let learned = self.learn(case, &queries, &mut evidence, deadline).await;
+                    until = until.into_iter().chain(learned).min();
+                }
             }
         }
-        Judged { verdict: unsettled(), evidence, rounds: ROUNDS }
+        Judged { verdict: unsettled(), evidence, rounds: ROUNDS, until: Some(Instant::now()) }
     }
 
-    /// Answers these queries, all at once. What is remembered is answered without waiting.
-    async fn learn(&self, case: &Case, queries: &[Query], evidence: &mut Evidence, deadline: Instant) {
+    /// Answers these queries, all at once. What is remembered is answered without waiting. Says when the first of the
+    /// answers expires.
+    async fn learn(
+        &self,
+        case: &Case,
+        queries: &[Query],
+        evidence: &mut Evidence,
+        deadline: Instant,
+    ) -> Option<Instant> {
         // Only a routed image asks anything.
-        let Subject::Routed(routed) = &case.subject else { return };
+        let Subject::Routed(routed) = &case.subject else { return None };
         let sky = self.sky.load_full();
         let now = Instant::now();
-        let mut asked = Vec::new();
+        let (mut asked, mut until) = (Vec::new(), None);
+        let mut learn = |query, told: Told| {
+            evidence.learn(query, told.observation, told.age);
+            until = until.into_iter().chain([told.fresh_until]).min();
+        };
         for query in queries {
             match self.recall(&sky, routed, *query, now) {
-                Recalled::Told(told) => evidence.learn(*query, told.observation, told.age),
+                Recalled::Told(told) => learn(*query, told),
                 Recalled::Lacking(lacking) => {
                     let answer = self.ask(&sky, lacking, deadline);
                     asked.push(async move { (*query, answer.await) });
                 }
             }
         }
-        if asked.is_empty() {
-            return;
+        if !asked.is_empty() {
+            join_all(asked).await.into_iter().for_each(|(query, told)| learn(query, told));
         }
-        for (query, told) in join_all(asked).await {
-            evidence.learn(query, told.observation, told.age);
-        }
+        until
     }
 }
 

@@ -114,6 +114,11 @@ impl Memory {
         Told { observation, age, fresh_until: view.now }
     }
 
+    /// Does it answer its question otherwise than this newer one?
+    pub fn says_otherwise(&self, newer: &Self) -> bool {
+        self.answer != newer.answer
+    }
+
     /// Is it to be told without asking?
     pub fn is_fresh(&self, view: &View<'_>) -> bool {
         self.age(view) < self.fresh(view.life) && !self.outdated(view)

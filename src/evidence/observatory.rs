@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use super::flight::{Boarded, Flights, Terms};
 use super::memory::{Memory, Told, View};
 use super::metrics::{Metrics, Recall};
 use super::question::{Aspect, Question, unanswered};
+use super::settled::Changes;
 use super::station::{Source, Station, StationId, no_scans};
 
 /// What is not fresh, but is told all the same because nobody may be kept waiting for better, is looked for again
@@ -39,7 +40,7 @@ pub struct Observatory {
     pub(super) adopted: Notify,
     requests: crate::registry::Metrics,
     next_station: AtomicU32,
-    changes: AtomicU64,
+    changes: Changes,
 }
 
 /// What there is to ask, and on what terms: one snapshot serves one judgement.
@@ -93,7 +94,8 @@ impl Observatory {
     /// allowed.
     #[must_use]
     pub fn new(settings: &Settings, page: &mut Page) -> Self {
-        let flights = Arc::new(Flights::new(Metrics::register(page)));
+        let changes = Changes::default();
+        let flights = Arc::new(Flights::new(Metrics::register(page), changes.clone()));
         let observatory = Self {
             sky: ArcSwap::from_pointee(Sky {
                 stations: HashMap::new(),
@@ -104,7 +106,7 @@ impl Observatory {
             adopted: Notify::new(),
             requests: crate::registry::Metrics::register(page),
             next_station: AtomicU32::new(0),
-            changes: AtomicU64::new(0),
+            changes,
         };
         observatory.adopt(settings);
         observatory
@@ -124,7 +126,7 @@ impl Observatory {
                 Some(station) => station.with_budget(in_flight),
                 None => {
                     let id = StationId(self.next_station.fetch_add(1, Ordering::Relaxed));
-                    Station::new(id, registry, in_flight, &self.requests)
+                    Station::new(id, registry, in_flight, &self.requests, &self.changes)
                 }
             })
         };
@@ -140,7 +142,7 @@ impl Observatory {
         self.adopted.notify_one();
         let stock = self.flights.memories.adopt(&settings.cache, |id| !kept.contains(&id));
         self.flights.metrics.stock(stock);
-        self.changes.fetch_add(1, Ordering::Release);
+        self.changes.turn();
     }
 
     /// Something changed at this registry: what was learned of it, and what is being learned just now, counts no
@@ -151,14 +153,14 @@ impl Observatory {
         let Some(station) = sky.stations.get(registry) else { return };
         self.flights.metrics.invalidated(station, scope.extent());
         station.invalidate(scope);
-        self.changes.fetch_add(1, Ordering::Release);
+        self.changes.turn();
     }
 
     /// Counts what ended the life of answers before their time. A verdict that is kept beyond the judgement that gave
     /// it counts only as long as this stands where it stood before that judgement began.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+        self.changes.count()
     }
 
     /// The registries that cannot be asked as they are configured: every question about one is answered

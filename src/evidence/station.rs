@@ -22,6 +22,7 @@ use super::currency::{Currency, Scope};
 use super::health::{Health, Limit, Vitals};
 use super::memory::View;
 use super::question::{Question, What, unknown};
+use super::settled::Changes;
 
 /// The most questions that wait for one registry; a review has some ten images, so this is some hundred reviews.
 const LONGEST_QUEUE: usize = 4096;
@@ -106,7 +107,13 @@ impl Drop for Attempt<'_> {
 
 impl Station {
     /// Reads the CA file and credentials: call it where blocking is allowed.
-    pub fn new(id: StationId, registry: &SharedRegistry, in_flight: u32, metrics: &Metrics) -> Self {
+    pub fn new(
+        id: StationId,
+        registry: &SharedRegistry,
+        in_flight: u32,
+        metrics: &Metrics,
+        changes: &Changes,
+    ) -> Self {
         let source = match (Client::new(registry, metrics.clone()), registry.kind) {
             (Ok(client), Kind::Harbor) => Source::Harbor(Harbor::new(Arc::new(client))),
             (Ok(client), Kind::Distribution) => Source::Distribution(client),
@@ -128,7 +135,7 @@ impl Station {
             vitals: Arc::new(Mutex::new(vitals)),
             call: Arc::default(),
             scans: Arc::default(),
-            currency: Arc::default(),
+            currency: Arc::new(Currency::counted(changes)),
             background: Arc::new(Background::new(in_flight)),
         }
     }

@@ -14,13 +14,13 @@
 //! Anybody can write this annotation. It proves nothing on the way in: see [`OldEntries::kept`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::json::text;
+use super::json::{is_plain, push_escaped, text};
 use super::patch::Change;
 use super::slots::Slot;
 use super::surface::{IMAGES, Pod};
@@ -37,13 +37,13 @@ const ALL_ANNOTATIONS: usize = 256 * 1024;
 
 /// What is written down of one slot. What the image *is* comes from the change it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// The image as the user wrote it.
-    pub was: Box<str>,
+    pub was: Cow<'a, str>,
     /// What was decided, in one word.
     pub why: Reason,
     /// What stood in the way of a local copy.
-    pub findings: Vec<FindingKind>,
+    pub findings: Cow<'a, [FindingKind]>,
     /// The registry that serves it.
     pub place: Option<RegistryName>,
 }
@@ -63,37 +63,72 @@ struct Line<'a> {
     place: Option<Cow<'a, str>>,
 }
 
-/// The value of the annotation, beside others of this weight; `None` where there is nothing to say, or no room.
-pub(super) fn write(changes: &[Change<'_>], weight: usize) -> Option<String> {
+/// Writes the value of the annotation, beside others of this weight, as a text of JSON; nothing and `false` where there
+/// is nothing to say, or no room.
+///
+/// The annotation is JSON in a text of JSON: every quote of it is written `\"`. So it is written at once, and
+/// not looked through again.
+pub(super) fn write(changes: &[Change<'_>], weight: usize, to: &mut String) -> bool {
     let room = ALL_ANNOTATIONS.saturating_sub(weight + IMAGES.len() + r#"{"omitted":1000000}"#.len());
     let most = MOST_ENTRIES.min(room / LARGEST_ENTRY);
-    let (mut written, mut omitted) = (Vec::new(), 0_usize);
-    let mut keys = Vec::new();
+    let (mut omitted, began) = (0_usize, to.len());
+    let mut written = HashSet::with_capacity(most.min(changes.len()));
     for (slot, entry, is) in
         changes.iter().filter_map(|change| Some((&change.slot, change.entry.as_ref()?, change.outcome())))
     {
-        let key = slot.to_string();
+        let (before, key) = (to.len(), (slot.field, slot.name));
+        to.push_str(if written.is_empty() { "\"{" } else { "," });
         // Two containers of one name: the API server will refuse the Pod, but JSON must not say two things.
-        let member = (written.len() < most && !keys.contains(&key)).then(|| member(&key, entry, is));
-        match member.flatten() {
-            Some(member) => {
-                written.push(member);
-                keys.push(key);
-            }
-            None => omitted += 1,
+        let fits = written.len() < most && !written.contains(&key) && member(slot, entry, is, to);
+        if fits {
+            written.insert(key);
+        } else {
+            to.truncate(before);
+            omitted += 1;
         }
     }
     if written.is_empty() {
-        return None;
+        to.truncate(began);
+        return false;
     }
     if omitted > 0 {
-        written.push(format!(r#""omitted":{omitted}"#));
+        to.push_str(&format!(r#",\"omitted\":{omitted}"#));
     }
-    Some(format!("{{{}}}", written.join(",")))
+    to.push_str("}\"");
+    true
 }
 
-/// One member of the annotation, unless it is too large.
-fn member(key: &str, entry: &Entry, is: &str) -> Option<String> {
+/// Writes one member of the annotation; `false`: it is too large, and what was written of it does not count.
+fn member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str, to: &mut String) -> bool {
+    let began = to.len();
+    let place = entry.place.as_ref().map(RegistryName::as_str);
+    if ![slot.name, &entry.was, is, place.unwrap_or_default()].into_iter().all(is_plain) {
+        let Some(member) = odd_member(slot, entry, is) else { return false };
+        push_escaped(to, &member);
+        return member.len() < LARGEST_ENTRY;
+    }
+    let mut quotes = 14;
+    to.extend([r#"\""#, slot.field.as_str(), "/", slot.name, r#"\":{\"was\":\""#, &entry.was]);
+    to.extend([r#"\",\"is\":\""#, is, r#"\",\"why\":\""#, entry.why.as_str(), r#"\""#]);
+    for (n, finding) in entry.findings.iter().enumerate() {
+        to.push_str(if n == 0 { r#",\"findings\":["# } else { "," });
+        to.extend([r#"\""#, finding.as_str(), r#"\""#]);
+        quotes += if n == 0 { 4 } else { 2 };
+    }
+    if !entry.findings.is_empty() {
+        to.push(']');
+    }
+    if let Some(place) = place {
+        to.extend([r#",\"place\":\""#, place, r#"\""#]);
+        quotes += 4;
+    }
+    to.push('}');
+    // Each quote is one byte of the annotation, and two here. One byte is for the comma that follows.
+    to.len() - began - quotes < LARGEST_ENTRY
+}
+
+/// A member with texts that JSON writes otherwise than they are, as it stands in the annotation.
+fn odd_member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str) -> Option<String> {
     let line = Line {
         was: Cow::Borrowed(&entry.was),
         is: Cow::Borrowed(is),
@@ -101,9 +136,7 @@ fn member(key: &str, entry: &Entry, is: &str) -> Option<String> {
         findings: Cow::Borrowed(&entry.findings),
         place: entry.place.as_ref().map(|place| Cow::Borrowed(place.as_str())),
     };
-    let member = format!("{}:{}", Value::from(key), serde_json::to_string(&line).ok()?);
-    // One byte for the comma that follows.
-    (member.len() < LARGEST_ENTRY).then_some(member)
+    Some(format!("{}:{}", Value::from(slot.to_string()), serde_json::to_string(&line).ok()?))
 }
 
 /// The annotation as the Pod came with it: ours from an earlier round, somebody's copy, or a forgery.
@@ -123,15 +156,15 @@ impl<'a> OldEntries<'a> {
     ///
     /// Even then only that mapping is checked: `why`, `findings` and `place` are what somebody wrote.
     #[must_use]
-    pub fn kept(&self, slot: &Slot<'_>, maps: impl FnOnce(&Entry) -> bool) -> Option<Entry> {
-        let line: Line<'_> = serde_json::from_str(self.0.get(slot.to_string().as_str())?.get()).ok()?;
+    pub fn kept(&self, slot: &Slot<'_>, maps: impl FnOnce(&Entry<'a>) -> bool) -> Option<Entry<'a>> {
+        let line: Line<'a> = serde_json::from_str(self.0.get(slot.to_string().as_str())?.get()).ok()?;
         if line.is != slot.image {
             return None;
         }
         let entry = Entry {
-            was: line.was.into(),
+            was: line.was,
             why: reason(&line.why)?,
-            findings: line.findings.into_owned(),
+            findings: line.findings,
             place: line.place.map(RegistryName::new),
         };
         maps(&entry).then_some(entry)
@@ -140,23 +173,7 @@ impl<'a> OldEntries<'a> {
 
 /// The reason of this word.
 fn reason(word: &str) -> Option<Reason> {
-    let own = [
-        Reason::Local,
-        Reason::AlreadyLocal,
-        Reason::Accepted,
-        Reason::Presumed,
-        Reason::Fallback,
-        Reason::Denied,
-        Reason::Observed,
-        Reason::Excluded,
-        Reason::Exempt,
-        Reason::PullNever,
-        Reason::MirrorPod,
-        Reason::Internal,
-    ];
-    own.into_iter()
-        .chain(FindingKind::ALL.into_iter().map(Reason::Finding))
-        .find(|reason| reason.as_str() == word)
+    Reason::all().find(|reason| reason.as_str() == word)
 }
 
 #[cfg(test)]

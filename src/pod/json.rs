@@ -10,6 +10,28 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+/// Writes a text: between quotes, escaped where it must be.
+pub(crate) fn push_text(to: &mut String, text: &str) {
+    to.push('"');
+    push_escaped(to, text);
+    to.push('"');
+}
+
+/// Writes what stands between the quotes of a text.
+pub(crate) fn push_escaped(to: &mut String, text: &str) {
+    if is_plain(text) {
+        return to.push_str(text);
+    }
+    let quoted = serde_json::Value::from(text).to_string();
+    to.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+}
+
+/// Is it the same between quotes? Images and names nearly always are.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // Without a way out in the middle, so that it is done many bytes at a time.
+    text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
+}
+
 /// A text, borrowed unless it holds escapes.
 pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'de, str>>, D::Error> {
     from.deserialize_any(TextVisitor)

@@ -6,11 +6,10 @@
 //! path of a [`Slot`], what an `add` needs above it is brought along where it is absent, and there is no
 //! `test`, which compares strings as bytes and fails on any `&` that was written as an escape.
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 use super::annotation::{self, Entry};
+use super::json::push_text;
 use super::slots::{Occasion, Slot};
 use super::surface::{IMAGES, Pod};
 use crate::domain::registry::PullSecret;
@@ -21,11 +20,48 @@ pub struct Change<'p> {
     /// The slot, of the very Pod that is patched.
     pub slot: Slot<'p>,
     /// The new text of the image; `None` leaves it.
-    pub image: Option<Box<str>>,
+    pub image: Option<Cow<'p, str>>,
     /// What nodes need to pull the image that then stands there; `None` where they need nothing.
     pub pull_secret: Option<PullSecret>,
     /// What the annotation says of it; `None` where it is no concern of ours.
-    pub entry: Option<Entry>,
+    pub entry: Option<Entry<'p>>,
+}
+
+/// A patch as it is sent: JSON, written once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Patch(String);
+
+impl Patch {
+    /// Is there nothing to do?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The JSON, a list of operations.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        if self.is_empty() { "[]" } else { &self.0 }
+    }
+
+    /// The operations of this JSON.
+    #[cfg(test)]
+    pub(crate) fn of_json(json: &str) -> Self {
+        Self(json.to_owned())
+    }
+
+    /// The beginning of an operation up to its path, which is left to write with its closing quote.
+    fn begin(&mut self, operation: &str) -> &mut String {
+        self.0.push_str(if self.0.is_empty() { "[" } else { "," });
+        self.0.extend([r#"{"op":""#, operation, r#"","path":""#]);
+        &mut self.0
+    }
+
+    fn add(&mut self, path: &str) -> &mut String {
+        let json = self.begin("add");
+        json.extend([path, r#"","value":"#]);
+        json
+    }
 }
 
 impl Change<'_> {
@@ -46,29 +82,41 @@ impl Change<'_> {
 /// Once it is applied, the same verdicts give an empty patch.
 #[must_use]
 pub fn patch(pod: &Pod<'_>, occasion: Occasion, changes: &[Change<'_>]) -> Patch {
-    let mut operations = Vec::new();
+    let mut patch = Patch::default();
     match occasion {
         Occasion::Create => {
-            operations.extend(changes.iter().filter_map(replace_image));
-            add_pull_secrets(pod, changes, &mut operations);
-            operations.extend(annotate(pod, changes));
+            patch.0.reserve(changes.iter().map(room).sum());
+            changes.iter().for_each(|change| replace_image(change, &mut patch));
+            add_pull_secrets(pod, changes, &mut patch);
+            annotate(pod, changes, &mut patch);
         }
         Occasion::Ephemeral => {
             let missing = missing_secrets(pod, changes);
             let pullable = |change: &&Change<'_>| {
                 change.pull_secret.as_ref().is_none_or(|secret| !missing.contains(&secret))
             };
-            operations.extend(changes.iter().filter(pullable).filter_map(replace_image));
+            changes.iter().filter(pullable).for_each(|change| replace_image(change, &mut patch));
         }
         Occasion::Update => {}
     }
-    Patch(operations)
+    if !patch.is_empty() {
+        patch.0.push(']');
+    }
+    patch
 }
 
-fn replace_image(change: &Change<'_>) -> Option<PatchOperation> {
-    let image = change.image.as_deref().filter(|image| *image != change.slot.image)?;
-    let (path, value) = (change.slot.pointer(), Value::from(image));
-    Some(PatchOperation::Replace(ReplaceOperation { path, value }))
+/// Bytes that the patch takes for a slot, roughly: what it is, in two places, what it was, and the words around them.
+fn room(change: &Change<'_>) -> usize {
+    2 * change.outcome().len() + change.slot.image.len() + change.slot.name.len() + 256
+}
+
+fn replace_image(change: &Change<'_>, patch: &mut Patch) {
+    let Some(image) = change.image.as_deref().filter(|image| *image != change.slot.image) else { return };
+    let json = patch.begin("replace");
+    change.slot.push_pointer(json);
+    json.push_str(r#"","value":"#);
+    push_text(json, image);
+    json.push('}');
 }
 
 /// The pull secrets that are wanted and not there, each once.
@@ -83,50 +131,67 @@ fn missing_secrets<'c>(pod: &Pod<'_>, changes: &'c [Change<'_>]) -> Vec<&'c Pull
     wanted
 }
 
-fn add_pull_secrets(pod: &Pod<'_>, changes: &[Change<'_>], operations: &mut Vec<PatchOperation>) {
+fn add_pull_secrets(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     let missing = missing_secrets(pod, changes);
-    if missing.is_empty() {
-        return;
-    }
-    let named = missing.into_iter().map(|secret| object("name", Value::from(secret.as_str())));
+    let named = |json: &mut String, secret: &PullSecret| {
+        json.push_str(r#"{"name":"#);
+        push_text(json, secret.as_str());
+        json.push('}');
+    };
     if pod.spec.image_pull_secrets.is_some() {
-        operations.extend(named.map(|secret| add(&["spec", "imagePullSecrets", "-"], secret)));
-    } else {
-        operations.push(add(&["spec", "imagePullSecrets"], named.collect()));
+        for secret in missing {
+            let json = patch.add("/spec/imagePullSecrets/-");
+            named(json, secret);
+            json.push('}');
+        }
+    } else if !missing.is_empty() {
+        let json = patch.add("/spec/imagePullSecrets");
+        for (n, secret) in missing.into_iter().enumerate() {
+            json.push_str(if n == 0 { "[" } else { "," });
+            named(json, secret);
+        }
+        json.push_str("]}");
     }
 }
 
-fn annotate(pod: &Pod<'_>, changes: &[Change<'_>]) -> Option<PatchOperation> {
+/// The path of our annotation; its slash is written `~1`.
+const PATH: &str = "/metadata/annotations/landfall.dev~1images";
+
+fn annotate(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     if changes.iter().all(|change| change.entry.is_none()) {
-        return None;
+        return;
     }
     let have = pod.annotations();
     let old = have.and_then(|have| have.images.as_deref());
-    let new = annotation::write(changes, have.map(|have| have.weight).unwrap_or_default());
-    let path = ["metadata", "annotations", IMAGES];
-    match (old, new) {
-        (None, None) => None,
-        // There is no room to say what is, but what was said before is no longer so.
-        (Some(_), None) => {
-            Some(PatchOperation::Remove(RemoveOperation { path: PointerBuf::from_tokens(path) }))
+    let weight = have.map(|have| have.weight).unwrap_or_default();
+    let before = patch.0.len();
+    let (path, open, close) = match (&pod.metadata, have) {
+        (_, Some(_)) => (PATH, "", "}"),
+        (Some(_), None) => ("/metadata/annotations", r#"{"landfall.dev/images":"#, "}}"),
+        (None, None) => ("/metadata", r#"{"annotations":{"landfall.dev/images":"#, "}}}"),
+    };
+    let json = patch.add(path);
+    json.push_str(open);
+    let value = json.len();
+    let said = annotation::write(changes, weight, json);
+    let same = || {
+        // Somebody's text is compared as a text; few Pods come with one.
+        let now = patch.0.get(value..).and_then(|json| serde_json::from_str::<String>(json).ok());
+        old.is_some() && now.as_deref() == old
+    };
+    if !said || same() {
+        patch.0.truncate(before);
+        if !said && old.is_some() {
+            // There is no room to say what is, but what was said before is no longer so.
+            patch.begin("remove").extend([PATH, "\"}"]);
         }
-        (Some(old), Some(new)) if *old == new => None,
-        (_, Some(new)) => Some(match (&pod.metadata, have) {
-            (_, Some(_)) => add(&path, Value::from(new)),
-            (Some(_), None) => add(&["metadata", "annotations"], object(IMAGES, Value::from(new))),
-            (None, None) => add(&["metadata"], object("annotations", object(IMAGES, Value::from(new)))),
-        }),
+        return;
     }
+    patch.0.push_str(close);
 }
 
-fn add(path: &[&str], value: Value) -> PatchOperation {
-    let path = PointerBuf::from_tokens(path.iter().copied());
-    PatchOperation::Add(AddOperation { path, value })
-}
-
-fn object(key: &str, value: Value) -> Value {
-    Value::Object(Map::from_iter([(key.to_owned(), value)]))
-}
+/// [`PATH`] and [`annotate`] spell the annotation's name out.
+const _: () = assert!(matches!(IMAGES.as_bytes(), b"landfall.dev/images"));
 
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
-
-use json_patch::jsonptr::{PointerBuf, Token};
+use std::fmt::{self, Write};
 
 use super::surface::{Container, Pod};
 
@@ -87,15 +85,29 @@ pub struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// The JSON pointer of the image, `/spec/containers/0/image`.
+    /// The JSON pointer of the image, `/spec/containers/0/image`. Nothing in it needs an escape.
     #[must_use]
-    pub fn pointer(&self) -> PointerBuf {
-        let image: &[&'static str] = match self.field {
-            Field::Volume => &["image", "reference"],
-            Field::Container | Field::Init | Field::Ephemeral => &["image"],
-        };
-        let place = [Token::from("spec"), Token::from(self.field.as_str()), Token::from(self.index)];
-        PointerBuf::from_tokens(place.into_iter().chain(image.iter().copied().map(Token::from)))
+    pub fn pointer(&self) -> String {
+        let mut pointer = String::new();
+        self.push_pointer(&mut pointer);
+        pointer
+    }
+
+    /// The same slot, with texts of its own: for whoever outlives the body of the request.
+    #[must_use]
+    pub fn with_texts<'b>(&self, name: &'b str, image: &'b str) -> Slot<'b> {
+        let Self { field, pull_policy, index, .. } = *self;
+        Slot { field, name, image, pull_policy, index }
+    }
+
+    pub(super) fn push_pointer(&self, to: &mut String) {
+        to.extend(["/spec/", self.field.as_str(), "/"]);
+        // Writing to a text cannot fail.
+        let _ = write!(to, "{}", self.index);
+        to.push_str(match self.field {
+            Field::Volume => "/image/reference",
+            Field::Container | Field::Init | Field::Ephemeral => "/image",
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use landfall::config::{self, Files};
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
 use landfall::domain::policy::Labels;
+use landfall::domain::settings::Settings;
 use landfall::evidence::Observatory;
 use landfall::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -35,6 +36,8 @@ fn labels() -> LabelsOf {
 pub struct Door {
     pub demo: Demo,
     pub page: Registry,
+    pub settings: Arc<ArcSwap<Settings>>,
+    pub observatory: Arc<Observatory>,
     url: String,
     client: reqwest::Client,
     task: JoinHandle<Served>,
@@ -74,9 +77,10 @@ impl Door {
         let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
         let door = Mutate {
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
-            observatory,
+            settings: settings.clone(),
+            observatory: observatory.clone(),
             labels: labels(),
             own_namespace: Some("landfall".into()),
             clock: Timestamp::now,
@@ -96,7 +100,7 @@ impl Door {
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
-        Self { demo, page, url, client, task }
+        Self { demo, page, settings, observatory, url, client, task }
     }
 
     /// Sends these bytes.

@@ -126,3 +126,18 @@ async fn a_panic_costs_one_review() {
     assert_eq!(door.metric(sample), 1.0);
     assert!(patch(&door.pod("shop", &[WEB]).await).is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_more_images_than_are_judged_is_admitted_as_it_is() {
+    let door = Door::open().await;
+    let many = |count: usize, different: usize| {
+        let images: Vec<String> = (0..count).map(|n| format!("busybox:{}", n % different)).collect();
+        review("shop", &images.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for (count, different, times) in [(4096, 512, 0.0), (513, 513, 1.0), (4097, 1, 2.0)] {
+        let response = door.review(&many(count, different)).await;
+        assert_eq!((&response["allowed"], response.get("patch")), (&json!(true), None));
+        assert_eq!(door.metric("landfall_admission_too_many_images_total"), times, "{count}, {different}");
+        assert_eq!(response.get("warnings").is_some(), different == 513 || count == 4097);
+    }
+}

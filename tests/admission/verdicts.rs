@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use landfall::demo::world::PathClass;
+use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed::{self, Named};
+use landfall::domain::pattern::ImagePattern;
+use landfall::domain::registry::RegistryName;
 use serde_json::{Value, json};
 
 use super::door::Door;
@@ -58,6 +62,8 @@ async fn one_denial_denies_the_pod_and_names_every_image() {
 async fn a_policy_that_observes_is_reported_and_changes_nothing() {
     let door = Door::open().await;
     let (vulnerable, present) = (fra(seed::VULNERABLE), fra(seed::PRESENT));
+    // `regulated` asks what `trial` asks, so that all of it is known.
+    door.pod("bank", &[&vulnerable, &present]).await;
     let observed = door.pod("trial", &[&vulnerable, &present]).await;
     let mut plain = door.pod("shop", &[&vulnerable, &present]).await;
     let said = observed["auditAnnotations"]["observed"].clone();
@@ -122,6 +128,16 @@ async fn where_everything_else_is_down_the_local_copy_is_presumed() {
     assert_eq!(images(&body, &response), [fra(seed::MISSING)]);
     let warning = "landfall: containers/c0: no copy of the image is known; left as written";
     assert_eq!(response["warnings"], json!([warning]));
+
+    // What was said of it in an earlier round is no longer so.
+    let here = at("harbor.ams.example.com", seed::MISSING);
+    let mut body = review("shop", &[&here]);
+    let old =
+        json!({"containers/c0": {"was": fra(seed::MISSING), "is": here, "why": "Local", "place": "ams"}});
+    body["request"]["object"]["metadata"]["annotations"] = json!({"landfall.dev/images": old.to_string()});
+    let now = entry(&door.review(&body).await);
+    assert_eq!((&now["was"], &now["why"]), (&json!(fra(seed::MISSING)), &json!("Fallback")));
+    assert_eq!(now.get("place"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,4 +207,81 @@ async fn equal_images_are_asked_for_once_and_the_warm_door_asks_nobody() {
     assert_eq!(asked, single.demo.ams.log().len());
     door.pod("shop", &[image.as_str(); 30]).await;
     assert_eq!(door.demo.ams.log().len(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observing_policy_keeps_no_pod_waiting_and_is_counted_all_the_same() {
+    let door = Door::open().await;
+    let vulnerable = fra(seed::VULNERABLE);
+    door.pod("shop", &[&vulnerable]).await;
+    // Only the policy needs to know the vulnerabilities one by one.
+    door.demo.ams.faults().add(Scope::Only(PathClass::Api), Fault::Delay(Duration::from_millis(1500)));
+    let began = Instant::now();
+    let response = door.pod("trial", &[&vulnerable]).await;
+    assert_eq!((&response["allowed"], response["auditAnnotations"].get("observed")), (&json!(true), None));
+    assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
+    let sample = r#"landfall_observed_policy_verdicts_total{policy="trial",verdict="denied"}"#;
+    while door.metric(sample) < 1.0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is not counted");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_settled_is_told_again_and_every_image_is_counted() {
+    let door = Door::open().await;
+    // By digest, so that it rests on nothing that is looked up in the background.
+    let digest = door.demo.fra.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    let image = format!("harbor.fra.example.com/{}@{digest}", seed::PRESENT.repository);
+    let counted = |now: f64, before: f64| {
+        let verdicts = |when: &str| door.metric(&format!(r#"landfall_verdicts_total{{settled="{when}"}}"#));
+        assert_eq!((verdicts("now"), verdicts("before")), (now, before));
+    };
+    let first = door.pod("shop", &[&image]).await;
+    counted(1.0, 0.0);
+    assert!(door.pod("shop", &[&image, &image]).await["patch"].is_string());
+    assert_eq!(door.pod("shop", &[&image]).await, first);
+    counted(1.0, 2.0);
+    let sample = r#"landfall_images_total{route="production",place="ams",reason="Local"}"#;
+    assert_eq!(door.metric(sample), 3.0);
+
+    // Another regime, another platform, an exemption: other Cases.
+    assert_eq!(door.pod("bank", &[&image]).await["allowed"], true);
+    counted(2.0, 2.0);
+    let mut arm = review("shop", &[&image]);
+    arm["request"]["object"]["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "arm64"});
+    door.review(&arm).await;
+    counted(3.0, 2.0);
+    let mut skipped = review("shop", &[&image]);
+    skipped["request"]["object"]["metadata"]["annotations"] = json!({"landfall.dev/mode": "Skip"});
+    assert_eq!(patch(&door.review(&skipped).await), None);
+    counted(4.0, 2.0);
+    assert_eq!(door.pod("shop", &[&image]).await, first);
+    counted(4.0, 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_settings_and_notifications_end_what_is_settled() {
+    let door = Door::open().await;
+    let digest = door.demo.fra.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    let image = format!("harbor.fra.example.com/{}@{digest}", seed::PRESENT.repository);
+    let before = || door.metric(r#"landfall_verdicts_total{settled="before"}"#);
+    door.pod("shop", &[&image]).await;
+    door.pod("shop", &[&image]).await;
+    assert_eq!(before(), 1.0);
+
+    door.demo.ams.down().await;
+    door.demo.edge.down().await;
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    let told = door.pod("shop", &[&image]).await;
+    assert_eq!(images(&review("shop", &[&image]), &told), std::slice::from_ref(&image), "{told}");
+    assert_eq!(before(), 1.0);
+
+    let mut settings = landfall::domain::settings::Settings::clone(&door.settings.load());
+    settings.exclude.images.push(ImagePattern::new("harbor.fra.example.com/**").unwrap());
+    door.observatory.adopt(&settings);
+    door.settings.store(std::sync::Arc::new(settings));
+    let told = door.pod("shop", &[&image]).await;
+    assert_eq!(told["auditAnnotations"]["images"], "containers/c0: Excluded");
+    assert_eq!(before(), 1.0);
 }

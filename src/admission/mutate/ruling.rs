@@ -1,5 +1,7 @@
 //! What becomes of a Pod whose images are judged: denied, patched, or left as it is. Pure.
 
+use std::borrow::Cow;
+
 use crate::admission::answer::{Answer, Decision};
 use crate::admission::judged::{Judged, JudgedPod};
 use crate::admission::metrics::Fate;
@@ -8,10 +10,10 @@ use crate::admission::words;
 use crate::domain::case::Subject;
 use crate::domain::frame::{Circumstances, Pull};
 use crate::domain::image::Reference;
-use crate::domain::outcome::Effect;
+use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::registry::folded;
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::pod::{Change, Entry, Occasion, OldEntries, Slot, patch};
 
 /// A Pod, its images, and what they were judged by.
@@ -30,11 +32,12 @@ impl<'a> Ruling<'a> {
             let message = words::denial(self.judged.denied());
             return (Answer::of(Decision::Deny { message }), Fate::Denied);
         }
-        let changes = self.changes();
+        let old = self.old();
+        let changes = self.changes(old.as_ref());
         let patch = patch(&self.review.pod, self.review.occasion, &changes);
         let fate = if patch.is_empty() { Fate::Unchanged } else { Fate::Patched };
         let mut answer = Answer::of(Decision::Allow(patch));
-        answer.warnings = self.warnings(&changes);
+        answer.warnings = self.warnings();
         (answer, fate)
     }
 
@@ -55,28 +58,34 @@ impl<'a> Ruling<'a> {
         slots.iter().zip(judged.by_slot())
     }
 
-    fn changes(&self) -> Vec<Change<'a>> {
-        // A Pod that is no concern of ours, or that is only observed, does not even carry a word of ours.
+    /// What was written down before; `None`: nothing is to be written down. A Pod that is no concern of ours, or that is
+    /// only observed, does not even carry a word of ours.
+    fn old(&self) -> Option<OldEntries<'a>> {
         let concerns = |image: &Judged| !image.outcome.keeps() && image.outcome.effect == Effect::Applied;
-        let annotated = self.review.occasion == Occasion::Create && self.judged.images.iter().any(concerns);
-        let old = if annotated { OldEntries::of(&self.review.pod) } else { OldEntries::default() };
-        let change = |(slot, image): (&Slot<'a>, &Judged)| Change {
+        let create = self.review.occasion == Occasion::Create;
+        let annotated = create && self.judged.images.iter().any(|image| concerns(image));
+        annotated.then(|| OldEntries::of(&self.review.pod))
+    }
+
+    fn changes(&self, old: Option<&OldEntries<'a>>) -> Vec<Change<'a>> {
+        let change = |(slot, image): (&'a Slot<'a>, &'a Judged)| Change {
             slot: *slot,
-            image: image.outcome.image.clone(),
+            image: image.outcome.image.as_deref().map(Cow::Borrowed),
             pull_secret: image.outcome.pull_secret.clone(),
-            entry: annotated.then(|| self.entry(slot, image, &old)),
+            entry: old.map(|old| self.entry(slot, image, old)),
         };
         self.by_slot().map(change).collect()
     }
 
     /// What is written down of a slot. In a second round (another webhook changed the Pod in between) an image names
     /// a replica already, and only the old entry knows what it was.
-    fn entry(&self, slot: &Slot<'_>, image: &Judged, old: &OldEntries<'_>) -> Entry {
+    fn entry(&self, slot: &Slot<'a>, image: &'a Judged, old: &OldEntries<'a>) -> Entry<'a> {
         let kept = old.kept(slot, |entry| self.leads(&entry.was, slot.image));
-        match (kept, &image.outcome.image) {
-            (Some(kept), None) => kept,
-            (Some(kept), Some(_)) => Entry { was: kept.was, ..fresh(slot, image) },
-            (None, _) => fresh(slot, image),
+        match kept {
+            // Where it stays and is still served from here, the old words say more than `AlreadyLocal`.
+            Some(kept) if image.outcome.image.is_none() && kept.place == image.place => kept,
+            Some(kept) => Entry { was: kept.was, ..fresh(slot, image) },
+            None => fresh(slot, image),
         }
     }
 
@@ -98,23 +107,27 @@ impl<'a> Ruling<'a> {
             })
     }
 
+    /// Does an image stay as it is because its pull secret is missing? Those of a running Pod cannot change, so what needs
+    /// another one could not be pulled.
+    pub(super) fn leaves(&self, image: &Judged) -> bool {
+        let Outcome { image, pull_secret, .. } = &image.outcome;
+        self.review.occasion == Occasion::Ephemeral
+            && image.is_some()
+            && pull_secret.as_ref().is_some_and(|secret| !self.review.pod.carries(secret))
+    }
+
     /// What the person at `kubectl` should know now. A Fallback is no such thing: the Pod runs, an outage would repeat it
     /// for every Pod, and whoever must close the gap reads the ledger and the metrics, not somebody's terminal.
-    fn warnings(&self, changes: &[Change<'_>]) -> Vec<String> {
+    fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for ((slot, image), change) in self.by_slot().zip(changes) {
+        for (slot, image) in self.by_slot() {
             if image.has_no_copy() {
                 warnings.push(format!("landfall: {slot}: no copy of the image is known; left as written"));
             }
             if image.outcome.reason == Reason::Presumed {
                 warnings.push(format!("landfall: {slot}: local copy taken unproved, all else is down"));
             }
-            // Pull secrets of a running Pod cannot change: an image that needs another one could not be pulled.
-            if self.review.occasion == Occasion::Ephemeral
-                && change.image.is_some()
-                && let Some(secret) =
-                    change.pull_secret.as_ref().filter(|secret| !self.review.pod.carries(secret))
-            {
+            if let Some(secret) = image.outcome.pull_secret.as_ref().filter(|_| self.leaves(image)) {
                 warnings
                     .push(format!("landfall: {slot}: left as written, the Pod lacks pull secret {secret}"));
             }
@@ -123,17 +136,11 @@ impl<'a> Ruling<'a> {
     }
 }
 
-fn fresh(slot: &Slot<'_>, image: &Judged) -> Entry {
-    let mut findings: Vec<FindingKind> = Vec::new();
-    for finding in &image.verdict.findings {
-        if !findings.contains(&finding.kind) {
-            findings.push(finding.kind);
-        }
-    }
+fn fresh<'a>(slot: &Slot<'a>, image: &'a Judged) -> Entry<'a> {
     Entry {
-        was: slot.image.into(),
+        was: Cow::Borrowed(slot.image),
         why: image.outcome.reason,
-        findings,
-        place: image.outcome.place.and_then(|ix| image.registry(ix)).cloned(),
+        findings: Cow::Borrowed(&image.kinds),
+        place: image.place.clone(),
     }
 }

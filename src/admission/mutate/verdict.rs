@@ -1,14 +1,18 @@
 //! From the images of a Pod to its answer: judged, written down, counted.
 
+use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures::future::{join, join_all};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Mutate;
 use super::ruling::Ruling;
+use super::{Keeper, Mutate};
 use crate::admission::answer::{Answer, AuditKey};
-use crate::admission::judged::JudgedPod;
+use crate::admission::judged::{Judge, JudgedPod};
 use crate::admission::metrics::Fate;
 use crate::admission::review::{Review, Run};
 use crate::admission::words;
@@ -16,25 +20,42 @@ use crate::domain::frame::{Circumstances, Exemption};
 use crate::domain::policy::{Labels, Policy, Regime};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason};
-use crate::pod::platform;
+use crate::evidence::Moment;
 use crate::pod::surface::Mode;
+use crate::pod::{Slot, platform};
 
 const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
-const OBSERVED: AuditKey = AuditKey::new("observed");
+const WOULD_DENY: AuditKey = AuditKey::new("observed");
 
-impl Mutate {
+/// The most images of a Pod that are judged, equal ones counted apart. etcd's limit for an object leaves room for some
+/// ten thousand containers; a kubelet runs a few hundred in all its Pods.
+const MOST_SLOTS: usize = 4096;
+/// The most different ones: each may ask registries.
+const MOST_IMAGES: usize = 512;
+
+/// What the observing policies of this many Pods would have said is still worked out when the Pods are on their way.
+pub(super) const OBSERVED: usize = 64;
+
+/// What an observing policy makes of a Pod.
+type Observed = (Arc<Policy>, JudgedPod);
+
+impl Keeper {
     /// Judges a Pod and says what becomes of it.
     pub(super) async fn verdict(
-        &self,
+        self: &Arc<Self>,
         review: &Review<'_>,
-        settings: &Settings,
+        settings: &Arc<Settings>,
+        began: Instant,
         deadline: Instant,
     ) -> Answer {
         let slots = review.slots();
+        if is_beyond(&slots) {
+            return self.beyond(review, slots.len());
+        }
         let labels =
-            if settings.policies.is_empty() { Labels::new() } else { (self.labels)(&review.namespace) };
+            if settings.policies.is_empty() { Labels::new() } else { (self.site.labels)(&review.namespace) };
         let circumstances = Circumstances {
             regime: settings.regime(&labels),
             platforms: settings.platforms(&platform::demand(&review.pod)),
@@ -42,19 +63,35 @@ impl Mutate {
                 Mode::Judge => Exemption::None,
                 Mode::Skip => Exemption::Skip,
             },
-            now: (self.clock)(),
+            now: (self.site.clock)(),
         };
-        let judge = async |circumstances: &Circumstances| {
-            JudgedPod::judge(&slots, settings, circumstances, &self.observatory, deadline).await
-        };
-        // Apart, each with a regime of its own: nothing that an observing policy asks changes the answer. At the same
-        // time and by the same deadline: what it alone asks (a scan, say) may keep a Pod waiting, but never for longer.
+        let judge = self.judge_at(settings, began, circumstances.now, deadline);
+        // Apart, each with a regime of its own: nothing that an observing policy asks changes the answer, nor does the
+        // answer wait for it. What it says by the time that the Pod's own verdict is there is told with it.
         let observe = async |policy: &Arc<Policy>| {
-            let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
-            (policy.clone(), judge(&Circumstances { regime, ..circumstances.clone() }).await)
+            (policy.clone(), judge.pod(&slots, &under(policy, settings, &circumstances)).await)
         };
-        let observed = join_all(settings.observing(&labels).map(observe));
-        let (judged, observed) = join(judge(&circumstances), observed).await;
+        let policies: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let mut observing: FuturesUnordered<_> = policies.iter().map(|policy| observe(policy)).collect();
+        let mut observed: Vec<Observed> = Vec::new();
+        let mut own = pin!(judge.pod(&slots, &circumstances));
+        let judged = loop {
+            tokio::select! {
+                biased;
+                judged = &mut own => break judged,
+                Some(one) = observing.next() => observed.push(one),
+            }
+        };
+        while let Some(Some(one)) = observing.next().now_or_never() {
+            observed.push(one);
+        }
+        drop(observing);
+        for policy in policies {
+            if review.run == Run::Real && !observed.iter().any(|(done, _)| done.name == policy.name) {
+                self.observe_later(policy, settings, review, &slots, &circumstances);
+            }
+        }
+        observed.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
 
         let ruling =
             Ruling { review, settings, circumstances: &circumstances, slots: &slots, judged: &judged };
@@ -65,27 +102,90 @@ impl Mutate {
             }
         };
         note(VERDICT, fate.as_str().to_owned());
-        note(IMAGES, words::images(ruling.by_slot()));
+        note(IMAGES, words::images(ruling.by_slot(), |image| ruling.leaves(image)));
         note(FINDINGS, words::findings(ruling.by_slot()));
         let would_deny = observed.iter().filter_map(|(policy, judged)| {
             let denied = ruling.slots_of(judged).filter(|(_, judged)| judged.outcome.denies());
-            self.observed(review, policy, words::findings(denied))
+            let whose = Whose { run: review.run, namespace: &review.namespace, pod: review.pod.called() };
+            self.observed(whose, policy, words::findings(denied))
         });
-        note(OBSERVED, would_deny.collect::<Vec<_>>().join("; "));
+        note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
         self.record(&ruling, fate);
         answer
     }
 
+    /// A Pod with more images than any node would run is nobody's workload. To judge it would cost more than it is worth.
+    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
+        let metrics = &self.site.metrics;
+        metrics.beyond.inc();
+        metrics.admitted(Fate::Unchanged, Reason::Internal, review.run);
+        let (namespace, pod) = (&*review.namespace, review.pod.called());
+        tracing::warn!(
+            pod.namespace = namespace,
+            pod.name = pod,
+            images,
+            "too many images; admitted as it is"
+        );
+        Answer::unchanged()
+            .warn(format!("landfall: {images} images are too many; the Pod is admitted as it is"))
+    }
+
+    fn judge_at<'a>(
+        &'a self,
+        settings: &'a Arc<Settings>,
+        now: Instant,
+        date: Timestamp,
+        deadline: Instant,
+    ) -> Judge<'a> {
+        let Mutate { observatory, metrics, .. } = &self.site;
+        // First of all: what changes from now on may not have been seen.
+        let moment = Moment { now, date, changes: observatory.changes() };
+        Judge { settings, observatory, settled: &self.settled, metrics, deadline, moment }
+    }
+
+    /// Works out what an observing policy would have said, for the metrics and the log, when the Pod is on its way. So
+    /// many at once; what is beyond is counted, and nothing more.
+    fn observe_later(
+        self: &Arc<Self>,
+        policy: &Arc<Policy>,
+        settings: &Arc<Settings>,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        circumstances: &Circumstances,
+    ) {
+        let Ok(place) = self.observing.clone().try_acquire_owned() else {
+            return self.site.metrics.dropped(&policy.name);
+        };
+        let circumstances = under(policy, settings, circumstances);
+        let (door, policy, settings) = (self.clone(), policy.clone(), settings.clone());
+        let (run, namespace, pod) =
+            (review.run, review.namespace.to_string(), review.pod.called().to_owned());
+        let texts: Vec<(Slot<'static>, String, String)> = slots
+            .iter()
+            .map(|slot| (slot.with_texts("", ""), slot.name.to_owned(), slot.image.to_owned()))
+            .collect();
+        tokio::spawn(async move {
+            let _place = place;
+            let slots: Vec<Slot<'_>> =
+                texts.iter().map(|(slot, name, image)| slot.with_texts(name, image)).collect();
+            let now = Instant::now();
+            let judge = door.judge_at(&settings, now, circumstances.now, now + settings.budget.request);
+            let judged = judge.pod(&slots, &circumstances).await;
+            let denied = slots.iter().zip(judged.by_slot()).filter(|(_, judged)| judged.outcome.denies());
+            door.observed(Whose { run, namespace: &namespace, pod: &pod }, &policy, words::findings(denied));
+        });
+    }
+
     /// Says what a policy would have done, if it would have denied.
-    fn observed(&self, review: &Review<'_>, policy: &Policy, denied: String) -> Option<String> {
+    fn observed(&self, whose: Whose<'_>, policy: &Policy, denied: String) -> Option<String> {
+        let Whose { run, namespace, pod } = whose;
         let fate = if denied.is_empty() { Fate::Unchanged } else { Fate::Denied };
-        if review.run == Run::Real {
-            self.metrics.observed(&policy.name, fate);
+        if run == Run::Real {
+            self.site.metrics.observed(&policy.name, fate);
         }
         if fate != Fate::Denied {
             return None;
         }
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::info!(pod.namespace = namespace, pod.name = pod, policy = %policy.name, denied, "would deny");
         Some(format!("{} would deny {denied}", policy.name))
     }
@@ -96,7 +196,7 @@ impl Mutate {
         let weightiest =
             judged.images.iter().map(|image| image.outcome.reason).min_by_key(|reason| weight(*reason));
         let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
-        self.metrics.admitted(fate, reason, review.run);
+        self.site.metrics.admitted(fate, reason, review.run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
@@ -109,10 +209,10 @@ impl Mutate {
         if review.run == Run::Dry {
             return;
         }
-        judged.images.iter().for_each(|image| self.metrics.judged(image));
+        judged.images.iter().for_each(|image| self.site.metrics.judged(image));
         // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
-        for image in judged.images.iter().filter(|image| image.has_no_copy()) {
-            let image = &*image.case.written;
+        for (slot, _) in ruling.by_slot().filter(|(_, image)| image.has_no_copy()) {
+            let image = slot.image;
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
@@ -121,6 +221,26 @@ impl Mutate {
             );
         }
     }
+}
+
+/// Are these more images, or more different ones, than are judged?
+fn is_beyond(slots: &[Slot<'_>]) -> bool {
+    let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
+    slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
+}
+
+/// Whose Pod a policy observes.
+#[derive(Clone, Copy)]
+struct Whose<'a> {
+    run: Run,
+    namespace: &'a str,
+    pod: &'a str,
+}
+
+/// The circumstances of a Pod, were this policy the only one.
+fn under(policy: &Arc<Policy>, settings: &Settings, circumstances: &Circumstances) -> Circumstances {
+    let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
+    Circumstances { regime, ..circumstances.clone() }
 }
 
 /// Which of a Pod's reasons stands for it: the lightest number.

@@ -6,11 +6,19 @@ use crate::pod::{Occasion, patch};
 const WAS: &str = "fra.example.com/shop/web:1";
 const IS: &str = "ams.example.com/shop/web:1";
 
-fn entry(why: Reason) -> Entry {
+/// The annotation as a text.
+fn write(changes: &[Change<'_>], weight: usize) -> Option<String> {
+    let mut json = String::new();
+    let said = super::write(changes, weight, &mut json);
+    assert_eq!(said, !json.is_empty());
+    said.then(|| serde_json::from_str(&json).unwrap())
+}
+
+fn entry(why: Reason) -> Entry<'static> {
     Entry {
         was: WAS.into(),
         why,
-        findings: vec![FindingKind::Missing, FindingKind::ScanPending],
+        findings: Cow::Owned(vec![FindingKind::Missing, FindingKind::ScanPending]),
         place: Some(RegistryName::new("ams")),
     }
 }
@@ -46,21 +54,7 @@ fn it_reads_as_documented() {
 
 #[test]
 fn every_reason_is_read_again() {
-    let words = FindingKind::ALL.into_iter().map(Reason::Finding).chain([
-        Reason::Local,
-        Reason::AlreadyLocal,
-        Reason::Accepted,
-        Reason::Presumed,
-        Reason::Fallback,
-        Reason::Denied,
-        Reason::Observed,
-        Reason::Excluded,
-        Reason::Exempt,
-        Reason::PullNever,
-        Reason::MirrorPod,
-        Reason::Internal,
-    ]);
-    for why in words {
+    for why in Reason::all() {
         let body = pod_of("");
         let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
         let slot = pod.slots().next().unwrap();
@@ -126,11 +120,8 @@ fn the_largest_entries_fit_the_room() {
     let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
     let mut changes = changes_for(&pod);
     for change in &mut changes {
-        let bare = member(
-            &change.slot.to_string(),
-            &Entry { was: "".into(), ..entry(Reason::Local) },
-            change.slot.image,
-        );
+        let bare =
+            odd_member(&change.slot, &Entry { was: "".into(), ..entry(Reason::Local) }, change.slot.image);
         let was = "x".repeat(LARGEST_ENTRY - 1 - bare.unwrap().len());
         change.entry = Some(Entry { was: was.into(), ..entry(Reason::Local) });
     }
@@ -161,7 +152,7 @@ fn an_old_annotation_stays_where_nothing_concerns_us_and_goes_where_it_cannot_be
         let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
         let mut changes = changes_for(&pod);
         changes.retain(|_| concerned);
-        patch(&pod, Occasion::Create, &changes).to_string()
+        patch(&pod, Occasion::Create, &changes).as_json().to_owned()
     };
     assert_eq!(patch(&doc, false), "[]");
     doc["metadata"]["annotations"]["full"] = "x".repeat(ALL_ANNOTATIONS).into();

@@ -2,23 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use json_patch::{Patch, PatchOperation};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::annotation::OldEntries;
 use super::*;
 use crate::domain::registry::RegistryName;
 use crate::domain::verdict::{FindingKind, Reason};
 
+/// The patch, read again; it is written as `json-patch` writes it, byte for byte.
+fn patch(pod: &Pod<'_>, occasion: Occasion, changes: &[Change<'_>]) -> Patch {
+    let written = super::patch(pod, occasion, changes);
+    let read: Patch = serde_json::from_str(written.as_json()).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), written.as_json());
+    assert_eq!(read.is_empty(), written.is_empty());
+    read
+}
+
 /// A judge that knows three hosts: `fra` is copied to `ams`, `lost` has no copy, nothing else is ours.
 fn judged<'p>(pod: &'p Pod<'_>) -> Vec<Change<'p>> {
-    fn copy(image: &str) -> Option<Box<str>> {
+    fn copy(image: &str) -> Option<String> {
         let path = image.strip_prefix("fra.example.com/")?;
-        Some(format!("ams.example.com/{path}@sha256:{}", "0".repeat(64)).into())
+        Some(format!("ams.example.com/{path}@sha256:{}", "0".repeat(64)))
     }
     let old = OldEntries::of(pod);
-    let entry = |slot: &Slot<'_>, why, findings, place: Option<&str>| {
-        Some(Entry { was: slot.image.into(), why, findings, place: place.map(RegistryName::new) })
+    let entry = |slot: &Slot<'p>, why, findings: Vec<FindingKind>, place: Option<&str>| {
+        let place = place.map(RegistryName::new);
+        Some(Entry { was: slot.image.into(), why, findings: findings.into(), place })
     };
     let mut changes: Vec<_> = pod
         .slots()
@@ -26,7 +37,7 @@ fn judged<'p>(pod: &'p Pod<'_>) -> Vec<Change<'p>> {
             let secret = || Some(PullSecret::new("ams-creds"));
             if let Some(image) = copy(slot.image) {
                 let entry = entry(&slot, Reason::Local, vec![], Some("ams"));
-                Change { slot, image: Some(image), pull_secret: secret(), entry }
+                Change { slot, image: Some(image.into()), pull_secret: secret(), entry }
             } else if slot.image.strip_prefix("ams.example.com/").is_some() {
                 let kept = old.kept(&slot, |old| copy(&old.was).as_deref() == Some(slot.image));
                 let entry = kept.or_else(|| entry(&slot, Reason::AlreadyLocal, vec![], Some("ams")));
@@ -308,7 +319,7 @@ fn what_we_build_is_what_the_api_server_applies() {
                     entry: entry.map(|was| Entry {
                         was: was.into(),
                         why: Reason::Local,
-                        findings: vec![],
+                        findings: Cow::default(),
                         place: None,
                     }),
                 }
