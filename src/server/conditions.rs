@@ -1,7 +1,6 @@
 //! Conditions: what must hold before this replica should be asked, each with its state and one sentence.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,17 +88,6 @@ impl Condition {
     pub fn unready(message: impl Into<String>) -> Self {
         Self { state: State::Unready, message: message.into() }
     }
-}
-
-/// An error and its causes in one line, for a condition's message.
-pub(super) fn sentence(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line += &format!(": {error}");
-        cause = error.source();
-    }
-    line
 }
 
 /// All conditions, shared. A clone is a handle to the same.

@@ -28,8 +28,9 @@ use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::conditions::{Condition, ConditionName, Conditions, sentence};
+use super::conditions::{Condition, ConditionName, Conditions};
 use super::metrics::ServerMetrics;
+use crate::admission::sentence;
 
 /// Why a certificate, or the TLS configuration, cannot be used.
 #[derive(Debug, Error)]
