@@ -40,13 +40,11 @@ fn every_row_ends_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "a presence by digest is not remembered yet"]
 fn what_is_remembered_counts_while_its_registry_is_slow() {
     hold(&table::remembered());
 }
 
 #[test]
-#[ignore = "what broke is not tried once more yet"]
 fn a_broken_connection_is_tried_once_more() {
     hold(&table::broken());
 }

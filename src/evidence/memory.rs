@@ -92,8 +92,15 @@ impl Memory {
             _ => 0,
         };
         let before = previous.filter(|_| leaves_memory(&question.what, &answer));
+        let mut before = before.and_then(|previous| previous.worth(view));
+        if lacks_scan(&answer) {
+            // It takes the place of what said so before it: behind both stands the last finished scan.
+            before = before.and_then(|before| {
+                if lacks_scan(&before.answer) { before.before.clone() } else { Some(before) }
+            });
+        }
         Self {
-            before: before.and_then(|previous| previous.worth(view)),
+            before,
             question,
             answer,
             learned: view.now,
@@ -213,8 +220,8 @@ impl Memory {
 
     /// Itself, or what it keeps behind it, where that is worth telling behind silence.
     fn worth(self: &Arc<Self>, view: &View<'_>) -> Option<Arc<Self>> {
-        if self.is_memorable() {
-            return self.counts(view).then(|| self.clone());
+        if self.is_memorable() && self.counts(view) {
+            return Some(self.clone());
         }
         self.before.as_ref().filter(|before| before.counts(view)).cloned()
     }
@@ -230,7 +237,7 @@ impl Memory {
         match &self.answer {
             Observation::Presence(Presence::Present { .. }) => matches!(self.question.what, What::Digest(_)),
             Observation::TagDigest(TagDigest::Known(_)) => true,
-            _ => self.report().is_some(),
+            answer => lacks_scan(answer) || self.report().is_some(),
         }
     }
 
@@ -289,6 +296,12 @@ fn leaves_memory(what: &What, answer: &Observation) -> bool {
     }
 }
 
+/// Does a Harbor whose scanner lives say that there is no finished scan, nor one to wait for?
+fn lacks_scan(answer: &Observation) -> bool {
+    let Observation::Scan(ScanAnswer { scanner, state, .. }) = answer else { return false };
+    *scanner == Scanner::Present && matches!(state, ScanState::NotScanned | ScanState::Failed)
+}
+
 /// Is it what it is whoever asks? A 404 and a 403 may be another answer under other credentials.
 fn is_fact(answer: &Observation) -> bool {
     matches!(
@@ -314,10 +327,16 @@ fn behind(answer: &Observation, before: Option<&Memory>) -> (Observation, Option
             (before.answer.clone(), Some(before.learned))
         }
         (Observation::Scan(now), Observation::Scan(then)) => {
-            let last = now.last.clone().or_else(|| before.report().cloned());
+            let earlier = || before.before.as_ref().and_then(|earlier| earlier.report());
+            let last = now.last.clone().or_else(|| before.report().or_else(earlier).cloned());
             // A scanner that was seen is not forgotten with the scan: `required: Auto` goes by it.
             let scanner = if now.scanner == Scanner::Unknown { then.scanner } else { now.scanner };
-            (Observation::Scan(ScanAnswer { scanner, state: now.state.clone(), last }), None)
+            let (state, learned) = match now.state {
+                // What was said to be unscanned is no better for being asked about in vain.
+                ScanState::Unknown(_) if lacks_scan(&before.answer) => (&then.state, Some(before.learned)),
+                _ => (&now.state, None),
+            };
+            (Observation::Scan(ScanAnswer { scanner, state: state.clone(), last }), learned)
         }
         (answer, _) => (answer.clone(), None),
     }

@@ -119,7 +119,8 @@ impl Api {
 
     /// Does Harbor know us? A user is told who he is (200), a robot that it is no user (412), a stranger 401.
     pub async fn is_known(&self, deadline: Instant) -> Result<bool, Unknown> {
-        let answer = self.ask(Method::GET, "/api/v2.0/users/current", Door::Api(None), SMALL, deadline).await?;
+        let answer =
+            self.ask(Method::GET, "/api/v2.0/users/current", Door::Api(None), SMALL, deadline).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PRECONDITION_FAILED => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),

@@ -123,8 +123,11 @@ impl Past {
             FindingKind::Missing => self.ever(now, ABSENT, |truth| !truth.held && truth.tells()),
             FindingKind::Unscanned => {
                 let never = |truth: &Truth| truth.scanned == Scanned::Never && truth.tells();
+                let slow = |truth: &Truth| matches!(truth.way, Way::Late | Way::Busy(_));
+                let slow = hurried || self.ever(now, ATTEMPT + REST, slow);
                 // Of what it does not hold, it knows no scan either.
-                self.ever(now, ABSENT, never) || self.ever(now, ABSENT, |truth| !truth.held)
+                self.ever(now, ABSENT, |truth| never(truth) || !truth.held)
+                    || slow && self.ever(now, REMEMBER, never)
             }
             // A bad scan counts until a newer one is learned.
             FindingKind::Vulnerable => {

@@ -156,8 +156,8 @@ fn access() -> Vec<Row> {
         Row::harbor("secret rotated, and nobody told us", Inside(|store, _| rotate(store)), &[Unauthorized], "head, systeminfo"),
         Row::harbor("secret rotated, and our file with it", Do(rotated), FINE, "artifact, 2 head, project"),
         Row::harbor("robot may not pull", Inside(|store, _| may(store, &[Permission::ArtifactRead])), &[Unauthorized], "current, head, systeminfo"),
-        Row::harbor("robot may not read scans", Inside(|store, _| may(store, &[Permission::Pull])), FINE, "artifact, exists, head, project").at(ALIKE),
-        Row::harbor("robot may not read scans, but one is required", Inside(|store, _| may(store, &[Permission::Pull])), &[Unauthorized], "artifact, exists, head, project")
+        Row::harbor("robot may not read scans", Inside(|store, _| may(store, &[Permission::Pull])), FINE, "2 artifact, exists, head, project").at(ALIKE),
+        Row::harbor("robot may not read scans, but one is required", Inside(|store, _| may(store, &[Permission::Pull])), &[Unauthorized], "2 artifact, exists, head, project")
             .scan("required: Always"),
     ]
 }
@@ -248,7 +248,7 @@ pub fn remembered() -> Vec<Row> {
     vec![
         Row::harbor("remembered: slow", Way(Fault::Delay(SLOW)), FINE, "artifact, head").judged_before(LATER).patience(Patience::Short),
         Row::harbor("remembered: frozen", Frozen, FINE, "").judged_before(LATER).patience(Patience::Short),
-        Row::harbor("remembered: 429", Way(status(429)), FINE, "artifact, head").judged_before(LATER),
+        Row::harbor("remembered: 429", Way(status(429)), FINE, "head").judged_before(LATER),
         Row::harbor("remembered: 429 with Retry-After", Way(retry_after(429)), FINE, "head").judged_before(LATER),
         Row::harbor("remembered: refused", Down, &[Unreachable], "").judged_before(LATER),
         Row::harbor("remembered: 503", Way(html(503)), &[Unreachable], "head").judged_before(LATER),

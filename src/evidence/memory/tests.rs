@@ -200,6 +200,35 @@ fn a_finished_scan_stays_the_last_one_whatever_its_age() {
 }
 
 #[test]
+fn silence_does_not_bring_back_a_scan_that_is_said_to_be_gone() {
+    let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
+    story.at(0).learned(done(Severity::High));
+    let mut bytes = None;
+    for hour in 1..100 {
+        story.at(hour * 400).learned(scan(ScanState::NotScanned));
+        story.at(hour * 400 + 20).learned(silence_of_scans());
+        let (told, age) = story.told();
+        assert!(
+            matches!(&told, Observation::Scan(ScanAnswer { state: ScanState::NotScanned, .. })),
+            "{told:?}"
+        );
+        assert_eq!((last(&told), age), (Some(Severity::High), 20), "and yet a bad one is not forgotten");
+        // However often it is said, it is kept once.
+        assert_eq!(*bytes.get_or_insert(story.memory().bytes()), story.memory().bytes());
+    }
+    // Who waits for a scan to end has one that may count meanwhile.
+    story.at(40_000).learned(done(Severity::Low)).at(40_400).learned(scan(ScanState::Pending));
+    let (told, _) = story.at(40_420).silence(Cause::Deadline);
+    assert!(matches!(&told, Observation::Scan(ScanAnswer { state: ScanState::Unknown(_), .. })), "{told:?}");
+    assert_eq!(last(&told), Some(Severity::Low));
+}
+
+fn silence_of_scans() -> Observation {
+    let state = ScanState::Unknown(Unknown::new(Cause::Deadline, "silence"));
+    Observation::Scan(ScanAnswer { scanner: Scanner::Unknown, state, last: None })
+}
+
+#[test]
 fn silence_is_short_at_first_and_longer_each_time_and_never_longer_than_absence() {
     let mut story = Story::of(What::Digest(DIGEST));
     let mut at = 0;

@@ -52,7 +52,7 @@ const RECORDINGS: [Recording; 17] = [
     recording!(
         "ephemeral-container",
         "kubectl debug on a Pod without Amsterdam's pull secret: judged, but not moved.",
-        &[("Local", 1)]
+        &[("Observed", 1)]
     ),
     recording!("update-image", "An update: never touched.", &[("-", 5)]),
     recording!("update-label-only", "An update of a label.", &[("-", 5)]),
