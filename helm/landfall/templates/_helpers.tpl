@@ -1,0 +1,75 @@
+{{/* One name for everything: the release's. `helm install landfall …` makes a webhook configuration `landfall`. */}}
+{{- define "landfall.name" -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "landfall.selector" -}}
+app.kubernetes.io/name: landfall
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Helm adds its own labels when it installs. Here they would be wrong for whoever renders and applies. */}}
+{{- define "landfall.labels" -}}
+{{ include "landfall.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "landfall.image" -}}
+{{- with .Values.image -}}
+{{- if not .repository -}}
+{{- fail "\n\nimage.repository: say where Landfall's image lies, such as registry.ams.example.com/platform/landfall. It must be a registry that this site reaches without Landfall." -}}
+{{- end -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{/* The configuration as text: a text passes through as it is. */}}
+{{- define "landfall.config.text" -}}
+{{- $config := required "\n\nconfig: Landfall needs its configuration: --set-file config=landfall.yaml. `landfall check landfall.yaml` tells whether it is right." .Values.config -}}
+{{- if kindIs "string" $config }}{{ $config }}{{ else }}{{ toYaml $config }}{{ end -}}
+{{- end }}
+
+{{/*
+What of the configuration the rest of the chart must know, as JSON: `namespaces` that are left alone in the API server.
+The configuration itself is judged by `landfall check`; here only what would leave a Pod waiting for a file for ever.
+*/}}
+{{- define "landfall.config.facts" -}}
+{{- $text := include "landfall.config.text" . -}}
+{{- $config := fromYaml $text -}}
+{{- with $config.Error }}{{ fail (printf "\n\nconfig: this is no YAML: %s" .) }}{{ end -}}
+{{- $problems := list -}}
+{{- $namespaces := list "kube-system" "kube-node-lease" .Release.Namespace -}}
+{{- range ($config.exclude | default dict).namespaces -}}
+{{- $namespaces = append $namespaces (toString .) -}}
+{{- end -}}
+{{- range $name, $registry := $config.registries -}}
+{{- if kindIs "map" $registry -}}
+{{- /* A registry inside the cluster must start without Landfall: the Pods that serve it are left alone. */ -}}
+{{- $inside := regexFind "^https?://[^./:]+\\.[^./:]+\\.svc([.:/]|$)" ($registry.url | default "") -}}
+{{- if $inside }}{{ $namespaces = append $namespaces (index (splitList "." $inside) 1) }}{{ end -}}
+{{- range $kind, $path := ($registry.credentials | default dict) -}}
+{{- $folder := regexReplaceAll "^/etc/landfall/credentials/([^/]+).*$" (toString $path) "${1}" -}}
+{{- if and (hasPrefix "/etc/landfall/credentials/" (toString $path)) (not (hasKey $.Values.credentials $folder)) -}}
+{{- $problems = append $problems (printf "config: registries.%s.credentials.%s is %s, but no Secret is mounted there: --set credentials.%s=<name of the Secret>" $name $kind $path $folder) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (hasPrefix "/etc/landfall/ca/" (toString $registry.caFile)) (not (or $.Values.ca.configMapName $.Values.ca.secretName)) -}}
+{{- $problems = append $problems (printf "config: registries.%s.caFile is %s, but nothing is mounted there: --set ca.configMapName=<name> or ca.secretName=<name>" $name $registry.caFile) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $problems }}{{ fail (printf "\n\n%s" (join "\n" $problems)) }}{{ end -}}
+{{- dict "namespaces" ($namespaces | uniq | sortAlpha) | toJson -}}
+{{- end }}
+
+{{/* Two folders in one, from a ConfigMap or a Secret or both. */}}
+{{- define "landfall.projected" -}}
+projected:
+  sources:
+    {{- with .configMapName }}
+    - configMap: {name: {{ . }}}
+    {{- end }}
+    {{- with .secretName }}
+    - secret: {name: {{ . }}}
+    {{- end }}
+{{- end }}

@@ -1,0 +1,79 @@
+//! Files that are made from the code must say what the code says. `LANDFALL_GENERATE=1 cargo test --test generated`
+//! writes them anew. (`manifests/` is made by Helm: see `cluster/chart.rs`.)
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use landfall::config::{self, Files};
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+#[path = "generated/values.rs"]
+mod values;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The file holds this text, or is made to.
+fn holds(path: &PathBuf, text: &str) {
+    if std::env::var_os("LANDFALL_GENERATE").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let held = fs::read_to_string(path).unwrap_or_default();
+    let stale = held.lines().zip(text.lines()).find(|(held, text)| held != text);
+    assert!(
+        held == text,
+        "{} is stale: LANDFALL_GENERATE=1 cargo test --test generated. First difference: {stale:?}",
+        path.display()
+    );
+}
+
+/// The schema of the chart's values, with that of the configuration inside.
+fn schema() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<values::Values>().to_value();
+    assert!(schema.get("$defs").is_none(), "its names could be those of the configuration");
+    let mut file = config::schema().to_value();
+    let mut defs = file["$defs"].take();
+    file.as_object_mut().unwrap().retain(|key, _| !key.starts_with('$'));
+    defs["Configuration"] = file;
+    schema["$defs"] = defs;
+    // One of two, told apart first: or a mistake in the one would be reported as a mistake in both.
+    let config = schema["properties"]["config"].as_object_mut().unwrap();
+    config.insert("if".into(), json!({"type": "object"}));
+    config.insert("then".into(), json!({"$ref": "#/$defs/Configuration"}));
+    config.insert("else".into(), json!({"type": "string", "minLength": 1}));
+    schema
+}
+
+#[test]
+fn the_schema_of_the_values_is_made_from_the_code() {
+    let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    holds(&root().join("helm/landfall/values.schema.json"), &text);
+}
+
+#[test]
+fn the_values_say_every_name_and_no_other() {
+    let text = fs::read_to_string(root().join("helm/landfall/values.yaml")).unwrap();
+    let values: values::Values = serde_saphyr::from_str(&text).unwrap();
+    assert!(values.config.is_none(), "whose would it be?");
+}
+
+#[test]
+fn the_chart_is_of_this_version() {
+    let text = fs::read_to_string(root().join("helm/landfall/Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&text).unwrap();
+    for key in ["version", "appVersion"] {
+        assert_eq!(chart[key], env!("CARGO_PKG_VERSION"), "{key}");
+    }
+}
+
+#[test]
+fn the_configuration_of_the_manifests_can_be_used() {
+    let path = root().join("manifests/landfall.yaml");
+    let loaded = config::load(&path, Files::Skip, jiff::Timestamp::UNIX_EPOCH)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.problems.is_empty(), "{}", loaded.warnings);
+}
