@@ -31,6 +31,8 @@ pub struct Values {
     pub ca: Source,
     /// Which namespaces' Pods come to Landfall.
     pub namespaces: Namespaces,
+    /// Which of their Pods.
+    pub pods: Pods,
     /// Where the certificate comes from.
     pub certificates: Certificates,
     /// The authorities of callers, `ca.crt`; none: anyone is answered.
@@ -101,6 +103,13 @@ pub struct Source {
 pub struct Namespaces {
     pub selection: Selection,
     /// More conditions on the namespace's labels.
+    pub match_expressions: Vec<Free>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pods {
+    /// Conditions on the Pod's labels.
     pub match_expressions: Vec<Free>,
 }
 
