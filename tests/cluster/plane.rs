@@ -151,6 +151,23 @@ impl Plane {
         kubectl.arg("--kubeconfig").arg(kubeconfig).args(arguments).output().unwrap()
     }
 
+    /// Runs helm as the cluster's administrator, in a home of its own.
+    pub fn helm(&self, arguments: &[&str]) -> Output {
+        let mut helm = Command::new(self.tools.join("helm"));
+        for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            helm.env(home, self.path("helm"));
+        }
+        helm.arg("--kubeconfig").arg(self.path("kubeconfig")).args(arguments).output().unwrap()
+    }
+
+    /// The resources of cert-manager and of Prometheus's operator, as they define them.
+    pub fn define_others(&self) {
+        let crds = self.tools.join("crds.yaml").display().to_string();
+        // On the server: their text is too long for the note that kubectl would leave on each.
+        self.told(&["apply", "--server-side", "-f", &crds]);
+        self.told(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds]);
+    }
+
     /// What kubectl says; it must not complain.
     pub fn told(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments);

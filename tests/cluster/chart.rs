@@ -1,0 +1,460 @@
+//! The Helm chart, and what is made from it, before a real API server: what is refused, what is admitted, what stays over
+//! an upgrade and what is left after the end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::plane::{Plane, plane, until};
+
+/// A configuration that needs everything the chart can mount.
+const CONFIG: &str = r#"site: ams # ours
+registries:
+  fra: {host: harbor.fra.example.com, site: fra, kind: harbor, credentials: {dir: /etc/landfall/credentials/fra}}
+  ams: {host: harbor.ams.example.com, site: ams, kind: harbor, url: "https://harbor-core.doors-harbor.svc",
+        caFile: /etc/landfall/ca/ams.pem, credentials: {dockerConfig: /etc/landfall/credentials/ams/.dockerconfigjson}}
+routes:
+  - name: production
+    primary: {registry: fra, repositories: "production/**"}
+    replicas: [{registry: ams, namespace: production, flatten: 1}]
+
+exclude: {namespaces: [doors-excluded]}
+"#;
+
+/// What goes with it.
+const VALUES: &str = "{image: {repository: registry.example.com/landfall}, credentials: {fra: landfall-fra, ams: landfall-ams}, ca: {configMapName: bundles}}";
+
+/// A certificate authority, as far as the API server looks before it calls.
+const BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkekNDQVIyZ0F3SUJBZ0lCQURBS0JnZ3Foa2pPUFFRREFqQWpNU0V3SHdZRFZRUUREQmhyTTNNdGMyVnkKZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3SGhjTk1qQXhNREkxTURVeE16TTNXaGNOTXpBeE1ESXpNRFV4TXpNMwpXakFqTVNFd0h3WURWUVFEREJock0zTXRjMlZ5ZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3V1RBVEJnY3Foa2pPClBRSUJCZ2dxaGtqT1BRTUJCd05DQUFSdQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs helm on the chart: `before`, the chart, the values above, `after`.
+fn helm(plane: &Plane, before: &[&str], after: &[&str]) -> Output {
+    let chart = root().join("helm/landfall").display().to_string();
+    let config = format!("config={}", plane.write_new(CONFIG).display());
+    let values = plane.write_new(VALUES).display().to_string();
+    let arguments = [before, &[&chart, "--set-file", &config, "-f", &values], after].concat();
+    plane.helm(&arguments)
+}
+
+/// What a program says; it must not complain.
+fn told(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn get(plane: &Plane, arguments: &[&str]) -> Value {
+    serde_json::from_str(&plane.told(&[&["get", "-o", "json"], arguments].concat())).unwrap()
+}
+
+/// A namespace that takes no Pod but a restricted one, and says so of templates.
+fn restricted(plane: &Plane, namespace: &str) {
+    plane.namespace(namespace);
+    let level = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
+    plane.told(&["label", "namespace", namespace, &level("enforce"), &level("warn")]);
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
+    let Some(plane) = plane() else { return };
+    let render = ["template", "landfall"];
+    told(helm(plane, &["lint", "--strict"], &[]));
+    let file = |text: &str| plane.write_new(text).display().to_string();
+    let broken = format!("config={}", file("site: ["));
+    let edge = "{site: ams, registries: {edge: {credentials: {dir: /etc/landfall/credentials/edge}}}}";
+    let lonely = format!("config={}", file(edge));
+    let as_map =
+        file("config: {site: ams, registries: {ams: {host: ams.example.com, site: ams, kind: harbour}}}");
+    for (wrong, words) in [
+        (vec!["--set", "replica=2"], "additional properties 'replica' not allowed"),
+        (
+            vec!["--set", "networkPolicy.apiserver=10.0.0.0/8"],
+            "additional properties 'apiserver' not allowed",
+        ),
+        (vec!["--set", "replicas=many"], "at '/replicas': got string, want integer"),
+        (vec!["--set", "certificates.mode=Own"], "at '/certificates/mode': value must be 'SelfManaged'"),
+        (vec!["--set", "image.digest=latest"], "at '/image/digest'"),
+        (vec!["--set", "image.repository="], "say where Landfall's image lies"),
+        (vec!["--set", "credentials=null"], "missing property 'credentials'"),
+        (
+            vec!["--set-file", &lonely],
+            "config: registries.edge.credentials.dir is /etc/landfall/credentials/edge, but",
+        ),
+        (vec!["--set", "ca.configMapName="], "config: registries.ams.caFile is /etc/landfall/ca/ams.pem"),
+        (
+            vec!["--set", "certificates.mode=Provided,certificates.provided.caBundle=YQ=="],
+            "certificates.provided.secretName",
+        ),
+        (
+            vec!["--set", "certificates.mode=Provided,certificates.provided.secretName=tls"],
+            "certificates.provided.caBundle",
+        ),
+        (vec!["--set-file", &broken], "config: this is no YAML"),
+        (vec!["--set-file", "config=/dev/null"], "at '/config'"),
+    ] {
+        let output = helm(plane, &render, &wrong);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(words), "{wrong:?}: {said}");
+    }
+    let chart = root().join("helm/landfall").display().to_string();
+    let as_map = ["template", "landfall", &chart, "--set", "image.repository=x", "-f", &as_map];
+    let said = String::from_utf8(plane.helm(&as_map).stderr).unwrap();
+    assert!(said.contains("at '/config/registries/ams/kind': value must be 'harbor'"), "{said}");
+    let none = &as_map[..5];
+    let said = String::from_utf8(plane.helm(none).stderr).unwrap();
+    assert!(said.contains("--set-file config=landfall.yaml"), "{said}");
+    let said = String::from_utf8(plane.helm(&[none, &["--set", "config=5"]].concat()).stderr).unwrap();
+    assert!(said.contains("at '/config': got number, want string"), "{said}");
+}
+
+#[test]
+fn the_api_server_takes_what_is_rendered_in_every_mode_and_with_every_preset() {
+    let Some(plane) = plane() else { return };
+    restricted(plane, "modes");
+    plane.define_others();
+    let provided =
+        format!("certificates={{mode: Provided, provided: {{secretName: tls, caBundle: {BUNDLE}}}}}");
+    let provided = plane.write_new(&provided.replacen('=', ": ", 1)).display().to_string();
+    let all = plane
+        .write_new(
+            "certificates: {mode: CertManager, certManager: {issuerRef: {kind: ClusterIssuer, name: platform}}}
+image: {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000', pullSecrets: [own]}
+clientCA: {secretName: api-server}
+env: [{name: HTTPS_PROXY, value: 'http://proxy.example.com:3128'}]
+tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]
+affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}}
+podLabels: {team: platform}
+podAnnotations: {note: none}
+networkPolicy: {apiServer: [10.0.0.0/8, 'fd00::/8'], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}
+serviceMonitor: {labels: {release: prometheus}}
+namespaces: {selection: OptIn, matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]}
+log: {filter: 'info,landfall=debug', format: text}
+",
+        )
+        .display()
+        .to_string();
+    let presets = fs::read_dir(root().join("helm/landfall/presets")).unwrap();
+    let presets: Vec<_> = presets.map(|entry| entry.unwrap().path().display().to_string()).collect();
+    assert!(presets.len() >= 6, "{presets:?}");
+    let mut ways =
+        vec![vec![], vec!["--set", "certificates.mode=CertManager"], vec!["-f", &provided], vec!["-f", &all]];
+    ways.extend(presets.iter().map(|preset| vec!["-f", preset.as_str()]));
+    for way in ways {
+        let after = [&["-n", "modes", "--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"], &way[..]]
+            .concat();
+        let rendered = told(helm(plane, &["template", "modes"], &after));
+        assert!(rendered.contains("kind: ServiceMonitor"), "{way:?}");
+        let file = plane.write_new(&rendered).display().to_string();
+        for server_side in ["--server-side=true", "--server-side=false"] {
+            let taken =
+                plane.kubectl(&["apply", "--dry-run=server", "--validate=strict", server_side, "-f", &file]);
+            let said = String::from_utf8_lossy(&taken.stderr);
+            // A warning would be of a Pod that the namespace refuses, or of a field that nobody knows.
+            assert!(taken.status.success() && said.is_empty(), "{way:?} {server_side}: {said}");
+        }
+    }
+}
+
+/// Everything of a namespace but what comes and goes by itself, and what of the cluster has the release's name.
+fn inventory(plane: &Plane, namespace: &str) -> BTreeSet<String> {
+    let kinds = |namespaced: &str| {
+        let all = plane.told(&["api-resources", "--verbs=list", "-o", "name", namespaced]);
+        let kinds: Vec<_> =
+            all.lines().filter(|kind| *kind != "events" && *kind != "events.events.k8s.io").collect();
+        kinds.join(",")
+    };
+    let (inside, outside) = (kinds("--namespaced=true"), kinds("--namespaced=false"));
+    let inside = plane.told(&["get", &inside, "-n", namespace, "-o", "name", "--ignore-not-found"]);
+    let outside = plane.told(&["get", &outside, "-o", "name", "--ignore-not-found"]);
+    let outside = outside.lines().filter(|name| name.ends_with(&format!("/{namespace}")));
+    inside.lines().chain(outside).map(str::to_owned).collect()
+}
+
+/// What Landfall itself writes, with its own rights: its authority, its Lease, its caBundle.
+fn run_once(plane: &Plane, namespace: &str) {
+    let account = format!("--as=system:serviceaccount:{namespace}:{namespace}");
+    let secret = format!("{namespace}-ca");
+    let name = ["-n", namespace, &account, "--field-manager=landfall"];
+    plane.told(
+        &[&["patch", "secret", &secret, "-p", "{\"data\": {\"ca.crt\": \"Y2E=\"}}"], &name[..]].concat(),
+    );
+    plane.told(
+        &[
+            &["patch", "lease", namespace, "-p", "{\"spec\": {\"holderIdentity\": \"landfall-0\"}}"],
+            &name[..],
+        ]
+        .concat(),
+    );
+    let entry = format!(
+        "{{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {{name: {namespace}}},
+webhooks: [{{name: mutate.landfall.dev, clientConfig: {{caBundle: {BUNDLE}}}}}]}}"
+    );
+    let file = plane.write_new(&entry).display().to_string();
+    let apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--validate=false",
+        "--field-manager=landfall-ca-bundle",
+    ];
+    plane.told(&[&apply[..], &[&account, "-f", &file]].concat());
+}
+
+/// What it has written is there.
+fn written(plane: &Plane, namespace: &str) {
+    let secret = get(plane, &["secret", "-n", namespace, &format!("{namespace}-ca")]);
+    assert_eq!(secret["data"]["ca.crt"], "Y2E=", "{secret:#}");
+    let lease = get(plane, &["lease", "-n", namespace, namespace]);
+    assert_eq!(lease["spec"]["holderIdentity"], "landfall-0", "{lease:#}");
+    let webhook = get(plane, &["mutatingwebhookconfiguration", namespace]);
+    assert_eq!(webhook["webhooks"][0]["clientConfig"]["caBundle"], BUNDLE, "{webhook:#}");
+    assert_eq!(webhook["webhooks"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_upgrade_keeps_what_landfall_wrote_and_an_uninstall_leaves_nothing() {
+    let Some(plane) = plane() else { return };
+    // By the server, as Helm 4 does by default; and by the client, as Helm 3 does.
+    for (namespace, server_side) in
+        [("life-server", "--server-side=true"), ("life-client", "--server-side=false")]
+    {
+        restricted(plane, namespace);
+        let before = inventory(plane, namespace);
+        // Nobody opts in here: what others create meanwhile is none of its business.
+        let common = ["-n", namespace, "--set", "namespaces.selection=OptIn", server_side];
+        let notes = told(helm(plane, &["install", namespace], &common));
+        assert!(notes.contains("kubectl label namespace NAME landfall.dev/mode=Rewrite"), "{notes}");
+        let pods = ["pods", "-n", namespace, "-l", "app.kubernetes.io/name=landfall"];
+        let pods = until("a restricted namespace has admitted its Pods", || {
+            let pods = get(plane, &pods)["items"].as_array().unwrap().clone();
+            (pods.len() == 3).then_some(pods)
+        });
+        assert!(pods.iter().all(|pod| pod["spec"]["priority"] == 2_000_000_000), "{pods:#?}");
+        let config = get(plane, &["configmap", "-n", namespace, namespace]);
+        assert_eq!(config["data"]["landfall.yaml"], CONFIG, "as it is");
+
+        run_once(plane, namespace);
+        written(plane, namespace);
+        told(helm(
+            plane,
+            &["upgrade", namespace],
+            &[&common[..], &["--set", "replicas=4,drainSeconds=30,log.filter=warn"]].concat(),
+        ));
+        written(plane, namespace);
+        let deployment = get(plane, &["deployment", "-n", namespace, namespace]);
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(
+            (&deployment["spec"]["replicas"], &pod["terminationGracePeriodSeconds"]),
+            (&4.into(), &70.into())
+        );
+        assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&"--log=warn".into()), "{pod:#}");
+        // As whoever keeps a cluster in step with a repository looks at it.
+        let manifest = plane.helm(&["get", "manifest", namespace, "-n", namespace]);
+        let manifest = plane.write_new(&told(manifest)).display().to_string();
+        for apply in ["--server-side=true", "--server-side=false"] {
+            let diff = ["diff", apply, "--field-manager=argocd-controller", "-n", namespace, "-f", &manifest];
+            let differs = plane.kubectl(&diff);
+            let what = String::from_utf8_lossy(&differs.stdout);
+            assert!(differs.status.success(), "{apply}: {what}{}", String::from_utf8_lossy(&differs.stderr));
+        }
+
+        told(plane.helm(&["uninstall", namespace, "-n", namespace]));
+        until("nothing is left", || (inventory(plane, namespace) == before).then_some(()));
+    }
+}
+
+/// Whom it would send: how often it has called the webhook of this name, in vain.
+fn calls(plane: &Plane, webhook: &str) -> u64 {
+    let metrics = plane.told(&["get", "--raw", "/metrics"]);
+    let name = format!("apiserver_admission_webhook_fail_open_count{{name=\"{webhook}\"");
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(&name))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn the_api_server_itself_keeps_out_who_is_to_be_left_alone() {
+    let Some(plane) = plane() else { return };
+    // Its Service is not there, so every call fails at once, and is counted.
+    let ours = ["kube-system", "kube-node-lease", "doors", "doors-harbor", "doors-excluded"];
+    for namespace in ["doors", "doors-harbor", "doors-excluded", "doors-skip", "doors-plain", "doors-asked"] {
+        plane.namespace(namespace);
+    }
+    // Others create Pods meanwhile.
+    let everyone = [&ours[..], &["doors-skip", "doors-plain", "doors-asked"]].concat();
+    for namespace in everyone {
+        plane.told(&["label", "namespace", namespace, "doors=ours"]);
+        let account = ["get", "serviceaccount", "default", "-n", namespace];
+        until("the namespace has its account", || plane.kubectl(&account).status.success().then_some(()));
+    }
+    plane.told(&["label", "namespace", "doors-skip", "landfall.dev/mode=Skip"]);
+    plane.told(&["label", "namespace", "doors-asked", "landfall.dev/mode=Rewrite"]);
+    for (selection, others) in [
+        ("OptOut", [("doors-skip", false), ("doors-plain", true), ("doors-asked", true)]),
+        ("OptIn", [("doors-skip", false), ("doors-plain", false), ("doors-asked", true)]),
+    ] {
+        let name = format!("doors-{}", selection.to_lowercase());
+        let only = plane.write_new("namespaces: {matchExpressions: [{key: doors, operator: Exists}]}");
+        let selection = format!("namespaces.selection={selection}");
+        let after = [
+            "-n",
+            "doors",
+            "-s",
+            "templates/webhook.yaml",
+            "-f",
+            only.to_str().unwrap(),
+            "--set",
+            &selection,
+        ];
+        let rendered = told(helm(plane, &["template", &name], &after));
+        let webhook = format!("{name}.landfall.dev");
+        plane.apply(&rendered.replace("name: mutate.landfall.dev", &format!("name: {webhook}")));
+        let create = |namespace: &str, metadata: &str, who: &[&str]| {
+            let pod = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: p{metadata}}}, spec: {{nodeName: node-1, containers: [{{name: c, image: 'web:1'}}]}}}}"
+            );
+            let file = plane.write_new(&pod).display().to_string();
+            let before = calls(plane, &webhook);
+            plane.told(&[&["create", "--dry-run=server", "-n", namespace, "-f", &file], who].concat());
+            calls(plane, &webhook) > before
+        };
+        // A new configuration is in force when the API server's informer has seen it.
+        until("the webhook is called", || create("doors-asked", "", &[]).then_some(()));
+        for namespace in ours {
+            assert!(!create(namespace, "", &[]), "{selection}: {namespace}");
+        }
+        for (namespace, called) in others {
+            assert_eq!(create(namespace, "", &[]), called, "{selection}: {namespace}");
+        }
+        let node = ["--as=system:node:node-1", "--as-group=system:masters"];
+        let mirror = ", annotations: {kubernetes.io/config.mirror: x}";
+        assert!(!create("doors-asked", mirror, &node), "a mirror Pod");
+        assert!(create("doors-asked", mirror, &[]), "who is no node does not get round it by an annotation");
+        assert!(create("doors-asked", "", &node), "a node may create Pods that are none");
+        plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+    }
+}
+
+/// What an account may do beyond what every account may.
+fn rights(plane: &Plane, namespace: &str, account: &str) -> BTreeSet<String> {
+    let list = |account: &str| -> BTreeSet<String> {
+        let who = format!("--as=system:serviceaccount:{namespace}:{account}");
+        let all = plane.told(&["auth", "can-i", "--list", "--no-headers", "-n", namespace, &who]);
+        all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    list(account).difference(&list("default")).cloned().collect()
+}
+
+#[test]
+fn landfall_may_do_what_it_must_and_no_more() {
+    let Some(plane) = plane() else { return };
+    for namespace in ["rights", "rights-elsewhere", "rights-provided"] {
+        plane.namespace(namespace);
+    }
+    let namespaces = "namespaces [] [] [get list watch]".to_owned();
+    let grant = |namespace: &str, mode: &str| {
+        let mode = format!("certificates.mode={mode}");
+        let only = ["-n", namespace, "-s", "templates/rights.yaml", "--set", &mode];
+        plane.apply(&told(helm(plane, &["template", namespace], &only)));
+    };
+    grant("rights", "SelfManaged");
+    let webhook = "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [rights] [get list watch update patch]";
+    let everywhere = BTreeSet::from([namespaces.clone(), webhook.to_owned()]);
+    let mut at_home = everywhere.clone();
+    at_home.extend(
+        [
+            "secrets [] [rights-ca] [get list watch update patch]",
+            "leases.coordination.k8s.io [] [rights] [get update patch]",
+            "events [] [] [create patch]",
+        ]
+        .map(str::to_owned),
+    );
+    until("its rights are known", || (rights(plane, "rights", "rights") == at_home).then_some(()));
+    // The same account, elsewhere.
+    let who = "--as=system:serviceaccount:rights:rights";
+    let elsewhere = plane.told(&["auth", "can-i", "--list", "--no-headers", "-n", "rights-elsewhere", who]);
+    assert!(!elsewhere.contains("secrets") && !elsewhere.contains("leases"), "{elsewhere}");
+
+    grant("rights-provided", "CertManager");
+    until("its rights are known", || {
+        (rights(plane, "rights-provided", "rights-provided") == BTreeSet::from([namespaces.clone()]))
+            .then_some(())
+    });
+}
+
+/// What `manifests/` takes from the chart: all but the configuration, which is a file there.
+fn install(plane: &Plane) -> String {
+    let config = format!("config={}", root().join("manifests/landfall.yaml").display());
+    let chart = root().join("helm/landfall").display().to_string();
+    let render = ["template", "landfall", &chart, "-n", "landfall", "--set-file", &config];
+    let values =
+        ["--set", "image.repository=landfall,credentials.fra=landfall-fra,credentials.ams=landfall-ams"];
+    let rendered = told(plane.helm(&[&render[..], &values].concat()));
+    let documents: Vec<_> = rendered.split("---\n").map(str::trim).collect();
+    let kept: Vec<_> = documents
+        .into_iter()
+        .filter(|text| !text.is_empty() && !text.contains("\nkind: ConfigMap\n"))
+        .collect();
+    format!(
+        "# Made from helm/landfall: LANDFALL_GENERATE=1 cargo test --test cluster manifests\n{}\n",
+        kept.join("\n---\n")
+    )
+}
+
+#[test]
+fn the_manifests_are_those_of_the_chart_and_can_be_applied_and_deleted() {
+    let Some(plane) = plane() else { return };
+    let (path, made) = (root().join("manifests/install.yaml"), install(plane));
+    if std::env::var_os("LANDFALL_GENERATE").is_some() {
+        fs::write(&path, &made).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), made, "stale: see its first line");
+
+    // On top of it, one condition more: others create Pods meanwhile.
+    let folder = plane.write_new("").with_extension("kustomize");
+    fs::create_dir_all(folder.join("manifests")).unwrap();
+    for file in fs::read_dir(root().join("manifests")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join("manifests").join(file.file_name())).unwrap();
+    }
+    fs::write(
+        folder.join("kustomization.yaml"),
+        "resources: [manifests]
+patches:
+  - target: {kind: MutatingWebhookConfiguration}
+    patch: |
+      - op: add
+        path: /webhooks/0/namespaceSelector/matchLabels
+        value: {landfall.dev/mode: Rewrite}
+",
+    )
+    .unwrap();
+    let folder = folder.display().to_string();
+    for apply in ["--server-side=true", "--server-side=false"] {
+        plane.told(&["apply", "-k", &folder, apply]);
+        until("its Pods are admitted", || {
+            let pods = get(plane, &["pods", "-n", "landfall"]);
+            (pods["items"].as_array().unwrap().len() == 3).then_some(())
+        });
+        run_once(plane, "landfall");
+        plane.told(&["diff", "-k", &folder, apply]);
+        plane.told(&["apply", "-k", &folder, apply]);
+        written(plane, "landfall");
+        plane.told(&["delete", "-k", &folder, "--wait=true"]);
+        let gone = plane.told(&[
+            "get",
+            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration",
+            "-o",
+            "name",
+        ]);
+        assert!(!gone.lines().any(|name| name.ends_with("/landfall")), "{gone}");
+    }
+}
