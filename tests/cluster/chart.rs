@@ -161,6 +161,26 @@ log: {filter: 'info,landfall=debug', format: text}
     }
 }
 
+/// The text between `from` and `to`, after the heading.
+fn passage<'a>(text: &'a str, heading: &str, from: &str, to: &str) -> &'a str {
+    let (_, section) = text.split_once(heading).unwrap();
+    let (_, rest) = section.split_once(from).unwrap();
+    rest.split_once(to).unwrap().0
+}
+
+#[test]
+fn what_the_readme_installs_is_what_it_configures() {
+    let Some(plane) = plane() else { return };
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let config = plane.write_new(passage(&readme, "## Configure", "```yaml\n", "```")).display().to_string();
+    let command = passage(&readme, "## Install", "\nhelm install ", "\n```").replace("\\\n", " ");
+    let command = command.replace("=landfall.yaml", &format!("={config}"));
+    let command = command.replace("helm/landfall", &root().join("helm/landfall").display().to_string());
+    let arguments: Vec<_> = ["template"].into_iter().chain(command.split_whitespace()).collect();
+    let rendered = told(plane.helm(&arguments));
+    assert!(rendered.contains("secretName: landfall-edge"), "{rendered}");
+}
+
 /// Everything of a namespace but what comes and goes by itself, and what of the cluster has the release's name.
 fn inventory(plane: &Plane, namespace: &str) -> BTreeSet<String> {
     let kinds = |namespaced: &str| {
