@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -29,6 +29,9 @@ const VALUES: &str = "{image: {repository: registry.example.com/landfall}, crede
 
 /// A certificate authority, as far as the API server looks before it calls.
 const BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkekNDQVIyZ0F3SUJBZ0lCQURBS0JnZ3Foa2pPUFFRREFqQWpNU0V3SHdZRFZRUUREQmhyTTNNdGMyVnkKZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3SGhjTk1qQXhNREkxTURVeE16TTNXaGNOTXpBeE1ESXpNRFV4TXpNMwpXakFqTVNFd0h3WURWUVFEREJock0zTXRjMlZ5ZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3V1RBVEJnY3Foa2pPClBRSUJCZ2dxaGtqT1BRTUJCd05DQUFSdQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
+
+/// Another: the API server does not look into it before it calls.
+const OTHER_BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -181,6 +184,20 @@ fn what_the_readme_installs_is_what_it_configures() {
     assert!(rendered.contains("secretName: landfall-edge"), "{rendered}");
 }
 
+#[test]
+fn landfall_knows_every_argument_that_the_chart_gives_it() {
+    let Some(plane) = plane() else { return };
+    let mode = "certificates.mode=CertManager";
+    let only = ["-s", "templates/deployment.yaml", "--set", "clientCA.secretName=api-server", "--set", mode];
+    let rendered = told(helm(plane, &["template", "landfall"], &only));
+    let deployment: Value = serde_saphyr::from_str(&rendered).unwrap();
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    let arguments = arguments.iter().map(|argument| argument.as_str().unwrap());
+    // What is wrong with a command line is said before the help.
+    let said = Command::new(env!("CARGO_BIN_EXE_landfall")).args(arguments).arg("--help").output().unwrap();
+    assert!(said.status.success(), "{mode}: {}", String::from_utf8_lossy(&said.stderr));
+}
+
 /// Everything of a namespace but what comes and goes by itself, and what of the cluster has the release's name.
 fn inventory(plane: &Plane, namespace: &str) -> BTreeSet<String> {
     let kinds = |namespaced: &str| {
@@ -283,6 +300,21 @@ fn an_upgrade_keeps_what_landfall_wrote_and_an_uninstall_leaves_nothing() {
             let what = String::from_utf8_lossy(&differs.stdout);
             assert!(differs.status.success(), "{apply}: {what}{}", String::from_utf8_lossy(&differs.stderr));
         }
+
+        // Now the chart says what the caBundle is, which was Landfall's to say.
+        let provided = plane.write_new(&format!(
+            "certificates: {{mode: Provided, provided: {{secretName: tls, caBundle: {OTHER_BUNDLE}}}}}"
+        ));
+        let provided = [&common[..], &["-f", provided.to_str().unwrap()]].concat();
+        let mut upgrade = helm(plane, &["upgrade", namespace], &provided);
+        if server_side == "--server-side=true" {
+            let said = String::from_utf8_lossy(&upgrade.stderr).into_owned();
+            assert!(said.contains("conflict with \"landfall-ca-bundle\""), "{said}");
+            upgrade = helm(plane, &["upgrade", namespace], &[&provided[..], &["--force-conflicts"]].concat());
+        }
+        told(upgrade);
+        let webhook = get(plane, &["mutatingwebhookconfiguration", namespace]);
+        assert_eq!(webhook["webhooks"][0]["clientConfig"]["caBundle"], OTHER_BUNDLE, "{webhook:#}");
 
         told(plane.helm(&["uninstall", namespace, "-n", namespace]));
         until("nothing is left", || (inventory(plane, namespace) == before).then_some(()));
