@@ -72,6 +72,7 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
     let broken = format!("config={}", file("site: ["));
     let edge = "{site: ams, registries: {edge: {credentials: {dir: /etc/landfall/credentials/edge}}}}";
     let lonely = format!("config={}", file(edge));
+    let norway = format!("config={}", file("{site: ams, registries: {}, exclude: {namespaces: [no]}}"));
     let as_map =
         file("config: {site: ams, registries: {ams: {host: ams.example.com, site: ams, kind: harbour}}}");
     for (wrong, words) in [
@@ -99,6 +100,7 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
             "certificates.provided.caBundle",
         ),
         (vec!["--set-file", &broken], "config: this is no YAML"),
+        (vec!["--set-file", &norway], "one of them is false; put it in quotes"),
         (vec!["--set-file", "config=/dev/null"], "at '/config'"),
     ] {
         let output = helm(plane, &render, &wrong);

@@ -40,7 +40,11 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- $problems := list -}}
 {{- $namespaces := list "kube-system" "kube-node-lease" .Release.Namespace -}}
 {{- range ($config.exclude | default dict).namespaces -}}
-{{- $namespaces = append $namespaces (toString .) -}}
+{{- if kindIs "string" . -}}
+{{- $namespaces = append $namespaces . -}}
+{{- else -}}
+{{- $problems = append $problems (printf "config: exclude.namespaces: to Helm, which reads YAML 1.1, one of them is %v; put it in quotes" .) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $registry := $config.registries -}}
 {{- if kindIs "map" $registry -}}
