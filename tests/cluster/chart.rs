@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -39,11 +39,32 @@ fn root() -> &'static Path {
 
 /// Runs helm on the chart: `before`, the chart, the values above, `after`.
 fn helm(plane: &Plane, before: &[&str], after: &[&str]) -> Output {
-    let chart = root().join("helm/landfall").display().to_string();
+    helm_on(plane, &root().join("helm/landfall"), before, after)
+}
+
+fn helm_on(plane: &Plane, chart: &Path, before: &[&str], after: &[&str]) -> Output {
+    let chart = chart.display().to_string();
     let config = format!("config={}", plane.write_new(CONFIG).display());
     let values = plane.write_new(VALUES).display().to_string();
     let arguments = [before, &[&chart, "--set-file", &config, "-f", &values], after].concat();
     plane.helm(&arguments)
+}
+
+/// The chart as it was before the last commit that changed it; as it is, where nobody remembers.
+fn earlier(plane: &Plane) -> PathBuf {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(root()).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let changed = git(&["rev-list", "HEAD", "--", "helm/landfall"]);
+    let Some(commit) = changed.lines().nth(1) else { return root().join("helm/landfall") };
+    let folder = plane.write_new("").with_extension("chart");
+    for path in git(&["ls-tree", "-r", "--name-only", commit, "helm/landfall"]).lines() {
+        let file = folder.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, git(&["show", &format!("{commit}:{path}")])).unwrap();
+    }
+    folder.join("helm/landfall")
 }
 
 /// What a program says; it must not complain.
@@ -267,7 +288,7 @@ fn an_upgrade_keeps_what_landfall_wrote_and_an_uninstall_leaves_nothing() {
         let before = inventory(plane, namespace);
         // Nobody opts in here: what others create meanwhile is none of its business.
         let common = ["-n", namespace, "--set", "namespaces.selection=OptIn", server_side];
-        let notes = told(helm(plane, &["install", namespace], &common));
+        let notes = told(helm_on(plane, &earlier(plane), &["install", namespace], &common));
         assert!(notes.contains("kubectl label namespace NAME landfall.dev/mode=Rewrite"), "{notes}");
         let pods = ["pods", "-n", namespace, "-l", "app.kubernetes.io/name=landfall"];
         let pods = until("a restricted namespace has admitted its Pods", || {
