@@ -151,7 +151,7 @@ fn the_api_server_takes_what_is_rendered_in_every_mode_and_with_every_preset() {
         .write_new(
             "certificates: {mode: CertManager, certManager: {issuerRef: {kind: ClusterIssuer, name: platform}}}
 image: {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000', pullSecrets: [own]}
-clientCA: {secretName: api-server}
+clientCA: {secretName: api-server, names: [kube-apiserver]}
 env: [{name: HTTPS_PROXY, value: 'http://proxy.example.com:3128'}]
 tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]
 affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}}

@@ -37,7 +37,7 @@ pub struct Values {
     pub certificates: Certificates,
     /// The authorities of callers, `ca.crt`; none: anyone is answered.
     #[serde(rename = "clientCA")]
-    pub client_ca: Source,
+    pub client_ca: ClientCa,
     /// How many serve.
     #[schemars(range(min = 0))]
     pub replicas: u32,
@@ -96,6 +96,15 @@ pub enum PullPolicy {
 pub struct Source {
     pub config_map_name: Name,
     pub secret_name: Name,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCa {
+    pub config_map_name: Name,
+    pub secret_name: Name,
+    /// The certificate must bear one of them; empty: any will do.
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
