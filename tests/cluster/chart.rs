@@ -24,8 +24,8 @@ routes:
 exclude: {namespaces: [doors-excluded]}
 "#;
 
-/// What goes with it.
-const VALUES: &str = "{image: {repository: registry.example.com/landfall}, credentials: {fra: landfall-fra, ams: landfall-ams}, ca: {configMapName: bundles}}";
+/// What goes with it. No node is like that: here nobody runs.
+const VALUES: &str = "{image: {repository: registry.example.com/landfall}, credentials: {fra: landfall-fra, ams: landfall-ams}, ca: {configMapName: bundles}, nodeSelector: {nowhere: exists}}";
 
 /// A certificate authority, as far as the API server looks before it calls.
 const BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkekNDQVIyZ0F3SUJBZ0lCQURBS0JnZ3Foa2pPUFFRREFqQWpNU0V3SHdZRFZRUUREQmhyTTNNdGMyVnkKZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3SGhjTk1qQXhNREkxTURVeE16TTNXaGNOTXpBeE1ESXpNRFV4TXpNMwpXakFqTVNFd0h3WURWUVFEREJock0zTXRjMlZ5ZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3V1RBVEJnY3Foa2pPClBRSUJCZ2dxaGtqT1BRTUJCd05DQUFSdQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
@@ -339,6 +339,11 @@ fn an_upgrade_keeps_what_landfall_wrote_and_an_uninstall_leaves_nothing() {
         let webhook = get(plane, &["mutatingwebhookconfiguration", namespace]);
         assert_eq!(webhook["webhooks"][0]["clientConfig"]["caBundle"], OTHER_BUNDLE, "{webhook:#}");
 
+        // The kill switch, and back.
+        plane.told(&["delete", "mutatingwebhookconfiguration", namespace]);
+        told(helm(plane, &["upgrade", namespace], &provided));
+        plane.told(&["get", "mutatingwebhookconfiguration", namespace]);
+
         told(plane.helm(&["uninstall", namespace, "-n", namespace]));
         until("nothing is left", || (inventory(plane, namespace) == before).then_some(()));
     }
@@ -493,7 +498,7 @@ fn the_manifests_are_those_of_the_chart_and_can_be_applied_and_deleted() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), made, "stale: see its first line");
 
-    // On top of it, one condition more: others create Pods meanwhile.
+    // On top of it, one condition more, for others create Pods meanwhile; and no node.
     let folder = plane.write_new("").with_extension("kustomize");
     fs::create_dir_all(folder.join("manifests")).unwrap();
     for file in fs::read_dir(root().join("manifests")).unwrap() {
@@ -509,6 +514,9 @@ patches:
       - op: add
         path: /webhooks/0/namespaceSelector/matchLabels
         value: {landfall.dev/mode: Rewrite}
+  - target: {kind: Deployment}
+    patch: |
+      - {op: add, path: /spec/template/spec/nodeSelector/nowhere, value: exists}
 ",
     )
     .unwrap();
