@@ -77,3 +77,13 @@ fn the_configuration_of_the_manifests_can_be_used() {
         .unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.warnings.problems.is_empty(), "{}", loaded.warnings);
 }
+
+#[test]
+fn the_image_is_built_from_every_file_that_the_package_names() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (package, context) = (read("Cargo.toml"), read(".dockerignore"));
+    let named = package.lines().filter_map(|line| line.strip_prefix("path = \"")?.split('"').next());
+    let left_out: Vec<_> =
+        named.filter(|path| !context.lines().any(|line| line == format!("!{path}"))).collect();
+    assert!(left_out.is_empty(), ".dockerignore leaves out {left_out:?}");
+}
