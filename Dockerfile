@@ -7,11 +7,12 @@ ARG RUST=1.95.0
 FROM rust:${RUST}-slim-bookworm AS build
 WORKDIR /build
 COPY . .
-# aws-lc and mimalloc are C. gcc makes code for musl as it is: its headers agree where these two look.
+# aws-lc and mimalloc are C. gcc makes code for musl as it is: what these two use of glibc's headers, musl has, too. A few
+# of gcc's own helpers (__popcountdi2) are not in every build of Rust's runtime: `-lgcc`.
 RUN target="$(uname -m)-unknown-linux-musl" \
  && rustup target add "$target" \
  && export "CC_$(echo "$target" | tr - _)=gcc" \
- && cargo build --release --locked --no-default-features --target "$target" \
+ && cargo rustc --release --locked --no-default-features --target "$target" --bin landfall -- -C link-arg=-lgcc \
  && mkdir -p /image/etc/ssl/certs \
  && cp "target/$target/release/landfall" LICENSE /image/ \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

@@ -87,3 +87,11 @@ fn the_image_is_built_from_every_file_that_the_package_names() {
         named.filter(|path| !context.lines().any(|line| line == format!("!{path}"))).collect();
     assert!(left_out.is_empty(), ".dockerignore leaves out {left_out:?}");
 }
+
+#[test]
+fn the_image_is_built_by_the_toolchain_that_is_tested() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (image, pinned) = (read("Dockerfile"), read("rust-toolchain.toml"));
+    let image = image.lines().find_map(|line| line.strip_prefix("ARG RUST=")).unwrap();
+    assert!(pinned.lines().any(|line| line == format!("channel = \"{image}\"")), "{image}");
+}
