@@ -15,10 +15,8 @@ fn stdout(output: &Output) -> &str {
 #[test]
 fn a_good_file_is_good() {
     let output = landfall(&["check", "--no-files", "tests/vectors/config/example.yaml"]);
-    let text = stdout(&output);
-    assert!(text.contains("27:26: warning: policies[0].spec.namespaceSelector: the label `tier`"), "{text}");
-    assert!(text.ends_with("1 file checked: 0 errors, 1 warning\n"), "{text}");
-    assert_eq!(output.status.code(), Some(0), "a warning refuses nothing");
+    assert_eq!(stdout(&output), "1 file checked: 0 errors, 0 warnings\n");
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

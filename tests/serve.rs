@@ -48,6 +48,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         versions: TlsVersions::default(),
         callers: Callers::Anyone,
         own_namespace: Some("landfall".into()),
+        cluster: None,
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

@@ -467,7 +467,7 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     conditions.set(ConditionName::Registries, Condition::good("2 probed"));
     conditions.set(ConditionName::Certificate, Condition::degraded("keeping the old one"));
     assert_eq!(admin.read("/readyz").await, (200, "ok\n".to_owned()));
-    let verbose = "[+] settings: 3 routes\n[!] certificate: keeping the old one\n[+] registries: 2 probed\n[+] serving: takes requests\nok\n";
+    let verbose = "[+] settings: 3 routes\n[!] certificate: keeping the old one\n[!] namespaces: not listed yet\n[+] registries: 2 probed\n[+] serving: takes requests\nok\n";
     assert_eq!(admin.read("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(admin.read("/readyz?verbose=1").await, (200, verbose.to_owned()));
 

@@ -25,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -50,7 +51,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// The labels of a namespace, by its name: what policies select by.
-pub type LabelsOf = Arc<dyn Fn(&str) -> Labels + Send + Sync>;
+pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
 
 /// What the door needs.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ pub struct Mutate {
     pub settings: Arc<ArcSwap<Settings>>,
     /// Who answers for the registries.
     pub observatory: Arc<Observatory>,
-    /// The labels of the Pod's namespace. Asked only where there are policies; must not wait.
+    /// The labels of the Pod's namespace. Asked only where there are policies; must not wait long.
     pub labels: LabelsOf,
     /// Our own namespace, which is left alone.
     pub own_namespace: Option<Box<str>>,

@@ -6,6 +6,7 @@
 //! SIGTERM ──► drain
 //! ```
 
+mod namespaces;
 mod parts;
 mod probe;
 
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 pub use parts::{Ended, Parts};
 
+use crate::cluster::{Cluster, ClusterError};
 use crate::server::logging::{self, LogFormat};
 use crate::server::{Callers, CertificateFiles, Drain, Signals, TlsVersions};
 
@@ -107,6 +109,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
+    let cluster = match Cluster::from_environment().await {
+        Ok(cluster) => Some(cluster),
+        Err(ClusterError::Nowhere) => None,
+        Err(error) => return Err(error.into()),
+    };
     let parts = Parts {
         config,
         listener: bind(listen).await?,
@@ -115,6 +122,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         versions: tls_min,
         callers,
         own_namespace: namespace,
+        cluster,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

@@ -83,8 +83,50 @@ pub struct Exception {
 /// The label that the API server puts on every namespace and keeps: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// The labels of a namespace.
-pub type Labels = BTreeMap<String, String>;
+/// The labels of a namespace, as far as they are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    known: BTreeMap<String, String>,
+    others: Others,
+}
+
+/// What is to be thought of labels that are not among the known ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Others {
+    /// There are none.
+    #[default]
+    Absent,
+    /// There may be any.
+    Unknown,
+}
+
+impl Labels {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These, and nobody knows which others.
+    #[must_use]
+    pub fn at_least(known: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { known: known.into_iter().collect(), others: Others::Unknown }
+    }
+}
+
+/// Exactly these.
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(labels: I) -> Self {
+        Self { known: labels.into_iter().collect(), others: Others::Absent }
+    }
+}
+
+/// Exactly these.
+impl<const N: usize> From<[(String, String); N]> for Labels {
+    fn from(labels: [(String, String); N]) -> Self {
+        labels.into_iter().collect()
+    }
+}
 
 /// A label selector as Kubernetes has it: all requirements must hold; none selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -284,11 +326,15 @@ impl Policy {
 }
 
 impl Selector {
-    /// Does it select an object with these labels?
+    /// Does it select an object with these labels? What is not known of them is taken to be as it asks: a policy is not
+    /// skipped because nobody could say whether it applies.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|LabelRequirement { key, test }| {
-            let value = labels.get(&**key);
+            let value = labels.known.get(&**key);
+            if value.is_none() && labels.others == Others::Unknown {
+                return true;
+            }
             let among =
                 |values: &[Box<str>]| value.is_some_and(|value| values.iter().any(|one| **one == **value));
             match test {
@@ -376,6 +422,9 @@ mod tests {
         ] {
             let selector = Selector { requirements: vec![LabelRequirement { key: key.into(), test }] };
             assert_eq!(selector.matches(&labels), expected, "{selector:?}");
+            let unknown = Labels::at_least([("tier".to_owned(), "regulated".to_owned())]);
+            let (tier, selector) = (&*selector.requirements[0].key == "tier", &selector);
+            assert_eq!(selector.matches(&unknown), expected || !tier, "{selector:?}: nobody knows its zone");
         }
         assert!(Selector::default().matches(&labels), "an empty selector selects everything");
     }

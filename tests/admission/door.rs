@@ -24,11 +24,14 @@ use super::site::{configuration, review};
 
 /// Namespace → its tier; nobody can say what `cursed` is.
 fn labels() -> LabelsOf {
-    Arc::new(|namespace| match namespace {
-        "bank" => Labels::from([("tier".to_owned(), "regulated".to_owned())]),
-        "trial" => Labels::from([("tier".to_owned(), "trial".to_owned())]),
-        "cursed" => panic!("on purpose"),
-        _ => Labels::new(),
+    Arc::new(|namespace| {
+        let labels = match namespace {
+            "bank" => Labels::from([("tier".to_owned(), "regulated".to_owned())]),
+            "trial" => Labels::from([("tier".to_owned(), "trial".to_owned())]),
+            "cursed" => panic!("on purpose"),
+            _ => Labels::new(),
+        };
+        Box::pin(std::future::ready(Arc::new(labels)))
     })
 }
 

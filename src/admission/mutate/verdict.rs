@@ -54,8 +54,11 @@ impl Keeper {
         if is_beyond(&slots) {
             return self.beyond(review, slots.len());
         }
-        let labels =
-            if settings.policies.is_empty() { Labels::new() } else { (self.site.labels)(&review.namespace) };
+        let labels = if settings.policies.is_empty() {
+            Arc::new(Labels::new())
+        } else {
+            (self.site.labels)(&review.namespace).await
+        };
         let circumstances = Circumstances {
             regime: settings.regime(&labels),
             platforms: settings.platforms(&platform::demand(&review.pod)),

@@ -12,11 +12,11 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
-use super::probe;
+use super::{namespaces, probe};
 use crate::admission::{Metrics, Mutate};
+use crate::cluster::{Cluster, Namespaces};
 use crate::config::watch::{Condition as Look, Handle, Watch};
 use crate::config::{self, Files, Problem, Problems};
-use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::server::{
@@ -44,6 +44,8 @@ pub struct Parts {
     pub callers: Callers,
     /// Our own namespace.
     pub own_namespace: Option<Box<str>>,
+    /// The cluster whose namespaces policies select; `None`: of a namespace only the name is known.
+    pub cluster: Option<Cluster>,
     /// How long the news takes to spread that we leave.
     pub propagation: Duration,
 }
@@ -67,8 +69,17 @@ impl Parts {
         self,
         signal: impl Future<Output = &'static str> + Send + 'static,
     ) -> anyhow::Result<Ended> {
-        let Self { config, listener, admin, certificate, versions, callers, own_namespace, propagation } =
-            self;
+        let Self {
+            config,
+            listener,
+            admin,
+            certificate,
+            versions,
+            callers,
+            own_namespace,
+            cluster,
+            propagation,
+        } = self;
         let watch = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
             Ok(watch) => watch,
             Err(problems) => return Ok(Ended::Refused(problems)),
@@ -88,15 +99,16 @@ impl Parts {
         let settings = Arc::new(ArcSwap::new(settings));
         let drain = Drain::default();
 
+        let namespaces = cluster.as_ref().map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let serving = ServingCertificate::new(metrics.clone());
         conditions.set(ConditionName::Certificate, certificate.poll(&serving, Timestamp::now()).await);
         conditions.set(ConditionName::Settings, standing(&watch.handle(), &observatory));
         let tls = server_config(serving.clone(), versions, callers)?;
+        let watched = namespaces.clone();
         let door = Mutate {
             settings: settings.clone(),
             observatory: observatory.clone(),
-            // Until namespaces are watched, a policy can select one by its name alone.
-            labels: Arc::new(|namespace| Labels::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())])),
+            labels: Arc::new(move |namespace| namespaces.labels(namespace)),
             own_namespace,
             clock: Timestamp::now,
             metrics: counted,
@@ -107,6 +119,7 @@ impl Parts {
         tasks.spawn(probe::watch(observatory.clone(), conditions.clone()));
         let all = conditions.clone();
         tasks.spawn(async move { certificate.watch(&serving, &all, CertificateFiles::EVERY).await });
+        tasks.spawn(namespaces::keep(watched, conditions.clone()));
         tasks.spawn(reload(watch, configured, settings, observatory.clone(), conditions.clone()));
         let all = conditions.clone();
         tasks.spawn(async move {

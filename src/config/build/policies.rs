@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use super::{Build, raw};
 use crate::config::decode::{At, Entries};
-use crate::config::tree::NodeId;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, NAMESPACE_NAME, Policy, PolicyName, Rules,
-    Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, PolicyName, Rules, Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::verdict::Action;
@@ -104,11 +102,7 @@ impl Build<'_> {
         } = value;
         let hint = "`{}` for all namespaces, or `{matchLabels: {…}}`";
         let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
-        let selector = selector.map(|At { node, value }| {
-            let selector = self.selector(value);
-            self.warn_of_labels(node, &selector);
-            selector
-        });
+        let selector = selector.map(|At { value, .. }| self.selector(value));
         let enforcement = self.need(node, "enforcement", enforcement, "`Enforce` or `Observe`");
         let exceptions = exceptions.unwrap_or_default();
         let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
@@ -143,19 +137,6 @@ impl Build<'_> {
         let expressions = match_expressions.unwrap_or_default();
         let expressions = expressions.into_iter().filter_map(|expression| self.expression(expression));
         Selector { requirements: labels.chain(expressions).collect() }
-    }
-
-    /// Namespaces are not watched yet: a policy that goes by another label than the name would silently protect
-    /// nothing.
-    fn warn_of_labels(&mut self, node: NodeId, selector: &Selector) {
-        let unknown = selector.requirements.iter().find(|one| *one.key != *NAMESPACE_NAME);
-        if let Some(LabelRequirement { key, .. }) = unknown {
-            self.warn(
-                node,
-                format!("the label `{key}` is not known of any namespace"),
-                format!("until namespaces are watched, only `{NAMESPACE_NAME}` is"),
-            );
-        }
     }
 
     fn expression(&mut self, expression: At<raw::Expression>) -> Option<LabelRequirement> {

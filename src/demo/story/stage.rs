@@ -1,6 +1,5 @@
 //! The stage: the world, and the real server before it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use super::world::{Embedded, Scan};
 use super::{PATIENCE, StoryError, script, settings};
 use crate::admission::mutate::{LabelsOf, MUTATE, Mutate};
 use crate::config::{self, Files};
+use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::evidence::Observatory;
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -68,8 +68,10 @@ impl Stage {
             .map_err(|problems| StoryError::Settings { problems })?;
         let mut page = Page::default();
         let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
-        let labels: LabelsOf =
-            Arc::new(|namespace| BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())]));
+        let labels: LabelsOf = Arc::new(|namespace| {
+            let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
+            Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
+        });
         let door = Mutate {
             settings: Arc::new(ArcSwap::from_pointee(loaded.settings)),
             observatory,
