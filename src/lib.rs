@@ -4,6 +4,7 @@
 //! centre outwards; a module imports only what its row of the table in `tests/tidy.rs` allows.
 
 pub mod admission;
+pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod config;

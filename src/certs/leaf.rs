@@ -1,0 +1,106 @@
+//! A replica's own certificate, and when it needs another one.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+use super::{Authorities, Authority, Certificate, Periods, earlier, later};
+
+/// A certificate for our Service's names, and its key. It lives in memory alone.
+pub struct Leaf {
+    /// The certificate; its authority is in the bundle, so it is the whole chain.
+    pub certificate: CertificateDer<'static>,
+    /// Its key.
+    pub key: PrivatePkcs8KeyDer<'static>,
+    /// What renewal goes by.
+    pub dates: LeafDates,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Leaf({:?})", self.dates)
+    }
+}
+
+/// When a leaf was issued, until when it holds, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafDates {
+    /// Who signed it.
+    pub issuer: Certificate,
+    /// When, by our wall clock.
+    pub issued: Timestamp,
+    /// The first moment at which it does not hold; never after its issuer's end.
+    pub not_after: Timestamp,
+}
+
+impl LeafDates {
+    /// How long it was made to last.
+    fn life(&self) -> Duration {
+        Duration::try_from(self.issued.duration_until(self.not_after)).unwrap_or_default()
+    }
+
+    /// Is it over? By the wall clock, or by its age on the monotonic one: a wall clock that was set back must not
+    /// keep a leaf alive whose authority may be gone.
+    pub fn is_over(&self, now: Timestamp, age: Duration) -> bool {
+        now >= self.not_after || age >= self.life()
+    }
+
+    /// Is it time for another one? `jitter` in thousandths of its life, so that replicas do not renew in step.
+    ///
+    /// A clock that was set back to before it was issued is a reason, too: most often it was wrong *then*, and to others
+    /// the leaf is not valid yet.
+    fn is_due(&self, now: Timestamp, age: Duration, jitter: u16) -> bool {
+        let share = 2.0 / 3.0 + f64::from(jitter.min(100)) / 1000.0 - 0.05;
+        let old = self.life().mul_f64(share);
+        now >= later(self.issued, old) || age >= old || now < earlier(self.issued, Periods::BACKDATED)
+    }
+}
+
+/// What a replica does about its leaf.
+#[derive(Debug, PartialEq)]
+pub enum Renewal<'a> {
+    /// It is good.
+    Keep,
+    /// Another one is wanted, but cannot be had: the sentence says why.
+    Wait(&'static str),
+    /// Have this authority issue another one.
+    Issue(&'a Authority),
+}
+
+/// Judges the leaf that is served, of age `age`; what is published and who signs were read in this order.
+pub fn renewal<'a>(
+    leaf: Option<(&LeafDates, Duration)>,
+    authorities: &'a Authorities,
+    published: &[Vec<Certificate>],
+    now: Timestamp,
+    jitter: u16,
+) -> Renewal<'a> {
+    let current = match &authorities.current {
+        None => Err("no authority signs leaves yet"),
+        Some(current) if !current.certificate().holds(now) => {
+            Err("the authority has expired, or is not valid yet")
+        }
+        Some(current) if !published.iter().all(|bundle| bundle.contains(current.certificate())) => {
+            Err("the authority is not published in every caBundle yet")
+        }
+        Some(current) => Ok(current),
+    };
+    let wanted = match (leaf, &current) {
+        (None, _) => true,
+        (Some((leaf, age)), _) if leaf.is_over(now, age) => true,
+        (Some((leaf, _)), Ok(current)) if leaf.issuer != *current.certificate() => true,
+        (Some((leaf, age)), Ok(current)) if leaf.is_due(now, age, jitter) => {
+            // Near the end of its authority another leaf would end no later.
+            leaf.not_after != current.certificate().not_after()
+        }
+        (Some((leaf, age)), Err(_)) => leaf.is_due(now, age, jitter),
+        (Some(_), Ok(_)) => false,
+    };
+    match (wanted, current) {
+        (false, _) => Renewal::Keep,
+        (true, Ok(current)) => Renewal::Issue(current),
+        (true, Err(why)) => Renewal::Wait(why),
+    }
+}

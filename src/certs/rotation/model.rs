@@ -1,0 +1,423 @@
+//! Three replicas, two of which always think that they lead, a Secret and a webhook configuration, with everything that
+//! may happen to them. Each replica reads and writes in single steps, between which anything may happen.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::certs::{LeafDates, Renewal, later, renewal};
+
+const PERIODS: Periods = Periods {
+    authority: Duration::from_secs(1000),
+    leaf: Duration::from_secs(100),
+    settle: Duration::from_secs(10),
+};
+/// How old a configuration may be that an API server still goes by.
+const LAG: i64 = 8;
+const ENTRIES: usize = 2;
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// A replica takes its next single step.
+    Go(usize),
+    /// Seconds pass.
+    Pass(i64),
+    /// A replica starts anew.
+    Crash(usize),
+    /// A replica's wall clock is set, that many seconds off.
+    Clock(usize, i64),
+    /// The Secret is damaged by hand.
+    Damage(Damage),
+    /// One entry's caBundle is overwritten: with nothing, or with what it was once.
+    Overwrite(usize, Option<usize>),
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Emptied,
+    NoCurrentKey,
+    NoNextKey,
+    Restored(usize),
+}
+
+/// What a replica has read so far.
+#[derive(Debug, Clone, Default)]
+enum Reading {
+    #[default]
+    Nothing,
+    Configuration {
+        version: usize,
+        since: i64,
+    },
+    All {
+        configuration: usize,
+        secret: usize,
+        since: i64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Replica {
+    clock: i64,
+    leaf: Option<(LeafDates, i64)>,
+    reading: Reading,
+    seen: Option<(Authorities, Vec<Vec<u8>>, i64)>,
+}
+
+#[derive(Debug)]
+struct World {
+    /// Seconds, true and monotonic.
+    time: i64,
+    secrets: Vec<Authorities>,
+    configurations: Vec<Configuration>,
+    made: Vec<(Certificate, String)>,
+    replicas: Vec<Replica>,
+    /// Something overwrote a bundle: nobody can answer for it before it is healed and spread.
+    overwritten: Option<i64>,
+}
+
+/// What was published from then on.
+#[derive(Debug, Clone)]
+struct Configuration {
+    from: i64,
+    bundles: Vec<Vec<u8>>,
+    published: Vec<Vec<Certificate>>,
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            time: 0,
+            secrets: vec![Authorities::default()],
+            configurations: vec![Configuration {
+                from: 0,
+                bundles: vec![Vec::new(); ENTRIES],
+                published: vec![Vec::new(); ENTRIES],
+            }],
+            made: Vec::new(),
+            replicas: (0..3).map(|_| Replica::default()).collect(),
+            overwritten: None,
+        }
+    }
+
+    fn now(&self, replica: usize) -> Timestamp {
+        at(self.time + self.replicas[replica].clock)
+    }
+
+    fn publish(&mut self, bundles: Vec<Vec<u8>>) {
+        let certificates = |bundle: &Vec<u8>| {
+            let text = std::str::from_utf8(bundle).unwrap();
+            self.made.iter().filter(|(_, pem)| text.contains(pem)).map(|(one, _)| one.clone()).collect()
+        };
+        let published = bundles.iter().map(certificates).collect();
+        self.configurations.push(Configuration { from: self.time, bundles, published });
+    }
+
+    /// The leaf that a replica serves.
+    fn serves(&self, replica: usize) -> Option<&(LeafDates, i64)> {
+        let leaf = self.replicas[replica].leaf.as_ref();
+        leaf.filter(|(leaf, since)| !leaf.is_over(self.now(replica), self.age(*since)))
+    }
+
+    fn age(&self, since: i64) -> Duration {
+        Duration::from_secs((self.time - since).unsigned_abs())
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Go(replica) => self.go(*replica),
+            Event::Pass(seconds) => self.time += seconds,
+            Event::Crash(replica) => {
+                self.replicas[*replica] =
+                    Replica { clock: self.replicas[*replica].clock, ..Replica::default() };
+            }
+            Event::Clock(replica, off) => self.replicas[*replica].clock = *off,
+            Event::Damage(damage) => self.damage(damage),
+            Event::Overwrite(entry, with) => self.overwrite(*entry, *with),
+        }
+    }
+
+    fn damage(&mut self, damage: &Damage) {
+        // Both at once leave nothing to go by.
+        if self.overwritten.is_some() {
+            return;
+        }
+        let now = self.secrets.last().unwrap();
+        let lost = |one: &Option<Authority>, mut rest: Authorities| {
+            rest.previous.extend(one.iter().map(|one| one.certificate().clone()));
+            rest
+        };
+        let after = match damage {
+            Damage::Emptied => Authorities::default(),
+            Damage::NoCurrentKey => lost(&now.current, Authorities { current: None, ..now.clone() }),
+            Damage::NoNextKey => lost(&now.next, Authorities { next: None, ..now.clone() }),
+            Damage::Restored(back) => self.secrets[self.secrets.len().saturating_sub(back + 1)].clone(),
+        };
+        self.secrets.push(after);
+    }
+
+    fn overwrite(&mut self, entry: usize, with: Option<usize>) {
+        let mut bundles = self.configurations.last().unwrap().bundles.clone();
+        let old = with.map(|back| {
+            &self.configurations[self.configurations.len().saturating_sub(back + 1)].bundles[entry]
+        });
+        bundles[entry] = old.cloned().unwrap_or_default();
+        self.publish(bundles);
+        self.overwritten = Some(i64::MAX);
+    }
+
+    fn go(&mut self, replica: usize) {
+        let time = self.time;
+        let reading = match std::mem::take(&mut self.replicas[replica].reading) {
+            Reading::Nothing => {
+                Reading::Configuration { version: self.configurations.len() - 1, since: time }
+            }
+            Reading::Configuration { version: configuration, since } => {
+                Reading::All { configuration, secret: self.secrets.len() - 1, since }
+            }
+            Reading::All { configuration, secret, since } => {
+                self.act(replica, configuration, secret, since);
+                Reading::Nothing
+            }
+        };
+        self.replicas[replica].reading = reading;
+    }
+
+    fn act(&mut self, replica: usize, configuration: usize, secret: usize, since: i64) {
+        let now = self.now(replica);
+        let authorities = self.secrets[secret].clone();
+        let Configuration { bundles, published, .. } = self.configurations[configuration].clone();
+        let leaf = self.serves(replica).map(|(leaf, since)| (leaf, self.age(*since)));
+        if let Renewal::Issue(current) = renewal(leaf, &authorities, &published, now, 50) {
+            let issuer = current.certificate().clone();
+            let not_after = later(now, PERIODS.leaf).min(issuer.not_after());
+            self.replicas[replica].leaf = Some((LeafDates { issuer, issued: now, not_after }, since));
+        }
+        if replica == 2 {
+            return; // It does not think that it leads.
+        }
+        let as_before = matches!(&self.replicas[replica].seen, Some((had, were, _)) if *had == authorities && *were == bundles);
+        if !as_before {
+            self.replicas[replica].seen = Some((authorities.clone(), bundles.clone(), since));
+        }
+        let seen = self.replicas[replica].seen.as_ref().map(|(_, _, first)| self.age(*first)).unwrap();
+        let serving = self.serves(replica).map(|(leaf, _)| leaf.issuer.clone());
+        let look = Look {
+            authorities: &authorities,
+            bundles: &bundles,
+            published: &published,
+            serving: serving.as_ref(),
+            seen,
+            now,
+        };
+        let step = step(&look, &PERIODS);
+        match step {
+            Step::Settle(_) | Step::Linger(_) | Step::Rest => {}
+            Step::Publish => {
+                if configuration + 1 == self.configurations.len() {
+                    let bundle = authorities.bundle().into_bytes();
+                    self.publish(vec![bundle; ENTRIES]);
+                    if self.overwritten == Some(i64::MAX) {
+                        self.overwritten = Some(self.time + LAG);
+                    }
+                }
+            }
+            _ => {
+                if secret + 1 == self.secrets.len() {
+                    let fresh = matches!(step, Step::Introduce(_)).then(|| {
+                        let made = Authority::model(u32::try_from(self.made.len()).unwrap(), now, &PERIODS);
+                        self.made.push((made.certificate().clone(), made.certificate().pem()));
+                        made
+                    });
+                    self.secrets.push(authorities.after(&step, fresh));
+                }
+            }
+        }
+    }
+
+    /// No leaf is served that an API server, however late its news, does not verify.
+    fn holds(&self) -> Result<(), String> {
+        if self.overwritten.is_some_and(|until| self.time <= until) {
+            return Ok(());
+        }
+        let last = self.configurations.len() - 1;
+        // Those that were in force at some moment of the last seconds.
+        let since = self.time - LAG;
+        let first = self.configurations.iter().rposition(|one| one.from <= since).unwrap_or(0);
+        for replica in 0..self.replicas.len() {
+            let Some((leaf, _)) = self.serves(replica) else { continue };
+            for Configuration { from, published, .. } in &self.configurations[first..=last] {
+                if !published.iter().all(|bundle| bundle.contains(&leaf.issuer)) {
+                    let (secret, time) = (self.secrets.last(), self.time);
+                    return Err(format!(
+                        "at {time} replica {replica} serves {leaf:?}, not verified by the bundles of {from}: {secret:?}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody goes on, and nothing more happens to them.
+    fn calm(&mut self) -> Result<(), String> {
+        let mut clean = false;
+        for _ in 0..100 {
+            for replica in 0..self.replicas.len() {
+                self.replicas[replica].clock = 0;
+                for _ in 0..6 {
+                    self.go(replica);
+                    self.holds()?;
+                }
+            }
+            self.time += 4;
+            self.holds()?;
+            let now = self.secrets.last().unwrap();
+            clean |= now.previous.is_empty() && now.next.is_none() && now.current.is_some();
+        }
+        let serving = (0..self.replicas.len()).filter(|replica| self.serves(*replica).is_some()).count();
+        if serving < self.replicas.len() || !clean {
+            return Err(format!("{serving} serve in the end, rotation done: {clean}; {self:?}"));
+        }
+        Ok(())
+    }
+
+    fn live(events: &[Event]) -> Result<(), TestCaseError> {
+        let mut world = Self::new();
+        for event in events {
+            world.happen(event);
+            world.holds().map_err(TestCaseError::fail)?;
+        }
+        world.time += LAG;
+        world.calm().map_err(TestCaseError::fail)
+    }
+}
+
+fn events(clocks: Range<i64>) -> impl Strategy<Value = Vec<Event>> {
+    let damage = prop_oneof![
+        Just(Damage::Emptied),
+        Just(Damage::NoCurrentKey),
+        Just(Damage::NoNextKey),
+        (0..6_usize).prop_map(Damage::Restored),
+    ];
+    let event = prop_oneof![
+        120 => (0..3_usize).prop_map(Event::Go),
+        20 => (0..4_i64).prop_map(Event::Pass),
+        4 => (4..60_i64).prop_map(Event::Pass),
+        1 => (60..700_i64).prop_map(Event::Pass),
+        2 => (0..3_usize).prop_map(Event::Crash),
+        2 => ((0..3_usize), clocks).prop_map(|(replica, off)| Event::Clock(replica, off)),
+        1 => damage.prop_map(Event::Damage),
+        1 => ((0..ENTRIES), proptest::option::of(0..5_usize)).prop_map(|(entry, with)| Event::Overwrite(entry, with)),
+    ];
+    proptest::collection::vec(event, 0..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn no_replica_serves_a_leaf_that_is_not_verified(events in events(-60..60)) {
+        World::live(&events)?;
+    }
+}
+
+proptest! {
+    // Wrong clocks make many authorities, and a case slow.
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn not_even_while_clocks_are_wrong_by_years(events in events(-100_000_000..100_000_000)) {
+        World::live(&events)?;
+    }
+}
+
+#[test]
+fn a_first_start_and_a_rotation_take_these_steps() {
+    let mut world = World::new();
+    let mut walked: Vec<(i64, usize, usize)> = Vec::new();
+    while world.time < 700 {
+        for replica in [0, 2] {
+            (0..3).for_each(|_| world.go(replica));
+        }
+        let secret = world.secrets.last().unwrap();
+        let current = secret.current.iter().chain(&secret.next).count();
+        let now = (world.time, current, secret.previous.len());
+        if walked.last().is_none_or(|(_, had, previous)| (*had, *previous) != (now.1, now.2)) {
+            walked.push(now);
+        }
+        world.time += 1;
+        world.holds().unwrap();
+    }
+    // Introduced; at half its life the next one; ten seconds after it is published it signs; a leaf's life and ten
+    // seconds later the old one is gone.
+    let times: Vec<i64> = walked.iter().map(|(time, ..)| *time).collect();
+    assert_eq!(
+        walked.iter().map(|(_, signing, old)| (*signing, *old)).collect::<Vec<_>>(),
+        [(1, 0), (2, 0), (1, 1), (1, 0)]
+    );
+    assert_eq!(times[0], 0);
+    assert_eq!(times[1], 500);
+    assert!((510..=513).contains(&times[2]), "{times:?}");
+    assert!((620..=625).contains(&times[3]), "{times:?}");
+}
+
+#[test]
+fn an_expired_authority_is_replaced_and_stays_published_until_then() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        (0..3).for_each(|replica| (0..3).for_each(|_| world.go(replica)));
+        world.time += 1;
+    }
+    let old = world.secrets.last().unwrap().current.clone().unwrap();
+    // Everybody was away for longer than it lives.
+    world.happen(&Event::Pass(5000));
+    (0..3).for_each(|replica| world.happen(&Event::Crash(replica)));
+    world.calm().unwrap();
+    let new = world.secrets.last().unwrap().current.clone().unwrap();
+    assert!(new != old && new.certificate().not_after() > at(world.time));
+}
+
+#[test]
+fn a_leaf_is_renewed_at_two_thirds_and_never_outlives_its_authority() {
+    let authority = Authority::model(1, at(0), &PERIODS);
+    let (issuer, end) = (authority.certificate().clone(), authority.certificate().not_after());
+    let authorities = Authorities { current: Some(authority.clone()), ..Authorities::default() };
+    let published = [vec![issuer.clone()]];
+    let leaf = |issued: i64| {
+        let not_after = later(at(issued), PERIODS.leaf).min(end);
+        LeafDates { issuer: issuer.clone(), issued: at(issued), not_after }
+    };
+    let ask = |leaf: &LeafDates, now: i64, age: i64| {
+        let age = Duration::from_secs(age.unsigned_abs());
+        renewal(Some((leaf, age)), &authorities, &published, at(now), 50)
+    };
+    let (keep, issue) = (|| Renewal::Keep, || Renewal::Issue(&authority));
+    let young = leaf(0);
+    for (now, age, expected) in [
+        (66, 66, keep()),
+        (67, 67, issue()),
+        // The wall clock stands still, or was set back a little: the leaf ages all the same.
+        (0, 66, keep()),
+        (0, 67, issue()),
+        (-299, 30, keep()),
+        // Set back to before it was issued: it was issued by a wrong clock.
+        (-400, 30, Renewal::Wait("the authority has expired, or is not valid yet")),
+    ] {
+        assert_eq!(ask(&young, now, age), expected, "{now} {age}");
+    }
+    // Of an authority that is about to end no leaf is renewed for nothing.
+    let last = leaf(950);
+    assert_eq!(last.not_after, end);
+    assert_eq!(ask(&last, 999, 49), keep());
+    assert!(!last.is_over(at(999), Duration::from_secs(49)) && last.is_over(at(1000), Duration::ZERO));
+    assert!(last.is_over(at(0), Duration::from_secs(50)), "its age counts where the clock was set back");
+    let expected = SignedDuration::from_secs(50);
+    assert_eq!(last.issued.duration_until(last.not_after), expected);
+}
