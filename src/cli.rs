@@ -24,7 +24,7 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Generate(generate::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
 }
 
 /// Parses the command line and plays the role it names.
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
-        Role::Serve(args) => serve::run(args),
+        Role::Serve(args) => serve::run(*args),
     };
     outcome.unwrap_or_else(|error| {
         let io = error.downcast_ref::<std::io::Error>();
@@ -49,4 +49,36 @@ pub fn main() -> ExitCode {
         anstream::eprintln!("landfall: {error:#}");
         ExitCode::from(2)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_comes_from_files_or_from_an_authority_of_our_own() {
+        Cli::command().debug_assert();
+        let says = |flags: &str| {
+            let line = format!("landfall serve --config=site.yaml {flags}");
+            Cli::try_parse_from(line.split_whitespace()).map(drop).map_err(|error| error.to_string())
+        };
+        let own = "--certificate-secret=ca --service=s --webhook=w --lease=l --namespace=n --pod-name=p";
+        let files = "--tls-cert=tls.crt --tls-key=tls.key";
+        for good in [own, files, &format!("{files} --namespace=n --pod-name=p")] {
+            assert_eq!(says(good), Ok(()), "{good}");
+        }
+        for (wrong, expected) in [
+            ("", "<--tls-cert <FILE>|--certificate-secret <NAME>>"),
+            ("--tls-cert=tls.crt", "--tls-key <FILE>"),
+            ("--certificate-secret=ca --service=s", "--webhook <NAME>"),
+            (&format!("{files} --service=s"), "--certificate-secret <NAME>"),
+            (&format!("{files} {own}"), "cannot be used with"),
+            (&format!("{files} --client-name=kube-apiserver"), "--client-ca <FILE>"),
+        ] {
+            let said = says(wrong).unwrap_err();
+            assert!(said.contains(expected), "{wrong}: {said}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod controllers;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;

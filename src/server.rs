@@ -15,6 +15,7 @@
 //! run by `cli/`.
 
 mod answer;
+mod callers;
 mod conditions;
 mod connection;
 mod drain;
@@ -25,8 +26,9 @@ mod tls;
 pub mod admin;
 pub mod logging;
 
+pub use callers::{CallerCheck, CallerFile, Callers};
 pub use conditions::{Condition, ConditionName, Conditions, State};
 pub use drain::{Drain, Signals};
 pub use listener::{Limits, Listener, Served};
 pub use metrics::ServerMetrics;
-pub use tls::{Callers, CertificateFiles, Pair, ServingCertificate, TlsError, TlsVersions, server_config};
+pub use tls::{CertificateFiles, Pair, ServingCertificate, TlsError, TlsVersions, server_config};

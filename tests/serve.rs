@@ -8,10 +8,11 @@ mod site;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use landfall::cli::serve::certificate::Source;
 use landfall::cli::serve::{Ended, Parts};
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
-use landfall::server::{Callers, CertificateFiles, TlsVersions};
+use landfall::server::{CertificateFiles, TlsVersions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,10 +33,10 @@ struct Running {
 async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
     let config = demo.world.write("site.yaml", &text(&demo)).unwrap();
     let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
-    let certificate = CertificateFiles {
+    let certificate = Source::Files(CertificateFiles {
         certificate: demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap(),
         key: demo.world.write("tls/tls.key", &identity.key_pem).unwrap(),
-    };
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = format!("https://{}/mutate?timeout=5s", listener.local_addr().unwrap());
@@ -46,7 +47,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         admin,
         certificate,
         versions: TlsVersions::default(),
-        callers: Callers::Anyone,
+        callers: None,
         own_namespace: Some("landfall".into()),
         cluster: None,
         propagation: Duration::ZERO,

@@ -19,9 +19,10 @@ use std::time::Duration;
 use fixture::{Authority, Client, Site, eventually, get, post};
 use jiff::Timestamp;
 use landfall::server::{
-    Callers, CertificateFiles, Condition, ConditionName, Drain, Limits, Served, Signals, State, TlsError,
-    TlsVersions,
+    CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Served,
+    Signals, State, TlsError, TlsVersions,
 };
+use prometheus_client::registry::Registry;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -84,6 +85,55 @@ async fn callers_may_have_to_prove_themselves() {
 
     // A wrong file must not read as "nobody is trusted".
     assert!(matches!(Callers::signed_by_pem(b"site: ams\n"), Err(TlsError::NoAuthority)));
+}
+
+#[tokio::test]
+async fn callers_are_known_by_name_and_by_authorities_that_change() {
+    let other = Site::start(Limits::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.crt");
+    for (names, good) in [(vec![], true), (vec!["localhost"], true), (vec!["kube-apiserver"], false)] {
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let opened = std::cell::RefCell::new(None);
+        let ours = |authority: &Authority| {
+            std::fs::write(&path, authority.pem()).unwrap();
+            let known = CallerFile::open(path.clone(), names.clone()).unwrap();
+            let callers = known.callers();
+            opened.replace(Some(known));
+            callers
+        };
+        let site = Site::with(Limits::default(), TlsVersions::Tls13, ours).await;
+        let known = opened.take().unwrap();
+        let passes = async || {
+            let mut caller = Client::connect(site.address, site.authority.client_with_identity()).await;
+            !caller.is_refused(&get("/hello")).await
+        };
+        assert_eq!(passes().await, good, "{names:?}");
+
+        // Another authority, from the next handshake on; what is none changes nothing.
+        let conditions = Conditions::register(&mut Registry::default());
+        let watch = known.watch(&conditions, Duration::from_millis(1));
+        let says = async |word: &str| loop {
+            let all = conditions.snapshot();
+            if all.get(&ConditionName::Callers).is_some_and(|now| now.message.contains(word)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let changes = async {
+            says("must show").await;
+            std::fs::write(&path, "no PEM").unwrap();
+            says("keeping the old authorities: there is no certificate in PEM in it").await;
+            assert_eq!(passes().await, good, "{names:?}");
+            std::fs::write(&path, other.authority.pem()).unwrap();
+            says("must show").await;
+            assert!(!passes().await, "its authority is known no longer");
+        };
+        tokio::select! {
+            () = watch => {}
+            ended = tokio::time::timeout(PATIENCE, changes) => ended.unwrap(),
+        }
+    }
 }
 
 // Certificates
@@ -168,11 +218,14 @@ async fn what_is_not_a_usable_pair_keeps_the_old_one() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_not_ready() {
+async fn a_certificate_that_is_about_to_expire_is_not_ready() {
     let site = Site::start(Limits::default()).await;
     let end = site.leaf.not_after;
     let judged = async |now| site.files.poll(&site.serving, now).await.state;
-    assert_eq!(judged(end).await, State::Good);
+    let last = end - CertificateFiles::LEAD;
+    assert_eq!(judged(last).await, State::Good);
+    // Until the news has spread that we are not ready, it still holds.
+    assert_eq!(judged(last + Duration::from_secs(1)).await, State::Unready);
     assert_eq!(judged(end + Duration::from_secs(1)).await, State::Unready);
 }
 
@@ -467,7 +520,7 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     conditions.set(ConditionName::Registries, Condition::good("2 probed"));
     conditions.set(ConditionName::Certificate, Condition::degraded("keeping the old one"));
     assert_eq!(admin.read("/readyz").await, (200, "ok\n".to_owned()));
-    let verbose = "[+] settings: 3 routes\n[!] certificate: keeping the old one\n[!] namespaces: not listed yet\n[+] registries: 2 probed\n[+] serving: takes requests\nok\n";
+    let verbose = "[+] settings: 3 routes\n[!] certificate: keeping the old one\n[+] callers: anyone may call\n[!] namespaces: not listed yet\n[+] registries: 2 probed\n[+] serving: takes requests\nok\n";
     assert_eq!(admin.read("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(admin.read("/readyz?verbose=1").await, (200, verbose.to_owned()));
 

@@ -6,6 +6,7 @@
 //! SIGTERM ──► drain
 //! ```
 
+pub mod certificate;
 mod namespaces;
 mod parts;
 mod probe;
@@ -22,7 +23,7 @@ pub use parts::{Ended, Parts};
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::server::logging::{self, LogFormat};
-use crate::server::{Callers, CertificateFiles, Drain, Signals, TlsVersions};
+use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 
 /// More threads than this only cost memory: one core answers tens of thousands of reviews a second.
 const MOST_THREADS: usize = 4;
@@ -33,12 +34,8 @@ pub(super) struct Args {
     /// The configuration; read again when its content changes.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
     config: PathBuf,
-    /// The certificate chain that is served (PEM, leaf first); read again when its content changes.
-    #[arg(long, env = "LANDFALL_TLS_CERT", value_name = "FILE")]
-    tls_cert: PathBuf,
-    /// The key of the certificate (PEM).
-    #[arg(long, env = "LANDFALL_TLS_KEY", value_name = "FILE")]
-    tls_key: PathBuf,
+    #[command(flatten)]
+    certificate: certificate::Flags,
     /// Where the API server finds us. `[::]:8443` in a cluster that speaks IPv6.
     #[arg(long, env = "LANDFALL_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
@@ -48,13 +45,23 @@ pub(super) struct Args {
     /// The oldest TLS that is spoken.
     #[arg(long, env = "LANDFALL_TLS_MIN", value_enum, default_value_t)]
     tls_min: TlsVersions,
-    /// The authorities (PEM) of which callers must show a certificate: those of the API server. Read once.
+    /// The authorities (PEM) of which callers must show a certificate: those of the API server; read again when its
+    /// content changes.
     #[arg(long, env = "LANDFALL_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// A name that a caller's certificate must bear, as its CN or as a DNS name; several: one of them.
+    #[arg(
+        long,
+        env = "LANDFALL_CLIENT_NAME",
+        value_name = "NAME",
+        requires = "client_ca",
+        value_delimiter = ','
+    )]
+    client_name: Vec<String>,
     /// How long after SIGTERM new connections are still accepted, while the news spreads that we leave.
     #[arg(long, env = "LANDFALL_DRAIN_DELAY", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     drain_delay: Duration,
-    /// Our own namespace, which is left alone.
+    /// Our own namespace, which is left alone; self-managed certificates live there.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME")]
     namespace: Option<Box<str>>,
     /// How log lines look.
@@ -86,12 +93,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         config,
-        tls_cert,
-        tls_key,
+        certificate,
         listen,
         admin_listen,
         tls_min,
         client_ca,
+        client_name,
         drain_delay,
         namespace,
         log_format: _,
@@ -99,13 +106,12 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     } = args;
     // First, so that a signal while we start is not lost.
     let mut signals = Signals::take().context("cannot listen for signals")?;
-    let callers = match client_ca {
-        None => Callers::Anyone,
-        Some(path) => {
-            let pem = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            Callers::signed_by_pem(&pem).with_context(|| format!("cannot use `{}`", path.display()))?
-        }
-    };
+    let callers = client_ca
+        .map(|path| {
+            let what = format!("cannot use `{}`", path.display());
+            CallerFile::open(path, client_name).context(what)
+        })
+        .transpose()?;
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
@@ -118,7 +124,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         config,
         listener: bind(listen).await?,
         admin: bind(admin_listen).await?,
-        certificate: CertificateFiles { certificate: tls_cert, key: tls_key },
+        certificate: certificate.source(namespace.as_deref())?,
         versions: tls_min,
         callers,
         own_namespace: namespace,

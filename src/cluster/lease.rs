@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::secret::manager;
-use super::{Cluster, ClusterError, Written, about, call, write};
+use super::{Cluster, ClusterError, Written, about, call, sentence, write};
 
 /// How long leadership lasts, and how often it is renewed.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,7 @@ impl Lease {
             match tokio::time::timeout(self.term.renewed, self.look()).await {
                 Ok(Ok(true)) => until = asked + self.term.lasts,
                 Ok(Ok(false)) => until = asked,
-                Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the Lease cannot be looked at"),
+                Ok(Err(error)) => tracing::warn!(error = sentence(&error), "the Lease cannot be looked at"),
                 Err(_) => tracing::warn!(lease = %self.name, "the API server does not answer"),
             }
             let leads = Instant::now() < until;
@@ -180,17 +180,6 @@ impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease `{}` in namespace `{}`", self.name, self.api.namespace().unwrap_or_default())
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line += &format!(": {error}");
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub enum ConditionName {
     Settings,
     /// The certificate that is served.
     Certificate,
+    /// Who may call.
+    Callers,
     /// The labels of namespaces, which policies select by.
     Namespaces,
     /// Every registry that a route names has been probed once, whatever it answered.
@@ -25,13 +27,14 @@ pub enum ConditionName {
 }
 
 impl ConditionName {
-    const ALL: [Self; 5] =
-        [Self::Settings, Self::Certificate, Self::Namespaces, Self::Registries, Self::Serving];
+    const ALL: [Self; 6] =
+        [Self::Settings, Self::Certificate, Self::Callers, Self::Namespaces, Self::Registries, Self::Serving];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Settings => "settings",
             Self::Certificate => "certificate",
+            Self::Callers => "callers",
             Self::Namespaces => "namespaces",
             Self::Registries => "registries",
             Self::Serving => "serving",
@@ -96,8 +99,9 @@ impl Condition {
 
 /// All conditions, shared. A clone is a handle to the same.
 ///
-/// Every condition starts `Unready`, so that what nobody has set keeps this replica out of service; only `Serving`
-/// starts `Good`, and `Namespaces` `Degraded`: what is not known of them makes policies stricter, and nobody wait.
+/// Every condition starts `Unready`, so that what nobody has set keeps this replica out of service; only `Serving` and
+/// `Callers` start `Good`, and `Namespaces` `Degraded`: what is not known of them makes policies stricter, and nobody
+/// wait.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     all: Arc<ArcSwap<BTreeMap<ConditionName, Condition>>>,
@@ -114,6 +118,7 @@ impl Conditions {
             conditions.put(name, Condition::unready("not known yet"));
         }
         conditions.put(ConditionName::Serving, Condition::good("takes requests"));
+        conditions.put(ConditionName::Callers, Condition::good("anyone may call"));
         conditions.put(ConditionName::Namespaces, Condition::degraded("not listed yet"));
         conditions
     }

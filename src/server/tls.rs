@@ -19,15 +19,14 @@ use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::callers::Callers;
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::metrics::ServerMetrics;
 use crate::admission::sentence;
@@ -180,9 +179,10 @@ impl ServingCertificate {
         self.pair.load().as_ref().map(|pair| pair.not_after)
     }
 
-    /// How we stand at `now`, when all that was wrong with a newer pair is `problem`.
-    pub fn judge(&self, now: Timestamp, problem: Option<&TlsError>) -> Condition {
-        let problem = problem.map(|error| sentence(error));
+    /// How we stand at `now`, when all that was wrong with a newer pair is `problem`. A certificate that ends within
+    /// `lead` is as good as over: so long it takes until what we say here is acted upon.
+    pub fn judge(&self, now: Timestamp, lead: Duration, problem: Option<String>) -> Condition {
+        let now = now.saturating_add(lead).unwrap_or(Timestamp::MAX);
         match (self.not_after(), problem) {
             (None, problem) => {
                 Condition::unready(problem.unwrap_or_else(|| "there is no certificate".to_owned()))
@@ -191,8 +191,8 @@ impl ServingCertificate {
             (Some(end), Some(problem)) if now <= end => {
                 Condition::degraded(format!("keeping the one that is valid until {end}: {problem}"))
             }
-            (Some(end), None) => Condition::unready(format!("expired at {end}")),
-            (Some(end), Some(problem)) => Condition::unready(format!("expired at {end}; newer: {problem}")),
+            (Some(end), None) => Condition::unready(format!("ends at {end}")),
+            (Some(end), Some(problem)) => Condition::unready(format!("ends at {end}; newer: {problem}")),
         }
     }
 
@@ -220,6 +220,10 @@ impl CertificateFiles {
     /// How often the files are read by default. Reading and proving a pair costs a fraction of a millisecond.
     pub const EVERY: Duration = Duration::from_secs(10);
 
+    /// So long before the end we say that we are not ready: until the next look and until the news has spread, nobody
+    /// must meet an expired certificate.
+    pub const LEAD: Duration = Duration::from_secs(30);
+
     /// Reads the files once; installs what is new and usable at `now`, and says how we stand. An expired pair, or
     /// one that is not valid yet, never takes the place of another.
     pub async fn poll(&self, serving: &ServingCertificate, now: Timestamp) -> Condition {
@@ -232,7 +236,7 @@ impl CertificateFiles {
             }
             Err(problem) => Some(problem),
         };
-        serving.judge(now, problem.as_ref())
+        serving.judge(now, Self::LEAD, problem.map(|error| sentence(&error)))
     }
 
     /// Polls for ever and keeps the condition `certificate` up to date, expiry included. The wall clock decides.
@@ -278,57 +282,23 @@ impl TlsVersions {
     }
 }
 
-/// Who may call.
-#[derive(Debug, Clone, Default)]
-pub enum Callers {
-    /// Whoever reaches us; keep others out with a NetworkPolicy.
-    #[default]
-    Anyone,
-    /// Those whose client certificate one of these authorities signed: the API server's.
-    SignedBy(Arc<RootCertStore>),
-}
-
-impl Callers {
-    /// From the authorities' certificates in PEM.
-    ///
-    /// # Errors
-    /// When there is none, it is no PEM, or one of them cannot be an authority.
-    pub fn signed_by_pem(authorities: &[u8]) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(authorities) {
-            let authority =
-                authority.map_err(|source| TlsError::Pem { part: "callers' authority", source })?;
-            roots.add(authority).map_err(|source| TlsError::Setup { source })?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError::NoAuthority);
-        }
-        Ok(Self::SignedBy(Arc::new(roots)))
-    }
-}
-
 /// The server's side of TLS: ALPN `h2` and `http/1.1`, no resumption, so that every new connection proves the
 /// certificate in force (the API server's client, Go's without a session cache, never resumes anyway).
 ///
 /// # Errors
-/// When rustls refuses the combination, or the authorities for callers are unusable.
+/// When rustls refuses the combination.
 pub fn server_config(
     serving: Arc<ServingCertificate>,
     versions: TlsVersions,
     callers: Callers,
 ) -> Result<ServerConfig, TlsError> {
     let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions.spoken())
         .map_err(|source| TlsError::Setup { source })?;
     let builder = match callers {
         Callers::Anyone => builder.with_no_client_auth(),
-        Callers::SignedBy(authorities) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider)
-                .build()
-                .map_err(|source| TlsError::Callers { source })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Callers::Known(check) => builder.with_client_cert_verifier(check),
     };
     let mut config = builder.with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
+use super::certificate::Source;
 use super::{namespaces, probe};
 use crate::admission::{Metrics, Mutate};
 use crate::cluster::{Cluster, Namespaces};
@@ -20,8 +21,8 @@ use crate::config::{self, Files, Problem, Problems};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::server::{
-    Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener, Served,
-    ServerMetrics, ServingCertificate, TlsVersions, admin, server_config,
+    CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
+    Served, ServerMetrics, ServingCertificate, TlsVersions, admin, server_config,
 };
 
 /// How often the configuration is looked at. It is a few kilobytes; the kubelet takes a minute to bring a new one.
@@ -37,11 +38,11 @@ pub struct Parts {
     /// For the kubelet and Prometheus.
     pub admin: TcpListener,
     /// What we prove ourselves with.
-    pub certificate: CertificateFiles,
+    pub certificate: Source,
     /// Which TLS is spoken.
     pub versions: TlsVersions,
-    /// Who may call.
-    pub callers: Callers,
+    /// Who may call; `None`: anyone.
+    pub callers: Option<CallerFile>,
     /// Our own namespace.
     pub own_namespace: Option<Box<str>>,
     /// The cluster whose namespaces policies select; `None`: of a namespace only the name is known.
@@ -90,6 +91,7 @@ impl Parts {
         let counted = Metrics::register(&mut page);
         let configured = config::Metrics::register(&mut page);
         configured.show(&watch.handle());
+        let certificate = certificate.keeper(cluster.as_ref(), &mut page)?;
         let (first, mut page) = (settings.clone(), page);
         let (observatory, page) = spawn_blocking(move || {
             let observatory = Observatory::new(&first, &mut page);
@@ -101,9 +103,10 @@ impl Parts {
 
         let namespaces = cluster.as_ref().map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let serving = ServingCertificate::new(metrics.clone());
-        conditions.set(ConditionName::Certificate, certificate.poll(&serving, Timestamp::now()).await);
+        conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
         conditions.set(ConditionName::Settings, standing(&watch.handle(), &observatory));
-        let tls = server_config(serving.clone(), versions, callers)?;
+        let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
+        let tls = server_config(serving.clone(), versions, may_call)?;
         let watched = namespaces.clone();
         let door = Mutate {
             settings: settings.clone(),
@@ -117,8 +120,12 @@ impl Parts {
         let admin_address = admin.local_addr()?;
         let mut tasks = JoinSet::new();
         tasks.spawn(probe::watch(observatory.clone(), conditions.clone()));
-        let all = conditions.clone();
-        tasks.spawn(async move { certificate.watch(&serving, &all, CertificateFiles::EVERY).await });
+        let (all, way_out) = (conditions.clone(), drain.clone());
+        tasks.spawn(async move { certificate.keep(&serving, &all, &way_out).await });
+        if let Some(callers) = callers {
+            let all = conditions.clone();
+            tasks.spawn(async move { callers.watch(&all, CertificateFiles::EVERY).await });
+        }
         tasks.spawn(namespaces::keep(watched, conditions.clone()));
         tasks.spawn(reload(watch, configured, settings, observatory.clone(), conditions.clone()));
         let all = conditions.clone();
