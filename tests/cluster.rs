@@ -7,6 +7,8 @@
     reason = "a test says what is wrong by failing; what a JSON object lacks is null"
 )]
 
+#[path = "cluster/certificates.rs"]
+mod certificates;
 #[path = "cluster/chart.rs"]
 mod chart;
 #[path = "cluster/failures.rs"]

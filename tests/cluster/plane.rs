@@ -192,6 +192,19 @@ impl Plane {
         until("the namespace has its account", || self.kubectl(&account).status.success().then_some(()));
     }
 
+    /// The administrator's way to the API server.
+    pub fn kubeconfig_of_admin(&self) -> PathBuf {
+        self.path("kubeconfig")
+    }
+
+    /// The same way for a ServiceAccount, with a token of its own and its rights alone.
+    pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
+        let token = self.told(&["create", "token", account, "-n", namespace]);
+        let admin = fs::read_to_string(self.kubeconfig_of_admin()).unwrap();
+        let own = admin.replace("token: admin", &format!("token: {}", token.trim()));
+        self.write(&format!("{namespace}-{account}.kubeconfig"), &own)
+    }
+
     /// Writes objects down for kubectl.
     pub fn write_new(&self, text: &str) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,402 @@
+//! Certificates of our own before a real API server, with no more rights than the chart gives: the first start, an
+//! overwritten bundle, a dead leader, and a whole rotation under calls.
+//!
+//! Both replicas are behind one configuration, each behind an entry of its own with `failurePolicy: Fail`: a Pod is
+//! created only if the API server could verify both.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use landfall::certs::Periods;
+use landfall::cli::serve::Parts;
+use landfall::cli::serve::certificate::Source;
+use landfall::cluster::{Cluster, Term};
+use landfall::controllers::certificates::Names;
+use landfall::demo::world::seed::{self, Demo};
+use landfall::server::TlsVersions;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use crate::kept::keep;
+use crate::plane::{Plane, free_port, plane, until};
+use crate::site;
+use crate::webhook::WEB;
+
+/// Everything that the chart renders for self-managed certificates, and two entries for two replicas.
+fn rendered(namespace: &str, ports: [u16; 2]) -> String {
+    let entry = |(name, port): (&str, u16)| {
+        json!({
+            "name": format!("{name}.landfall.dev"),
+            "clientConfig": {"service": {"name": "landfall", "namespace": namespace, "path": "/mutate", "port": port}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": format!("{namespace}-pods")}},
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+            "sideEffects": "NoneOnDryRun",
+            "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 5,
+        })
+    };
+    let webhooks: Vec<Value> = ["a", "b"].into_iter().zip(ports).map(entry).collect();
+    let role = |kind: &str, rules: Value| {
+        let name = format!("landfall-{namespace}");
+        let subject = json!([{"kind": "ServiceAccount", "name": "landfall", "namespace": namespace}]);
+        let group = "rbac.authorization.k8s.io";
+        [
+            json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": name, "namespace": namespace}, "rules": rules}),
+            json!({
+                "apiVersion": format!("{group}/v1"), "kind": format!("{kind}Binding"),
+                "metadata": {"name": name, "namespace": namespace},
+                "roleRef": {"apiGroup": group, "kind": kind, "name": name}, "subjects": subject,
+            }),
+        ]
+    };
+    let own = json!([
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "watch", "update", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["landfall"], "verbs": ["get", "update", "patch"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+    ]);
+    let all = json!([
+        {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"],
+         "resourceNames": [format!("landfall-{namespace}")], "verbs": ["get", "list", "watch", "update", "patch"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+    ]);
+    let mut objects = vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "landfall", "namespace": namespace}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "landfall-ca", "namespace": namespace}}),
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "landfall", "namespace": namespace}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "landfall", "namespace": namespace},
+               "spec": {"type": "ExternalName", "externalName": "localhost"}}),
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+               "metadata": {"name": format!("landfall-{namespace}")}, "webhooks": webhooks}),
+    ];
+    objects.extend(role("Role", own));
+    objects.extend(role("ClusterRole", all));
+    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}
+
+/// The cluster as a test sees it.
+struct Site {
+    plane: &'static Plane,
+    namespace: &'static str,
+    ports: [u16; 2],
+    /// Acts as Landfall's account.
+    account: PathBuf,
+    demo: Demo,
+    config: PathBuf,
+}
+
+impl Site {
+    async fn new(plane: &'static Plane, namespace: &'static str) -> Self {
+        plane.namespace(namespace);
+        plane.namespace(&format!("{namespace}-pods"));
+        let ports = [free_port(), free_port()];
+        plane.apply(&rendered(namespace, ports));
+        let account = plane.kubeconfig_of(namespace, "landfall");
+        let demo = seed::demo().await.unwrap();
+        let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
+        Self { plane, namespace, ports, account, demo, config }
+    }
+
+    fn json(&self, what: &[&str]) -> Value {
+        let mut arguments = vec!["get", "-n", self.namespace, "-o", "json"];
+        arguments.extend(what);
+        serde_json::from_str(&self.plane.told(&arguments)).unwrap()
+    }
+
+    /// The keys of the Secret and what they hold.
+    fn secret(&self) -> BTreeMap<String, String> {
+        let secret = self.json(&["secret", "landfall-ca"]);
+        serde_json::from_value(secret["data"].clone()).unwrap_or_default()
+    }
+
+    /// The bundles of both entries.
+    fn bundles(&self) -> Vec<String> {
+        let name = format!("landfall-{}", self.namespace);
+        let found = self.json(&["mutatingwebhookconfiguration", &name]);
+        let bundle =
+            |entry: &Value| entry["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
+        found["webhooks"].as_array().unwrap().iter().map(bundle).collect()
+    }
+
+    fn holder(&self) -> String {
+        let lease = self.json(&["lease", "landfall"]);
+        lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What the API server says of a new Pod.
+    fn pod(&self) -> Result<String, String> {
+        let namespace = format!("{}-pods", self.namespace);
+        let run = ["run", "probe", "--image", WEB, "-n", &namespace, "--dry-run=server", "-o", "yaml"];
+        let output = self.plane.kubectl(&run);
+        let (said, complaint) = (output.stdout, output.stderr);
+        if output.status.success() {
+            return Ok(String::from_utf8(said).unwrap());
+        }
+        Err(String::from_utf8(complaint).unwrap())
+    }
+
+    fn until_pods_are_rewritten(&self) {
+        until("Pods pass both replicas", || {
+            self.pod().is_ok_and(|pod| pod.contains("harbor.ams.example.com/")).then_some(())
+        });
+    }
+
+    /// Overwrites one entry's bundle, and waits until it is as before.
+    fn overwrite_and_be_healed(&self) {
+        let before = self.bundles();
+        let stranger = STANDARD.encode(self.demo.world.authority().pem());
+        let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": stranger}]);
+        let name = format!("landfall-{}", self.namespace);
+        self.plane.told(&[
+            "patch",
+            "mutatingwebhookconfiguration",
+            &name,
+            "--type=json",
+            "-p",
+            &patch.to_string(),
+        ]);
+        until("the bundle is as it was", || (self.bundles() == before).then_some(()));
+        self.until_pods_are_rewritten();
+    }
+
+    /// Starts a replica as a process of its own.
+    fn replica(&self, name: &str, port: u16) -> (Child, u16) {
+        let admin = free_port();
+        let arguments = [
+            format!("KUBECONFIG={}", self.account.display()),
+            env!("CARGO_BIN_EXE_landfall").to_owned(),
+            "serve".to_owned(),
+            format!("--config={}", self.config.display()),
+            "--certificate-secret=landfall-ca".to_owned(),
+            "--service=landfall".to_owned(),
+            format!("--webhook=landfall-{}", self.namespace),
+            "--lease=landfall".to_owned(),
+            format!("--namespace={}", self.namespace),
+            format!("--pod-name={name}"),
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--admin-listen=127.0.0.1:{admin}"),
+            "--drain-delay=0s".to_owned(),
+        ];
+        let log = self.config.with_extension(format!("{name}.log"));
+        (keep(Path::new("env"), &arguments, &log), admin)
+    }
+}
+
+async fn admin(port: u16, path: &str) -> Option<(u16, String)> {
+    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
+    let answer = client.get(format!("http://127.0.0.1:{port}{path}")).send().await.ok()?;
+    Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
+async fn until_ready(port: u16) {
+    let patience = tokio::time::Instant::now() + Duration::from_secs(120);
+    loop {
+        let found = admin(port, "/readyz?verbose").await;
+        if found.as_ref().is_some_and(|(status, _)| *status == 200) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < patience, "never ready: {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_leader() {
+    let Some(plane) = plane() else { return };
+    let site = Site::new(plane, "certs-start").await;
+    let (mut a, admin_a) = site.replica("landfall-a", site.ports[0]);
+    let (mut b, admin_b) = site.replica("landfall-b", site.ports[1]);
+    until_ready(admin_a).await;
+    until_ready(admin_b).await;
+    site.until_pods_are_rewritten();
+
+    let secret = site.secret();
+    assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key"]);
+    assert_eq!(site.bundles(), [secret["ca.crt"].clone(), secret["ca.crt"].clone()]);
+    let events = site.json(&["events"]).to_string();
+    assert!(events.contains("AuthorityMade") && events.contains("AuthorityPromoted"), "{events}");
+    let leader = site.holder();
+    let pages = [admin(admin_a, "/metrics").await.unwrap().1, admin(admin_b, "/metrics").await.unwrap().1];
+    let leads = |page: &&String| page.contains("\nlandfall_leader 1\n");
+    assert_eq!(pages.iter().filter(leads).count(), 1, "one of them leads");
+    for page in &pages {
+        assert!(!page.contains("\nlandfall_certificate_authority_expiry_timestamp_seconds 0\n"), "{page}");
+        assert!(!page.contains("\nlandfall_certificate_expiry_timestamp_seconds 0\n"), "{page}");
+    }
+
+    site.overwrite_and_be_healed();
+
+    // The leader dies without a word; the other one takes over what it did.
+    let (dead, other) = if leader == "landfall-a" { (&mut a, "landfall-b") } else { (&mut b, "landfall-a") };
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    until("the other one leads", || (site.holder() == other).then_some(()));
+    let before = site.bundles();
+    let patch = json!([{"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]);
+    let name = format!("landfall-{}", site.namespace);
+    plane.told(&["patch", "mutatingwebhookconfiguration", &name, "--type=json", "-p", &patch.to_string()]);
+    until("the bundle is as it was", || (site.bundles() == before).then_some(()));
+    assert_eq!(site.secret(), secret, "the authority is the same as ever");
+
+    // It comes back, and serves by the same authority at once.
+    let port = if leader == "landfall-a" { site.ports[0] } else { site.ports[1] };
+    let (mut back, admin_back) = site.replica("landfall-c", port);
+    until_ready(admin_back).await;
+    site.until_pods_are_rewritten();
+    for process in [&mut a, &mut b, &mut back] {
+        drop(process.kill());
+        process.wait().unwrap();
+    }
+    plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+}
+
+/// Shakes hands as the API server does, trusting this bundle alone.
+async fn shake_hands(port: u16, name: &str, bundle: &[u8]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for one in CertificateDer::pem_slice_iter(bundle) {
+        roots.add(one.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+    shaken.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
+    let Some(plane) = plane() else { return };
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let site = Site::new(plane, "certs-rotation").await;
+    let periods = Periods {
+        authority: Duration::from_secs(60),
+        leaf: Duration::from_secs(15),
+        settle: Duration::from_secs(3),
+    };
+    let kubeconfig = |path: &Path| Kubeconfig::read_from(path).unwrap();
+    let config = async |path: &Path| {
+        let options = KubeConfigOptions::default();
+        kube::Config::from_custom_kubeconfig(kubeconfig(path), &options).await.unwrap()
+    };
+    let mut admins = Vec::new();
+    let mut replicas = tokio::task::JoinSet::new();
+    for (pod, port) in ["landfall-a", "landfall-b"].into_iter().zip(site.ports) {
+        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        admins.push(admin.local_addr().unwrap().port());
+        let names = Names {
+            namespace: site.namespace.into(),
+            pod: pod.into(),
+            service: "landfall".into(),
+            secret: "landfall-ca".into(),
+            webhook: format!("landfall-{}", site.namespace),
+            lease: "landfall".into(),
+        };
+        let parts = Parts {
+            config: site.config.clone(),
+            listener: TcpListener::bind(("127.0.0.1", port)).await.unwrap(),
+            admin,
+            certificate: Source::Own { names, periods, term: Term::default() },
+            versions: TlsVersions::default(),
+            callers: None,
+            own_namespace: Some(site.namespace.into()),
+            cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
+            propagation: Duration::ZERO,
+        };
+        replicas.spawn(parts.run(std::future::pending()));
+    }
+    for admin in &admins {
+        until_ready(*admin).await;
+    }
+    site.until_pods_are_rewritten();
+
+    // From here on, whatever fails is a Pod that somebody could not start.
+    let client = kube::Client::try_from(config(&plane.kubeconfig_of_admin()).await).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (calls, handshakes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut load = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &format!("{}-pods", site.namespace));
+        let (stop, calls) = (stop.clone(), calls.clone());
+        load.spawn(async move {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"generateName": "probe-"}, "spec": {"containers": [{"name": "web", "image": WEB}]},
+            }))
+            .unwrap();
+            let dry = PostParams { dry_run: true, ..PostParams::default() };
+            while !stop.load(Ordering::Relaxed) {
+                let made = pods.create(&dry, &pod).await.unwrap_or_else(|error| panic!("a Pod is refused: {error}"));
+                let image = made.spec.unwrap().containers[0].image.clone().unwrap();
+                assert!(image.contains("harbor.ams.example.com/"), "{image}");
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    // The API server keeps its connections; so every handshake that it might make is made beside it, with what is
+    // published now, and with what was published two seconds ago.
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
+    let (stopped, shaken, ports, namespace) = (stop.clone(), handshakes.clone(), site.ports, site.namespace);
+    load.spawn(async move {
+        let (server, mut old) = (format!("landfall.{namespace}.svc"), Vec::new());
+        while !stopped.load(Ordering::Relaxed) {
+            let found = configurations.get(&format!("landfall-{namespace}")).await.unwrap();
+            let entries = found.webhooks.unwrap();
+            let bundles: Vec<Vec<u8>> =
+                entries.into_iter().map(|entry| entry.client_config.ca_bundle.unwrap().0).collect();
+            old.push(bundles.clone());
+            let late = old.len().saturating_sub(20);
+            for bundles in [&bundles, &old[late]] {
+                for (port, bundle) in ports.iter().zip(bundles) {
+                    let failed = shake_hands(*port, &server, bundle).await.err();
+                    assert_eq!(failed, None, "port {port}");
+                    shaken.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+
+    let first = site.secret()["ca.crt"].clone();
+    let (mut introduced, mut both) = (false, false);
+    until("the first authority is gone, and the next one signs", || {
+        let (secret, bundles) = (site.secret(), site.bundles());
+        introduced |= secret.contains_key("next.crt");
+        both |= bundles.iter().all(|bundle| bundle.len() > first.len() * 3 / 2);
+        let is_new = secret.get("ca.crt").is_some_and(|current| *current != first);
+        (is_new && !secret.contains_key("previous.crt") && bundles[0] == secret["ca.crt"]).then_some(())
+    });
+    assert!(introduced && both, "the next authority was published beside the first");
+    let events = site.json(&["events"]).to_string();
+    assert!(events.contains("AuthorityRetired"), "{events}");
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = load.join_next().await {
+        ended.unwrap();
+    }
+    for admin in &admins {
+        assert_eq!(self::admin(*admin, "/readyz").await.unwrap().0, 200);
+    }
+    let (calls, handshakes) = (calls.load(Ordering::Relaxed), handshakes.load(Ordering::Relaxed));
+    assert!(calls > 100 && handshakes > 100, "{calls} calls, {handshakes} handshakes");
+    let name = format!("landfall-{}", site.namespace);
+    plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+    replicas.shutdown().await;
+}
