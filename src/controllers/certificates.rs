@@ -185,7 +185,9 @@ impl Certificates {
             self.metrics.leads(None);
             return Ok(LOOK);
         }
-        let serving = memory.leaf.as_ref().map(|(dates, _)| dates.issuer.clone());
+        let now = (self.clock)();
+        let live = memory.leaf.as_ref().filter(|(dates, since)| !dates.is_over(now, since.elapsed()));
+        let serving = live.map(|(dates, _)| dates.issuer.clone());
         let as_before = memory.unchanged.as_ref().is_some_and(|(authorities, bundles, _)| {
             *authorities == seen.authorities && *bundles == seen.bundles
         });
@@ -200,7 +202,7 @@ impl Certificates {
             published: &seen.published,
             serving: serving.as_ref(),
             seen: began.saturating_duration_since(since),
-            now: (self.clock)(),
+            now,
         };
         let step = step(&look, &self.periods);
         self.metrics.leads(Some(&step));
