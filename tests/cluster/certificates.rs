@@ -23,6 +23,7 @@ use landfall::cli::serve::certificate::Source;
 use landfall::cluster::{Cluster, Term};
 use landfall::controllers::certificates::Names;
 use landfall::demo::world::seed::{self, Demo};
+use landfall::domain::policy::Labels;
 use landfall::server::TlsVersions;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -175,9 +176,9 @@ impl Site {
     }
 
     /// Starts a replica as a process of its own.
-    fn replica(&self, name: &str, port: u16) -> (Child, u16) {
+    fn replica(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
         let admin = free_port();
-        let arguments = [
+        let mut arguments = vec![
             format!("KUBECONFIG={}", self.account.display()),
             env!("CARGO_BIN_EXE_landfall").to_owned(),
             "serve".to_owned(),
@@ -192,6 +193,7 @@ impl Site {
             format!("--admin-listen=127.0.0.1:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
+        arguments.extend_from_slice(more);
         let log = self.config.with_extension(format!("{name}.log"));
         (keep(Path::new("env"), &arguments, &log), admin)
     }
@@ -219,8 +221,8 @@ async fn until_ready(port: u16) {
 async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_leader() {
     let Some(plane) = plane() else { return };
     let site = Site::new(plane, "certs-start").await;
-    let (mut a, admin_a) = site.replica("landfall-a", site.ports[0]);
-    let (mut b, admin_b) = site.replica("landfall-b", site.ports[1]);
+    let (mut a, admin_a) = site.replica("landfall-a", site.ports[0], &[]);
+    let (mut b, admin_b) = site.replica("landfall-b", site.ports[1], &[]);
     until_ready(admin_a).await;
     until_ready(admin_b).await;
     site.until_pods_are_rewritten();
@@ -241,6 +243,27 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
 
     site.overwrite_and_be_healed();
 
+    // Somebody empties the Secret. What is served stays published, and another authority takes over: no Pod is refused.
+    plane.told(&[
+        "patch",
+        "secret",
+        "landfall-ca",
+        "-n",
+        site.namespace,
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/data"}]"#,
+    ]);
+    until("another authority signs", || {
+        site.pod().unwrap();
+        let now = site.secret();
+        now.get("ca.crt").is_some_and(|current| *current != secret["ca.crt"]).then_some(())
+    });
+    let secret = site.secret();
+    assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key", "previous.crt"]);
+    let events = site.json(&["events"]).to_string();
+    assert!(events.contains("AuthorityAdopted"), "{events}");
+
     // The leader dies without a word; the other one takes over what it did.
     let (dead, other) = if leader == "landfall-a" { (&mut a, "landfall-b") } else { (&mut b, "landfall-a") };
     dead.kill().unwrap();
@@ -255,7 +278,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
 
     // It comes back, and serves by the same authority at once.
     let port = if leader == "landfall-a" { site.ports[0] } else { site.ports[1] };
-    let (mut back, admin_back) = site.replica("landfall-c", port);
+    let (mut back, admin_back) = site.replica("landfall-c", port, &[]);
     until_ready(admin_back).await;
     site.until_pods_are_rewritten();
     for process in [&mut a, &mut b, &mut back] {
@@ -263,6 +286,72 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
         process.wait().unwrap();
     }
     plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_prove_themselves_where_they_must() {
+    let Some(plane) = plane() else { return };
+    let site = Site::new(plane, "certs-callers").await;
+    let authority = format!("--client-ca={}", plane.authority_of_callers().display());
+    let flags = |name: &str| [authority.clone(), format!("--client-name={name}")];
+    let (mut a, admin_a) = site.replica("landfall-a", site.ports[0], &flags("kube-apiserver"));
+    let (mut b, admin_b) = site.replica("landfall-b", site.ports[1], &flags("kube-apiserver"));
+    until_ready(admin_a).await;
+    until_ready(admin_b).await;
+    site.until_pods_are_rewritten();
+
+    // The same certificate under a name that is not known: the entry fails, and its policy is Fail.
+    b.kill().unwrap();
+    b.wait().unwrap();
+    let (mut c, admin_c) = site.replica("landfall-c", site.ports[1], &flags("somebody-else"));
+    until_ready(admin_c).await;
+    let refused = site.pod().unwrap_err();
+    assert!(refused.contains("failed calling webhook \"b.landfall.dev\""), "{refused}");
+    for process in [&mut a, &mut c] {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    plane.told(&["delete", "mutatingwebhookconfiguration", "landfall-certs-callers"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_labels_of_namespaces_are_known_as_they_change() {
+    let Some(plane) = plane() else { return };
+    let site = Site::new(plane, "certs-namespaces").await;
+    let config = Kubeconfig::read_from(&site.account).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let namespaces = Cluster::at(config).unwrap().namespaces();
+    let name = |name: &str| ("kubernetes.io/metadata.name".to_owned(), name.to_owned());
+    let tier = ("tier".to_owned(), "regulated".to_owned());
+    let bank = "certs-namespaces-pods";
+
+    // Nobody watches yet: it is asked for. What nobody has heard of may have any label.
+    assert_eq!(*namespaces.labels(bank).await, Labels::from([name(bank)]));
+    assert_eq!(*namespaces.labels("nowhere").await, Labels::at_least([name("nowhere")]));
+
+    let watched = namespaces.clone();
+    let watch = tokio::spawn(async move { watched.watch(|_| ()).await });
+    let until_known = async |of: &str, expected: &Labels| {
+        let wait = async {
+            while *namespaces.labels(of).await != *expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "never: {expected:?}");
+    };
+    plane.told(&["label", "namespace", bank, "tier=regulated"]);
+    until_known(bank, &Labels::from([name(bank), tier.clone()])).await;
+    plane.told(&["label", "namespace", bank, "tier-"]);
+    until_known(bank, &Labels::from([name(bank)])).await;
+    let new = "certs-namespaces-new";
+    plane.apply(&format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {new}, labels: {{tier: regulated}}}}}}"
+    ));
+    assert_eq!(*namespaces.labels(new).await, Labels::from([name(new), tier]), "at once, watched or not");
+    plane.told(&["delete", "namespace", new]);
+    until_known(new, &Labels::at_least([name(new)])).await;
+    watch.abort();
+    plane.told(&["delete", "mutatingwebhookconfiguration", "landfall-certs-namespaces"]);
 }
 
 /// Shakes hands as the API server does, trusting this bundle alone.

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use landfall::demo::world::authority::{Authority, Validity};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
 use tempfile::TempDir;
 
 use crate::kept::keep;
@@ -104,7 +105,46 @@ impl Plane {
         arguments.say("service-account-issuer", "https://kubernetes.default.svc");
         arguments.say("service-account-key-file", self.write("sa.pub", &signing.public_key_pem()).display());
         arguments.say("service-account-signing-key-file", self.path("sa.key").display());
+        arguments.say("admission-control-config-file", self.callers().display());
         arguments.0
+    }
+
+    /// How the API server proves itself to webhooks that ask: as `kube-apiserver`, to any of them.
+    fn callers(&self) -> PathBuf {
+        let mut of_authority = CertificateParams::default();
+        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(of_authority, rcgen::KeyPair::generate().unwrap()).unwrap();
+        let mut of_caller = CertificateParams::default();
+        of_caller.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        of_caller.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = of_caller.signed_by(&key, &authority).unwrap();
+        fs::write(self.authority_of_callers(), authority.pem()).unwrap();
+        let certificate = self.write("caller.crt", &certificate.pem());
+        let key = self.write("caller.key", &key.serialize_pem());
+        let kubeconfig = self.write(
+            "callers.kubeconfig",
+            &format!(
+                "{{apiVersion: v1, kind: Config, users: [{{name: '*', user: {{client-certificate: '{}', client-key: '{}'}}}}]}}",
+                certificate.display(),
+                key.display()
+            ),
+        );
+        let version = "apiserver.config.k8s.io/v1";
+        let webhooks = serde_json::json!({
+            "apiVersion": version, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
+        });
+        let plugin = serde_json::json!({"name": "MutatingAdmissionWebhook", "configuration": webhooks});
+        let text = serde_json::json!({
+            "apiVersion": version, "kind": "AdmissionConfiguration", "plugins": [plugin],
+        });
+        self.write("admission.json", &text.to_string())
+    }
+
+    /// The authority of the certificate that the API server shows to webhooks (PEM).
+    pub fn authority_of_callers(&self) -> PathBuf {
+        self.path("callers.crt")
     }
 
     fn controller_manager(&self) -> Vec<String> {
