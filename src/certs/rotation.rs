@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use super::{Authorities, Authority, Certificate, Periods, earlier};
 
-/// Previous authorities that are kept at most. One is normal; more come of damage by hand.
-const PREVIOUS: usize = 8;
+/// Previous authorities up to which strays are taken up. One is normal; more come of damage by hand, or of leaders whose
+/// clocks are years apart. Whatever empties the Secret again and again must not let the bundle grow for ever.
+const PREVIOUS: usize = 16;
 
 /// What one look at the cluster shows. The published bundles were read *before* the authorities: then whatever the
 /// authorities no longer hold was no longer needed when the bundles were read.
@@ -74,6 +75,8 @@ pub fn step(look: &Look<'_>, periods: &Periods) -> Step {
             strays.push(one.clone());
         }
     }
+    // Where there is no room for all, the newest are the ones that are served.
+    strays.sort_by_key(|one| std::cmp::Reverse(one.not_after()));
     strays.truncate(PREVIOUS.saturating_sub(authorities.previous.len()));
     if !strays.is_empty() {
         return Step::Adopt(strays);
