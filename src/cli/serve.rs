@@ -19,9 +19,10 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
+use certificate::Source;
 pub use parts::{Ended, Parts};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, sentence};
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 
@@ -115,16 +116,21 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
+    let certificate = certificate.source(namespace.as_deref())?;
     let cluster = match Cluster::from_environment().await {
         Ok(cluster) => Some(cluster),
-        Err(ClusterError::Nowhere) => None,
-        Err(error) => return Err(error.into()),
+        // Labels of namespaces are worth a warning, not a server that does not start.
+        Err(error) if matches!(certificate, Source::Files(_)) => {
+            tracing::warn!(error = sentence(&error), "namespaces are known by their names alone");
+            None
+        }
+        Err(error) => return Err(error).context("certificates of our own take an API server to reach"),
     };
     let parts = Parts {
         config,
         listener: bind(listen).await?,
         admin: bind(admin_listen).await?,
-        certificate: certificate.source(namespace.as_deref())?,
+        certificate,
         versions: tls_min,
         callers,
         own_namespace: namespace,
