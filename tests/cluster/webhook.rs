@@ -42,6 +42,9 @@ impl<'a> Landfall<'a> {
         let here = plane.net.here();
         let (door, admin) = (free_port(here), free_port(here));
         let arguments = [
+            // Its policies select by labels: without an API server to ask, they would apply everywhere.
+            format!("KUBECONFIG={}", plane.kubeconfig_of_admin().display()),
+            env!("CARGO_BIN_EXE_landfall").to_owned(),
             "serve".to_owned(),
             format!("--config={}", config.display()),
             format!("--tls-cert={}", certificate.display()),
@@ -51,7 +54,7 @@ impl<'a> Landfall<'a> {
             "--drain-delay=0s".to_owned(),
         ];
         let log = config.with_extension("log");
-        let process = keep(Path::new(env!("CARGO_BIN_EXE_landfall")), &arguments, &log);
+        let process = keep(Path::new("env"), &arguments, &log);
         let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process };
         landfall.until_ready(admin, &log).await;
         landfall.register(door);
