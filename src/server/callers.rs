@@ -20,7 +20,9 @@ use rustls::{
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::conditions::{Condition, ConditionName, Conditions, sentence};
+use crate::admission::sentence;
+
+use super::conditions::{Condition, ConditionName, Conditions};
 use super::tls::TlsError;
 
 /// Who may call.

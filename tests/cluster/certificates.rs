@@ -5,6 +5,7 @@
 //! created only if the API server could verify both.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::site;
 use crate::webhook::WEB;
 
 /// Everything that the chart renders for self-managed certificates, and two entries for two replicas.
-fn rendered(namespace: &str, ports: [u16; 2]) -> String {
+fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let entry = |(name, port): (&str, u16)| {
         json!({
             "name": format!("{name}.landfall.dev"),
@@ -76,12 +77,16 @@ fn rendered(namespace: &str, ports: [u16; 2]) -> String {
          "resourceNames": [format!("landfall-{namespace}")], "verbs": ["get", "list", "watch", "update", "patch"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
     ]);
+    let both = json!([{"name": "a", "port": ports[0]}, {"name": "b", "port": ports[1]}]);
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "landfall", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "landfall-ca", "namespace": namespace}}),
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "landfall", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "landfall", "namespace": namespace},
-               "spec": {"type": "ExternalName", "externalName": "localhost"}}),
+               "spec": {"ports": both}}),
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+               "metadata": {"name": "landfall", "namespace": namespace, "labels": {"kubernetes.io/service-name": "landfall"}},
+               "ports": both, "endpoints": [{"addresses": [here], "conditions": {"ready": true}}]}),
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
                "metadata": {"name": format!("landfall-{namespace}")}, "webhooks": webhooks}),
     ];
@@ -105,8 +110,9 @@ impl Site {
     async fn new(plane: &'static Plane, namespace: &'static str) -> Self {
         plane.namespace(namespace);
         plane.namespace(&format!("{namespace}-pods"));
-        let ports = [free_port(), free_port()];
-        plane.apply(&rendered(namespace, ports));
+        let here = plane.net.here();
+        let ports = [free_port(here), free_port(here)];
+        plane.apply(&rendered(here, namespace, ports));
         let account = plane.kubeconfig_of(namespace, "landfall");
         let demo = seed::demo().await.unwrap();
         let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
@@ -177,7 +183,7 @@ impl Site {
 
     /// Starts a replica as a process of its own.
     fn replica(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
-        let admin = free_port();
+        let admin = free_port(Ipv4Addr::LOCALHOST);
         let mut arguments = vec![
             format!("KUBECONFIG={}", self.account.display()),
             env!("CARGO_BIN_EXE_landfall").to_owned(),
@@ -189,7 +195,7 @@ impl Site {
             "--lease=landfall".to_owned(),
             format!("--namespace={}", self.namespace),
             format!("--pod-name={name}"),
-            format!("--listen=127.0.0.1:{port}"),
+            format!("--listen={}:{port}", self.plane.net.here()),
             format!("--admin-listen=127.0.0.1:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
@@ -219,7 +225,7 @@ async fn until_ready(port: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_leader() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     let site = Site::new(plane, "certs-start").await;
     let (mut a, admin_a) = site.replica("landfall-a", site.ports[0], &[]);
     let (mut b, admin_b) = site.replica("landfall-b", site.ports[1], &[]);
@@ -290,7 +296,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_prove_themselves_where_they_must() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     let site = Site::new(plane, "certs-callers").await;
     let authority = format!("--client-ca={}", plane.authority_of_callers().display());
     let flags = |name: &str| [authority.clone(), format!("--client-name={name}")];
@@ -316,7 +322,7 @@ async fn callers_prove_themselves_where_they_must() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_labels_of_namespaces_are_known_as_they_change() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     let site = Site::new(plane, "certs-namespaces").await;
     let config = Kubeconfig::read_from(&site.account).unwrap();
     let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
@@ -355,7 +361,7 @@ async fn the_labels_of_namespaces_are_known_as_they_change() {
 }
 
 /// Shakes hands as the API server does, trusting this bundle alone.
-async fn shake_hands(port: u16, name: &str, bundle: &[u8]) -> Result<(), String> {
+async fn shake_hands(here: Ipv4Addr, port: u16, name: &str, bundle: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for one in CertificateDer::pem_slice_iter(bundle) {
         roots.add(one.unwrap()).unwrap();
@@ -366,7 +372,7 @@ async fn shake_hands(port: u16, name: &str, bundle: &[u8]) -> Result<(), String>
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+    let tcp = TcpStream::connect((here, port)).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
     shaken.map(drop).map_err(|error| error.to_string())
@@ -374,7 +380,7 @@ async fn shake_hands(port: u16, name: &str, bundle: &[u8]) -> Result<(), String>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
-    let Some(plane) = plane() else { return };
+    let plane = plane();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let site = Site::new(plane, "certs-rotation").await;
     let periods = Periods {
@@ -402,7 +408,7 @@ async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
         };
         let parts = Parts {
             config: site.config.clone(),
-            listener: TcpListener::bind(("127.0.0.1", port)).await.unwrap(),
+            listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
             admin,
             certificate: Source::Own { names, periods, term: Term::default() },
             versions: TlsVersions::default(),
@@ -455,7 +461,7 @@ async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
             let late = old.len().saturating_sub(20);
             for bundles in [&bundles, &old[late]] {
                 for (port, bundle) in ports.iter().zip(bundles) {
-                    let failed = shake_hands(*port, &server, bundle).await.err();
+                    let failed = shake_hands(plane.net.here(), *port, &server, bundle).await.err();
                     assert_eq!(failed, None, "port {port}");
                     shaken.fetch_add(1, Ordering::Relaxed);
                 }
