@@ -32,3 +32,12 @@ mod standing;
 
 pub use client::Harbor;
 pub use standing::{Look, SelfTest, Standing};
+pub use standing::{SelfTest, Standing};
+
+/// What `tests/fuzz` feeds: readers of bodies that are otherwise reached over the network alone.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use super::overview::{Overview, overview, scanner};
+    pub use super::project::project;
+    pub use super::report::stored;
+}

@@ -19,6 +19,8 @@ mod client;
 mod credentials;
 mod failure;
 mod greeting;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod keyring;
 mod manifest;
 mod meter;

@@ -159,7 +159,7 @@ fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
 }
 
 /// The shape that a manifest states itself: its `mediaType`, else what it holds.
-fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
+pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Either {

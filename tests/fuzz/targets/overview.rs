@@ -1,0 +1,30 @@
+//! Harbor's scan overview, stored report, scanner and project: `Success` is believed only where it stands there whole.
+#![no_main]
+
+use landfall::domain::digest::Digest;
+use landfall::domain::scan::ScanState;
+use landfall::harbor::fuzz::{Overview, overview, project, scanner, stored};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|body: &[u8]| {
+    let _scanner = scanner(body);
+    let _project = project(body);
+    if let Ok(Some(report)) = stored(body) {
+        assert!(report.items.iter().all(|(_, severity)| *severity <= report.severity));
+        assert!(report.items.is_sorted_by(|(one, _), (other, _)| one < other));
+    }
+    let artifact: Option<Value> = serde_json::from_slice(body).ok();
+    let named = artifact.as_ref().and_then(|artifact| artifact["digest"].as_str()?.parse::<Digest>().ok());
+    let Some(digest) = named else { return };
+    let Ok(read) = overview(body, &digest) else { return };
+    let artifact = artifact.unwrap_or_default();
+    let summaries = artifact["scan_overview"].as_object();
+    let Overview::State(ScanState::Done(report)) = read else { return };
+    let whole = summaries.into_iter().flatten().any(|(_, summary)| {
+        summary["scan_status"] == "Success"
+            && summary["complete_percent"] == 100
+            && (summary["severity"].is_null() || summary["severity"].is_string())
+    });
+    assert!(whole, "{report:?} of {artifact}");
+});

@@ -1,0 +1,19 @@
+//! A token server's answer: only what a header can carry is a token, and it is given up before it ends.
+#![no_main]
+
+use std::time::Duration;
+
+use landfall::registry::fuzz::token;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|body: &[u8]| {
+    let Ok((header, life)) = token(body) else { return };
+    let answer: Value = serde_json::from_slice(body).expect("a token in what is no JSON");
+    let held = ["token", "access_token"].map(|field| answer[field].as_str().unwrap_or_default());
+    let first = held.into_iter().find(|token| !token.is_empty()).expect("a token out of nothing");
+    assert_eq!(header.as_bytes(), format!("Bearer {first}").as_bytes());
+    assert!(header.is_sensitive());
+    let stated = answer["expires_in"].as_u64().filter(|seconds| *seconds > 0).unwrap_or(60);
+    assert!(life > Duration::ZERO && life < Duration::from_secs(stated));
+});
