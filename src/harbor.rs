@@ -32,7 +32,6 @@ mod standing;
 
 pub use client::Harbor;
 pub use standing::{Look, SelfTest, Standing};
-pub use standing::{SelfTest, Standing};
 
 /// What `tests/fuzz` feeds: readers of bodies that are otherwise reached over the network alone.
 #[cfg(fuzzing)]

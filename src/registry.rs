@@ -18,9 +18,9 @@ mod challenge;
 mod client;
 mod credentials;
 mod failure;
-mod greeting;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod greeting;
 mod keyring;
 mod manifest;
 mod meter;
