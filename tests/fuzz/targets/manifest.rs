@@ -14,7 +14,8 @@ fuzz_target!(|body: &[u8]| {
         return;
     }
     assert_eq!(said, Shape::Index);
-    let index: Value = serde_json::from_slice(body).expect("children of what is no JSON");
+    // What our reader skips, the reader of values may refuse: half a surrogate pair, say.
+    let Ok(index) = serde_json::from_slice::<Value>(body) else { return };
     let listed: Vec<_> = index["manifests"].as_array().into_iter().flatten().collect();
     let mut rest = listed.iter();
     for child in &*children {

@@ -2,6 +2,8 @@
 //! secrets and our annotation, and has nothing left to do the second time.
 #![no_main]
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use json_patch::Patch;
@@ -59,19 +61,24 @@ fn patched(review: &Review<'_>, pod: &Value) -> (Patch, Value) {
 
 /// A judge that knows three hosts: `fra` is copied to `ams`, `lost` has no copy, nothing else is ours.
 fn judged<'p>(pod: &'p Pod<'_>, slots: &[Slot<'p>]) -> Vec<Change<'p>> {
-    fn copy(image: &str) -> Option<Box<str>> {
+    fn copy(image: &str) -> Option<String> {
         let path = image.strip_prefix("fra.io/")?;
-        Some(format!("ams.io/{path}@sha256:{}", "0".repeat(64)).into())
+        Some(format!("ams.io/{path}@sha256:{}", "0".repeat(64)))
     }
     let old = OldEntries::of(pod);
-    let entry = |slot: &Slot<'_>, why, findings, place: Option<&str>| {
-        Some(Entry { was: slot.image.into(), why, findings, place: place.map(RegistryName::new) })
+    let entry = |slot: &Slot<'p>, why, findings: Vec<FindingKind>, place: Option<&str>| {
+        Some(Entry {
+            was: slot.image.into(),
+            why,
+            findings: findings.into(),
+            place: place.map(RegistryName::new),
+        })
     };
     let changes = slots.iter().copied().map(|slot| {
         let secret = |name: &str| Some(PullSecret::new(name));
         if let Some(image) = copy(slot.image) {
             let entry = entry(&slot, Reason::Local, vec![], Some("ams"));
-            Change { slot, image: Some(image), pull_secret: secret("ams"), entry }
+            Change { slot, image: Some(Cow::Owned(image)), pull_secret: secret("ams"), entry }
         } else if slot.image.strip_prefix("ams.io/").is_some() {
             let kept = old.kept(&slot, |old| copy(&old.was).as_deref() == Some(slot.image));
             let entry = kept.or_else(|| entry(&slot, Reason::AlreadyLocal, vec![], Some("ams")));

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     let Ok((header, life)) = token(body) else { return };
-    let answer: Value = serde_json::from_slice(body).expect("a token in what is no JSON");
+    // What our reader skips, the reader of values may refuse: half a surrogate pair, say.
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else { return };
     let held = ["token", "access_token"].map(|field| answer[field].as_str().unwrap_or_default());
     let first = held.into_iter().find(|token| !token.is_empty()).expect("a token out of nothing");
     assert_eq!(header.as_bytes(), format!("Bearer {first}").as_bytes());
