@@ -123,11 +123,11 @@ impl Past {
             FindingKind::Missing => self.ever(now, ABSENT, |truth| !truth.held && truth.tells()),
             FindingKind::Unscanned => {
                 let never = |truth: &Truth| truth.scanned == Scanned::Never && truth.tells();
-                let slow = |truth: &Truth| matches!(truth.way, Way::Late | Way::Busy(_));
-                let slow = hurried || self.ever(now, ATTEMPT + REST, slow);
+                // What was said to be unscanned stays so while nobody says otherwise.
+                let silent = hurried || self.ever(now, trouble + REST, |truth| truth.way != Way::Sound);
                 // Of what it does not hold, it knows no scan either.
                 self.ever(now, ABSENT, |truth| never(truth) || !truth.held)
-                    || slow && self.ever(now, REMEMBER, never)
+                    || silent && self.ever(now, REMEMBER, never)
             }
             // A bad scan counts until a newer one is learned.
             FindingKind::Vulnerable => {
