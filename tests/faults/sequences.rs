@@ -190,6 +190,11 @@ impl Course {
         } else {
             ATTEMPT * 2
         };
+        // Harbor takes 1.5 s for credentials that it does not know: a renewal, for which nobody waits, may be on its way
+        // when time is moved on.
+        if self.past.iter().any(|past| past.ever(now, ATTEMPT, |truth| truth.way == Way::Stranger)) {
+            self.gave_up = Some(now);
+        }
         let hurried = self.gave_up.is_some_and(|then| now - then <= LEFT_OVER);
         let Ruled { reason, place, findings } = self.ground.rule(patience).await;
         let said = || format!("after {:.0?}: {reason} at {place:?}, {findings:?}", now);
