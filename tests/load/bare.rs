@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::process::{CERTIFICATE, KEY};
+use crate::site::{CERTIFICATE, KEY};
 
 /// Serves until whoever started it is gone.
 pub async fn serve(folder: &Path) -> Result<()> {

@@ -12,10 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-/// The served certificate (PEM), in the folder that every process is given.
-pub const CERTIFICATE: &str = "tls.crt";
-/// Its key (PEM).
-pub const KEY: &str = "tls.key";
+use crate::site::{CERTIFICATE, KEY};
 
 /// For a server to listen and to be ready.
 const START: Duration = Duration::from_secs(20);

@@ -8,7 +8,10 @@ use landfall::demo::world::authority::Validity;
 use landfall::demo::world::{Account, Embedded, Namespace, Permission, World};
 use landfall::domain::registry::{CredentialSource, Registry};
 
-use crate::process::{CERTIFICATE, KEY};
+/// The served certificate (PEM), in the folder that every process is given.
+pub const CERTIFICATE: &str = "tls.crt";
+/// Its key (PEM).
+pub const KEY: &str = "tls.key";
 
 /// Two Harbors, empty.
 pub struct Site {
