@@ -18,4 +18,3 @@ pub use answer::{Answer, AuditKey, Decision, encode};
 pub use metrics::Metrics;
 pub use mutate::{LabelsOf, Mutate};
 pub use review::{Door, Review, ReviewError, decode};
-pub(crate) use words::sentence;

@@ -159,17 +159,6 @@ fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// An error and its causes in one line.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line += &format!(": {error}");
-        cause = error.source();
-    }
-    line
-}
-
 /// A stretch of time that is a little longer or shorter (± 20 %), so that replicas do not ask in step.
 fn about(time: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};

@@ -22,5 +22,6 @@ pub mod policy;
 pub mod registry;
 pub mod route;
 pub mod scan;
+pub mod sentence;
 pub mod settings;
 pub mod verdict;

@@ -3,7 +3,6 @@
 //! Every sentence is made from the closed words of the verdict; nothing is looked up and nothing is guessed.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt::{self, Write};
 
 use super::judged::{Judged, registry};
@@ -150,15 +149,4 @@ fn list<'j>(
         text.push_str(&format!("; {more} more"));
     }
     text
-}
-
-/// An error and its causes in one line.
-pub(crate) fn sentence(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line += &format!(": {error}");
-        cause = error.source();
-    }
-    line
 }

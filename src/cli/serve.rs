@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use certificate::Source;
 pub use parts::{Ended, Parts};
 
-use crate::cluster::{Cluster, sentence};
+use crate::cluster::Cluster;
+use crate::domain::sentence::sentence;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::secret::manager;
-use super::{Cluster, ClusterError, Written, about, call, sentence, write};
+use super::{Cluster, ClusterError, Written, about, call, write};
+use crate::domain::sentence::sentence;
 
 /// How long leadership lasts, and how often it is renewed.
 #[derive(Debug, Clone, Copy)]

@@ -20,8 +20,9 @@ use crate::certs::{
     Authorities, Authority, Certificate, CertsError, Leaf, LeafDates, Metrics, Periods, Renewal, renewal,
 };
 use crate::cluster::{
-    Announcer, Cluster, ClusterError, Entries, News, Secret, Stored, Term, Webhook, Written, sentence,
+    Announcer, Cluster, ClusterError, Entries, News, Secret, Stored, Term, Webhook, Written,
 };
+use crate::domain::sentence::sentence;
 
 /// How often everybody looks at least without being called: a watch can be deaf.
 const LOOK: Duration = Duration::from_secs(30);

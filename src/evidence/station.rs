@@ -1,6 +1,5 @@
 //! A station: one registry as it is configured now, the client that asks it, its queue and its health.
 
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +12,7 @@ use crate::domain::evidence::{Cause, Children, Observation, Presence, Reachabili
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
+use crate::domain::sentence::sentence;
 use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Metrics, Target};
@@ -365,11 +365,5 @@ fn unusable(error: &ClientError) -> Unknown {
         ClientError::CaUnreadable { .. } | ClientError::CaMalformed { .. } => Cause::Tls,
         ClientError::Http { .. } => Cause::Connect,
     };
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        words = format!("{words}: {inner}");
-        source = inner.source();
-    }
-    Unknown::new(cause, words)
+    Unknown::new(cause, sentence(error))
 }

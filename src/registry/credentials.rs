@@ -10,8 +10,8 @@ use secrecy::SecretString;
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, Registry};
+use crate::domain::sentence::sentence;
 
-use super::failure::spoken;
 use super::keyring::{Keyring, KeyringError};
 use super::watched::{FileError, Held, Watched};
 
@@ -114,7 +114,7 @@ impl Credentials {
             }
             .map_or(Credential::Anonymous, Credential::clone),
             Err(error) => {
-                return Err(Unknown::new(Cause::Unauthorized, spoken(error)));
+                return Err(Unknown::new(Cause::Unauthorized, sentence(error)));
             }
         };
         Ok(Current { version: held.version, credential })

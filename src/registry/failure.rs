@@ -63,15 +63,3 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
         }
     })
 }
-
-/// An error with its sources, as one sentence for people.
-pub(super) fn spoken(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // A String takes any text.
-        let _written = write!(sentence, ": {cause}");
-        source = cause.source();
-    }
-    sentence
-}

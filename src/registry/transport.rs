@@ -17,9 +17,10 @@ use crate::domain::registry::SharedRegistry;
 
 use super::address::leads_inside;
 use super::client::{ClientError, USER_AGENT};
-use super::failure::{failure, spoken};
+use super::failure::failure;
 use super::meter::Meter;
 use super::watched::{FileError, Watched};
+use crate::domain::sentence::sentence;
 
 /// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
 const MAX_REDIRECTS: usize = 5;
@@ -89,7 +90,7 @@ impl Transport {
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
             let http = build(&url, custom.as_deref().map(|path| (path, content)));
             if let Err(error) = &http {
-                tracing::warn!(registry.name = %name, error = spoken(error), "the last good CA stays in use");
+                tracing::warn!(registry.name = %name, error = sentence(error), "the last good CA stays in use");
             }
             http
         });

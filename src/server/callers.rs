@@ -20,7 +20,7 @@ use rustls::{
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::admission::sentence;
+use crate::domain::sentence::sentence;
 
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::tls::TlsError;

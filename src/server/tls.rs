@@ -29,7 +29,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::callers::Callers;
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::metrics::ServerMetrics;
-use crate::admission::sentence;
+use crate::domain::sentence::sentence;
 
 /// Why a certificate, or the TLS configuration, cannot be used.
 #[derive(Debug, Error)]

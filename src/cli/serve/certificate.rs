@@ -165,7 +165,7 @@ async fn show(
                     let key = PrivateKeyDer::Pkcs8(leaf.key.clone_key());
                     match Pair::from_der(vec![leaf.certificate.clone()], key) {
                         Ok(pair) => serving.install(pair),
-                        Err(error) => problem = Some(crate::admission::sentence(&error)),
+                        Err(error) => problem = Some(crate::domain::sentence::sentence(&error)),
                     }
                     shown = Some(*since);
                 }

@@ -1,7 +1,7 @@
 //! What is known of namespaces, as a condition.
 
-use crate::admission::sentence;
 use crate::cluster::{Known, Namespaces};
+use crate::domain::sentence::sentence;
 use crate::server::{Condition, ConditionName, Conditions};
 
 /// Keeps the labels of namespaces known, and says how that goes. It never makes a replica unready: whatever is not known
