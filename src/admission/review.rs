@@ -254,9 +254,12 @@ struct UserInfo<'a> {
 ///
 /// See [`ReviewError`]: whether there is a uid to echo, and what the door should do.
 pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
+    // Once for the whole body, rather than for each of its texts.
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Malformed::NotJson { source: serde::de::Error::custom(error) })?;
     // The second pass, and the third, are for bodies that no API server sends: the first knows neither where it
     // failed nor whose uid it was.
-    let Ok(Object(envelope)) = serde_json::from_slice::<Object<Envelope<'_, Object<Pod<'_>>>>>(body) else {
+    let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_, Object<Pod<'_>>>>>(body) else {
         return Err(diagnose(body, door));
     };
     let (request, uid, occasion) = admit(envelope, door)?;
@@ -317,7 +320,7 @@ fn plain<'t>(text: &'t Option<Cow<'_, str>>) -> &'t str {
 }
 
 /// Reads a body again that could not be read, without its Pods: whose uid is it, and what is wrong?
-fn diagnose(body: &[u8], door: Door) -> ReviewError {
+fn diagnose(body: &str, door: Door) -> ReviewError {
     let head = match with_path::<Object<Envelope<'_, IgnoredAny>>>(body) {
         Ok(Object(head)) => head,
         Err(source) if source.inner().is_data() => {
@@ -340,9 +343,9 @@ fn diagnose(body: &[u8], door: Door) -> ReviewError {
 }
 
 fn with_path<'a, T: Deserialize<'a>>(
-    body: &'a [u8],
+    body: &'a str,
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    let mut body = serde_json::Deserializer::from_slice(body);
+    let mut body = serde_json::Deserializer::from_str(body);
     serde_path_to_error::deserialize(&mut body)
 }
 

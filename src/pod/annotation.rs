@@ -157,6 +157,9 @@ impl<'a> OldEntries<'a> {
     /// Even then only that mapping is checked: `why`, `findings` and `place` are what somebody wrote.
     #[must_use]
     pub fn kept(&self, slot: &Slot<'_>, maps: impl FnOnce(&Entry<'a>) -> bool) -> Option<Entry<'a>> {
+        if self.0.is_empty() {
+            return None;
+        }
         let line: Line<'a> = serde_json::from_str(self.0.get(slot.to_string().as_str())?.get()).ok()?;
         if line.is != slot.image {
             return None;

@@ -174,12 +174,12 @@ fn annotate(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     json.push_str(open);
     let value = json.len();
     let said = annotation::write(changes, weight, json);
-    let same = || {
-        // Somebody's text is compared as a text; few Pods come with one.
+    // Somebody's text is compared as a text; few Pods come with one.
+    let same = |old: &str| {
         let now = patch.0.get(value..).and_then(|json| serde_json::from_str::<String>(json).ok());
-        old.is_some() && now.as_deref() == old
+        now.as_deref() == Some(old)
     };
-    if !said || same() {
+    if !said || old.is_some_and(same) {
         patch.0.truncate(before);
         if !said && old.is_some() {
             // There is no room to say what is, but what was said before is no longer so.
