@@ -107,7 +107,9 @@ pub async fn rows(scale: Scale) -> Result<Vec<Row>> {
 
 /// Mixed load with the times of a real configuration: most Pods of few images, some of any, some of none that there is.
 async fn soak(site: &Site, images: usize, time: Duration) -> Result<Row> {
-    let config = site.configure("soak", ROUTES)?;
+    // A bound that is reached while the first fifth lasts: before, memory must grow, for there is more to remember.
+    let entries = (16 * time.as_secs()).max(3_000);
+    let config = site.configure("soak", &format!("{ROUTES}cache: {{entries: {entries}}}\n"))?;
     let landfall = Served::landfall(site, &config).await?;
     let pods = RATE * u32::try_from(time.as_secs())?;
     let due: Vec<Duration> = (0..pods).map(|pod| Duration::from_secs(1) * pod / RATE).collect();
@@ -138,7 +140,6 @@ async fn soak(site: &Site, images: usize, time: Duration) -> Result<Row> {
         called.answer?;
     }
     let seen = seen?;
-    // What the first minute learns is no growth: from the second fifth to the last.
     let fifth = |number: usize| {
         let mut part = seen[seen.len() * number / 5..seen.len() * (number + 1) / 5].to_vec();
         part.sort_unstable();
@@ -147,7 +148,10 @@ async fn soak(site: &Site, images: usize, time: Duration) -> Result<Row> {
     let ((early, ..), (late, least, most)) = (fifth(1), fifth(4));
     let by = |kib: u64| kib as f64 / early as f64;
     Ok(Row {
-        figure: format!("… {} s of mixed load, {RATE} Pods/s: second fifth, last fifth", time.as_secs()),
+        figure: format!(
+            "… {} s of mixed load, {RATE} Pods/s, {entries} entries: second fifth, last fifth",
+            time.as_secs()
+        ),
         least: mib(early),
         ours: mib(late),
         quotient: Some(crate::table::Spread::given(by(least), by(late), by(most))),

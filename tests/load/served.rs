@@ -53,6 +53,14 @@ impl Served {
         Ok(callers)
     }
 
+    /// How many verdicts it made, instead of telling those that it had made before.
+    pub async fn judged_anew(&self) -> Result<u64> {
+        const LINE: &str = r#"landfall_verdicts_total{settled="now"} "#;
+        let page = self.process.admin("/metrics").await?;
+        let count = page.lines().find_map(|line| line.strip_prefix(LINE));
+        Ok(count.context("no count of verdicts")?.parse()?)
+    }
+
     /// The CPU time for each of so many requests. Closed loop: each caller sends its next request when it has the
     /// answer to its last one.
     pub async fn cpu(
