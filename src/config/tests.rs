@@ -39,6 +39,13 @@ fn every_mistake_is_named_where_it_is() {
 }
 
 #[test]
+fn problems_beyond_all_measure_are_not_all_told() {
+    let found = problems(&format!("site: ams\n{}: {{{}}}", "x".repeat(1000), "a: 1, ".repeat(50_000)));
+    let told: usize = found.iter().map(|problem| problem.path.len()).sum();
+    assert!((1..1_000_000).contains(&told), "{} problems, {told} characters of paths", found.len());
+}
+
+#[test]
 fn ten_mistakes_are_ten_problems() {
     let found = problems(include_str!("../../tests/vectors/config/bad/ten.yaml"));
     let found: Vec<_> = found.iter().map(|problem| (problem.line, problem.path.as_str())).collect();

@@ -13,6 +13,12 @@ use super::registry::{Host, folded};
 /// The most alternatives that the braces of one pattern may spell out to.
 const ALTERNATIVES: usize = 256;
 
+/// The most characters of one alternative: twice what a registry takes for a name, for wildcards take room, too.
+const LONGEST: usize = 512;
+
+/// The most characters of a pattern with its braces. Without bounds two patterns would take minutes to compare.
+const LONGEST_TEXT: usize = 16 * 1024;
+
 /// A compiled pattern. `*` and `?` stay within one path component, `**` crosses them. Case counts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -62,9 +68,16 @@ pub enum PatternError {
     /// Braces do not pair.
     #[error("the braces do not pair; alternatives read `{{a,b}}`")]
     Braces,
-    /// The braces multiply to too many alternatives.
-    #[error("the braces spell out to more than {ALTERNATIVES} alternatives; split the pattern")]
+    /// The braces are too many, or multiply to too many alternatives.
+    #[error(
+        "there are more than {ALTERNATIVES} braces, or alternatives that they spell out to; split the pattern"
+    )]
     Alternatives,
+    /// It is longer than what it could match.
+    #[error(
+        "the pattern is too long: {LONGEST} characters an alternative, {LONGEST_TEXT} in all; names are shorter"
+    )]
+    Long,
     /// An image pattern without a host.
     #[error("there is no host in front; write `host[:port]/project/**`")]
     NoHost,
@@ -89,8 +102,18 @@ impl Pattern {
         if let Some(character) = text.chars().find(foreign) {
             return Err(PatternError::Character { character });
         }
+        if text.len() > LONGEST_TEXT {
+            return Err(PatternError::Long);
+        }
+        // Each pair is a step deeper.
+        if text.bytes().filter(|byte| *byte == b'{').count() > ALTERNATIVES {
+            return Err(PatternError::Alternatives);
+        }
         let mut spelled = Vec::new();
         spell_out(text, &mut spelled)?;
+        if spelled.iter().any(|text| text.len() > LONGEST) {
+            return Err(PatternError::Long);
+        }
         let alternatives = spelled.iter().map(|text| path(text)).collect::<Result<_, _>>()?;
         Ok(Self { text: text.into(), alternatives })
     }
@@ -371,6 +394,14 @@ fn wild_matches<'p, P: 'p, T: Iterator + Clone>(
 
 /// Whether some path matches both.
 pub(super) fn paths_meet(ours: &[Component], theirs: &[Component]) -> bool {
+    // Most patterns that are compared part here: each route with all others.
+    let parted = ours.iter().zip(theirs).map_while(|pair| match pair {
+        (Component::Literal(ours), Component::Literal(theirs)) => Some(ours != theirs),
+        _ => None,
+    });
+    if parted.into_iter().any(|parted| parted) {
+        return false;
+    }
     wild_meet(
         ours,
         theirs,
@@ -464,6 +495,11 @@ mod tests {
             ("{a,b", PatternError::Braces),
             ("a}", PatternError::Braces),
             ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", PatternError::Alternatives),
+            (&"{a}".repeat(257), PatternError::Alternatives),
+            (&"{".repeat(257), PatternError::Alternatives),
+            (&"a".repeat(LONGEST + 1), PatternError::Long),
+            (&format!("{{a,{}}}", "*a".repeat(LONGEST)), PatternError::Long),
+            (&"{a}".repeat(LONGEST_TEXT), PatternError::Long),
         ] {
             assert_eq!(Pattern::new(text), Err(error), "{text}");
         }
@@ -475,6 +511,15 @@ mod tests {
         ] {
             assert_eq!(ImagePattern::new(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_as_long_as_may_be_is_taken() {
+        let longest = "a".repeat(LONGEST);
+        assert!(pattern(&longest).matches(&longest));
+        assert!(pattern(&"{a}".repeat(256)).matches(&"a".repeat(256)));
+        let stars = pattern(&"*a".repeat(LONGEST / 2));
+        assert!(stars.may_overlap(&pattern(&"a*".repeat(LONGEST / 2))));
     }
 
     #[test]

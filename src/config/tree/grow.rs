@@ -10,6 +10,9 @@ use crate::config::problem::{Problem, Severity};
 /// The most nodes, aliases expanded: an answer to alias bombs, far above any real file.
 const MAX_NODES: usize = 200_000;
 
+/// After so many, the rest of a file that is this wrong is not worth naming: each holds the path to its place.
+const MAX_PROBLEMS: usize = 100;
+
 /// See [`Tree::parse`].
 pub(super) fn tree(text: &str, problems: &mut Vec<Problem>) -> Result<Tree, Problem> {
     let mut grow = Grow {
@@ -222,7 +225,8 @@ impl<'input> Grow<'input, '_> {
     }
 
     fn error(&mut self, at: NodeId, message: impl Into<String>, hint: Option<String>) {
-        let problem = self.tree.problem(Severity::Error, at, message, hint);
-        self.problems.push(problem);
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(self.tree.problem(Severity::Error, at, message, hint));
+        }
     }
 }
