@@ -19,6 +19,8 @@ struct Written {
     route: Route,
     primary: NodeId,
     replicas: Vec<NodeId>,
+    /// Where the copies of each replica lie: every route is held against all others, so it is made once.
+    targets: Vec<Vec<Pattern>>,
 }
 
 impl Build<'_> {
@@ -85,7 +87,8 @@ impl Build<'_> {
             pin: if pin.unwrap_or(true) { Pin::Digest } else { Pin::Tag },
             rewrite: if rewrite.unwrap_or(true) { Rewrite::Apply } else { Rewrite::Observe },
         };
-        Some(Written { route, primary: primary_at, replicas: replicas_at })
+        let targets = route.replicas.iter().map(|replica| targets_of(&route, replica)).collect();
+        Some(Written { route, primary: primary_at, replicas: replicas_at, targets })
     }
 
     fn known_registry(&mut self, name: &At<Name>, known: &Known) -> Option<SharedRegistry> {
@@ -192,15 +195,16 @@ impl Build<'_> {
 
     /// Which of two equally specific routes has an image at home, nobody could say.
     fn primaries_do_not_tie(&mut self, routes: &[Written]) {
-        for (index, later) in routes.iter().enumerate() {
+        let specific: Vec<_> =
+            routes.iter().map(|written| written.route.repositories.specificity()).collect();
+        for (index, (later, specificity)) in routes.iter().zip(&specific).enumerate() {
             let (ours, pattern) = (&later.route, &later.route.repositories);
-            let tie = routes.iter().take(index).find(|earlier| {
-                let theirs = &earlier.route.repositories;
-                earlier.route.primary == ours.primary
-                    && theirs.specificity() == pattern.specificity()
-                    && theirs.may_overlap(pattern)
+            let tie = routes.iter().zip(&specific).take(index).find(|(earlier, theirs)| {
+                *theirs == specificity
+                    && earlier.route.repositories.may_overlap(pattern)
+                    && earlier.route.primary == ours.primary
             });
-            if let Some(Written { route: other, .. }) = tie {
+            if let Some((Written { route: other, .. }, _)) = tie {
                 let message = format!(
                     "ties with route `{}`: `{}` and `{}` may match the same repository of `{}`, neither more specific",
                     other.name,
@@ -262,22 +266,23 @@ fn sources_of<'p>(route: &'p Pattern, filter: &'p Filter) -> impl Iterator<Item 
 
 /// What else lands where this replica's copies lie: another route's images, or copies of other sources.
 fn meets(routes: &[Written], index: usize, place: usize) -> Option<NodeId> {
-    let route = &routes.get(index)?.route;
-    let replica = route.replicas.get(place)?;
-    let targets = targets_of(route, replica);
-    for (other_index, Written { route: other, primary, replicas }) in routes.iter().enumerate() {
-        if other.primary == replica.registry
-            && targets.iter().all(|target| target.may_overlap(&other.repositories))
+    let Written { route, targets, .. } = routes.get(index)?;
+    let (replica, targets) = (route.replicas.get(place)?, targets.get(place)?);
+    for (other_index, written) in routes.iter().enumerate() {
+        let other = &written.route;
+        if targets.iter().all(|target| target.may_overlap(&other.repositories))
+            && other.primary == replica.registry
         {
-            return Some(*primary);
+            return Some(written.primary);
         }
-        for (other_place, (twin, node)) in other.replicas.iter().zip(replicas).enumerate() {
-            if (index, place) == (other_index, other_place) || twin.registry != replica.registry {
-                continue;
-            }
-            let theirs = targets_of(other, twin);
+        let twins = other.replicas.iter().zip(&written.targets).zip(&written.replicas);
+        for (other_place, ((twin, theirs), node)) in twins.enumerate() {
             let overlap = targets.iter().all(|ours| theirs.iter().all(|theirs| ours.may_overlap(theirs)));
-            if overlap && !same_source(route, replica, other, twin) {
+            if overlap
+                && (index, place) != (other_index, other_place)
+                && twin.registry == replica.registry
+                && !same_source(route, replica, other, twin)
+            {
                 return Some(*node);
             }
         }

@@ -115,35 +115,43 @@ fn shorten(text: &str) -> String {
 
 /// The word that was probably meant: equal but for case, or with a slip or two in it.
 pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let length = word.chars().count();
+    let word: Vec<char> = word.to_lowercase().chars().collect();
+    let length = word.len();
     if length > 64 {
         return None;
     }
-    let near = known.map(|known| (distance(&word, &known.to_lowercase()), known)).min()?;
-    (near.0 <= usize::from(length > 3).max(length / 3)).then_some(near.1)
+    let most = usize::from(length > 3).max(length / 3);
+    let near = |known: &'a str| {
+        let theirs: Vec<char> = known.to_lowercase().chars().collect();
+        // Each letter that one has more is a slip: most words are told apart by that.
+        (theirs.len().abs_diff(length) <= most).then(|| (distance(&word, &theirs), known))
+    };
+    let near = known.filter_map(near).min()?;
+    (near.0 <= most).then_some(near.1)
 }
 
 /// How many letters must be changed, put in, left out or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    let cell = |rows: &[Vec<usize>], i: usize, j: usize| rows.get(i).and_then(|row| row.get(j)).copied();
+fn distance(a: &[char], b: &[char]) -> usize {
+    let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX);
+    // The rows of the table that are still looked at: that before the last, the last, and the one that is filled.
+    let (mut earlier, mut above) = (Vec::new(), (0..=b.len()).collect::<Vec<_>>());
+    let mut before_ours = None;
     for (i, ours) in a.iter().enumerate() {
-        rows.push(vec![i + 1]);
+        let mut row = Vec::with_capacity(b.len() + 1);
+        row.push(i + 1);
+        let (mut left, mut before_theirs) = (i + 1, None);
         for (j, theirs) in b.iter().enumerate() {
-            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(theirs) && b.get(j - 1) == Some(ours);
-            let ways = [
-                cell(&rows, i, j + 1).map(|above| above + 1),
-                cell(&rows, i + 1, j).map(|left| left + 1),
-                cell(&rows, i, j).map(|diagonal| diagonal + usize::from(ours != theirs)),
-                cell(&rows, i.wrapping_sub(1), j.wrapping_sub(1)).filter(|_| swapped).map(|cost| cost + 1),
-            ];
-            let least = ways.into_iter().flatten().min().unwrap_or_default();
-            rows.last_mut().into_iter().for_each(|row| row.push(least));
+            let swapped = before_ours == Some(theirs) && before_theirs == Some(ours);
+            let swap = if swapped { cell(&earlier, j.wrapping_sub(1)) } else { usize::MAX };
+            let least = cell(&above, j + 1).min(left).min(swap).saturating_add(1);
+            left = least.min(cell(&above, j).saturating_add(usize::from(ours != theirs)));
+            row.push(left);
+            before_theirs = Some(theirs);
         }
+        before_ours = Some(ours);
+        earlier = std::mem::replace(&mut above, row);
     }
-    cell(&rows, a.len(), b.len()).unwrap_or_default()
+    above.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -161,8 +169,23 @@ mod tests {
             ("in", Some("In")),
             ("is", None),
             ("namespace", None),
+            ("edg", Some("edge")),
+            ("uedge", Some("edge")),
+            ("edxy", None),
+            ("", None),
         ] {
             assert_eq!(nearest(word, known.into_iter()), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn slips_are_counted() {
+        for (a, b, slips) in
+            [("", "", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 1), ("abcd", "acbe", 2)]
+        {
+            let letters = |word: &str| word.chars().collect::<Vec<_>>();
+            assert_eq!(distance(&letters(a), &letters(b)), slips, "{a} {b}");
+            assert_eq!(distance(&letters(b), &letters(a)), slips, "{b} {a}");
         }
     }
 }
