@@ -210,6 +210,9 @@ impl Station {
 
     /// Outdates what was learned, and what is being learned, of this scope.
     pub fn invalidate(&self, scope: Scope) {
+        if let (Scope::Registry, Source::Harbor(harbor)) = (&scope, &*self.source) {
+            harbor.forget();
+        }
         self.currency.invalidate(scope);
     }
 

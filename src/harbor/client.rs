@@ -105,6 +105,13 @@ impl Harbor {
         }
     }
 
+    /// Forgets what all artifacts of a project share: anything may have changed here, even that a project is a proxy
+    /// cache, for another may have its name now. Who we are is not forgotten.
+    pub fn forget(&self) {
+        self.projects.forget();
+        self.scanners.forget();
+    }
+
     /// Does Harbor's own list hold what its registry answered for? An ordinary project answers from that list, so only a
     /// proxy cache answers for more (facts: proxy-cache project). What a proxy cache lists it holds: that is a copy.
     ///

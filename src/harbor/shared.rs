@@ -141,6 +141,13 @@ where
         fact.put(held, self.epoch.load(Ordering::Acquire));
     }
 
+    /// Nothing that was learned, or is being learned, is known any more.
+    pub fn forget(&self) {
+        // Who looks a fact up just now has it in hand, and finds that it is of another epoch.
+        self.outdate();
+        self.facts.invalidate_all();
+    }
+
     /// Nothing that was learned, or is being learned, is fresh any more.
     pub fn outdate(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -209,6 +216,10 @@ mod tests {
         assert_eq!(shared.last(&1), Some((1, Age::Current)));
         shared.outdate();
         assert_eq!(shared.last(&1), Some((1, Age::Outdated)));
+        shared.forget();
+        assert_eq!(shared.last(&1), None);
+        assert_eq!(shared.get(1, patient, learns(Ok(2))).await, Ok(2));
+        assert_eq!(shared.last(&1), Some((2, Age::Current)));
     }
 
     /// Who asks after the change is not told what was asked before it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use landfall::demo::world::content::Content;
 use landfall::demo::world::faults::{Fault, Scope as Paths};
 use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{PathClass, Scan};
+use landfall::demo::world::{Allowlist, PathClass, Scan};
 use landfall::domain::case::Case;
 use landfall::domain::image::{Repository, Tag};
 use landfall::domain::registry::RegistryName;
@@ -88,6 +88,30 @@ async fn what_came_is_found_and_what_went_is_missed_at_once() {
     changed(&site, Scope::Digest(digest));
     assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]");
     assert_eq!(judged(&site, &tagged).await, "Fallback(fra) [Missing]", "the tag that meant it, too");
+}
+
+/// What Harbor's own projects say is kept apart, and it is no less a part of the registry.
+#[tokio::test]
+async fn the_facts_of_a_project_end_with_its_registry() {
+    let given = Given {
+        defaults: "{scan: {required: Auto, maxSeverity: Low, projectAllowlist: true}}",
+        ..Given::default()
+    };
+    let site = Site::new(given).await;
+    let case = site.pinned(seed::VULNERABLE);
+    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]");
+    let cves = [seed::HIGH_CVE, seed::CRITICAL_CVE].map(str::to_owned).to_vec();
+    site.demo.ams.store().project("production").allowlist = Some(Allowlist { cves, expires_at: None });
+    let digest = site.demo.ams.store().digest(seed::VULNERABLE.repository, seed::VULNERABLE.tag).unwrap();
+    changed(&site, Scope::Digest(digest));
+    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]", "of its project nobody spoke");
+    changed(&site, Scope::Registry);
+    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    // And its next change, too.
+    site.demo.ams.store().project("production").allowlist =
+        Some(Allowlist { cves: vec![], expires_at: None });
+    changed(&site, Scope::Registry);
+    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]");
 }
 
 /// The look-up begins, the registry changes and says so, the old answer arrives.
