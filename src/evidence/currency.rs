@@ -125,7 +125,7 @@ impl Currency {
                 .any(|scope| notices.last.get(&scope).is_some_and(|number| *number > stamp.notices))
     }
 
-    /// The registry is known to be down, or is not.
+    /// The registry is known to be down or closed to us, or is not.
     pub fn notice_down(&self, down: bool) {
         if self.down.load(Ordering::Acquire) == down || self.down.swap(down, Ordering::AcqRel) == down {
             return;
@@ -141,13 +141,15 @@ impl Currency {
         stamp.returns != self.returns.load(Ordering::Acquire)
     }
 
-    /// The credentials have this version.
-    pub fn notice_credentials(&self, version: u64) {
+    /// The credentials have this version. True: they had another one before.
+    pub fn notice_credentials(&self, version: u64) -> bool {
         // Every question passes here; hardly one has news.
-        if self.credentials.load(Ordering::Acquire) != version {
+        let news = self.credentials.load(Ordering::Acquire) != version;
+        if news {
             self.credentials.store(version, Ordering::Release);
             self.changes.turn();
         }
+        news
     }
 
     /// Are the credentials other ones since?

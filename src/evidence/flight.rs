@@ -204,7 +204,7 @@ impl Flights {
             let words = format!("`{}` gave no answer within {:?}", station.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, words))
         });
-        attempt.end(&answer, self.dice());
+        attempt.end(question, &answer, self.dice());
         station.phase(Instant::now());
         self.metrics.answered(station, question, &answer, Some(began.elapsed()));
         // A tag that means a digest says of the digest, too, that it is here.

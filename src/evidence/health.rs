@@ -10,10 +10,14 @@
 //! Slowness is no failure: a registry that is too slow for `budget.attempt` still serves nodes, and to leave it alone
 //! would turn a slow site into a dead one in the very hour that matters. So an attempt out of time says nothing by
 //! itself. Several in a row, without any answer between them, call for a probe, which has the time to wait; a registry
-//! that gives nothing to that either, while nobody else hears from it, is down.
+//! that gives nothing to that either, while nobody else hears from it, is down. So is one whose front answers a probe,
+//! but whose [`storage`] gives it no manifest. One that does not know us is asked by nobody but a trial now and then: see
+//! [`welcome`].
 
 mod prober;
+mod storage;
 mod vitals;
+mod welcome;
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::sentence::sentence;
 use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
-use crate::registry::{Client, ClientError, Metrics, Target};
+use crate::registry::{Client, ClientError, Head, Metrics, Target};
 
 use super::background::Background;
 use super::currency::{Currency, Scope};
@@ -87,10 +87,12 @@ impl Attempt<'_> {
     }
 
     /// It ended: the registry's health hears of it, and who waits may go.
-    pub fn end(mut self, answer: &Observation, dice: f64) {
+    pub fn end(mut self, question: &Question, answer: &Observation, dice: f64) {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now().into_std();
-        if self.station.vitals().record(pass, unknown(answer), now, dice) {
+        let mut vitals = self.station.vitals();
+        let odd = vitals.record(pass, unknown(answer), now, dice);
+        if vitals.storage.ended(question, answer) || odd {
             self.station.call();
         }
     }
@@ -186,8 +188,11 @@ impl Station {
 
     /// The breaker's phase.
     pub fn phase(&self, now: Instant) -> Phase {
-        let phase = self.vitals().phase(now.into_std());
-        self.currency.notice_down(phase == Phase::Open);
+        let (phase, closed) = {
+            let vitals = self.vitals();
+            (vitals.phase(now.into_std()), vitals.is_closed(now.into_std()))
+        };
+        self.currency.notice_down(closed);
         phase
     }
 
@@ -200,12 +205,29 @@ impl Station {
 
     /// From where its answers are looked at.
     pub fn view<'a>(&'a self, now: Instant, life: &'a CacheLife) -> View<'a> {
-        self.currency.notice_credentials(match &*self.source {
+        self.notice_credentials(match &*self.source {
             Source::Distribution(client) => client.credentials_seen(),
             Source::Harbor(harbor) => harbor.credentials_seen(),
             Source::Unusable(_) => 0,
         });
         View { now, life, currency: &self.currency }
+    }
+
+    fn notice_credentials(&self, version: u64) {
+        if self.currency.notice_credentials(version) {
+            self.vitals().rotated();
+        }
+    }
+
+    /// Looks at the files of its credentials, if nobody did a moment ago, and says which content they have.
+    pub async fn look_at_credentials(&self) -> u64 {
+        let version = match &*self.source {
+            Source::Distribution(client) => client.credentials_version().await,
+            Source::Harbor(harbor) => harbor.credentials_version().await,
+            Source::Unusable(_) => 0,
+        };
+        self.notice_credentials(version);
+        version
     }
 
     /// Outdates what was learned, and what is being learned, of this scope.
@@ -226,7 +248,7 @@ impl Station {
             Limit::BreakerOpen => {
                 Unknown::new(Cause::BreakerOpen, format!("`{}` failed a moment ago", self.registry.name))
             }
-            Limit::Paused(unknown) => unknown,
+            Limit::Paused(unknown) | Limit::Refused(unknown) => unknown,
         }
     }
 
@@ -303,6 +325,22 @@ impl Station {
             What::Meaning(tag) => {
                 Observation::TagDigest(meaning(self.presence(repository, Target::Tag(tag), deadline).await))
             }
+        }
+    }
+
+    /// Asks for the manifest that a question is about, and for nothing else.
+    ///
+    /// # Errors
+    /// There was no answer that says anything of it.
+    pub async fn head(&self, question: &Question, deadline: Instant) -> Result<Head, Unknown> {
+        let target = match &question.what {
+            What::Tag(tag) | What::Meaning(tag) => Target::Tag(tag),
+            What::Digest(digest) | What::Children(digest) | What::Scan(digest, _) => Target::Digest(digest),
+        };
+        match &*self.source {
+            Source::Distribution(client) => client.head(&question.repository, target, deadline).await,
+            Source::Harbor(harbor) => harbor.head(&question.repository, target, deadline).await,
+            Source::Unusable(error) => Err(unusable(error)),
         }
     }
 

@@ -105,6 +105,19 @@ impl Harbor {
         }
     }
 
+    /// What its registry says of a manifest, as [`Client::head`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn head(
+        &self,
+        repository: &Repository,
+        target: Target<'_>,
+        deadline: Instant,
+    ) -> Result<Head, Unknown> {
+        self.api.client.head(repository, target, deadline).await
+    }
+
     /// Forgets what all artifacts of a project share: anything may have changed here, even that a project is a proxy
     /// cache, for another may have its name now. Who we are is not forgotten.
     pub fn forget(&self) {

@@ -8,7 +8,9 @@ use futures::future::join_all;
 use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed::{self, Demo};
-use landfall::demo::world::{Authorization, Certificate, Login, PathClass, Reachable, World};
+use landfall::demo::world::{
+    Account, Authorization, Certificate, Login, Namespace, PathClass, Permission, Reachable, World,
+};
 use landfall::domain::evidence::{Cause, Observation, Presence};
 use landfall::domain::registry::{CredentialSource, Registry, RegistryName};
 use landfall::domain::settings::Settings;
@@ -251,6 +253,72 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
     .await;
 }
 
+/// A wrong attempt takes a Harbor 1.5 s: once that is known, no Pod pays for it again.
+#[tokio::test]
+async fn wrong_credentials_cost_a_pod_its_attempt_at_most_and_then_nothing() {
+    let demo = seed::demo().await.unwrap();
+    demo.ams.store().wrong_password_delay = Duration::from_millis(1500);
+    demo.world.credentials("ams", "robot$landfall", "wrong").unwrap();
+    let given = Given { edge: false, budget: "{request: 10s, attempt: 1s, inFlight: 4}", ..unscanned() };
+    let settings = settings(&demo, given);
+    let site = over(demo, settings);
+    let images = many(&site, 80);
+    watching(&site, async {
+        until("known to be wrong", || health(&site, "ams") == Health::Stranger).await;
+        assert_eq!(cause(&site, &images[0]).await, Some(Cause::Deadline), "the first to ask tries");
+        site.demo.ams.clear_log();
+        let began = Instant::now();
+        for image in &images[1..41] {
+            assert_eq!(judged(&site, image).await, "Fallback(fra) [Unauthorized]");
+        }
+        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+        assert_eq!(manifests(&site.demo.ams), 0);
+
+        // A while later one of many tries its luck.
+        later(31 * SECOND).await;
+        let found = join_all(images[41..61].iter().map(|image| cause(&site, image))).await;
+        let tried = found.iter().filter(|cause| **cause == Some(Cause::Deadline)).count();
+        let told = found.iter().filter(|cause| **cause == Some(Cause::Unauthorized)).count();
+        assert_eq!((tried, told), (1, 19), "{found:?}");
+
+        let changes = site.observatory.changes();
+        let back = Instant::now();
+        site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
+        until("known", || health(&site, "ams") == Health::Up).await;
+        assert!(back.elapsed() < 20 * SECOND, "{:?}", back.elapsed());
+        assert_ne!(site.observatory.changes(), changes, "who keeps verdicts is told");
+        for image in [&images[0], &images[1], &images[70]] {
+            assert_eq!(judged(&site, image).await, "Local(ams) []");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_robot_that_is_known_again_is_used_at_once() {
+    let given = Given { edge: false, ..unscanned() };
+    let site = Site::new(given).await;
+    let images = many(&site, 8);
+    site.demo.ams.store().remove_account("robot$landfall");
+    watching(&site, async {
+        until("unknown", || health(&site, "ams") == Health::Stranger).await;
+        for image in &images {
+            assert_eq!(judged(&site, image).await, "Fallback(fra) [Unauthorized]");
+        }
+        let changes = site.observatory.changes();
+        let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
+        site.demo.ams.store().add_account(robot);
+        // Nobody was told: it is found out when wrong credentials are shown again.
+        later(601 * SECOND).await;
+        until("known", || health(&site, "ams") == Health::Up).await;
+        assert_ne!(site.observatory.changes(), changes, "who keeps verdicts is told");
+        for image in &images {
+            assert_eq!(judged(&site, image).await, "Local(ams) []");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn credentials_are_no_matter_where_a_token_is_asked_for() {
     let world = World::new().unwrap();
@@ -312,6 +380,75 @@ async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
         // A probe that waits is answered at once, and some more of them close it.
         assert!(back.elapsed() < 10 * SECOND, "{:?}", back.elapsed());
         assert_eq!(judged(&site, &images[asked + 11]).await, "Local(ams) []");
+    })
+    .await;
+}
+
+/// Its API answers whatever its storage does, so an ordinary probe finds it well.
+#[tokio::test]
+async fn a_harbor_whose_storage_hangs_costs_a_pod_its_attempt_at_most_and_then_nothing() {
+    let site =
+        Site::new(Given { edge: false, budget: "{request: 10s, attempt: 1s, inFlight: 16}", ..unscanned() });
+    let site = site.await;
+    let images = many(&site, 80);
+    watching(&site, async {
+        probed(&site).await;
+        assert_eq!(judged(&site, &images[0]).await, "Local(ams) []");
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(NEVER * 60));
+        let mut asked = 1;
+        let wait = async {
+            while health(&site, "ams") != Health::Silent {
+                let began = Instant::now();
+                let verdict = judged(&site, &images[asked]).await;
+                assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+                assert!(verdict.starts_with("Fallback(fra) ["), "{verdict}");
+                asked += 1;
+            }
+        };
+        timeout(NEVER, wait).await.unwrap();
+        assert!(asked > 3, "{asked}: silence of an attempt alone closes nothing");
+        assert_eq!(phase(&site, "ams"), '2');
+        site.demo.ams.clear_log();
+        let began = Instant::now();
+        for image in &images[asked..asked + 10] {
+            assert_eq!(cause(&site, image).await, Some(Cause::BreakerOpen));
+        }
+        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+        // Its API answers, and still it stays closed.
+        let began = Instant::now();
+        let probes = || site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests).count();
+        until("some probes of its storage", || {
+            assert_eq!(health(&site, "ams"), Health::Silent);
+            assert_ne!(phase(&site, "ams"), '0');
+            probes() >= 2
+        })
+        .await;
+        assert!(began.elapsed() > 2 * SECOND, "each has time");
+        for request in site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests) {
+            assert!(request.method == "HEAD" && request.path.ends_with("/v0"), "{request:?}");
+        }
+
+        let back = Instant::now();
+        site.demo.ams.faults().clear();
+        until("closed", || phase(&site, "ams") == '0').await;
+        assert!(back.elapsed() < 15 * SECOND, "{:?}", back.elapsed());
+        assert_eq!(judged(&site, &images[asked + 11]).await, "Local(ams) []");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_storage_that_is_slow_closes_nothing() {
+    let given = Given { budget: "{request: 30s, attempt: 150ms, inFlight: 4}", ..unscanned() };
+    let site = Site::new(Given { edge: false, ..given }).await;
+    let images = many(&site, 24);
+    site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(SECOND / 2));
+    watching(&site, async {
+        probed(&site).await;
+        for image in &images {
+            assert_eq!(cause(&site, image).await, Some(Cause::Deadline));
+            assert!(phase(&site, "ams") == '0' && !health(&site, "ams").is_down());
+        }
     })
     .await;
 }

@@ -8,12 +8,12 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, RegistryName};
 use crate::harbor::{Harbor, Look, Standing};
-use crate::registry::{Answer, Client, Door, Sent};
+use crate::registry::{Answer, Client, Door, Head, Sent};
 
 use super::vitals::{FAST, Found, PATIENCE};
 use super::{Health, Report};
@@ -88,6 +88,7 @@ impl Observatory {
                 return id;
             };
             let before = station.vitals().probed().clone();
+            let credentials = station.look_at_credentials().await;
             look_at(station, &mut proving, sky.terms.attempt, || self.flights.dice()).await;
             let probed = station.vitals().probed().clone();
             self.flights.metrics.probed(station, &probed);
@@ -99,6 +100,8 @@ impl Observatory {
             let rest = station.vitals().rest(budget, ended.into_std(), self.flights.dice());
             tokio::select! {
                 () = sleep_until(ended + rest) => {}
+                // They are proved at once, for as long as nobody asks nobody else would notice.
+                () = rotated(station, credentials) => {}
                 () = station.wanted() => {
                     // From here on somebody looks after it: no Pod need try.
                     station.vitals().hold(Instant::now().into_std());
@@ -107,6 +110,13 @@ impl Observatory {
                 }
             }
         }
+    }
+}
+
+/// Waits until the files of a station's credentials have another content than this.
+async fn rotated(station: &Station, credentials: u64) {
+    while station.look_at_credentials().await == credentials {
+        sleep(FAST).await;
     }
 }
 
@@ -128,7 +138,36 @@ async fn look_at(station: &Station, proving: &mut Proving, attempt: Duration, di
         // There was not time for the whole answer, or it was for somebody else: slow, and no more.
         found.health = Health::Slow;
     }
+    if matches!(found.health, Health::Up | Health::Slow)
+        && let Some(silence) = ask_storage(station).await
+    {
+        found = silence;
+    }
     station.vitals().learn(found, Instant::now().into_std(), dice());
+}
+
+/// Its front answers; where Pods got no manifests, asks for one, too. What it found, where that is worse.
+async fn ask_storage(station: &Station) -> Option<Found> {
+    let question = station.vitals().storage.doubted()?;
+    let began = Instant::now();
+    station.vitals().hold(began.into_std());
+    let answer = station.head(&question, began + PATIENCE).await;
+    let took = began.elapsed();
+    let mut vitals = station.vitals();
+    match answer {
+        Ok(Head::NotFound) => vitals.storage.gone(),
+        Ok(_) => vitals.storage.answered(),
+        Err(unknown) => match of_failure(&unknown, took) {
+            Health::Foreign => vitals.storage.answered(),
+            // A Pod may have got one in the meantime.
+            health => {
+                vitals.storage.doubted()?;
+                let detail = format!("answers, but gives no manifests: {}", unknown.detail).into();
+                return Some(Found { health, detail, took, unknown: Some(unknown) });
+            }
+        },
+    }
+    None
 }
 
 async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> Found {

@@ -8,9 +8,11 @@ use crate::domain::breaker::{Breaker, Outcome, Pass, Phase};
 use crate::domain::evidence::{Cause, Reachability, Unknown};
 
 use super::Health;
+use super::storage::Storage;
+use super::welcome::Welcome;
 
 /// So many attempts in a row that ended out of time call for a probe.
-const SILENCES: u32 = 3;
+pub(super) const SILENCES: u32 = 3;
 
 /// How long a probe waits. A connection that is not made is given up earlier, after 3 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +43,8 @@ pub enum Limit {
     BreakerOpen,
     /// It wants to be left alone, or we must leave it alone: with what is left of that.
     Paused(Unknown),
+    /// It does not know us.
+    Refused(Unknown),
 }
 
 /// What a probe found.
@@ -81,6 +85,9 @@ pub struct Vitals {
     backoff: Duration,
     /// What attempts have earned towards retries.
     credit: u32,
+    welcome: Welcome,
+    /// Whether it hands out what it holds.
+    pub storage: Storage,
 }
 
 impl Default for Vitals {
@@ -95,6 +102,8 @@ impl Default for Vitals {
             pause: None,
             backoff: FIRST_BACKOFF,
             credit: RETRY,
+            welcome: Welcome::default(),
+            storage: Storage::default(),
         }
     }
 }
@@ -115,7 +124,10 @@ impl Vitals {
         if let Some(unknown) = self.paused(now) {
             return Some(Limit::Paused(unknown));
         }
-        (self.breaker.phase(now) == Phase::Open).then_some(Limit::BreakerOpen)
+        if self.breaker.phase(now) == Phase::Open {
+            return Some(Limit::BreakerOpen);
+        }
+        self.welcome.limit(now).map(Limit::Refused)
     }
 
     /// Lets an attempt through, or says why not.
@@ -123,7 +135,11 @@ impl Vitals {
         if let Some(unknown) = self.paused(now) {
             return Err(Limit::Paused(unknown));
         }
+        if let Some(unknown) = self.welcome.limit(now) {
+            return Err(Limit::Refused(unknown));
+        }
         let pass = self.breaker.admit(now).ok_or(Limit::BreakerOpen)?;
+        self.welcome.tried(now);
         self.credit = (self.credit + 1).min(SAVED * RETRY);
         Ok(pass)
     }
@@ -145,6 +161,7 @@ impl Vitals {
         let before = (self.breaker.phase(now), self.paused(now).is_some());
         let cause = unknown.map(|unknown| unknown.cause);
         self.breaker.record(pass, outcome(cause), now, dice);
+        self.welcome.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
             self.silences = 0;
@@ -161,6 +178,16 @@ impl Vitals {
             }
         }
         before != (self.breaker.phase(now), self.paused(now).is_some())
+    }
+
+    /// We have other credentials: what it made of the last ones says nothing.
+    pub fn rotated(&mut self) {
+        self.welcome = Welcome::default();
+    }
+
+    /// Is it down for Pods, or closed to us?
+    pub fn is_closed(&self, now: Instant) -> bool {
+        self.breaker.phase(now) == Phase::Open || self.welcome.is_refused()
     }
 
     /// A probe goes on, or will soon.
@@ -189,6 +216,7 @@ impl Vitals {
             Health::Unprobed | Health::Drained | Health::Unusable => Outcome::Neutral,
         };
         self.breaker.probed(outcome, now, dice);
+        self.welcome.probed(health, &detail);
         if health.is_down() {
             // The next probe comes soon, and tells again.
             self.hold(now);

@@ -159,7 +159,7 @@ fn slowness() -> impl Strategy<Value = Event> {
         6 => Just(Event::Attempt(Some(Cause::Deadline))),
         1 => Just(Event::Attempt(None)),
         1 => Just(Event::Attempt(Some(Cause::Overloaded))),
-        1 => prop_oneof![Just(Health::Up), Just(Health::Slow), Just(Health::Stranger)].prop_map(Event::Probe),
+        1 => prop_oneof![Just(Health::Up), Just(Health::Slow), Just(Health::Foreign)].prop_map(Event::Probe),
         1 => (0_u64..20_000).prop_map(|millis| Event::Wait(Duration::from_millis(millis))),
     ]
 }
@@ -184,7 +184,7 @@ fn anything() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// The storm: nothing but slowness, and a registry that answers probes.
+    /// The storm: nothing but slowness, and a registry that answers probes and knows us.
     #[test]
     fn what_is_merely_slow_is_never_closed(events in prop::collection::vec(slowness(), 0..300)) {
         let (mut vitals, mut now) = (Vitals::default(), Instant::now());
