@@ -15,6 +15,7 @@ use crate::domain::evidence::PlaceIx;
 use crate::domain::frame::{Circumstances, Pull};
 use crate::domain::outcome::Outcome;
 use crate::domain::registry::RegistryName;
+use crate::domain::route::RouteName;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason, Verdict};
 use crate::evidence::{Docket, Hashed, Key, Life, Moment, Observatory, Settled};
@@ -29,6 +30,8 @@ const AT_ONCE: usize = 64;
 pub(super) struct Judged {
     /// What the verdict does to the Pod.
     pub(super) outcome: Outcome,
+    /// The Route that covers it.
+    pub(super) route: Option<RouteName>,
     /// The registry that serves it now.
     pub(super) place: Option<RegistryName>,
     /// What stood in the way of a local copy, in the order of the Places.
@@ -69,8 +72,8 @@ impl Judged {
         }
         let denial = outcome.denies().then(|| words::line(case, verdict).into());
         let route = routed(case).map(|routed| routed.route.clone());
-        let count = metrics.image(route, place.clone(), outcome.reason);
-        Self { outcome, place, findings: found.collect(), kinds: kinds.into(), denial, count }
+        let count = metrics.image(route.clone(), place.clone(), outcome.reason);
+        Self { outcome, route, place, findings: found.collect(), kinds: kinds.into(), denial, count }
     }
 
     /// What it takes behind its pointers, in bytes.

@@ -203,6 +203,14 @@ impl Metrics {
         });
     }
 
+    /// Counts an image that is left as it is all the same, and its findings.
+    pub(super) fn left(&self, judged: &Judged) {
+        self.image(judged.route.clone(), None, Reason::Observed).inc();
+        judged.findings.iter().for_each(|finding| {
+            finding.count.inc();
+        });
+    }
+
     /// Counts images by where their verdicts come from.
     pub(super) fn told(&self, settled: usize, judged: usize) {
         self.settled.inc_by(settled as u64);

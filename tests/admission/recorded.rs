@@ -170,4 +170,17 @@ async fn a_debugging_container_is_rewritten_where_the_pod_carries_the_secret() {
     assert_eq!(response.get("patch"), None);
     let said = response["auditAnnotations"]["images"].as_str().unwrap();
     assert!(said.ends_with(": Observed"), "{said}");
+    // One of them came from here, and one did not.
+    let images = |place: &str, reason: &str| {
+        door.metric(&format!(
+            r#"landfall_images_total{{route="production",place="{place}",reason="{reason}"}}"#
+        ))
+    };
+    assert_eq!((images("ams", "Local"), images("", "Observed")), (1.0, 1.0));
+    let pods = |verdict: &str, reason: &str| {
+        door.metric(&format!(
+            r#"landfall_admissions_total{{verdict="{verdict}",reason="{reason}",dry_run="false"}}"#
+        ))
+    };
+    assert_eq!((pods("patched", "Local"), pods("unchanged", "Observed")), (1.0, 1.0));
 }

@@ -116,6 +116,11 @@ impl<'a> Ruling<'a> {
             && pull_secret.as_ref().is_some_and(|secret| !self.review.pod.carries(secret))
     }
 
+    /// Why an image becomes what it becomes: what is left as it is, whatever was found, is only observed.
+    pub(super) fn reason(&self, image: &Judged) -> Reason {
+        if self.leaves(image) { Reason::Observed } else { image.outcome.reason }
+    }
+
     /// What the person at `kubectl` should know now. A Fallback is no such thing: the Pod runs, an outage would repeat it
     /// for every Pod, and whoever must close the gap reads the ledger and the metrics, not somebody's terminal.
     fn warnings(&self) -> Vec<String> {

@@ -197,7 +197,7 @@ impl Keeper {
     fn record(&self, ruling: &Ruling<'_>, fate: Fate) {
         let (review, judged) = (ruling.review, ruling.judged);
         let weightiest =
-            judged.images.iter().map(|image| image.outcome.reason).min_by_key(|reason| weight(*reason));
+            judged.images.iter().map(|image| ruling.reason(image)).min_by_key(|reason| weight(*reason));
         let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
         self.site.metrics.admitted(fate, reason, review.run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
@@ -212,7 +212,14 @@ impl Keeper {
         if review.run == Run::Dry {
             return;
         }
-        judged.images.iter().for_each(|image| self.site.metrics.judged(image));
+        for image in &judged.images {
+            if ruling.leaves(image) {
+                // No registry serves it now.
+                self.site.metrics.left(image);
+            } else {
+                self.site.metrics.judged(image);
+            }
+        }
         // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
         for (slot, _) in ruling.by_slot().filter(|(_, image)| image.has_no_copy()) {
             let image = slot.image;
