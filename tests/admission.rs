@@ -13,6 +13,8 @@ mod door;
 mod input;
 #[path = "admission/recorded.rs"]
 mod recorded;
+#[path = "admission/settled.rs"]
+mod settled;
 #[path = "admission/site.rs"]
 mod site;
 #[path = "admission/verdicts.rs"]

@@ -1,9 +1,10 @@
 //! A door to knock at: the demo's registries, the settings of a site, and `/mutate` behind the real server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use landfall::admission::{LabelsOf, Metrics, Mutate};
 use landfall::config::{self, Files};
 use landfall::demo::world::authority::Validity;
@@ -22,10 +23,25 @@ use tokio::task::JoinHandle;
 
 use super::site::{configuration, review};
 
-/// Namespace → its tier; nobody can say what `cursed` is.
-fn labels() -> LabelsOf {
-    Arc::new(|namespace| {
+/// So many seconds the door's clock is ahead.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// The door's clock.
+fn clock() -> Timestamp {
+    Timestamp::now() + SignedDuration::from_secs(AHEAD.load(Ordering::Relaxed))
+}
+
+/// Puts the clock of every door on by two hours: nothing that a test here does not date itself is as old as that, or ends
+/// so soon.
+pub fn two_hours_later() {
+    AHEAD.fetch_add(2 * 3600, Ordering::Relaxed);
+}
+
+/// Namespace → its tier; nobody can say what `cursed` is, and `moving` is what it is at the moment.
+fn labels(moving: Arc<ArcSwap<Labels>>) -> LabelsOf {
+    Arc::new(move |namespace| {
         let labels = match namespace {
+            "moving" => return Box::pin(std::future::ready(moving.load_full())),
             "bank" => Labels::from([("tier".to_owned(), "regulated".to_owned())]),
             "trial" => Labels::from([("tier".to_owned(), "trial".to_owned())]),
             "cursed" => panic!("on purpose"),
@@ -41,6 +57,8 @@ pub struct Door {
     pub page: Registry,
     pub settings: Arc<ArcSwap<Settings>>,
     pub observatory: Arc<Observatory>,
+    /// The labels of the namespace `moving`.
+    pub moving: Arc<ArcSwap<Labels>>,
     url: String,
     client: reqwest::Client,
     task: JoinHandle<Served>,
@@ -81,12 +99,13 @@ impl Door {
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
         let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let moving = Arc::new(ArcSwap::from_pointee(Labels::new()));
         let door = Mutate {
             settings: settings.clone(),
             observatory: observatory.clone(),
-            labels: labels(),
+            labels: labels(moving.clone()),
             own_namespace: Some("landfall".into()),
-            clock: Timestamp::now,
+            clock,
             metrics: Metrics::register(&mut page),
         };
         let metrics = ServerMetrics::register(&mut page);
@@ -103,7 +122,7 @@ impl Door {
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
-        Self { demo, page, settings, observatory, url, client, task }
+        Self { demo, page, settings, observatory, moving, url, client, task }
     }
 
     /// Sends these bytes.
