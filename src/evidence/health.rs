@@ -46,7 +46,7 @@ pub enum Health {
     DatabaseDown,
     /// Refused, no such name, no TLS, or 5xx.
     Down,
-    /// It takes connections, or swallows them, and says nothing.
+    /// It takes connections, or swallows them, and says nothing; or its front answers, and gives no manifest.
     Silent,
     /// `drain: true`: not probed.
     Drained,
