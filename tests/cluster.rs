@@ -27,6 +27,8 @@ mod other;
 mod plane;
 #[path = "cluster/pods.rs"]
 mod pods;
+#[path = "cluster/release.rs"]
+mod release;
 #[path = "cluster/rollout.rs"]
 mod rollout;
 #[path = "cluster/sandbox.rs"]

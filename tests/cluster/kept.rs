@@ -11,7 +11,8 @@ use std::thread;
 /// The kernel watches the *thread* that started it, and a test's own thread ends with its test: so one starts it that
 /// never ends.
 pub fn keep(program: &Path, arguments: &[String], log: &Path) -> Child {
-    let output = File::create(log).unwrap();
+    // One that starts again goes on with its log.
+    let output = File::options().create(true).append(true).open(log).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
     command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);

@@ -19,23 +19,28 @@ const TICK: Duration = Duration::from_millis(100);
 const REFRESH: Duration = Duration::from_secs(1);
 /// How often it says that it lives; the controller manager believes it for 40 s.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// From one start of a container to the next at the earliest, as a kubelet begins its back-off.
+const BACKOFF: Duration = Duration::from_secs(10);
+/// Its name.
+pub const QUAY: &str = "quay";
 
-/// Starts a node of this name that lives as long as the test binary.
-pub fn start(plane: &'static Plane, name: &'static str) {
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let client = plane.client().await;
-            let mut node =
-                Node { plane, name, pods: Api::all(client.clone()), client, running: HashMap::new() };
-            node.run().await;
+/// Starts the plane's node where it has none yet. It lives as long as the plane.
+pub fn start(plane: &'static Plane) {
+    plane.node.call_once(|| {
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = plane.client().await;
+                let mut node =
+                    Node { plane, pods: Api::all(client.clone()), client, running: HashMap::new() };
+                node.run().await;
+            });
         });
     });
 }
 
 struct Node {
     plane: &'static Plane,
-    name: &'static str,
     client: Client,
     pods: Api<Pod>,
     /// By the Pod's uid.
@@ -45,6 +50,8 @@ struct Node {
 /// A Pod's container, and how it is.
 struct Running {
     sandbox: Sandbox,
+    started: Instant,
+    restarts: u32,
     ended: Option<ExitStatus>,
     /// When its grace is over, where it is to go.
     leaving: Option<Instant>,
@@ -56,41 +63,43 @@ struct Running {
 
 impl Node {
     async fn run(&mut self) {
-        let mut beat = Instant::now() - HEARTBEAT;
-        loop {
-            if beat.elapsed() >= HEARTBEAT {
-                self.heartbeat().await;
-                beat = Instant::now();
+        let mut beat = None;
+        while !self.plane.is_over() {
+            if beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) && self.heartbeat().await.is_ok()
+            {
+                beat = Some(Instant::now());
             }
-            let ours = ListParams::default().fields(&format!("spec.nodeName={}", self.name));
-            let list = self.pods.list(&ours).await.unwrap();
-            let mut seen = Vec::new();
-            for pod in list.items {
-                seen.push(pod.uid().unwrap());
-                self.tend(pod).await;
+            let ours = ListParams::default().fields(&format!("spec.nodeName={QUAY}"));
+            // While nobody answers, everything runs on as it is.
+            if let Ok(list) = self.pods.list(&ours).await {
+                let mut seen = Vec::new();
+                for pod in list.items {
+                    seen.push(pod.uid().unwrap());
+                    self.tend(pod).await;
+                }
+                // What was deleted by force is gone from the list before it is gone from here.
+                self.running.retain(|uid, _| seen.contains(uid));
             }
-            // What was deleted by force is gone from the list before it is gone from here.
-            self.running.retain(|uid, _| seen.contains(uid));
             tokio::time::sleep(TICK).await;
         }
     }
 
     /// The Node object, ready, with room for a hundred Pods.
-    async fn heartbeat(&self) {
+    async fn heartbeat(&self) -> kube::Result<()> {
         let nodes: Api<NodeObject> = Api::all(self.client.clone());
         let apply = PatchParams::apply("node").force();
-        let labels = json!({"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"});
+        let labels = json!({"kubernetes.io/hostname": QUAY, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"});
         let object =
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": labels}});
-        nodes.patch(self.name, &apply, &Patch::Apply(&object)).await.unwrap();
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": QUAY, "labels": labels}});
+        nodes.patch(QUAY, &apply, &Patch::Apply(&object)).await?;
         let room = json!({"cpu": "16", "memory": "64Gi", "pods": "100"});
         let now = jiff::Timestamp::now().to_string();
         let ready = json!([{"type": "Ready", "status": "True", "reason": "Tests", "message": "", "lastHeartbeatTime": now}]);
         let status = json!({
-            "apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name},
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": QUAY},
             "status": {"capacity": room, "allocatable": room, "conditions": ready},
         });
-        nodes.patch_status(self.name, &apply, &Patch::Apply(&status)).await.unwrap();
+        nodes.patch_status(QUAY, &apply, &Patch::Apply(&status)).await.map(drop)
     }
 
     async fn tend(&mut self, pod: Pod) {
@@ -101,17 +110,34 @@ impl Node {
                 self.forget(&namespaced, &pod).await;
                 return;
             }
-            let sandbox = Sandbox::start(self.plane, &self.client, &pod).await;
-            let running =
-                Running { sandbox, ended: None, leaving: None, refreshed: Instant::now(), told: Value::Null };
+            // What it mounts may be there later.
+            let Ok(sandbox) = Sandbox::start(self.plane, &self.client, &pod).await else { return };
+            let (now, told) = (Instant::now(), Value::Null);
+            let running = Running {
+                sandbox,
+                started: now,
+                restarts: 0,
+                ended: None,
+                leaving: None,
+                refreshed: now,
+                told,
+            };
             self.running.insert(uid.clone(), running);
         }
         let Some(running) = self.running.get_mut(&uid) else { return };
         running.ended = running.ended.or_else(|| running.sandbox.ended());
+        let back = running.ended.is_some() && running.leaving.is_none() && is_restarted(&pod);
+        if back && (running.restarts == 0 || running.started.elapsed() >= BACKOFF) {
+            running.sandbox.restart();
+            (running.started, running.ended) = (Instant::now(), None);
+            running.restarts += 1;
+        }
         if let (Some(_), None) = (&pod.metadata.deletion_timestamp, running.leaving) {
             let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);
             running.leaving = Some(Instant::now() + Duration::from_secs(grace.try_into().unwrap()));
-            running.sandbox.terminate();
+            if running.ended.is_none() {
+                running.sandbox.terminate();
+            }
         }
         let gone = running.ended.is_some() || running.leaving.is_some_and(|end| Instant::now() >= end);
         if running.leaving.is_some() && gone {
@@ -126,11 +152,10 @@ impl Node {
         let status = running.status(&pod).await;
         if status != running.told {
             let told = json!({"status": status});
-            // It may be gone by now, and then nobody need know.
-            drop(
-                namespaced.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&told)).await,
-            );
-            running.told = status;
+            let (name, merge) = (pod.name_any(), Patch::Merge(&told));
+            if namespaced.patch_status(&name, &PatchParams::default(), &merge).await.is_ok() {
+                running.told = status;
+            }
         }
     }
 
@@ -147,6 +172,9 @@ impl Running {
         let ready = self.ended.is_none() && self.sandbox.is_ready(pod).await;
         let (phase, state) = match self.ended {
             None => ("Running", json!({"running": {}})),
+            Some(_) if is_restarted(pod) => {
+                ("Running", json!({"waiting": {"reason": "CrashLoopBackOff", "message": "restarted soon"}}))
+            }
             Some(status) => {
                 let phase = if status.success() { "Succeeded" } else { "Failed" };
                 (phase, json!({"terminated": {"exitCode": status.code().unwrap_or(137)}}))
@@ -158,7 +186,7 @@ impl Running {
             .iter()
             .map(|container| {
                 json!({
-                    "name": container.name, "image": container.image, "imageID": "", "restartCount": 0,
+                    "name": container.name, "image": container.image, "imageID": "", "restartCount": self.restarts,
                     "ready": ready, "started": self.ended.is_none(), "state": state,
                 })
             })
@@ -175,6 +203,10 @@ impl Running {
             ],
         })
     }
+}
+
+fn is_restarted(pod: &Pod) -> bool {
+    pod.spec.as_ref().unwrap().restart_policy.as_deref() == Some("Always")
 }
 
 fn is_over(pod: &Pod) -> bool {

@@ -1,12 +1,14 @@
-//! A control plane: etcd, kube-apiserver, kube-controller-manager and kube-scheduler in a network of our own, shared by all tests of this binary.
-//! Each test works in namespaces of its own.
+//! A control plane: etcd, kube-apiserver, kube-controller-manager and kube-scheduler in a network of our own, shared by
+//! the tests of this binary: each works in namespaces of its own. A test that judges the API server's own counts, or stops
+//! it, has one apart.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -46,10 +48,32 @@ pub struct Plane {
     pub net: Net,
     /// The API server's port at [`Net::here`].
     pub port: u16,
+    /// Whether it has its node, see [`crate::node`].
+    pub node: Once,
     dir: TempDir,
     tools: PathBuf,
     authority: Authority,
-    processes: Vec<Child>,
+    processes: Mutex<BTreeMap<&'static str, Child>>,
+    over: AtomicBool,
+}
+
+/// A control plane of one test; it ends with this.
+pub struct Apart(pub &'static Plane);
+
+impl Apart {
+    pub fn start() -> Self {
+        // Its node has a thread of its own, which may look at it a moment longer.
+        Self(Box::leak(Box::new(Plane::start())))
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+        for program in ["kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"] {
+            self.0.kill(program);
+        }
+    }
 }
 
 impl Plane {
@@ -58,13 +82,14 @@ impl Plane {
         let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
         let authority = Authority::new("control plane").unwrap();
         let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
-        let mut plane = Self { net, port, dir, tools, authority, processes: Vec::new() };
+        let (node, processes, over) = (Once::new(), Mutex::default(), AtomicBool::new(false));
+        let plane = Self { net, port, node, dir, tools, authority, processes, over };
         plane.write("kubeconfig", &plane.kubeconfig());
-        plane.run("etcd", &plane.etcd(etcd));
-        plane.run("kube-apiserver", &plane.api_server(etcd));
+        plane.run("etcd", plane.etcd(etcd));
+        plane.run("kube-apiserver", plane.api_server(etcd));
         plane.until_ready();
-        plane.run("kube-controller-manager", &plane.controller_manager());
-        plane.run("kube-scheduler", &plane.scheduler());
+        plane.run("kube-controller-manager", plane.controller_manager());
+        plane.run("kube-scheduler", plane.scheduler());
         plane
     }
 
@@ -169,19 +194,38 @@ impl Plane {
         arguments.0
     }
 
-    fn run(&mut self, program: &str, arguments: &[String]) {
-        let log = self.path(&format!("{program}.log"));
-        self.processes.push(keep(&self.tools.join(program), arguments, &log));
+    fn run(&self, program: &'static str, arguments: Vec<String>) {
+        let process = keep(&self.tools.join(program), &arguments, &self.log_of(program));
+        self.processes.lock().unwrap().insert(program, process);
     }
 
-    fn until_ready(&mut self) {
+    /// Ends one of its programs, without a word.
+    pub fn kill(&self, program: &str) {
+        if let Some(process) = self.processes.lock().unwrap().get_mut(program) {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Whether the test that it was for has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    pub fn until_ready(&self) {
         until("the API server is ready", || {
-            if self.processes.iter_mut().any(|process| process.try_wait().unwrap().is_some()) {
-                let logs = ["etcd", "kube-apiserver"].map(|name| self.path(&format!("{name}.log")));
+            let mut processes = self.processes.lock().unwrap();
+            if processes.values_mut().any(|process| process.try_wait().unwrap().is_some()) {
+                let logs = ["etcd", "kube-apiserver"].map(|program| self.log_of(program));
                 panic!("it ended:\n{}", logs.map(|log| fs::read_to_string(log).unwrap()).join("\n"));
             }
             self.kubectl(&["get", "--raw", "/readyz"]).status.success().then_some(())
         });
+    }
+
+    /// Where one of its programs writes its log.
+    pub fn log_of(&self, program: &str) -> PathBuf {
+        self.path(&format!("{program}.log"))
     }
 
     /// Runs kubectl as the cluster's administrator.

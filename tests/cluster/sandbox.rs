@@ -25,18 +25,23 @@ const NOBODY: i64 = 65534;
 
 pub struct Sandbox {
     pub host: Host,
+    arguments: Vec<String>,
+    log: PathBuf,
     process: Child,
     dir: TempDir,
     probes: reqwest::Client,
 }
 
 impl Sandbox {
-    pub async fn start(plane: &Plane, client: &Client, pod: &Pod) -> Self {
-        let (host, dir) = (plane.net.join(), tempfile::tempdir().unwrap());
+    /// # Errors
+    /// Where a volume cannot be had (yet).
+    pub async fn start(plane: &Plane, client: &Client, pod: &Pod) -> kube::Result<Self> {
+        let dir = tempfile::tempdir().unwrap();
         let spec = pod.spec.as_ref().unwrap();
         for volume in spec.volumes.iter().flatten() {
-            Content::of(client, pod, volume).await.write(&dir.path().join("volumes").join(&volume.name));
+            Content::of(client, pod, volume).await?.write(&dir.path().join("volumes").join(&volume.name));
         }
+        let host = plane.net.join();
         let script = script(dir.path(), &spec.containers[0], user(pod));
         let mut arguments = vec![
             "netns".to_owned(),
@@ -52,14 +57,21 @@ impl Sandbox {
         let log = plane.log(&pod.name_any());
         let process = keep(Path::new("ip"), &arguments, &log);
         let probes = reqwest::Client::builder().tls_certs_only([]).no_proxy().timeout(Duration::from_secs(1));
-        Self { host, process, dir, probes: probes.build().unwrap() }
+        Ok(Self { host, arguments, log, process, dir, probes: probes.build().unwrap() })
+    }
+
+    /// The container once more, after it has ended: same address, same volumes.
+    pub fn restart(&mut self) {
+        self.process = keep(Path::new("ip"), &self.arguments, &self.log);
     }
 
     /// Volumes follow their objects, as a kubelet's do, if faster.
     pub async fn refresh(&self, client: &Client, pod: &Pod) {
         for volume in pod.spec.as_ref().unwrap().volumes.iter().flatten() {
-            if volume.config_map.is_some() || volume.secret.is_some() {
-                let content = Content::of(client, pod, volume).await;
+            if (volume.config_map.is_some() || volume.secret.is_some())
+                // What is gone stays as it was, as at a kubelet.
+                && let Ok(content) = Content::of(client, pod, volume).await
+            {
                 content.write(&self.dir.path().join("volumes").join(&volume.name));
             }
         }
@@ -147,30 +159,30 @@ fn user(pod: &Pod) -> i64 {
 struct Content(Vec<(String, Vec<u8>)>);
 
 impl Content {
-    async fn of(client: &Client, pod: &Pod, volume: &Volume) -> Self {
+    async fn of(client: &Client, pod: &Pod, volume: &Volume) -> kube::Result<Self> {
         let mut content = Self::default();
         let namespace = pod.namespace().unwrap();
         if let Some(source) = &volume.config_map {
-            content.config_map(client, &namespace, &source.name, source.items.as_deref()).await;
+            content.config_map(client, &namespace, &source.name, source.items.as_deref()).await?;
         } else if let Some(source) = &volume.secret {
             let name = source.secret_name.as_ref().unwrap();
-            content.secret(client, &namespace, name, source.items.as_deref()).await;
+            content.secret(client, &namespace, name, source.items.as_deref()).await?;
         } else if let Some(projected) = &volume.projected {
             for source in projected.sources.iter().flatten() {
-                content.project(client, pod, source).await;
+                content.project(client, pod, source).await?;
             }
         } else {
             assert!(volume.empty_dir.is_some(), "this node knows no such volume: {volume:?}");
         }
-        content
+        Ok(content)
     }
 
-    async fn project(&mut self, client: &Client, pod: &Pod, source: &VolumeProjection) {
+    async fn project(&mut self, client: &Client, pod: &Pod, source: &VolumeProjection) -> kube::Result<()> {
         let namespace = pod.namespace().unwrap();
         if let Some(source) = &source.config_map {
-            self.config_map(client, &namespace, &source.name, source.items.as_deref()).await;
+            self.config_map(client, &namespace, &source.name, source.items.as_deref()).await?;
         } else if let Some(source) = &source.secret {
-            self.secret(client, &namespace, &source.name, source.items.as_deref()).await;
+            self.secret(client, &namespace, &source.name, source.items.as_deref()).await?;
         } else if let Some(source) = &source.service_account_token {
             let account = pod.spec.as_ref().unwrap().service_account_name.clone().unwrap();
             let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
@@ -181,8 +193,7 @@ impl Content {
                 ..Default::default()
             };
             let request = TokenRequest { spec, ..Default::default() };
-            let token =
-                accounts.create_token_request(&account, &PostParams::default(), &request).await.unwrap();
+            let token = accounts.create_token_request(&account, &PostParams::default(), &request).await?;
             self.0.push((source.path.clone(), token.status.unwrap().token.into_bytes()));
         } else if let Some(source) = &source.downward_api {
             for file in source.items.iter().flatten() {
@@ -191,6 +202,7 @@ impl Content {
                 self.0.push((file.path.clone(), namespace.clone().into_bytes()));
             }
         }
+        Ok(())
     }
 
     async fn config_map(
@@ -199,14 +211,22 @@ impl Content {
         namespace: &str,
         name: &str,
         items: Option<&[KeyToPath]>,
-    ) {
-        let map = Api::<ConfigMap>::namespaced(client.clone(), namespace).get(name).await.unwrap();
+    ) -> kube::Result<()> {
+        let map = Api::<ConfigMap>::namespaced(client.clone(), namespace).get(name).await?;
         self.keyed(map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes())), items);
+        Ok(())
     }
 
-    async fn secret(&mut self, client: &Client, namespace: &str, name: &str, items: Option<&[KeyToPath]>) {
-        let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await.unwrap();
+    async fn secret(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+    ) -> kube::Result<()> {
+        let secret = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await?;
         self.keyed(secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)), items);
+        Ok(())
     }
 
     fn keyed(&mut self, data: impl Iterator<Item = (String, Vec<u8>)>, items: Option<&[KeyToPath]>) {
