@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, Patch};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, Patch, PostParams};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::secret::manager;
-use super::{Cluster, ClusterError, Written, about, call, write};
+use super::{Cluster, ClusterError, MANAGER, Written, about, call, write};
 use crate::domain::sentence::sentence;
 
 /// How long leadership lasts, and how often it is renewed.
@@ -35,7 +35,7 @@ impl Default for Term {
     }
 }
 
-/// A Lease that is there already, and who wants it.
+/// A Lease, and who wants it.
 #[derive(Debug)]
 pub struct Lease {
     api: Api<v1::Lease>,
@@ -119,7 +119,7 @@ impl Lease {
     /// # Errors
     /// Where the API server cannot be asked.
     pub async fn release(&mut self) -> Result<(), ClusterError> {
-        let found = self.read().await?;
+        let Some(found) = self.read().await? else { return Ok(()) };
         let spec = found.spec.unwrap_or_default();
         if spec.holder_identity.as_deref() == Some(&self.me) {
             let version = found.metadata.resource_version.unwrap_or_default();
@@ -131,7 +131,8 @@ impl Lease {
 
     /// Looks once, and takes or renews it where it is ours to.
     async fn look(&mut self) -> Result<bool, ClusterError> {
-        let found = self.read().await?;
+        // Whoever renders the chart may leave it out, as Argo CD does.
+        let Some(found) = self.read().await? else { return Ok(self.make().await? == Written::Done) };
         let (spec, version) =
             (found.spec.unwrap_or_default(), found.metadata.resource_version.unwrap_or_default());
         let since = match &self.seen {
@@ -148,9 +149,17 @@ impl Lease {
         }
     }
 
-    async fn read(&self) -> Result<v1::Lease, ClusterError> {
-        let found = call(|| format!("read {self}"), self.api.get_opt(&self.name)).await?;
-        found.ok_or_else(|| ClusterError::Missing { what: self.to_string() })
+    async fn read(&self) -> Result<Option<v1::Lease>, ClusterError> {
+        call(|| format!("read {self}"), self.api.get_opt(&self.name)).await
+    }
+
+    /// Makes it, ours. Of several who do at once, one does.
+    async fn make(&self) -> Result<Written, ClusterError> {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let spec = Some(self.spec(&self.me, &v1::LeaseSpec::default()));
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let lease = v1::Lease { metadata, spec };
+        write(|| format!("create {self}"), self.api.create(&params, &lease)).await
     }
 
     async fn write(
@@ -159,21 +168,25 @@ impl Lease {
         holder: &str,
         before: &v1::LeaseSpec,
     ) -> Result<Written, ClusterError> {
-        let now = MicroTime((self.clock)());
-        let takes = before.holder_identity.as_deref().unwrap_or_default() != holder;
-        let transitions = before.lease_transitions.unwrap_or_default();
-        // A Lease whose duration is 0 is refused.
-        let lasts = self.term.lasts.as_secs().max(1);
-        let spec = match holder {
-            "" => json!({"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}),
-            _ if takes => json!({
-                "holderIdentity": holder, "leaseDurationSeconds": lasts, "renewTime": now,
-                "acquireTime": now, "leaseTransitions": transitions.saturating_add(1),
-            }),
-            _ => json!({"holderIdentity": holder, "leaseDurationSeconds": lasts, "renewTime": now}),
-        };
-        let merge = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": spec}));
+        let merge = json!({"metadata": {"resourceVersion": version}, "spec": self.spec(holder, before)});
+        let merge = Patch::Merge(merge);
         write(|| format!("write {self}"), self.api.patch(&self.name, &manager(), &merge)).await
+    }
+
+    /// What it says from now on: this holder's (nobody's where that is empty), after what it said before.
+    fn spec(&self, holder: &str, before: &v1::LeaseSpec) -> v1::LeaseSpec {
+        let now = MicroTime((self.clock)());
+        let takes = !holder.is_empty() && before.holder_identity.as_deref() != Some(holder);
+        // A Lease whose duration is 0 is refused.
+        let lasts = if holder.is_empty() { 1 } else { self.term.lasts.as_secs().max(1) };
+        v1::LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(i32::try_from(lasts).unwrap_or(i32::MAX)),
+            renew_time: Some(now.clone()),
+            acquire_time: takes.then_some(now),
+            lease_transitions: takes.then(|| before.lease_transitions.unwrap_or_default().saturating_add(1)),
+            ..v1::LeaseSpec::default()
+        }
     }
 }
 

@@ -38,7 +38,8 @@ use crate::plane::{Plane, free_port, plane, until};
 use crate::site;
 use crate::webhook::WEB;
 
-/// Everything that the chart renders for self-managed certificates, and two entries for two replicas.
+/// Everything that the chart renders for self-managed certificates but the Lease, which is not everywhere made, and two
+/// entries for two replicas.
 fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let entry = |(name, port): (&str, u16)| {
         json!({
@@ -70,6 +71,7 @@ fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let own = json!([
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "watch", "update", "patch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["landfall"], "verbs": ["get", "update", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     let all = json!([
@@ -81,7 +83,6 @@ fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "landfall", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "landfall-ca", "namespace": namespace}}),
-        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "landfall", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "landfall", "namespace": namespace},
                "spec": {"ports": both}}),
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",

@@ -210,15 +210,23 @@ fn what_the_readme_installs_is_what_it_configures() {
 #[test]
 fn landfall_knows_every_argument_that_the_chart_gives_it() {
     let plane = plane();
-    let mode = "certificates.mode=CertManager";
-    let only = ["-s", "templates/deployment.yaml", "--set", "clientCA.secretName=api-server", "--set", mode];
-    let rendered = told(helm(plane, &["template", "landfall"], &only));
-    let deployment: Value = serde_saphyr::from_str(&rendered).unwrap();
-    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    let arguments = arguments.iter().map(|argument| argument.as_str().unwrap());
-    // What is wrong with a command line is said before the help.
-    let said = Command::new(env!("CARGO_BIN_EXE_landfall")).args(arguments).arg("--help").output().unwrap();
-    assert!(said.status.success(), "{mode}: {}", String::from_utf8_lossy(&said.stderr));
+    for mode in ["certificates.mode=SelfManaged", "certificates.mode=CertManager"] {
+        let client = "clientCA.secretName=api-server,clientCA.names={kube-apiserver}";
+        let only = ["-s", "templates/deployment.yaml", "--set", client, "--set", mode];
+        let rendered = told(helm(plane, &["template", "landfall"], &only));
+        let deployment: Value = serde_saphyr::from_str(&rendered).unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let arguments =
+            container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+        let mut landfall = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        landfall.args(arguments).env_clear();
+        for variable in container["env"].as_array().unwrap() {
+            landfall.env(variable["name"].as_str().unwrap(), "x");
+        }
+        // It has understood the command line when it looks for the first file. (`--help` would not tell what is lacking.)
+        let said = String::from_utf8(landfall.output().unwrap().stderr).unwrap();
+        assert!(said.starts_with("landfall: cannot use `/etc/landfall/client-ca/ca.crt`"), "{mode}: {said}");
+    }
 }
 
 /// Everything of a namespace but what comes and goes by itself, and what of the cluster has the release's name.
@@ -453,6 +461,7 @@ fn landfall_may_do_what_it_must_and_no_more() {
         [
             "secrets [] [rights-ca] [get list watch update patch]",
             "leases.coordination.k8s.io [] [rights] [get update patch]",
+            "leases.coordination.k8s.io [] [] [create]",
             "events [] [] [create patch]",
         ]
         .map(str::to_owned),
