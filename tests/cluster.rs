@@ -15,6 +15,8 @@ mod chart;
 mod failures;
 #[path = "cluster/kept.rs"]
 mod kept;
+#[path = "cluster/load.rs"]
+mod load;
 #[path = "cluster/neighbours.rs"]
 mod neighbours;
 #[path = "cluster/net.rs"]

@@ -122,6 +122,7 @@ impl Node {
                 refreshed: now,
                 told,
             };
+            self.plane.containers.lock().unwrap().insert(pod.name_any(), running.sandbox.process());
             self.running.insert(uid.clone(), running);
         }
         let Some(running) = self.running.get_mut(&uid) else { return };
@@ -131,6 +132,7 @@ impl Node {
             running.sandbox.restart();
             (running.started, running.ended) = (Instant::now(), None);
             running.restarts += 1;
+            self.plane.containers.lock().unwrap().insert(pod.name_any(), running.sandbox.process());
         }
         if let (Some(_), None) = (&pod.metadata.deletion_timestamp, running.leaving) {
             let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);

@@ -54,6 +54,8 @@ pub struct Plane {
     tools: PathBuf,
     authority: Authority,
     processes: Mutex<BTreeMap<&'static str, Child>>,
+    /// The processes of its node's containers, by the names of their Pods.
+    pub containers: Mutex<BTreeMap<String, u32>>,
     over: AtomicBool,
 }
 
@@ -82,8 +84,9 @@ impl Plane {
         let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
         let authority = Authority::new("control plane").unwrap();
         let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
-        let (node, processes, over) = (Once::new(), Mutex::default(), AtomicBool::new(false));
-        let plane = Self { net, port, node, dir, tools, authority, processes, over };
+        let (node, processes, containers) = (Once::new(), Mutex::default(), Mutex::default());
+        let over = AtomicBool::new(false);
+        let plane = Self { net, port, node, dir, tools, authority, processes, containers, over };
         plane.write("kubeconfig", &plane.kubeconfig());
         plane.run("etcd", plane.etcd(etcd));
         plane.run("kube-apiserver", plane.api_server(etcd));
@@ -216,15 +219,29 @@ impl Plane {
         until("the API server is ready", || {
             let mut processes = self.processes.lock().unwrap();
             if processes.values_mut().any(|process| process.try_wait().unwrap().is_some()) {
-                let logs = ["etcd", "kube-apiserver"].map(|program| self.log_of(program));
-                panic!("it ended:\n{}", logs.map(|log| fs::read_to_string(log).unwrap()).join("\n"));
+                let logs = ["etcd", "kube-apiserver"].map(|program| self.said(program));
+                panic!("it ended:\n{}", logs.join("\n"));
             }
             self.kubectl(&["get", "--raw", "/readyz"]).status.success().then_some(())
         });
     }
 
+    /// The sum of one of the API server's counters over all series that have these labels, as `name="x"`.
+    pub fn count(&self, counter: &str, labels: &[&str]) -> u64 {
+        let page = self.told(&["get", "--raw", "/metrics"]);
+        let series = page.lines().filter_map(|line| line.strip_prefix(counter));
+        let series = series.filter(|rest| rest.starts_with(['{', ' ']));
+        let counted = series.filter(|line| labels.iter().all(|label| line.contains(label)));
+        counted.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    }
+
+    /// What one of its programs has logged so far.
+    pub fn said(&self, program: &str) -> String {
+        fs::read_to_string(self.log_of(program)).unwrap()
+    }
+
     /// Where one of its programs writes its log.
-    pub fn log_of(&self, program: &str) -> PathBuf {
+    fn log_of(&self, program: &str) -> PathBuf {
         self.path(&format!("{program}.log"))
     }
 

@@ -77,6 +77,11 @@ impl Sandbox {
         }
     }
 
+    /// The process of its container.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().unwrap()
     }

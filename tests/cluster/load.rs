@@ -1,0 +1,161 @@
+//! New Pods at a rate, from clients that the API server knows nothing special of, and what became of each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::plane::Plane;
+use crate::webhook::WEB;
+
+/// How many Pods may be on their way at once.
+const CLIENTS: usize = 32;
+
+/// Pods that are created, dry: the API server does all that it does for a Pod but write it down, and asks webhooks as ever.
+pub struct Load {
+    tally: Arc<Tally>,
+    began: Instant,
+    clients: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Tally {
+    stop: AtomicBool,
+    /// The number of the next Pod: it says when it is due.
+    next: AtomicU64,
+    set_out: AtomicUsize,
+    made: AtomicUsize,
+    missed: AtomicUsize,
+}
+
+/// What the API server itself has counted of the webhook of a release, on a plane that has one release alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls, whatever came of them.
+    pub called: u64,
+    /// Those that it went on without.
+    pub failed_open: u64,
+    pub rejected: u64,
+    /// Certificates that it did not like.
+    pub x509: u64,
+}
+
+impl Counted {
+    pub fn so_far(plane: &Plane) -> Self {
+        let of_ours = |counter: &str| plane.count(counter, &["name=\"mutate.landfall.dev\""]);
+        let x509 = ["missing_san", "insecure_sha1"]
+            .map(|what| plane.count(&format!("apiserver_webhooks_x509_{what}_total"), &[]));
+        Self {
+            called: of_ours("apiserver_admission_webhook_request_total"),
+            failed_open: of_ours("apiserver_admission_webhook_fail_open_count"),
+            rejected: of_ours("apiserver_admission_webhook_rejection_count"),
+            x509: x509.iter().sum(),
+        }
+    }
+
+    /// Since then.
+    pub fn since(plane: &Plane, before: &Self) -> Self {
+        let now = Self::so_far(plane);
+        Self {
+            called: now.called - before.called,
+            failed_open: now.failed_open - before.failed_open,
+            rejected: now.rejected - before.rejected,
+            x509: now.x509 - before.x509,
+        }
+    }
+
+    /// Whether each of its calls was answered.
+    pub fn is_clean(&self) -> bool {
+        (self.failed_open, self.rejected, self.x509) == (0, 0, 0)
+    }
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    pub made: usize,
+    /// Those that were stored as written.
+    pub missed: usize,
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// In a second.
+    pub fn rate(&self) -> f64 {
+        self.made as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl Load {
+    /// Starts it in this namespace, at so many a second: `f64::INFINITY` is as many as there can be. A Pod that is refused fails the test.
+    pub async fn start(plane: &Plane, namespace: &str, rate: f64) -> Self {
+        let (tally, began) = (Arc::new(Tally::default()), Instant::now());
+        let mut load = Self { tally, began, clients: JoinSet::new() };
+        for _ in 0..CLIENTS {
+            let (client, tally) = (plane.client().await, load.tally.clone());
+            load.clients.spawn(run(
+                client,
+                tally,
+                format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"),
+                began,
+                rate,
+            ));
+        }
+        load
+    }
+
+    /// The highest rate of some seconds.
+    pub async fn highest(plane: &Plane, namespace: &str, seconds: u64) -> f64 {
+        let load = Self::start(plane, namespace, f64::INFINITY).await;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        load.stop().await.rate()
+    }
+
+    /// Does something, and says how many Pods at the most were on their way when it was done: those that were when it
+    /// began, and those that set out meanwhile.
+    pub fn on_their_way_when<T>(&self, done: impl FnOnce() -> T) -> usize {
+        let arrived = self.outcome().made;
+        done();
+        self.tally.set_out.load(Ordering::SeqCst) - arrived
+    }
+
+    /// So far.
+    pub fn outcome(&self) -> Outcome {
+        let [made, missed] = [&self.tally.made, &self.tally.missed].map(|count| count.load(Ordering::SeqCst));
+        Outcome { made, missed, took: self.began.elapsed() }
+    }
+
+    /// Ends it, when all that are on their way have arrived.
+    pub async fn stop(mut self) -> Outcome {
+        self.tally.stop.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.unwrap();
+        }
+        self.outcome()
+    }
+}
+
+async fn run(client: Client, tally: Arc<Tally>, path: String, began: Instant, rate: f64) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "load-"},
+        "spec": {"containers": [{"name": "web", "image": WEB}]},
+    })
+    .to_string()
+    .into_bytes();
+    while !tally.stop.load(Ordering::SeqCst) {
+        let number = tally.next.fetch_add(1, Ordering::SeqCst);
+        let due = began + Duration::from_secs_f64(number as f64 / rate);
+        tokio::time::sleep_until(due.into()).await;
+        let request = http::Request::post(&path).header("content-type", "application/json").body(pod.clone());
+        tally.set_out.fetch_add(1, Ordering::SeqCst);
+        let stored = client.request_text(request.unwrap()).await;
+        let stored = stored.unwrap_or_else(|error| panic!("a Pod is refused: {error}"));
+        tally.made.fetch_add(1, Ordering::SeqCst);
+        if !stored.contains("\"image\":\"harbor.ams.example.com/") {
+            tally.missed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
