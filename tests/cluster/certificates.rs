@@ -4,19 +4,18 @@
 //! Both replicas are behind one configuration, each behind an entry of its own with `failurePolicy: Fail`: a Pod is
 //! created only if the API server could verify both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PostParams};
+use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use landfall::certs::Periods;
 use landfall::cli::serve::Parts;
@@ -30,11 +29,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsConnector;
 
 use crate::kept::keep;
-use crate::plane::{Plane, free_port, plane, until};
+use crate::load::{CLIENTS, Counted, Load};
+use crate::plane::{Apart, Plane, free_port, plane, until};
+use crate::rollout::SHARE;
 use crate::site;
 use crate::webhook::WEB;
 
@@ -373,15 +374,62 @@ async fn shake_hands(here: Ipv4Addr, port: u16, name: &str, bundle: &[u8]) -> Re
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = TcpStream::connect((here, port)).await.map_err(|error| error.to_string())?;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let tcp = socket.connect((here, port).into()).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
     shaken.map(drop).map_err(|error| error.to_string())
 }
 
+/// The API server keeps some of its connections, so every handshake that it might make is made beside it: with what is
+/// published now, and with what was published up to two seconds ago. Says how many were made, and how many connections of the
+/// API server were seen meanwhile.
+async fn greet(
+    plane: &'static Plane,
+    namespace: &str,
+    ports: [u16; 2],
+    stop: Arc<AtomicBool>,
+) -> (usize, usize) {
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(plane.client().await);
+    let (server, mut old) = (format!("landfall.{namespace}.svc"), VecDeque::new());
+    let (mut greetings, mut connections) = (0, BTreeSet::new());
+    while !stop.load(Ordering::Relaxed) {
+        let found = configurations.get(&format!("landfall-{namespace}")).await.unwrap();
+        let entries = found.webhooks.unwrap();
+        let bundles: Vec<Vec<u8>> =
+            entries.into_iter().map(|entry| entry.client_config.ca_bundle.unwrap().0).collect();
+        old.push_back((Instant::now(), bundles.clone()));
+        while old[0].0.elapsed() > Duration::from_secs(2) && old.len() > 1 {
+            old.pop_front();
+        }
+        for bundles in [&bundles, &old[0].1] {
+            for (port, bundle) in ports.iter().zip(bundles) {
+                let failed = shake_hands(plane.net.here(), *port, &server, bundle).await.err();
+                assert_eq!(failed, None, "port {port}");
+                greetings += 1;
+            }
+        }
+        connections.extend(ports.iter().flat_map(|port| callers(plane.net.here(), *port)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    (greetings, connections.len())
+}
+
+/// Who is connected to this port from an address of the same machine's network; greetings come from another one.
+fn callers(here: Ipv4Addr, port: u16) -> BTreeSet<(u16, String)> {
+    let here = format!("{:08X}", u32::from_le_bytes(here.octets()));
+    let (local, remote) = (format!("{here}:{port:04X}"), format!("{here}:"));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let of_port = sockets.filter(|fields| fields[1] == local && fields[2].starts_with(&remote));
+    of_port.map(|fields| (port, fields[2].to_owned())).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
-    let plane = plane();
+async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
+    let apart = Apart::start();
+    let plane = apart.0;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let site = Site::new(plane, "certs-rotation").await;
     let periods = Periods {
@@ -426,50 +474,12 @@ async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
     site.until_pods_are_rewritten();
 
     // From here on, whatever fails is a Pod that somebody could not start.
-    let client = kube::Client::try_from(config(&plane.kubeconfig_of_admin()).await).unwrap();
+    let pods = format!("{}-pods", site.namespace);
+    let highest = Load::highest(plane, &pods, 5).await;
+    let before = Counted::so_far(plane);
+    let load = Load::in_bursts(plane, &pods, highest * SHARE, CLIENTS as u64).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let (calls, handshakes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut load = tokio::task::JoinSet::new();
-    for _ in 0..2 {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &format!("{}-pods", site.namespace));
-        let (stop, calls) = (stop.clone(), calls.clone());
-        load.spawn(async move {
-            let pod: Pod = serde_json::from_value(json!({
-                "metadata": {"generateName": "probe-"}, "spec": {"containers": [{"name": "web", "image": WEB}]},
-            }))
-            .unwrap();
-            let dry = PostParams { dry_run: true, ..PostParams::default() };
-            while !stop.load(Ordering::Relaxed) {
-                let made = pods.create(&dry, &pod).await.unwrap_or_else(|error| panic!("a Pod is refused: {error}"));
-                let image = made.spec.unwrap().containers[0].image.clone().unwrap();
-                assert!(image.contains("harbor.ams.example.com/"), "{image}");
-                calls.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-    // The API server keeps its connections; so every handshake that it might make is made beside it, with what is
-    // published now, and with what was published two seconds ago.
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
-    let (stopped, shaken, ports, namespace) = (stop.clone(), handshakes.clone(), site.ports, site.namespace);
-    load.spawn(async move {
-        let (server, mut old) = (format!("landfall.{namespace}.svc"), Vec::new());
-        while !stopped.load(Ordering::Relaxed) {
-            let found = configurations.get(&format!("landfall-{namespace}")).await.unwrap();
-            let entries = found.webhooks.unwrap();
-            let bundles: Vec<Vec<u8>> =
-                entries.into_iter().map(|entry| entry.client_config.ca_bundle.unwrap().0).collect();
-            old.push(bundles.clone());
-            let late = old.len().saturating_sub(20);
-            for bundles in [&bundles, &old[late]] {
-                for (port, bundle) in ports.iter().zip(bundles) {
-                    let failed = shake_hands(plane.net.here(), *port, &server, bundle).await.err();
-                    assert_eq!(failed, None, "port {port}");
-                    shaken.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
+    let watch = tokio::spawn(greet(plane, site.namespace, site.ports, stop.clone()));
 
     let first = site.secret()["ca.crt"].clone();
     let (mut introduced, mut both) = (false, false);
@@ -483,16 +493,25 @@ async fn a_whole_rotation_under_calls_is_noticed_by_nobody() {
     assert!(introduced && both, "the next authority was published beside the first");
     let events = site.json(&["events"]).to_string();
     assert!(events.contains("AuthorityRetired"), "{events}");
+    let outcome = load.stop().await;
     stop.store(true, Ordering::Relaxed);
-    while let Some(ended) = load.join_next().await {
-        ended.unwrap();
-    }
+    let (greetings, connections) = watch.await.unwrap();
     for admin in &admins {
         assert_eq!(self::admin(*admin, "/readyz").await.unwrap().0, 200);
+        // The other side of a certificate that somebody does not like.
+        let page = self::admin(*admin, "/metrics").await.unwrap().1;
+        assert!(!page.contains("landfall_tls_handshake_failures_total{reason=\"tls\"}"), "{page}");
     }
-    let (calls, handshakes) = (calls.load(Ordering::Relaxed), handshakes.load(Ordering::Relaxed));
-    assert!(calls > 100 && handshakes > 100, "{calls} calls, {handshakes} handshakes");
-    let name = format!("landfall-{}", site.namespace);
-    plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+    let counted = Counted::since(plane, &before);
+    println!(
+        "a whole rotation at {:.0} of {highest:.0} Pods a second: {outcome:?}, {counted:?}, {connections} connections of the API server, {greetings} greetings",
+        outcome.rate()
+    );
+    assert!(outcome.missed == 0 && counted.is_clean(), "{outcome:?}, {counted:?}");
+    let said = plane.said("kube-apiserver");
+    let disliked: Vec<_> =
+        said.lines().filter(|line| line.contains("x509") || line.contains("tls: ")).collect();
+    assert!(disliked.is_empty(), "{disliked:#?}");
+    assert!(outcome.made > 1000 && greetings > 100 && connections > 100);
     replicas.shutdown().await;
 }

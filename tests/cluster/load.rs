@@ -12,7 +12,7 @@ use crate::plane::Plane;
 use crate::webhook::WEB;
 
 /// How many Pods may be on their way at once.
-const CLIENTS: usize = 32;
+pub const CLIENTS: usize = 32;
 
 /// Pods that are created, dry: the API server does all that it does for a Pod but write it down, and asks webhooks as ever.
 pub struct Load {
@@ -31,7 +31,7 @@ struct Tally {
     missed: AtomicUsize,
 }
 
-/// What the API server itself has counted of the webhook of a release, on a plane that has one release alone.
+/// What the API server itself has counted of webhooks, on a plane that has ours alone.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Calls, whatever came of them.
@@ -45,13 +45,13 @@ pub struct Counted {
 
 impl Counted {
     pub fn so_far(plane: &Plane) -> Self {
-        let of_ours = |counter: &str| plane.count(counter, &["name=\"mutate.landfall.dev\""]);
+        let count = |what: &str| plane.count(&format!("apiserver_admission_webhook_{what}"));
         let x509 = ["missing_san", "insecure_sha1"]
-            .map(|what| plane.count(&format!("apiserver_webhooks_x509_{what}_total"), &[]));
+            .map(|what| plane.count(&format!("apiserver_webhooks_x509_{what}_total")));
         Self {
-            called: of_ours("apiserver_admission_webhook_request_total"),
-            failed_open: of_ours("apiserver_admission_webhook_fail_open_count"),
-            rejected: of_ours("apiserver_admission_webhook_rejection_count"),
+            called: count("request_total"),
+            failed_open: count("fail_open_count"),
+            rejected: count("rejection_count"),
             x509: x509.iter().sum(),
         }
     }
@@ -92,6 +92,11 @@ impl Outcome {
 impl Load {
     /// Starts it in this namespace, at so many a second: `f64::INFINITY` is as many as there can be. A Pod that is refused fails the test.
     pub async fn start(plane: &Plane, namespace: &str, rate: f64) -> Self {
+        Self::in_bursts(plane, namespace, rate, 1).await
+    }
+
+    /// The same, so many at once: the API server keeps 25 connections of a webhook, and makes the rest anew each time.
+    pub async fn in_bursts(plane: &Plane, namespace: &str, rate: f64, burst: u64) -> Self {
         let (tally, began) = (Arc::new(Tally::default()), Instant::now());
         let mut load = Self { tally, began, clients: JoinSet::new() };
         for _ in 0..CLIENTS {
@@ -102,6 +107,7 @@ impl Load {
                 format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"),
                 began,
                 rate,
+                burst,
             ));
         }
         load
@@ -138,7 +144,7 @@ impl Load {
     }
 }
 
-async fn run(client: Client, tally: Arc<Tally>, path: String, began: Instant, rate: f64) {
+async fn run(client: Client, tally: Arc<Tally>, path: String, began: Instant, rate: f64, burst: u64) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "load-"},
         "spec": {"containers": [{"name": "web", "image": WEB}]},
@@ -147,7 +153,7 @@ async fn run(client: Client, tally: Arc<Tally>, path: String, began: Instant, ra
     .into_bytes();
     while !tally.stop.load(Ordering::SeqCst) {
         let number = tally.next.fetch_add(1, Ordering::SeqCst);
-        let due = began + Duration::from_secs_f64(number as f64 / rate);
+        let due = began + Duration::from_secs_f64((number / burst * burst) as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
         let request = http::Request::post(&path).header("content-type", "application/json").body(pod.clone());
         tally.set_out.fetch_add(1, Ordering::SeqCst);
