@@ -23,8 +23,12 @@ mod neighbours;
 mod net;
 #[path = "cluster/node.rs"]
 mod node;
+#[path = "cluster/operated.rs"]
+mod operated;
 #[path = "cluster/other.rs"]
 mod other;
+#[path = "cluster/outage.rs"]
+mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
 #[path = "cluster/pods.rs"]

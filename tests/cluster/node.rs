@@ -65,6 +65,12 @@ impl Node {
     async fn run(&mut self) {
         let mut beat = None;
         while !self.plane.is_over() {
+            if self.plane.is_off() {
+                self.running.clear();
+                self.plane.containers.lock().unwrap().clear();
+                tokio::time::sleep(TICK).await;
+                continue;
+            }
             if beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) && self.heartbeat().await.is_ok()
             {
                 beat = Some(Instant::now());

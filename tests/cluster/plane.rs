@@ -53,10 +53,23 @@ pub struct Plane {
     dir: TempDir,
     tools: PathBuf,
     authority: Authority,
-    processes: Mutex<BTreeMap<&'static str, Child>>,
+    processes: Mutex<BTreeMap<&'static str, Process>>,
     /// The processes of its node's containers, by the names of their Pods.
     pub containers: Mutex<BTreeMap<String, u32>>,
     over: AtomicBool,
+    off: AtomicBool,
+}
+
+struct Process {
+    arguments: Vec<String>,
+    /// None where it was killed.
+    child: Option<Child>,
+}
+
+impl Process {
+    fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
+    }
 }
 
 /// A control plane of one test; it ends with this.
@@ -85,8 +98,8 @@ impl Plane {
         let authority = Authority::new("control plane").unwrap();
         let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
         let (node, processes, containers) = (Once::new(), Mutex::default(), Mutex::default());
-        let over = AtomicBool::new(false);
-        let plane = Self { net, port, node, dir, tools, authority, processes, containers, over };
+        let (over, off) = (AtomicBool::new(false), AtomicBool::new(false));
+        let plane = Self { net, port, node, dir, tools, authority, processes, containers, over, off };
         plane.write("kubeconfig", &plane.kubeconfig());
         plane.run("etcd", plane.etcd(etcd));
         plane.run("kube-apiserver", plane.api_server(etcd));
@@ -197,17 +210,35 @@ impl Plane {
         arguments.0
     }
 
+    /// Takes the power from the node, or gives it back: its containers die, and their addresses answer no more.
+    pub fn power(&self, on: bool) {
+        self.off.store(!on, Ordering::Relaxed);
+        until("the node is dark", || (on || self.containers.lock().unwrap().is_empty()).then_some(()));
+    }
+
+    /// Whether the node has no power.
+    pub fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
     fn run(&self, program: &'static str, arguments: Vec<String>) {
-        let process = keep(&self.tools.join(program), &arguments, &self.log_of(program));
-        self.processes.lock().unwrap().insert(program, process);
+        let child = keep(&self.tools.join(program), &arguments, &self.log_of(program));
+        self.processes.lock().unwrap().insert(program, Process { arguments, child: Some(child) });
     }
 
     /// Ends one of its programs, without a word.
     pub fn kill(&self, program: &str) {
-        if let Some(process) = self.processes.lock().unwrap().get_mut(program) {
-            process.kill().unwrap();
-            process.wait().unwrap();
+        let child = self.processes.lock().unwrap().get_mut(program).and_then(|process| process.child.take());
+        if let Some(mut child) = child {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
+    }
+
+    /// Starts a program again that was killed.
+    pub fn revive(&self, program: &'static str) {
+        let arguments = self.processes.lock().unwrap()[program].arguments.clone();
+        self.run(program, arguments);
     }
 
     /// Whether the test that it was for has ended.
@@ -217,8 +248,7 @@ impl Plane {
 
     pub fn until_ready(&self) {
         until("the API server is ready", || {
-            let mut processes = self.processes.lock().unwrap();
-            if processes.values_mut().any(|process| process.try_wait().unwrap().is_some()) {
+            if self.processes.lock().unwrap().values_mut().any(Process::has_ended) {
                 let logs = ["etcd", "kube-apiserver"].map(|program| self.said(program));
                 panic!("it ended:\n{}", logs.join("\n"));
             }

@@ -133,12 +133,12 @@ impl Release {
         list["items"].as_array().unwrap().iter().map(named).collect()
     }
 
-    /// What one replica says on its second port.
-    pub async fn admin(&self, pod: &Value, path: &str) -> String {
+    /// What one replica says on its second port, and with which status.
+    pub async fn admin(&self, pod: &Value, path: &str) -> (u16, String) {
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
         let address = pod["status"]["podIP"].as_str().unwrap();
         let answer = client.get(format!("http://{address}:8080{path}")).send().await.unwrap();
-        answer.text().await.unwrap()
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }
 

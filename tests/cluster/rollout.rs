@@ -23,8 +23,8 @@ async fn a_rollout_under_load_fails_no_call_and_a_death_no_more_than_it_must() {
     let plane = apart.0;
     let release = Release::install(plane, "rollout", &[]).await;
     for (name, pod) in release.replicas() {
-        let page = release.admin(&pod, "/readyz?verbose").await;
-        assert!(!page.contains("[!]") && !page.contains("[-]"), "{name}: {page}");
+        let (status, page) = release.admin(&pod, "/readyz?verbose").await;
+        assert!(status == 200 && !page.contains("[!]"), "{name}: {page}");
     }
     let highest = Load::highest(plane, &release.pods, 5).await;
 
