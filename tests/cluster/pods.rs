@@ -31,7 +31,8 @@ fn workloads() -> Vec<(&'static str, String)> {
         (
             "daemonset",
             format!(
-                "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{name: '@'}}, spec: {{{selector}, template: {template}}}}}"
+                "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{name: '@'}}, spec: {{{selector}, template: {}}}}}",
+                template.replace("spec: {", "spec: {nodeSelector: {kind: pier}, ")
             ),
         ),
         ("job", format!("{{apiVersion: batch/v1, kind: Job, metadata: {{name: '@'}}, spec: {job}}}")),
@@ -73,8 +74,8 @@ async fn pods_of_every_maker_are_rewritten_and_nothing_else_of_them_changes() {
     let plane = plane();
     plane.namespace("makers");
     plane.namespace("makers-alone");
-    // What a DaemonSet makes Pods for.
-    plane.apply("{apiVersion: v1, kind: Node, metadata: {name: harbor-master}}");
+    // What a DaemonSet makes Pods for; there may be other nodes.
+    plane.apply("{apiVersion: v1, kind: Node, metadata: {name: harbor-master, labels: {kind: pier}}}");
     let landfall = Landfall::serve(plane, "makers").await;
     let digests = [WEB, API].map(|image| (image, ashore(&landfall, image)));
     for (name, workload) in workloads() {
@@ -210,7 +211,8 @@ fn replace(value: &mut Value, from: &str, to: &str) {
     }
 }
 
-/// Names, times and identifiers that the API server and controllers make up anew for each Pod.
+/// Names, times and identifiers that the API server and controllers make up anew for each Pod, and the node, which may
+/// have been found by now.
 fn forget_what_differs_between_any_two(pod: &mut Value) {
     let told = serde_json::to_string(&pod["spec"]["volumes"]).unwrap();
     let token = told.split('"').find(|text| text.starts_with("kube-api-access-")).map(str::to_owned);
@@ -231,6 +233,7 @@ fn forget_what_differs_between_any_two(pod: &mut Value) {
         labels.retain(|key, _| !key.ends_with("uid") && !key.ends_with("job-name"));
     }
     metadata.retain(|key, value| !(key == "annotations" && only_ours(value)));
+    pod["spec"].as_object_mut().unwrap().remove("nodeName");
     pod.as_object_mut().unwrap().remove("status");
 }
 
