@@ -42,5 +42,10 @@ mod sandbox;
 #[path = "admission/site.rs"]
 #[expect(dead_code, reason = "here it is the API server that writes reviews")]
 mod site;
+#[path = "cluster/speed.rs"]
+mod speed;
+#[path = "load/table.rs"]
+#[expect(dead_code, reason = "the load bench tells more")]
+mod table;
 #[path = "cluster/webhook.rs"]
 mod webhook;

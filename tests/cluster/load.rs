@@ -18,7 +18,7 @@ pub const CLIENTS: usize = 32;
 pub struct Load {
     tally: Arc<Tally>,
     began: Instant,
-    clients: JoinSet<()>,
+    clients: JoinSet<Vec<Duration>>,
 }
 
 #[derive(Default)]
@@ -73,6 +73,14 @@ impl Counted {
     }
 }
 
+/// How far it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct SoFar {
+    pub made: usize,
+    /// Those that were stored as written.
+    pub missed: usize,
+}
+
 /// What became of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
@@ -80,6 +88,10 @@ pub struct Outcome {
     /// Those that were stored as written.
     pub missed: usize,
     pub took: Duration,
+    /// From a Pod's departure to its arrival, the median.
+    pub p50: Duration,
+    /// The same, of one in a hundred.
+    pub p99: Duration,
 }
 
 impl Outcome {
@@ -89,28 +101,35 @@ impl Outcome {
     }
 }
 
+/// Clients of the API server, each with a connection of its own.
+pub async fn clients(plane: &Plane) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(plane.client().await);
+    }
+    clients
+}
+
 impl Load {
-    /// Starts it in this namespace, at so many a second: `f64::INFINITY` is as many as there can be. A Pod that is refused fails the test.
+    /// Starts it in this namespace, at so many a second: `f64::INFINITY` is as many as there can be. A Pod that is refused
+    /// fails the test.
     pub async fn start(plane: &Plane, namespace: &str, rate: f64) -> Self {
         Self::in_bursts(plane, namespace, rate, 1).await
     }
 
     /// The same, so many at once: the API server keeps 25 connections of a webhook, and makes the rest anew each time.
     pub async fn in_bursts(plane: &Plane, namespace: &str, rate: f64, burst: u64) -> Self {
-        let (tally, began) = (Arc::new(Tally::default()), Instant::now());
-        let mut load = Self { tally, began, clients: JoinSet::new() };
-        for _ in 0..CLIENTS {
-            let (client, tally) = (plane.client().await, load.tally.clone());
-            load.clients.spawn(run(
-                client,
-                tally,
-                format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"),
-                began,
-                rate,
-                burst,
-            ));
+        Self::by(&clients(plane).await, namespace, rate, burst)
+    }
+
+    /// The same, by clients that are there.
+    pub fn by(callers: &[Client], namespace: &str, rate: f64, burst: u64) -> Self {
+        let (tally, began, mut clients) = (Arc::new(Tally::default()), Instant::now(), JoinSet::new());
+        for client in callers {
+            let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
+            clients.spawn(run(client.clone(), tally.clone(), path, began, rate, burst));
         }
-        load
+        Self { tally, began, clients }
     }
 
     /// The highest rate of some seconds.
@@ -123,45 +142,61 @@ impl Load {
     /// Does something, and says how many Pods at the most were on their way when it was done: those that were when it
     /// began, and those that set out meanwhile.
     pub fn on_their_way_when<T>(&self, done: impl FnOnce() -> T) -> usize {
-        let arrived = self.outcome().made;
+        let arrived = self.so_far().made;
         done();
         self.tally.set_out.load(Ordering::SeqCst) - arrived
     }
 
-    /// So far.
-    pub fn outcome(&self) -> Outcome {
+    pub fn so_far(&self) -> SoFar {
         let [made, missed] = [&self.tally.made, &self.tally.missed].map(|count| count.load(Ordering::SeqCst));
-        Outcome { made, missed, took: self.began.elapsed() }
+        SoFar { made, missed }
     }
 
     /// Ends it, when all that are on their way have arrived.
     pub async fn stop(mut self) -> Outcome {
         self.tally.stop.store(true, Ordering::SeqCst);
+        let mut latencies = Vec::new();
         while let Some(ended) = self.clients.join_next().await {
-            ended.unwrap();
+            latencies.extend(ended.unwrap());
         }
-        self.outcome()
+        latencies.sort_unstable();
+        let took = self.began.elapsed();
+        let SoFar { made, missed } = self.so_far();
+        let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+        Outcome { made, missed, took, p50: of(0.5), p99: of(0.99) }
     }
 }
 
-async fn run(client: Client, tally: Arc<Tally>, path: String, began: Instant, rate: f64, burst: u64) {
+/// One client's Pods: how long each was on its way.
+async fn run(
+    client: Client,
+    tally: Arc<Tally>,
+    path: String,
+    began: Instant,
+    rate: f64,
+    burst: u64,
+) -> Vec<Duration> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "load-"},
         "spec": {"containers": [{"name": "web", "image": WEB}]},
     })
     .to_string()
     .into_bytes();
+    let mut latencies = Vec::new();
     while !tally.stop.load(Ordering::SeqCst) {
         let number = tally.next.fetch_add(1, Ordering::SeqCst);
         let due = began + Duration::from_secs_f64((number / burst * burst) as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
         let request = http::Request::post(&path).header("content-type", "application/json").body(pod.clone());
         tally.set_out.fetch_add(1, Ordering::SeqCst);
+        let departed = Instant::now();
         let stored = client.request_text(request.unwrap()).await;
+        latencies.push(departed.elapsed());
         let stored = stored.unwrap_or_else(|error| panic!("a Pod is refused: {error}"));
         tally.made.fetch_add(1, Ordering::SeqCst);
         if !stored.contains("\"image\":\"harbor.ams.example.com/") {
             tally.missed.fetch_add(1, Ordering::SeqCst);
         }
     }
+    latencies
 }

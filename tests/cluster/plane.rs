@@ -241,6 +241,11 @@ impl Plane {
         self.run(program, arguments);
     }
 
+    /// The process of one of its programs.
+    pub fn process(&self, program: &str) -> u32 {
+        self.processes.lock().unwrap()[program].child.as_ref().unwrap().id()
+    }
+
     /// Whether the test that it was for has ended.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)

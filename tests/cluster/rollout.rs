@@ -52,7 +52,7 @@ async fn a_rollout_under_load_fails_no_call_and_a_death_no_more_than_it_must() {
     // One dies without a word.
     let log = plane.said("kube-apiserver").len();
     let load = Load::start(plane, &release.pods, highest * SHARE).await;
-    until("the load is on", || (load.outcome().made > 200).then_some(()));
+    until("the load is on", || (load.so_far().made > 200).then_some(()));
     let replicas = release.replicas();
     let (victim, _) = replicas.iter().next().unwrap();
     let process = plane.containers.lock().unwrap()[victim].to_string();
@@ -64,8 +64,8 @@ async fn a_rollout_under_load_fails_no_call_and_a_death_no_more_than_it_must() {
         let status = &pod["status"]["containerStatuses"][0];
         (status["restartCount"] == 1 && status["ready"] == true).then_some(())
     });
-    let after = load.outcome().made;
-    until("the load goes on", || (load.outcome().made > after + 200).then_some(()));
+    let after = load.so_far().made;
+    until("the load goes on", || (load.so_far().made > after + 200).then_some(()));
     let outcome = load.stop().await;
     // A call fails because it was in the hands of the dead; or because it was never made: until the API server is told of
     // the endpoints, some of its new connections go where nobody listens. There is nothing else that may fail.
