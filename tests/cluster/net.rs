@@ -1,6 +1,7 @@
 //! A network of our own: a bridge on this machine, and a network namespace for each Pod. Nothing leads out of it.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,12 +15,12 @@ pub struct Net {
 }
 
 impl Net {
-    /// Makes it; needs root.
-    pub fn new() -> Self {
+    /// Makes it; needs root. What lies in `folder` goes when it goes.
+    pub fn new(folder: &Path) -> Self {
         // Two runs at once take two numbers: a bridge's name can be taken once.
         let number = (0..=u8::MAX).find(|number| ip(&["link", "add", &bridge(*number), "type", "bridge"]));
         let number = number.unwrap();
-        let net = Self { number, hosts: AtomicU8::new(1), _cleaner: cleaner(number) };
+        let net = Self { number, hosts: AtomicU8::new(1), _cleaner: cleaner(number, folder) };
         let (bridge, here) = (bridge(number), format!("{}/24", net.here()));
         assert!(ip(&["address", "add", &here, "dev", &bridge]) && ip(&["link", "set", &bridge, "up"]));
         net
@@ -75,15 +76,17 @@ fn ip(arguments: &[&str]) -> bool {
 }
 
 /// Waits until its input ends, as it does when this process ends, and removes what was made.
-fn cleaner(number: u8) -> Child {
+fn cleaner(number: u8, folder: &Path) -> Child {
     let bridge = bridge(number);
     // The links first: a namespace lives on as long as the last process in it, and its name would be taken.
     let script = format!(
         "trap '' INT TERM HUP; cat
          ls /sys/class/net | grep '^{outside}' | xargs -r -n1 ip link delete
          ls /run/netns | grep '^{bridge}-' | xargs -r -n1 ip netns delete
-         ip link delete {bridge}",
+         ip link delete {bridge}
+         rm -r '{folder}'",
         outside = outside(number, ""),
+        folder = folder.display(),
     );
     Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }

@@ -88,13 +88,16 @@ impl Drop for Apart {
         for program in ["kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"] {
             self.0.kill(program);
         }
+        // The rest goes when the test binary does; this is the most of it.
+        drop(fs::remove_dir_all(self.0.path("etcd")));
     }
 }
 
 impl Plane {
     fn start() -> Self {
         let tools = tools();
-        let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let net = Net::new(dir.path());
         let authority = Authority::new("control plane").unwrap();
         let (etcd, port) = (free_port(Ipv4Addr::LOCALHOST), free_port(net.here()));
         let (node, processes, containers) = (Once::new(), Mutex::default(), Mutex::default());
@@ -372,8 +375,13 @@ clusters: [{{name: plane, cluster: {{server: \"{server}\", certificate-authority
         )
     }
 
+    /// Where everything of this plane lies; it is gone when the test binary is.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.folder().join(name)
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {

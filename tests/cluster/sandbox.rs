@@ -36,7 +36,7 @@ impl Sandbox {
     /// # Errors
     /// Where a volume cannot be had (yet).
     pub async fn start(plane: &Plane, client: &Client, pod: &Pod) -> kube::Result<Self> {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(plane.folder()).unwrap();
         let spec = pod.spec.as_ref().unwrap();
         for volume in spec.volumes.iter().flatten() {
             Content::of(client, pod, volume).await?.write(&dir.path().join("volumes").join(&volume.name));
