@@ -1,5 +1,5 @@
-//! A release in operation: somebody applies it again and again, edits its configuration, moves its leader away, and takes
-//! it out.
+//! A release in operation: somebody applies it again and again, edits its configuration, moves its leader away, has its
+//! authority replaced, and takes it out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use crate::plane::{plane, until};
 use crate::release::Release;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_is_applied_again_edited_led_by_another_and_gone_without_a_trace() {
+async fn a_release_is_applied_again_edited_led_by_another_rotated_and_gone() {
     let release = Release::install(plane(), "operated", &[]).await;
     is_applied_again(&release);
     is_edited(&release).await;
     is_led_by_another(&release).await;
+    is_rotated(&release);
     is_gone(&release);
 }
 
@@ -143,6 +144,20 @@ async fn is_led_by_another(release: &Release) {
     assert!(holders.len() == 3 && holders[1].is_empty(), "nobody's, and then another's: {holders:?}");
     release.until_rolled_out();
     release.until_in_force();
+}
+
+/// "Rotate now" of `certs/README.md`: another authority takes over, and no Pod is missed meanwhile.
+fn is_rotated(release: &Release) {
+    let secret = || release.get(&["secret", "operated-ca"])["data"].clone();
+    let before = secret();
+    let lose = r#"[{"op": "remove", "path": "/data/ca.key"}]"#;
+    release.plane.told(&["patch", "secret", "operated-ca", "-n", "operated", "--type=json", "-p", lose]);
+    until("another authority signs", || {
+        assert!(release.probe().contains("harbor.ams.example.com/"), "a Pod was missed");
+        let now = secret();
+        (now["ca.key"].is_string() && now["ca.crt"] != before["ca.crt"]).then_some(())
+    });
+    assert!(secret()["previous.crt"].is_string(), "leaves of the old one are still served");
 }
 
 /// Nothing of it is left, nor made again by replicas that still serve while they leave.
