@@ -3,15 +3,25 @@
 use std::fs;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube::Client;
+use rcgen::CertificateParams;
+use serde_json::{Value, json};
+
 use crate::load::{self, Load, Outcome};
-use crate::plane::{Apart, Plane};
+use crate::other;
+use crate::plane::{Apart, Plane, until};
 use crate::release::Release;
 use crate::table::{Row, table};
+use crate::webhook::registration;
 
 /// The rate that every machine is to reach.
 const STEADY: f64 = 200.0;
 
-/// How often both ways are measured, in turn; which goes first alternates, so that a drift of the machine falls on both.
+/// How often each way is measured, in turn; which goes first changes, so that a drift of the machine falls on all.
 const ROUNDS: usize = 9;
 
 /// One measurement of one way.
@@ -22,7 +32,7 @@ struct Measured {
     landfall: f64,
 }
 
-/// A figure of the two ways of one round, and its unit.
+/// A figure of one way in one round, and its unit.
 type Figure = (&'static str, &'static str, fn(&Measured) -> f64);
 
 const FIGURES: [Figure; 5] = [
@@ -37,53 +47,102 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+/// The ways that a Pod can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// No webhook is asked.
+    Alone,
+    /// A webhook that knows the answer beforehand: what the API server takes for asking anybody.
+    Blind,
+    Landfall,
+}
+
+const WAYS: [Way; 3] = [Way::Alone, Way::Blind, Way::Landfall];
+
+impl Way {
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Alone => "speed-alone",
+            Self::Blind => "speed-blind",
+            Self::Landfall => "speed-pods",
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "figures, for a quiet machine: tests/cluster/README.md"]
 async fn what_landfall_adds_to_a_new_pod() {
     let rounds = std::env::var("LANDFALL_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let apart = Apart::start();
     let plane = apart.0;
-    let release = Release::install(plane, "speed", &[]).await;
-    plane.namespace("speed-without");
-    let (with, without) = (release.pods.clone(), "speed-without".to_owned());
+    let _release = Release::install(plane, "speed", &[]).await;
+    plane.namespace(Way::Alone.namespace());
+    plane.namespace(Way::Blind.namespace());
+    blind(plane, Way::Blind.namespace()).await;
     let clients = load::clients(plane).await;
     let mut rows = Vec::new();
     for (name, rate, lasts) in [("200 a second", STEADY, 8), ("as many as there can be", f64::INFINITY, 5)] {
-        let measure = async |namespace: &String| {
-            let before = (cpu(plane.process("kube-apiserver")), of_landfall(plane));
-            let load = Load::by(&clients, namespace, rate, 1);
-            tokio::time::sleep(Duration::from_secs(lasts)).await;
-            let outcome = load.stop().await;
-            let each = |used: Duration| used.as_secs_f64() * 1e6 / outcome.made as f64;
-            let (api_server, landfall) =
-                (cpu(plane.process("kube-apiserver")) - before.0, of_landfall(plane) - before.1);
-            let rewritten = outcome.made - outcome.missed;
-            assert_eq!(rewritten, if *namespace == with { outcome.made } else { 0 }, "{outcome:?}");
-            Measured { outcome, api_server: each(api_server), landfall: each(landfall) }
-        };
-        measure(&with).await;
         let mut measured = Vec::new();
-        for round in 0..rounds {
-            eprintln!("{name}: {} of {rounds}", round + 1);
-            measured.push(if round % 2 == 0 {
-                (measure(&without).await, measure(&with).await)
-            } else {
-                let with = measure(&with).await;
-                (measure(&without).await, with)
-            });
+        // The first round warms everything, and counts for nothing.
+        for round in 0..=rounds {
+            eprintln!("{name}: {round} of {rounds}");
+            let mut ways = Vec::new();
+            for turn in 0..WAYS.len() {
+                let way = WAYS[(round + turn) % WAYS.len()];
+                ways.push((way, measure(plane, &clients, way, rate, lasts).await));
+            }
+            ways.sort_by_key(|(way, _)| WAYS.iter().position(|one| one == way));
+            measured.push(ways);
         }
         for (what, unit, of) in FIGURES {
-            let both: Vec<_> = measured.iter().map(|(without, with)| (of(without), of(with))).collect();
-            rows.push(Row::compared(format!("{name}: {what}"), unit, &both, ""));
-            if unit == "ms" {
-                let mut added: Vec<f64> = both.iter().map(|(without, with)| with - without).collect();
-                rows.push(Row::alone(format!("… added {what}"), spread(&mut added, "ms"), ""));
-            }
+            let mut beside = |other: usize, title: String| {
+                let both: Vec<_> =
+                    measured[1..].iter().map(|ways| (of(&ways[other].1), of(&ways[2].1))).collect();
+                rows.push(Row::compared(title, unit, &both, ""));
+                if unit == "ms" {
+                    let mut added: Vec<f64> = both.iter().map(|(other, ours)| ours - other).collect();
+                    rows.push(Row::alone("… added", spread(&mut added, unit), ""));
+                }
+            };
+            beside(0, format!("{name}: {what}, beside no webhook"));
+            beside(1, "… beside a blind webhook".to_owned());
         }
-        let mut own: Vec<f64> = measured.iter().map(|(_, with)| with.landfall).collect();
+        let mut own: Vec<f64> = measured[1..].iter().map(|ways| ways[2].1.landfall).collect();
         rows.push(Row::alone(format!("{name}: CPU of Landfall for a Pod"), spread(&mut own, "µs"), ""));
     }
     println!("{}", table(&rows));
+}
+
+async fn measure(plane: &Plane, clients: &[Client], way: Way, rate: f64, seconds: u64) -> Measured {
+    let before = (cpu(plane.process("kube-apiserver")), of_landfall(plane));
+    let load = Load::by(clients, way.namespace(), rate, 1);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let outcome = load.stop().await;
+    let each = |used: Duration| used.as_secs_f64() * 1e6 / outcome.made as f64;
+    let after = (cpu(plane.process("kube-apiserver")), of_landfall(plane));
+    let missed = if way == Way::Alone { outcome.made } else { 0 };
+    assert_eq!(outcome.missed, missed, "{way:?}: {outcome:?}");
+    Measured { outcome, api_server: each(after.0 - before.0), landfall: each(after.1 - before.1) }
+}
+
+/// Serves the blind webhook for this namespace.
+async fn blind(plane: &Plane, namespace: &str) {
+    let ca = other::authority();
+    let params = CertificateParams::new(vec![format!("landfall.{namespace}.svc")]).unwrap();
+    let image =
+        json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "harbor.ams.example.com/web"}]);
+    let patch = STANDARD.encode(image.to_string());
+    let answer = move |review: String| async move {
+        let review: Value = serde_json::from_str(&review).unwrap();
+        let uid = &review["request"]["uid"];
+        let response = json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch});
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+            .to_string()
+    };
+    let port = other::serve(plane, &params, &ca, Router::new().route("/mutate", post(answer))).await;
+    plane.apply(&registration(plane, namespace, "blind.landfall.dev", port, &STANDARD.encode(ca.pem())));
+    let probe = ["run", "probe", "--image", "web", "-n", namespace, "--dry-run=server", "-o", "yaml"];
+    until("it is called", || plane.told(&probe).contains("harbor.ams.example.com/").then_some(()));
 }
 
 /// Median and extremes.
