@@ -512,6 +512,6 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
     let disliked: Vec<_> =
         said.lines().filter(|line| line.contains("x509") || line.contains("tls: ")).collect();
     assert!(disliked.is_empty(), "{disliked:#?}");
-    assert!(outcome.made > 1000 && greetings > 100 && connections > 100);
+    assert!(outcome.made > 100 && greetings > 100 && connections > 100);
     replicas.shutdown().await;
 }
