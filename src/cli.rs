@@ -3,6 +3,7 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod generate;
 pub mod serve;
 
@@ -23,6 +24,7 @@ enum Role {
     Check(check::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
+    Doctor(doctor::Args),
     Generate(generate::Args),
     Serve(Box<serve::Args>),
 }
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
+        Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
     };

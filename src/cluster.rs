@@ -4,11 +4,14 @@
 //! the version of the object that it was computed from, so that of two writers the second one is refused and looks
 //! again ([`Written::Outdated`]): leadership spares work, but nothing rests on there being one leader only.
 
+mod backends;
 mod changes;
 mod events;
 mod lease;
 mod namespaces;
+mod registration;
 mod secret;
+mod trial;
 mod webhook;
 
 use std::time::Duration;
@@ -17,11 +20,14 @@ use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 
+pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Announcer, News};
 pub use lease::{Lease, Term};
 pub use namespaces::{Known, Namespaces};
+pub use registration::{Called, Registration};
 pub use secret::{Secret, Stored};
+pub use trial::{Trial, TrialPod};
 pub use webhook::{Entries, Webhook};
 
 /// Who we are to the API server where it keeps account of who owns which field.

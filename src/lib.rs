@@ -16,4 +16,5 @@ pub mod evidence;
 pub mod harbor;
 pub mod pod;
 pub mod registry;
+pub mod report;
 pub mod server;

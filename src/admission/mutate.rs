@@ -44,7 +44,7 @@ use crate::evidence::{Observatory, Settled};
 pub const MUTATE: &str = "/mutate";
 
 /// What the API server's timeout must leave for the way back, encoding and a busy node.
-const MARGIN: Duration = Duration::from_millis(500);
+pub const MARGIN: Duration = Duration::from_millis(500);
 
 /// Namespaces that this door leaves alone whatever the webhook configuration says: without them no cluster comes
 /// up, and no node stays.

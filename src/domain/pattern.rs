@@ -174,6 +174,17 @@ impl Pattern {
         (!self.text.contains(['*', '?', '{'])).then_some(&self.text)
     }
 
+    /// One name that matches, `word` wherever the pattern leaves it open.
+    #[must_use]
+    pub fn example(&self, word: &str) -> String {
+        let component = |component: &Component| match component {
+            Component::Any => word.to_owned(),
+            Component::Literal(text) => text.to_string(),
+            Component::Glob(glob) => glob.replace('*', word).replace('?', "x"),
+        };
+        self.alternatives().next().unwrap_or_default().iter().map(component).collect::<Vec<_>>().join("/")
+    }
+
     /// Whether some name matches both.
     #[must_use]
     pub fn may_overlap(&self, other: &Self) -> bool {
@@ -566,6 +577,12 @@ mod tests {
         fn agrees_with_a_second_matcher(text in patterns(), name in names()) {
             let theirs = GlobBuilder::new(&text).literal_separator(true).build().unwrap().compile_matcher();
             prop_assert_eq!(pattern(&text).matches(&name), theirs.is_match(&name));
+        }
+
+        #[test]
+        fn an_example_matches(text in patterns()) {
+            let example = pattern(&text).example("word");
+            prop_assert!(pattern(&text).matches(&example), "{example}");
         }
 
         #[test]

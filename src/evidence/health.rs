@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelValue;
 
+use crate::domain::evidence::Cause;
 use crate::domain::registry::RegistryName;
 
 pub(super) use vitals::{Limit, Probed, Vitals};
@@ -91,4 +92,6 @@ pub struct Report {
     pub health: Health,
     /// What was seen.
     pub detail: Arc<str>,
+    /// Why there was no answer, or not the one that was hoped for.
+    pub cause: Option<Cause>,
 }

@@ -32,7 +32,7 @@ fn condition(reports: &[Report], asked: bool) -> Condition {
         (true, true) => State::Good,
     };
     let mut message = format!("{good} of {} are well", reports.len());
-    for Report { registry, health, detail } in reports {
+    for Report { registry, health, detail, .. } in reports {
         let sign = if health.is_good() { '+' } else { '!' };
         message += &format!("\n    [{sign}] {registry}: {health:?}: {detail}");
     }
@@ -50,6 +50,7 @@ mod tests {
             registry: RegistryName::new(name),
             health,
             detail: "seen so".into(),
+            cause: None,
         };
         let mut reports = vec![report("ams", Health::Up), report("fra", Health::Unprobed)];
         assert_eq!(condition(&reports, false).state, State::Unready);

@@ -67,6 +67,7 @@ impl Observatory {
                     registry: station.registry.name.clone(),
                     health: probed.health,
                     detail: probed.detail,
+                    cause: probed.cause,
                 }
             })
             .collect();

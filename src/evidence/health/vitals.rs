@@ -63,6 +63,8 @@ pub struct Found {
 pub struct Probed {
     pub health: Health,
     pub detail: Arc<str>,
+    /// Why there was no answer.
+    pub cause: Option<Cause>,
     pub took: Duration,
 }
 
@@ -95,7 +97,7 @@ impl Default for Vitals {
         let detail = Arc::from("not probed yet");
         Self {
             breaker: Breaker::default(),
-            probed: Probed { health: Health::Unprobed, detail, took: Duration::ZERO },
+            probed: Probed { health: Health::Unprobed, detail, cause: None, took: Duration::ZERO },
             failed: None,
             answered: None,
             silences: 0,
@@ -223,15 +225,16 @@ impl Vitals {
         }
         self.silences = 0;
         self.failed = health.is_down().then_some(now);
+        let cause = unknown.as_ref().map(|unknown| unknown.cause);
         if let Some(unknown) = &unknown {
             self.pause(unknown, now);
         }
-        self.probed = Probed { health, detail, took };
+        self.probed = Probed { health, detail, cause, took };
     }
 
     /// It was not probed, and why.
     pub fn skip(&mut self, health: Health, detail: Arc<str>) {
-        self.probed = Probed { health, detail, took: Duration::ZERO };
+        self.probed = Probed { health, detail, cause: None, took: Duration::ZERO };
     }
 
     /// Why it is left alone now, if it is.

@@ -1,0 +1,177 @@
+//! `landfall doctor`: does an installation stand, and if not, what is to be done?
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::admission::mutate;
+use crate::cluster::Cluster;
+use crate::config::{self, Files, Loaded, Problem, Problems};
+use crate::domain::sentence::sentence;
+use crate::domain::settings::Settings;
+use crate::report::doctor::{self, Found, Installation, Line, Specimen};
+
+/// Examine an installation: configuration, registries, webhook, certificate, and a Pod's whole way as a dry run.
+///
+/// Each line says `ok`, or what is wrong and what to do. In a cluster, `helm test` runs it in a Pod with what Landfall
+/// itself has mounted. Elsewhere KUBECONFIG leads to the cluster, and what cannot be seen from there is skipped.
+///
+/// Exit status: 0, all is well; 1, something is wrong; 2, nothing is, but something was skipped.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration.
+    #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// The credentials and bundles that it names are mounted elsewhere: the registries are skipped.
+    #[arg(long)]
+    no_files: bool,
+    /// The release: its webhook configuration, Service and Deployment are called so.
+    #[arg(long, env = "LANDFALL_RELEASE", value_name = "NAME", default_value = "landfall")]
+    release: String,
+    /// Its namespace.
+    #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME", default_value = "landfall")]
+    namespace: String,
+    /// A namespace whose Pods come to Landfall: Pods are tried there, as dry runs.
+    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    pods_in: String,
+    /// An image that has a copy at this site, as Pods write it. Without one, it is not proved that images come ashore.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line for each thing that was looked at.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Summary {
+    ok: usize,
+    wrong: usize,
+    skipped: usize,
+    lines: Vec<Line>,
+}
+
+impl Summary {
+    fn of(lines: Vec<Line>) -> Self {
+        let (mut ok, mut wrong, mut skipped) = (0, 0, 0);
+        for line in &lines {
+            *match line.found {
+                Found::Ok { .. } => &mut ok,
+                Found::Wrong { .. } => &mut wrong,
+                Found::Skipped { .. } => &mut skipped,
+            } += 1;
+        }
+        Self { ok, wrong, skipped, lines }
+    }
+
+    fn exit(&self) -> ExitCode {
+        match (self.wrong, self.skipped) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    // Before anything asks for TLS. Whoever was here before us installed the same: there is only one to choose.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("no runtime for the examination")?;
+    let summary = Summary::of(runtime.block_on(examine(args)));
+    match args.output {
+        Output::Text => text(&summary, out)?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?,
+    }
+    Ok(summary.exit())
+}
+
+async fn examine(args: &Args) -> Vec<Line> {
+    let Args { config, no_files, release, namespace, pods_in, image, output: _ } = args;
+    let (mode, now) = (if *no_files { Files::Skip } else { Files::Check }, Timestamp::now());
+    let loaded = config::load(config, mode, now);
+    let mut lines = configuration(&loaded);
+    let settings = loaded.as_ref().ok().map(|loaded| &loaded.settings);
+    let specimen = match settings {
+        Some(settings) => Specimen::of(settings, image.as_deref(), now),
+        None => Err("without a configuration nobody knows which image to try".to_owned()),
+    };
+    match settings {
+        None => lines.push(Line::skipped("registries", "the configuration does not say which")),
+        Some(_) if *no_files => {
+            lines.push(Line::skipped("registries", "--no-files: there are no credentials to ask them with"));
+        }
+        Some(settings) => lines.extend(doctor::registries(settings, specimen.as_ref().ok()).await),
+    }
+    let installation = Installation {
+        release: release.clone(),
+        namespace: namespace.clone(),
+        path: mutate::MUTATE,
+        margin: mutate::MARGIN,
+    };
+    match Cluster::from_environment().await {
+        Ok(cluster) => {
+            let specimen = specimen.as_ref().map_err(String::as_str);
+            lines.extend(doctor::cluster(&cluster, &installation, settings, specimen, pods_in).await);
+        }
+        Err(error) => lines.push(Line::skipped("cluster", sentence(&error))),
+    }
+    lines
+}
+
+fn configuration(loaded: &Result<Loaded, Problems>) -> Vec<Line> {
+    let about = "configuration";
+    match loaded {
+        Ok(Loaded { settings: Settings { site, registries, routes, .. }, warnings }) => {
+            let registries = count(registries.len(), "registry", "registries");
+            let routes = count(routes.len(), "route", "routes");
+            let Problems { file, problems } = warnings;
+            let more = match problems.len() {
+                0 => String::new(),
+                many => format!("; {}: see `landfall check`", count(many, "warning", "warnings")),
+            };
+            vec![Line::ok(about, format!("{file}: site {site}, {registries}, {routes}{more}"))]
+        }
+        Err(problems) => problems.errors().map(|problem| problematic(&problems.file, problem)).collect(),
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn problematic(file: &str, Problem { line, path, message, hint, .. }: &Problem) -> Line {
+    let place = if *line > 0 { format!("{file}:{line}: ") } else { format!("{file}: ") };
+    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    let todo = hint.clone().unwrap_or_else(|| "`landfall check` says all there is to say".to_owned());
+    Line::wrong("configuration", format!("{place}{path}{message}"), todo)
+}
+
+fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
+    let Summary { ok, wrong, skipped, lines } = summary;
+    let width = lines.iter().map(|line| line.about.len()).max().unwrap_or_default();
+    for Line { about, found } in lines {
+        let (state, said, todo) = match found {
+            Found::Ok { said } => ("ok", said, None),
+            Found::Wrong { said, todo } => ("WRONG", said, Some(todo)),
+            Found::Skipped { said } => ("skipped", said, None),
+        };
+        writeln!(out, "{state:7}  {about:width$}  {said}")?;
+        if let Some(todo) = todo {
+            writeln!(out, "{:7}  {:width$}  → {todo}", "", "")?;
+        }
+    }
+    writeln!(out, "{ok} ok, {wrong} wrong, {skipped} skipped")
+}

@@ -1,0 +1,70 @@
+//! Who stands behind a Service: where the API server's calls arrive.
+
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ListParams};
+
+use super::{Cluster, ClusterError, call};
+
+/// What stands behind one port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backends {
+    /// There is no such Service.
+    NoService,
+    /// It has other ports only: these.
+    NoPort(Vec<i32>),
+    /// These.
+    Some(Vec<Backend>),
+}
+
+/// One address that is ready to be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The Pod, where it is one.
+    pub pod: Option<String>,
+    /// Its address and port.
+    pub address: SocketAddr,
+}
+
+impl Cluster {
+    /// Who is ready to answer at this port of a Service.
+    ///
+    /// # Errors
+    /// Where the API server cannot be asked.
+    pub async fn backends(&self, namespace: &str, name: &str, port: u16) -> Result<Backends, ClusterError> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let what = || format!("read Service `{name}` of namespace `{namespace}`");
+        let Some(service) = call(what, services.get_opt(name)).await? else { return Ok(Backends::NoService) };
+        let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+        let Some(named) = ports.iter().find(|known| known.port == i32::from(port)) else {
+            return Ok(Backends::NoPort(ports.iter().map(|port| port.port).collect()));
+        };
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+        let what = || format!("list the EndpointSlices of Service `{name}` of namespace `{namespace}`");
+        let slices = call(what, slices.list(&of_service)).await?;
+        let name = named.name.as_deref().unwrap_or_default();
+        Ok(Backends::Some(slices.items.iter().flat_map(|slice| ready(slice, name)).collect()))
+    }
+}
+
+/// What of one slice is ready, at the port of this name.
+fn ready(slice: &EndpointSlice, port: &str) -> Vec<Backend> {
+    let mut ports = slice.ports.iter().flatten();
+    let port = ports.find(|known| known.name.as_deref().unwrap_or_default() == port);
+    let Some(port) = port.and_then(|port| u16::try_from(port.port?).ok()) else { return Vec::new() };
+    // Where nobody says, it is ready.
+    let is_ready = |conditions: Option<bool>| conditions.unwrap_or(true);
+    let endpoints = slice
+        .endpoints
+        .iter()
+        .filter(|endpoint| is_ready(endpoint.conditions.as_ref().and_then(|conditions| conditions.ready)));
+    let backend = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
+        let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+        let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+        Some(Backend { pod, address: SocketAddr::new(address, port) })
+    };
+    endpoints.filter_map(backend).collect()
+}

@@ -1,0 +1,219 @@
+//! What `landfall doctor` says of registries, each with one mistake planted, over real TLS. (Of a cluster:
+//! `cluster/doctor.rs`.)
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use http::StatusCode;
+use landfall::config::{self, Files};
+use landfall::demo::world::faults::{Fault, Scope};
+use landfall::demo::world::seed::{Demo, demo};
+use landfall::demo::world::{Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing};
+use landfall::domain::settings::Settings;
+use landfall::report::doctor::{self, Found, Line, Specimen};
+use serde_json::{Value, json};
+
+#[path = "admission/site.rs"]
+#[expect(dead_code, reason = "no reviews come here")]
+mod site;
+
+fn settings(text: &str) -> Settings {
+    let loaded = config::parse(text, "site.yaml", Files::Check, jiff::Timestamp::now());
+    loaded.unwrap_or_else(|problems| panic!("{problems}")).settings
+}
+
+/// What is said of the registry of that name; of the others only good.
+async fn said(settings: &Settings, image: Option<&str>, name: &str) -> Vec<Found> {
+    let specimen = Specimen::of(settings, image, jiff::Timestamp::now()).unwrap();
+    let lines = doctor::registries(settings, Some(&specimen)).await;
+    let (ours, others): (Vec<Line>, Vec<Line>) =
+        lines.into_iter().partition(|line| line.about == format!("registry {name}"));
+    for Line { about, found } in others {
+        assert!(matches!(found, Found::Ok { .. }), "{name}: of {about}: {found:?}");
+    }
+    ours.into_iter().map(|line| line.found).collect()
+}
+
+/// Where, what is planted, what is said, what is to be done.
+type Planted = (&'static str, fn(&Demo, &Embedded), &'static str, &'static str);
+
+fn robot(at: &Embedded, permissions: &[Permission]) {
+    at.store().remove_account("robot$landfall");
+    at.store().add_account(Account::robot("landfall", Namespace::All, permissions));
+}
+
+const PLANTED: [Planted; 15] = [
+    ("ams", |_, _| {}, "answers and knows us", ""),
+    (
+        "ams",
+        |world, _| drop(world.world.credentials("ams", "robot$landfall", "old").unwrap()),
+        "does not know us",
+        "present secret",
+    ),
+    (
+        "ams",
+        |_, ams| {
+            ams.store().remove_account("robot$landfall");
+            let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
+            ams.store().add_account(robot.standing(Standing::Expired));
+        },
+        "does not know us",
+        "neither disabled nor expired",
+    ),
+    (
+        "fra",
+        |world, fra| fra.present(&world.world, Certificate::Foreign).unwrap(),
+        "UnknownIssuer",
+        "ca.pem` must hold the authority",
+    ),
+    (
+        "fra",
+        |world, fra| fra.present(&world.world, Certificate::WrongName).unwrap(),
+        "not valid for name",
+        "valid for the host of `registries.fra.url`",
+    ),
+    (
+        "fra",
+        |world, fra| fra.present(&world.world, Certificate::Expired).unwrap(),
+        "expired",
+        "the certificate must be valid",
+    ),
+    ("ams", |_, ams| ams.store().database = Reachable::Down, "reads its database", "Harbor's database"),
+    (
+        "ams",
+        |_, ams| ams.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(700))),
+        "slowly",
+        "`budget.attempt`, now 1s",
+    ),
+    (
+        "ams",
+        |_, ams| ams.faults().add(Scope::Everything, Fault::Html(StatusCode::OK)),
+        "Harbor's API does not",
+        "something else answers there",
+    ),
+    (
+        "ams",
+        |_, ams| robot(ams, &[Permission::ArtifactRead, Permission::ScannerRead, Permission::ProjectRead]),
+        "may not pull from `production/landfall-doctor",
+        "repository:pull",
+    ),
+    (
+        "ams",
+        |_, ams| robot(ams, &[Permission::Pull, Permission::ScannerRead]),
+        "may not see its scans",
+        "`artifact:read` of the project `production`",
+    ),
+    (
+        "ams",
+        |_, ams| robot(ams, &[Permission::Pull, Permission::ArtifactRead]),
+        "whether it has a scanner",
+        "`scanner:read` of the project `production`",
+    ),
+    ("edge", |_, _| {}, "answers (200)", ""),
+    (
+        "edge",
+        |world, _| drop(world.world.credentials("edge", "edge", "old").unwrap()),
+        "credentials",
+        "present secret",
+    ),
+    (
+        "edge",
+        |_, edge| edge.faults().add(Scope::Everything, Fault::Status(StatusCode::BAD_GATEWAY)),
+        "502",
+        "see the log of what answers at",
+    ),
+];
+
+fn holds(name: &str, found: &[Found], words: &str, remedy: &str) {
+    let right = match found {
+        [Found::Ok { said }] => remedy.is_empty() && said.contains(words),
+        [Found::Wrong { said, todo }] => !remedy.is_empty() && said.contains(words) && todo.contains(remedy),
+        _ => false,
+    };
+    assert!(right, "{name}: expected `{words}` and `{remedy}`: {found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_mistake_is_told_in_words_of_its_own_and_with_what_to_do() {
+    let cases = PLANTED.map(|(name, plant, words, remedy)| {
+        Box::pin(async move {
+            let world = demo().await.unwrap();
+            let at = match name {
+                "fra" => &world.fra,
+                "ams" => &world.ams,
+                _ => &world.edge,
+            };
+            plant(&world, at);
+            let settings = settings(&site::configuration(&world));
+            holds(name, &said(&settings, None, name).await, words, remedy);
+        })
+    });
+    // Not all at once: on a busy machine, a registry that is well is slow.
+    stream::iter(cases).buffer_unordered(4).collect::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_gone_and_who_is_silent_are_told_apart() {
+    let world = demo().await.unwrap();
+    let settings = settings(&site::configuration(&world));
+    world.fra.down().await;
+    holds("fra", &said(&settings, None, "fra").await, "cannot connect to", "does its name resolve here");
+    world.fra.up().await;
+    world.ams.freeze().await;
+    holds(
+        "ams",
+        &said(&settings, None, "ams").await,
+        "timed out",
+        "a firewall or NetworkPolicy that swallows",
+    );
+}
+
+#[tokio::test]
+async fn a_specimen_is_made_up_of_a_route_or_must_be_one_of_a_route() {
+    let world = demo().await.unwrap();
+    let settings = settings(&site::configuration(&world));
+    let of = |image| Specimen::of(&settings, image, jiff::Timestamp::now());
+    let made_up = of(None).unwrap();
+    let nowhere =
+        "harbor.fra.example.com/production/landfall-doctor/landfall-doctor:landfall-doctor@sha256:d0d0";
+    assert!(made_up.image.starts_with(nowhere), "{}", made_up.image);
+    assert!(!made_up.real && of(Some("harbor.fra.example.com/production/a:1")).unwrap().real);
+    let why = of(Some("quay.io/a/b:1")).unwrap_err();
+    assert_eq!(why, "no route takes `quay.io/a/b:1`, so Landfall leaves it alone");
+}
+
+/// Runs the program where there is no cluster; its exit status and what it says.
+fn run(config: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    let program = program.env_clear().args(["doctor", "--output=json", "--config"]).arg(config).args(more);
+    let output = program.output().unwrap();
+    let said = serde_json::from_slice(&output.stdout);
+    (output.status.code(), said.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_skipped_is_neither_well_nor_wrong() {
+    let world = demo().await.unwrap();
+    let config = world.world.write("site.yaml", &site::configuration(&world)).unwrap();
+    let (status, said) = run(&config, &[]);
+    assert_eq!(
+        (status, &said["ok"], &said["wrong"], &said["skipped"]),
+        (Some(2), &4.into(), &0.into(), &1.into())
+    );
+    let no_cluster =
+        "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set";
+    assert_eq!(said["lines"][4], json!({"about": "cluster", "state": "skipped", "said": no_cluster}));
+    world.edge.down().await;
+    let (status, said) = run(&config, &[]);
+    assert_eq!(
+        (status, &said["lines"][2]["about"], &said["lines"][2]["state"]),
+        (Some(1), &"registry edge".into(), &"wrong".into())
+    );
+    let (status, said) = run(&config, &["--no-files"]);
+    assert_eq!((status, &said["skipped"]), (Some(2), &2.into()), "{said}");
+    let (status, said) = run(Path::new("nowhere.yaml"), &[]);
+    assert_eq!((status, &said["lines"][0]["about"]), (Some(1), &"configuration".into()), "{said}");
+}
