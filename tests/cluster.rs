@@ -11,10 +11,14 @@
 mod certificates;
 #[path = "cluster/chart.rs"]
 mod chart;
+#[path = "cluster/doctor.rs"]
+mod doctor;
 #[path = "cluster/failures.rs"]
 mod failures;
 #[path = "cluster/kept.rs"]
 mod kept;
+#[path = "cluster/kubelet.rs"]
+mod kubelet;
 #[path = "cluster/load.rs"]
 mod load;
 #[path = "cluster/neighbours.rs"]

@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::kubelet;
 use crate::plane::Plane;
 use crate::sandbox::Sandbox;
 
@@ -30,9 +31,9 @@ pub fn start(plane: &'static Plane) {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let client = plane.client().await;
-                let mut node =
-                    Node { plane, pods: Api::all(client.clone()), client, running: HashMap::new() };
+                let (client, logs) = (plane.client().await, kubelet::serve(plane).await);
+                let (pods, running) = (Api::all(client.clone()), HashMap::new());
+                let mut node = Node { plane, logs, pods, client, running };
                 node.run().await;
             });
         });
@@ -41,6 +42,8 @@ pub fn start(plane: &'static Plane) {
 
 struct Node {
     plane: &'static Plane,
+    /// The port at which it is asked for logs.
+    logs: u16,
     client: Client,
     pods: Api<Pod>,
     /// By the Pod's uid.
@@ -103,7 +106,11 @@ impl Node {
         let ready = json!([{"type": "Ready", "status": "True", "reason": "Tests", "message": "", "lastHeartbeatTime": now}]);
         let status = json!({
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": QUAY},
-            "status": {"capacity": room, "allocatable": room, "conditions": ready},
+            "status": {
+                "capacity": room, "allocatable": room, "conditions": ready,
+                "addresses": [{"type": "InternalIP", "address": self.plane.net.here()}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": self.logs}},
+            },
         });
         nodes.patch_status(QUAY, &apply, &Patch::Apply(&status)).await.map(drop)
     }

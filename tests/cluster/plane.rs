@@ -298,6 +298,22 @@ impl Plane {
         helm.arg("--kubeconfig").arg(self.path("kubeconfig")).args(arguments).output().unwrap()
     }
 
+    /// Runs commands as the cluster's administrator would, with our `landfall` at hand, and says what they say. They must
+    /// not fail.
+    pub fn shell(&self, folder: &Path, script: &str) -> String {
+        let ours = Path::new(env!("CARGO_BIN_EXE_landfall")).parent().unwrap();
+        let path = format!("{}:{}:/usr/bin:/bin", self.tools.display(), ours.display());
+        let mut shell = Command::new("sh");
+        for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            shell.env(home, self.path("helm"));
+        }
+        shell.env("PATH", path).env("KUBECONFIG", self.kubeconfig_of_admin()).current_dir(folder);
+        let output = shell.args(["-euc", script]).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+        assert!(output.status.success(), "{script}{said}");
+        said
+    }
+
     /// The resources of cert-manager and of Prometheus's operator, as they define them.
     pub fn define_others(&self) {
         let crds = self.tools.join("crds.yaml").display().to_string();

@@ -66,6 +66,8 @@ pub struct Values {
     pub network_policy: NetworkPolicy,
     /// How Prometheus finds it.
     pub service_monitor: ServiceMonitor,
+    /// What `helm test` tries with.
+    pub doctor: Doctor,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -201,6 +203,15 @@ pub struct ServiceMonitor {
     #[schemars(length(min = 1))]
     pub interval: String,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Doctor {
+    /// Where Pods are tried, as dry runs; empty: there is no test.
+    pub namespace: Name,
+    /// An image that has a copy at this site; empty: none is known.
+    pub image: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -77,3 +77,28 @@ projected:
     - secret: {name: {{ . }}}
     {{- end }}
 {{- end }}
+
+{{/* The configuration and all that it names. */}}
+{{- define "landfall.volumes" -}}
+- name: config
+  configMap: {name: {{ include "landfall.name" . }}}
+{{- range $i, $registry := keys .Values.credentials | sortAlpha }}
+- name: credentials-{{ $i }}
+  secret: {secretName: {{ index $.Values.credentials $registry }}}
+{{- end }}
+{{- if or .Values.ca.configMapName .Values.ca.secretName }}
+- name: ca
+  {{- include "landfall.projected" .Values.ca | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where they stand. */}}
+{{- define "landfall.mounts" -}}
+- {name: config, mountPath: /etc/landfall/config, readOnly: true}
+{{- range $i, $registry := keys .Values.credentials | sortAlpha }}
+- {name: credentials-{{ $i }}, mountPath: {{ printf "/etc/landfall/credentials/%s" $registry | quote }}, readOnly: true}
+{{- end }}
+{{- if or .Values.ca.configMapName .Values.ca.secretName }}
+- {name: ca, mountPath: /etc/landfall/ca, readOnly: true}
+{{- end }}
+{{- end }}
