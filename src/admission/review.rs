@@ -54,16 +54,16 @@ pub struct Review<'a> {
     /// Meant, or only tried.
     pub run: Run,
     /// The Pod as it would be.
-    pub pod: Pod<'a>,
+    pub pod: Box<Pod<'a>>,
     /// The Pod as it was, on an update.
-    pub before: Option<Pod<'a>>,
+    pub before: Option<Box<Pod<'a>>>,
 }
 
 impl Review<'_> {
     /// The images to judge.
     #[must_use]
     pub fn slots(&self) -> Vec<Slot<'_>> {
-        self.pod.slots_to_judge(self.occasion, self.before.as_ref())
+        self.pod.slots_to_judge(self.occasion, self.before.as_deref())
     }
 
     /// Who speaks. The mark of a mirror Pod counts only from a node: anybody can write the annotation.
@@ -259,7 +259,8 @@ pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
         .map_err(|error| Malformed::NotJson { source: serde::de::Error::custom(error) })?;
     // The second pass, and the third, are for bodies that no API server sends: the first knows neither where it
     // failed nor whose uid it was.
-    let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_, Object<Pod<'_>>>>>(body) else {
+    let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_, Object<Box<Pod<'_>>>>>>(body)
+    else {
         return Err(diagnose(body, door));
     };
     let (request, uid, occasion) = admit(envelope, door)?;
@@ -332,7 +333,7 @@ fn diagnose(body: &str, door: Door) -> ReviewError {
         Ok((_, uid, _)) => uid.into(),
         Err(error) => return error,
     };
-    let source = match with_path::<Object<Envelope<'_, Object<Pod<'_>>>>>(body) {
+    let source = match with_path::<Object<Envelope<'_, Object<Box<Pod<'_>>>>>>(body) {
         Err(source) => {
             Unreadable::Field { path: source.path().to_string().into(), source: source.into_inner() }
         }

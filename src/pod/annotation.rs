@@ -14,7 +14,7 @@
 //! Anybody can write this annotation. It proves nothing on the way in: see [`OldEntries::kept`].
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,7 +72,8 @@ pub(super) fn write(changes: &[Change<'_>], weight: usize, to: &mut String) -> b
     let room = ALL_ANNOTATIONS.saturating_sub(weight + IMAGES.len() + r#"{"omitted":1000000}"#.len());
     let most = MOST_ENTRIES.min(room / LARGEST_ENTRY);
     let (mut omitted, began) = (0_usize, to.len());
-    let mut written = HashSet::with_capacity(most.min(changes.len()));
+    // So few that looking through them costs less than hashing.
+    let mut written = Vec::with_capacity(most.min(changes.len()));
     for (slot, entry, is) in
         changes.iter().filter_map(|change| Some((&change.slot, change.entry.as_ref()?, change.outcome())))
     {
@@ -81,7 +82,7 @@ pub(super) fn write(changes: &[Change<'_>], weight: usize, to: &mut String) -> b
         // Two containers of one name: the API server will refuse the Pod, but JSON must not say two things.
         let fits = written.len() < most && !written.contains(&key) && member(slot, entry, is, to);
         if fits {
-            written.insert(key);
+            written.push(key);
         } else {
             to.truncate(before);
             omitted += 1;
