@@ -26,6 +26,7 @@ use crate::domain::frame::{Circumstances, Exemption, Pull};
 use crate::domain::policy::Regime;
 use crate::domain::route::Rewrite;
 use crate::domain::settings::Settings;
+use crate::domain::verdict::KeepReason;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,7 +143,10 @@ impl Specimen {
         if let Some(image) = named {
             return match frame(image) {
                 Subject::Routed(routed) => Ok(Self { image: image.to_owned(), real: true, routed, others }),
-                Subject::Kept(_) => Err(format!("no route takes `{image}`, so Landfall leaves it alone")),
+                Subject::Kept(KeepReason::NotRouted) => {
+                    Err(format!("no route takes `{image}`, so Landfall leaves it alone"))
+                }
+                Subject::Kept(reason) => Err(format!("Landfall leaves `{image}` alone: {reason:?}")),
             };
         }
         made_up.sort_by_key(|(_, routed)| routed.rewrite != Rewrite::Apply);
@@ -205,7 +209,13 @@ pub async fn cluster(
         lines.extend(way.lines);
         unseen = unseen.or(way.unseen);
     }
+    let excluded =
+        settings.is_some_and(|settings| settings.exclude.namespaces.iter().any(|name| **name == *pods));
     let (tried, answered) = match specimen {
+        Ok(_) if excluded => {
+            let said = format!("`exclude.namespaces` leaves the Pods of `{pods}` alone");
+            (vec![Line::wrong("pod", said, pods::ANOTHER)], false)
+        }
         Ok(specimen) => pods::look(cluster, &entries, installation, specimen, pods).await,
         Err(why) => (vec![Line::skipped("pod", why)], false),
     };

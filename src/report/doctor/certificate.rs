@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -23,7 +23,7 @@ pub(super) enum Greeting {
     /// The bundle verifies it, until then.
     Verified(Option<Timestamp>),
     /// It does not.
-    Refused(rustls::Error),
+    Refused(CertificateError),
     /// We did not come as far as that.
     Unreachable(String),
 }
@@ -40,7 +40,7 @@ pub(super) async fn greet(address: SocketAddr, name: &str, roots: RootCertStore)
     match timeout(PATIENCE, shake(address, name, roots)).await {
         Ok(Ok(until)) => Greeting::Verified(until),
         Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(refused @ rustls::Error::InvalidCertificate(_)) => Greeting::Refused(refused.clone()),
+            Some(rustls::Error::InvalidCertificate(refused)) => Greeting::Refused(refused.clone()),
             _ => Greeting::Unreachable(error.to_string()),
         },
         Err(_) => Greeting::Unreachable(format!("no answer within {PATIENCE:?}")),

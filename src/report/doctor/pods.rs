@@ -10,8 +10,12 @@ use crate::domain::case::Routed;
 use crate::domain::policy::{LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, Selector};
 use crate::domain::registry::folded;
 use crate::domain::route::Rewrite;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::{FindingKind, PolicyKey, Reason};
 use crate::pod::surface::{IMAGES, MODE};
+
+/// What to do where a namespace will not do.
+pub(super) const ANOTHER: &str =
+    "name a namespace whose Pods come to Landfall: --pods-in (`doctor.namespace` of the chart)";
 
 /// What became of Pods; and whether the API server called Landfall and was answered.
 pub(super) async fn look(
@@ -40,8 +44,7 @@ async fn reach(cluster: &Cluster, namespace: &str) -> Result<Labels, Line> {
     let untold = |error: ClusterError| Line::untold("pod", &error);
     let labels = cluster.labels_of(namespace).await.map_err(untold)?;
     let Some(labels) = labels else {
-        let todo = "name one whose Pods come to Landfall: --pods-in (`doctor.namespace` of the chart)";
-        return Err(Line::wrong("pod", format!("there is no namespace `{namespace}` to try one in"), todo));
+        return Err(Line::wrong("pod", format!("there is no namespace `{namespace}`"), ANOTHER));
     };
     if cluster.may_create_pods(namespace).await.map_err(untold)? {
         return Ok(labels);
@@ -56,7 +59,6 @@ fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Resul
         !Selector { requirements: vec![(*requirement).clone()] }.matches(labels)
     };
     let Some(LabelRequirement { key, test }) = requirements.find(misses) else { return Ok(()) };
-    let another = "name a namespace whose Pods do: --pods-in (`doctor.namespace` of the chart)";
     let (asks, label) = match test {
         LabelTest::In(values) => (
             format!("{key} in [{}]", values.join(", ")),
@@ -69,8 +71,8 @@ fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Resul
         LabelTest::DoesNotExist => (format!("no label {key}"), Some(format!("{key}-"))),
     };
     let todo = match label.filter(|_| **key != *NAMESPACE_NAME) {
-        Some(label) => format!("`kubectl label namespace {namespace} {label}`, or {another}"),
-        None => another.to_owned(),
+        Some(label) => format!("`kubectl label namespace {namespace} {label}`, or {ANOTHER}"),
+        None => ANOTHER.to_owned(),
     };
     let said = format!(
         "Pods of `{namespace}` do not come to Landfall: the webhook's namespaceSelector asks for {asks}"
@@ -95,7 +97,7 @@ struct Written {
     is: String,
     why: String,
     #[serde(default)]
-    findings: Vec<String>,
+    findings: Vec<FindingKind>,
     place: Option<String>,
 }
 
@@ -199,26 +201,31 @@ impl Ground<'_> {
                 "one rewriter of images is enough: see `order` for who is called after Landfall",
             );
         }
-        let missing = FindingKind::Missing.as_str();
-        let why_not = if findings.is_empty() { String::new() } else { format!(" ({})", findings.join(", ")) };
+        let words: Vec<_> = findings.iter().map(|finding| finding.as_str()).collect();
+        let why_not = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         let local = [Reason::Local, Reason::AlreadyLocal, Reason::Accepted, Reason::Presumed];
         if local.iter().any(|reason| reason.as_str() == why) {
             let place = place.as_deref().unwrap_or_default();
             return Line::ok(about, format!("`{image}` came back as `{is}`: {why} at `{place}`{why_not}"));
         }
-        if !real && findings.iter().all(|finding| finding == missing) {
+        if !real && findings.iter().all(|finding| *finding == FindingKind::Missing) {
             let said = format!(
                 "the API server calls Landfall, which answers {why}{why_not} for an image that nobody has. {NOT_PROVED}"
             );
             return Line::ok(about, said);
         }
         let said = format!("Landfall answers {why}{why_not} for `{image}`, and no local copy is used");
-        let todo = match findings.iter().any(|finding| finding == missing) {
-            true => "replicate it to this site, or name another image".to_owned(),
-            false => format!(
-                "see the registries above; if they are well from here, Landfall's replicas see them otherwise: `kubectl -n {} logs deployment/{}`",
-                self.installation.namespace, self.installation.release
-            ),
+        let met = |key| findings.iter().any(|finding| finding.key() == key);
+        let Installation { release, namespace: home, .. } = self.installation;
+        let todo = if met(PolicyKey::OnMissing) {
+            "replicate it to this site, or name another image".to_owned()
+        } else if met(PolicyKey::OnUnknown) {
+            format!(
+                "see the registries above; if they are well from here, Landfall's replicas see them otherwise: `kubectl -n {home} logs deployment/{release}`"
+            )
+        } else {
+            "mend that at this site's registry (README, \"What happens when\"), or name another image"
+                .to_owned()
         };
         Line::wrong(about, said, todo)
     }

@@ -157,10 +157,10 @@ async fn certificate(
         let who = pod.clone().unwrap_or_else(|| address.to_string());
         match greeting {
             Greeting::Verified(end) => until = until.into_iter().chain(end).min(),
-            Greeting::Refused(error) => {
-                let (said, todo) = refused(&error, &name, &source);
-                return Ok(Line::wrong(about, format!("{who}: {said}"), todo));
-            }
+            Greeting::Refused(error) => match refused(&error, &name, &source) {
+                Some((said, todo)) => return Ok(Line::wrong(about, format!("{who}: {said}"), todo)),
+                None => away.push(format!("{who}: {error}")),
+            },
             Greeting::Unreachable(why) => away.push(format!("{who} ({address}): {why}")),
         }
     }
@@ -173,22 +173,89 @@ async fn certificate(
     Ok(Line::ok(about, format!("caBundle verifies what each of {many} shows for `{name}`{until}")))
 }
 
-/// Why the API server does not trust a certificate, and what to do about it.
-fn refused(error: &rustls::Error, name: &str, source: &str) -> (String, String) {
-    let rustls::Error::InvalidCertificate(invalid) = error else {
-        return (error.to_string(), source.to_owned());
-    };
-    let renewed = "see why it was not renewed: the log of Landfall, cert-manager, or whoever provides it; and this clock";
-    match invalid {
+/// Why the API server does not trust a certificate, and what to do about it; `None`: perhaps it does. (It takes a leaf that
+/// stands in the bundle itself, for one.)
+fn refused(error: &CertificateError, name: &str, source: &str) -> Option<(String, String)> {
+    Some(match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "caBundle does not verify its certificate: somebody else's authority stands there, so Pods start as written"
                 .to_owned(),
             source.to_owned(),
         ),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            format!("{invalid}"),
-            format!("issue it for `{name}`: that is whom the API server asks for"),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            (error.to_string(), format!("issue it for `{name}`: that is whom the API server asks for"))
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => (
+            error.to_string(),
+            "see why it was not renewed (the log of Landfall, of cert-manager, or whoever provides it), and whether this clock is right"
+                .to_owned(),
         ),
-        _ => (format!("{invalid}"), renewed.to_owned()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Selector;
+    use crate::report::doctor::Found;
+
+    fn installation() -> Installation {
+        let margin = Duration::from_millis(500);
+        Installation { release: "landfall".into(), namespace: "landfall".into(), path: "/mutate", margin }
+    }
+
+    fn registration() -> Registration {
+        Registration {
+            name: "mutate.landfall.dev".into(),
+            service: Some(Called {
+                namespace: "landfall".into(),
+                name: "landfall".into(),
+                path: "/mutate".into(),
+                port: 443,
+            }),
+            bundle: Vec::new(),
+            failure_policy: "Ignore".into(),
+            reinvocation: "IfNeeded".into(),
+            timeout: Duration::from_secs(5),
+            pods: true,
+            namespaces: Selector::default(),
+            objects: Selector::default(),
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_not_as_the_chart_renders_it_is_told_apart() {
+        let budget = Some(Duration::from_millis(2500));
+        let judge = |change: fn(&mut Registration)| {
+            let mut changed = registration();
+            change(&mut changed);
+            entry(&changed, &installation(), budget)
+        };
+        assert!(matches!(&judge(|_| {})[..], [Line { found: Found::Ok { .. }, .. }]));
+        type Change = fn(&mut Registration);
+        let cases: [(Change, &str); 7] = [
+            (|entry| entry.service = None, "it calls a URL, and no Service"),
+            (
+                |entry| entry.service.as_mut().unwrap().path = "/".into(),
+                "it calls `/` of Service `landfall` in `landfall`, and not `/mutate` of `landfall` in `landfall`",
+            ),
+            (
+                |entry| entry.service.as_mut().unwrap().namespace = "old".into(),
+                "it calls `/mutate` of Service `landfall` in `old`",
+            ),
+            (|entry| entry.pods = false, "it is not called for new Pods"),
+            (|entry| entry.failure_policy = "Fail".into(), "failurePolicy Fail: no Pod starts"),
+            (|entry| entry.reinvocation = "Never".into(), "reinvocationPolicy Never"),
+            (|entry| entry.timeout = Duration::from_secs(2), "the API server waits 2s, less than"),
+        ];
+        for (change, words) in cases {
+            let lines = judge(change);
+            let [Line { found: Found::Wrong { said, .. }, .. }] = &lines[..] else { panic!("{lines:?}") };
+            assert!(said.starts_with(words), "{said}");
+        }
     }
 }
