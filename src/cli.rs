@@ -9,7 +9,7 @@ pub mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Every image comes ashore at the nearest harbor that can prove it holds it.
 #[derive(Debug, Parser)]
@@ -27,6 +27,15 @@ enum Role {
     Doctor(doctor::Args),
     Generate(generate::Args),
     Serve(Box<serve::Args>),
+}
+
+/// How a role prints what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object, for scripts.
+    Json,
 }
 
 /// Parses the command line and plays the role it names.

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Output;
 use crate::config::{self, Files, Problems};
 
 /// Check configuration files: every problem at once, with its line and what would be right.
@@ -22,14 +22,6 @@ pub(super) struct Args {
     /// Do not look for the files that a configuration names: its mounts are elsewhere.
     #[arg(long)]
     no_files: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// As compilers do.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// What `--output json` prints.

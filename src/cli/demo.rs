@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Output;
 use crate::demo::story::{Act, Performance, SeenGap, Stage, Told, ToldAct, example_reviews, script};
 use crate::server::Signals;
 use page::Page;
@@ -25,14 +25,6 @@ pub(super) struct Args {
     /// Afterwards, keep everything up until Ctrl-C, and print commands to try it with.
     #[arg(long)]
     serve: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON object, for scripts.
-    Json,
 }
 
 /// What `--output json` prints.

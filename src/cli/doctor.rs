@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Output;
 use crate::admission::mutate;
 use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
@@ -45,14 +45,6 @@ pub(super) struct Args {
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A line for each thing that was looked at.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// What `--output json` prints.
