@@ -21,6 +21,7 @@ mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod greeting;
+mod json;
 mod keyring;
 mod manifest;
 mod meter;
@@ -34,6 +35,7 @@ mod watched;
 pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
 pub use client::{Client, ClientError, Door, MANIFEST_LIMIT, Request, USER_AGENT};
+pub use json::{Object, object};
 pub use manifest::{Head, Target};
 pub use metrics::Metrics;
 pub use watched::FileError;

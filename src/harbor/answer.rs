@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::domain::evidence::{Cause, Unknown};
+use crate::registry::{Object, object};
 
 /// A body that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +81,9 @@ pub fn fault(body: &[u8]) -> Option<Fault<'_>> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]
-        errors: Vec<Fault<'a>>,
+        errors: Vec<Object<Fault<'a>>>,
     }
-    serde_json::from_slice::<Envelope<'_>>(body).ok()?.errors.into_iter().next()
+    object::<Envelope<'_>>(body).ok()?.errors.into_iter().next().map(|Object(fault)| fault)
 }
 
 /// Tells the three kinds of 404 apart.

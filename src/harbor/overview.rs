@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::domain::digest::Digest;
 use crate::domain::scan::{Report, ScanState, Severity};
+use crate::registry::{Object, object};
 
 use super::answer::Malformed;
 
@@ -46,7 +47,7 @@ struct Artifact<'a> {
     #[serde(borrow)]
     digest: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    scan_overview: Option<BTreeMap<Cow<'a, str>, Summary<'a>>>,
+    scan_overview: Option<BTreeMap<Cow<'a, str>, Object<Summary<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +58,7 @@ struct Summary<'a> {
     severity: Option<Cow<'a, str>>,
     complete_percent: Option<i64>,
     #[serde(borrow)]
-    summary: Option<Counts<'a>>,
+    summary: Option<Object<Counts<'a>>>,
     #[serde(borrow)]
     start_time: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -85,15 +86,14 @@ struct Registration<'a> {
 /// [`Malformed`] where it is not the JSON of that very artifact: an answer without a digest is some proxy's, and must
 /// not be taken for an artifact that was never scanned.
 pub fn overview(body: &[u8], digest: &Digest) -> Result<Overview, Malformed> {
-    let artifact: Artifact<'_> =
-        serde_json::from_slice(body).map_err(|source| Malformed::json("artifact", source))?;
+    let artifact: Artifact<'_> = object(body).map_err(|source| Malformed::json("artifact", source))?;
     let Some(found) = artifact.digest else {
         return Err(Malformed::Field { what: "artifact", field: "digest" });
     };
     if found != digest.to_string() {
         return Err(Malformed::OtherDigest { found: found.into() });
     }
-    Ok(artifact.scan_overview.and_then(prefer).map_or(Overview::Missing, |summary| summary.read()))
+    Ok(artifact.scan_overview.and_then(prefer).map_or(Overview::Missing, |Object(summary)| summary.read()))
 }
 
 /// Reads the answer of the project's scanner API.
@@ -105,9 +105,9 @@ pub fn scanner(body: &[u8]) -> Result<ProjectScanner, Malformed> {
     if body.trim_ascii().is_empty() {
         return Ok(ProjectScanner::Absent);
     }
-    let found: Option<Registration<'_>> =
+    let found: Option<Object<Registration<'_>>> =
         serde_json::from_slice(body).map_err(|source| Malformed::json("scanner", source))?;
-    let Some(found) = found else { return Ok(ProjectScanner::Absent) };
+    let Some(Object(found)) = found else { return Ok(ProjectScanner::Absent) };
     let registered = found.uuid.is_some_and(|uuid| !uuid.is_empty());
     Ok(match (registered, found.disabled, found.health.as_deref()) {
         (false, ..) | (_, Some(true), _) => ProjectScanner::Absent,
@@ -162,7 +162,8 @@ impl Summary<'_> {
 
     /// The worst of what is said and what is counted: an image that has only `Unknown` vulnerabilities is summed up as `None`.
     fn worst(&self) -> Severity {
-        let counts = self.summary.as_ref().and_then(|counts| counts.summary.as_ref()).into_iter().flatten();
+        let counts =
+            self.summary.as_ref().and_then(|Object(counts)| counts.summary.as_ref()).into_iter().flatten();
         let counted =
             counts.filter(|(_, count)| count.is_some_and(|count| count > 0)).map(|(word, _)| severity(word));
         let said = self.severity.as_deref().map(severity);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::domain::route::Serves;
+use crate::registry::{Object, object};
 
 use super::answer::Malformed;
 
@@ -41,9 +42,9 @@ struct RawProject<'a> {
     name: Option<Cow<'a, str>>,
     registry_id: Option<i64>,
     #[serde(borrow)]
-    metadata: Option<Metadata<'a>>,
+    metadata: Option<Object<Metadata<'a>>>,
     #[serde(borrow)]
-    cve_allowlist: Option<RawAllowlist<'a>>,
+    cve_allowlist: Option<Object<RawAllowlist<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +56,7 @@ struct Metadata<'a> {
 #[derive(Default, Deserialize)]
 struct RawAllowlist<'a> {
     #[serde(borrow)]
-    items: Option<Vec<RawItem<'a>>>,
+    items: Option<Vec<Object<RawItem<'a>>>>,
     expires_at: Option<i64>,
 }
 
@@ -70,17 +71,16 @@ struct RawItem<'a> {
 /// # Errors
 /// [`Malformed`] where it is not the JSON of a project.
 pub fn project(body: &[u8]) -> Result<Project, Malformed> {
-    let raw: RawProject<'_> =
-        serde_json::from_slice(body).map_err(|source| Malformed::json("project", source))?;
+    let raw: RawProject<'_> = object(body).map_err(|source| Malformed::json("project", source))?;
     if raw.name.is_none() {
         return Err(Malformed::Field { what: "project", field: "name" });
     }
     // Harbor's own reading (`ReuseSysCVEAllowlist`): where the key is absent, the system's list is in force.
-    let reuses = raw.metadata.and_then(|metadata| metadata.reuse_sys_cve_allowlist);
+    let reuses = raw.metadata.and_then(|Object(metadata)| metadata.reuse_sys_cve_allowlist);
     let forgives = match reuses.as_deref() {
         None | Some("1") => Forgives::System,
         Some(word) if word.eq_ignore_ascii_case("true") => Forgives::System,
-        Some(_) => Forgives::Own(raw.cve_allowlist.unwrap_or_default().into()),
+        Some(_) => Forgives::Own(raw.cve_allowlist.map(|Object(list)| list).unwrap_or_default().into()),
     };
     let serves = if raw.registry_id.is_some_and(|id| id > 0) { Serves::ProxyCache } else { Serves::Copies };
     Ok(Project { serves, forgives })
@@ -91,8 +91,7 @@ pub fn project(body: &[u8]) -> Result<Project, Malformed> {
 /// # Errors
 /// [`Malformed`] where it is no JSON object.
 pub fn system_allowlist(body: &[u8]) -> Result<CveAllowlist, Malformed> {
-    let raw: RawAllowlist<'_> =
-        serde_json::from_slice(body).map_err(|source| Malformed::json("CVE allowlist", source))?;
+    let raw: RawAllowlist<'_> = object(body).map_err(|source| Malformed::json("CVE allowlist", source))?;
     Ok(raw.into())
 }
 
@@ -106,7 +105,8 @@ impl CveAllowlist {
 
 impl From<RawAllowlist<'_>> for CveAllowlist {
     fn from(raw: RawAllowlist<'_>) -> Self {
-        let items = raw.items.unwrap_or_default().into_iter().filter_map(|item| item.cve_id).map(Into::into);
+        let items =
+            raw.items.unwrap_or_default().into_iter().filter_map(|Object(item)| item.cve_id).map(Into::into);
         Self { items: items.collect(), expires_at: raw.expires_at }
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use crate::domain::scan::Severity;
+use crate::registry::Object;
 
 use super::answer::Malformed;
 use super::overview::{prefer, severity, time};
@@ -54,9 +55,9 @@ struct Items(BTreeMap<Box<str>, Severity>);
 /// # Errors
 /// [`Malformed`] where it is not such JSON.
 pub fn stored(body: &[u8]) -> Result<Option<Stored>, Malformed> {
-    let by_mime: BTreeMap<Cow<'_, str>, Option<Raw<'_>>> =
+    let by_mime: BTreeMap<Cow<'_, str>, Option<Object<Raw<'_>>>> =
         serde_json::from_slice(body).map_err(|source| Malformed::json("stored report", source))?;
-    let Some(raw) = prefer(by_mime).flatten() else { return Ok(None) };
+    let Some(Object(raw)) = prefer(by_mime).flatten() else { return Ok(None) };
     let items: Vec<_> = raw.vulnerabilities.0.into_iter().collect();
     let said = raw.severity.as_deref().map(severity);
     let worst = items.iter().map(|(_, severity)| *severity).chain(said).max().unwrap_or(Severity::Unknown);
@@ -80,7 +81,7 @@ impl<'de> Deserialize<'de> for Items {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items, A::Error> {
                 let mut items = Items::default();
-                while let Some(Item { id, severity: word }) = seq.next_element()? {
+                while let Some(Object(Item { id, severity: word })) = seq.next_element()? {
                     let found = word.as_deref().map_or(Severity::Unknown, severity);
                     // One without identifier keeps the empty one: it counts, and nothing can forgive it.
                     match items.0.entry(id.unwrap_or_default().into()) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::evidence::{Cause, Unknown};
 
-use crate::registry::Door;
+use crate::registry::{Door, object};
 
 use super::answer::fault;
 use super::api::Api;
@@ -96,7 +96,7 @@ async fn version(api: &Api, door: Door<'_>, deadline: Instant) -> Result<Option<
         }
         _ => return Err(Standing::Unreachable(answer.unexpected())),
     }
-    let info: Option<SystemInfo<'_>> = serde_json::from_slice(&answer.body).ok();
+    let info: Option<SystemInfo<'_>> = object(&answer.body).ok();
     match info {
         Some(SystemInfo { auth_mode: Some(_), harbor_version }) => Ok(harbor_version.map(Into::into)),
         _ => Err(Standing::Unreachable(Unknown::new(Cause::NotRegistry, "what answers is no Harbor"))),

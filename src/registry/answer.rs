@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::domain::evidence::{Cause, Unknown};
 
 use super::challenge::{Challenge, Scheme, challenges};
+use super::json::{Object, object};
 
 /// The most characters of a registry's own words that we pass on.
 const WORDS: usize = 300;
@@ -137,15 +138,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(super) fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Errors {
-        errors: Vec<Entry>,
+        errors: Vec<Object<Entry>>,
     }
     #[derive(Deserialize)]
     struct Entry {
         code: Option<String>,
         message: Option<String>,
     }
-    let first = serde_json::from_slice::<Errors>(body).ok().and_then(|body| body.errors.into_iter().next());
-    let Some(Entry { code, message }) = first else { return String::new() };
+    let first = object::<Errors>(body).ok().and_then(|body| body.errors.into_iter().next());
+    let Some(Object(Entry { code, message })) = first else { return String::new() };
     let words = message.filter(|message| !message.is_empty()).or(code).unwrap_or_default();
     words.chars().filter(|letter| !letter.is_control()).take(WORDS).collect()
 }

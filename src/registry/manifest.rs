@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
@@ -15,6 +16,7 @@ use crate::domain::platform::Platform;
 
 use super::answer::{Answer, Sent};
 use super::challenge::Challenge;
+use super::json::{Object, object};
 
 /// Which manifest of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,11 +166,16 @@ pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
     #[serde(rename_all = "camelCase")]
     struct Either {
         media_type: Option<String>,
-        manifests: Option<serde::de::IgnoredAny>,
-        config: Option<serde::de::IgnoredAny>,
+        manifests: Option<Vec<Object<Listed>>>,
+        config: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "that it is an object is all that counts")]
+    struct Listed {
+        platform: Option<Object<IgnoredAny>>,
     }
     let odd = |what: &str| Unknown::new(Cause::NotRegistry, format!("200 with a body that is {what}"));
-    let body: Either = serde_json::from_slice(body).map_err(|_| odd("no manifest"))?;
+    let body: Either = object(body).map_err(|_| odd("no manifest"))?;
     match (body.media_type, body.manifests, body.config) {
         (Some(kind), ..) => shape_of(&kind).ok_or_else(|| odd(&format!("a `{kind}`"))),
         (None, Some(_), None) => Ok(Shape::Index),

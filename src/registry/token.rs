@@ -18,6 +18,7 @@ use super::address::leads_inside;
 use super::answer::unexpected;
 use super::challenge::Challenge;
 use super::credentials::{Credential, Current};
+use super::json::object;
 use super::transport::{Ask, Redirects, Reply, Transport, place};
 
 /// A token is a few KiB at most.
@@ -186,8 +187,8 @@ fn token(reply: Reply, grant: Grant) -> Result<Arc<Token>, Unknown> {
 
 /// What the answer of a token server holds: `Authorization`, and how long it is used.
 pub(super) fn header(body: &[u8]) -> Result<(HeaderValue, Duration), Unknown> {
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is no token"))?;
+    let answer: Answer =
+        object(body).map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is no token"))?;
     let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
     let value = tokens.find(|token| !token.is_empty()).map(SecretString::from);
     let value = value.ok_or_else(|| Unknown::new(Cause::Unauthorized, "the answer holds no token"))?;
