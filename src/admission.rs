@@ -9,10 +9,10 @@
 
 pub mod answer;
 mod judged;
+mod messages;
 mod metrics;
 pub mod mutate;
 pub mod review;
-mod words;
 
 pub use answer::{Answer, AuditKey, Decision, encode};
 pub use metrics::Metrics;

@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
-pub use events::{Announcer, News};
+pub use events::{Event, EventRecorder};
 pub use lease::{Lease, Term};
 pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};

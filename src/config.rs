@@ -10,10 +10,10 @@
 
 mod build;
 mod decode;
-mod leaf;
 mod metrics;
 mod problem;
 mod raw;
+mod scalar;
 mod tree;
 pub mod watch;
 
@@ -86,7 +86,7 @@ pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loa
     Ok(Loaded { settings, warnings })
 }
 
-/// Checks the text of one ImagePolicy, YAML or JSON; what it leaves out comes from `defaults`.
+/// Checks the text of one LandingPolicy, YAML or JSON; what it leaves out comes from `defaults`.
 ///
 /// # Errors
 /// Every problem of the text, warnings included, where one of them is an error.

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! judge ── decide ─ Ask ─► observe ─► memories ── fresh ──────────────────────────► Observation
-//!   ▲                         │         │ often asked for, near its end ─► background ─► flight
+//!   ▲                         │         │ often asked for, near its end ─► background ─► lookup
 //!   │                         │ not fresh, or outdated
 //!   │                         ▼
-//!   │                      flight ── one task for each question ─► gate ─► health ─► registry | harbor
+//!   │                      lookup ── one task for each question ─► gate ─► health ─► registry | harbor
 //!   │                         │                                  (queue)     ▲       bounded by `budget.attempt`
 //!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline;                  └── prober
-//!         ▲                       the flight goes on and fills the memory
+//!         ▲                       the lookup goes on and fills the memory
 //!         └── what is remembered behind the silence: presence while the registry is slow, tags, the last scan
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! | `memory` | what one answer is worth: fresh, remembered, due |
 //! | `currency` | what ends the life of answers before their time: notifications, credentials, a return |
 //! | `memories` | the room of all of them |
-//! | `flight` | one look-up for each question |
+//! | `lookup` | one look-up for each question |
 //! | `health` | whether a registry is up, by its attempts and its prober |
 //! | `settled` | verdicts that still hold, so that nothing need be judged |
 //! | `background` | what is looked up though nobody waits: proofs of tags, and renewals |
@@ -28,22 +28,22 @@
 //! every registry that changed is a new station, memories belong to stations, and how long one lives is read from
 //! the settings whenever it is looked at.
 
+mod answer_cache;
 mod background;
-mod currency;
-mod flight;
+mod cached_answer;
 mod health;
+mod invalidation;
 mod judge;
-mod life;
-mod memories;
-mod memory;
+mod lookup;
 mod metrics;
 mod observatory;
 mod question;
-mod settled;
-mod station;
+mod ttl;
+mod upstream;
+mod verdict_cache;
 
-pub use currency::Scope;
 pub use health::{Health, Report};
+pub use invalidation::Scope;
 pub use judge::{Judged, Judgement};
 pub use observatory::{Observatory, Problem};
-pub use settled::{Docket, Hashed, Key, Life, Moment, Settled};
+pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};

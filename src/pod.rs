@@ -18,5 +18,5 @@ pub mod surface;
 
 pub use annotation::{Entry, OldEntries};
 pub use patch::{Change, Patch, patch};
-pub use slots::{Field, Occasion, PullPolicy, Slot};
+pub use slots::{AdmissionKind, Field, PullPolicy, Slot};
 pub use surface::{Mode, Pod};

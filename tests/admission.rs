@@ -13,9 +13,9 @@ mod door;
 mod input;
 #[path = "admission/recorded.rs"]
 mod recorded;
-#[path = "admission/settled.rs"]
-mod settled;
 #[path = "admission/site.rs"]
 mod site;
+#[path = "admission/verdict_cache.rs"]
+mod verdict_cache;
 #[path = "admission/verdicts.rs"]
 mod verdicts;

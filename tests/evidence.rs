@@ -12,13 +12,13 @@ mod invalidation;
 mod judgement;
 #[path = "evidence/look_up.rs"]
 mod look_up;
-#[path = "evidence/memory.rs"]
-mod memory;
-#[path = "evidence/settled.rs"]
-mod settled;
+#[path = "evidence/remembered.rs"]
+mod remembered;
 #[path = "evidence/site.rs"]
 mod site;
 #[path = "evidence/tag_proof.rs"]
 mod tag_proof;
 #[path = "evidence/trouble.rs"]
 mod trouble;
+#[path = "evidence/verdict_cache.rs"]
+mod verdict_cache;

@@ -91,10 +91,10 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     // One of its registries is down: no reason not to be ready.
     demo.edge.down().await;
     let running = start(demo, site::configuration).await;
-    let ready = running.until(200, "[!] registries: 2 of 3 are well").await;
+    let ready = running.until(200, "[!] Registries: 2 of 3 are well").await;
     assert!(ready.contains("\n    [+] ams: Up: answers and knows us (v2."), "{ready}");
     assert!(ready.contains("\n    [!] edge: Down: cannot connect to "), "{ready}");
-    assert!(ready.contains("[+] settings: generation 1") && ready.contains("[+] certificate"), "{ready}");
+    assert!(ready.contains("[+] Settings: generation 1") && ready.contains("[+] Certificate"), "{ready}");
 
     let web = "harbor.fra.example.com/production/shop/web:1.4.2";
     let review = async |client: &reqwest::Client| {
@@ -105,13 +105,13 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     let client = running.client();
     assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
     let (status, page) = running.admin("/metrics").await;
-    let counted = r#"landfall_admissions_total{verdict="patched",reason="Local",dry_run="false"} 1"#;
+    let counted = r#"landfall_admissions_total{verdict="Patched",reason="Local",dry_run="false"} 1"#;
     assert!(status == 200 && page.contains(counted), "{page}");
     for family in [
         "landfall_registry_requests",
         "landfall_http_requests",
         "landfall_condition",
-        "landfall_evidence_health",
+        "landfall_registry_health",
     ] {
         assert!(page.contains(family), "{family}");
     }
@@ -121,7 +121,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     // A file that cannot be used changes nothing but the condition; a good one does.
     let good = std::fs::read_to_string(&running.config).unwrap();
     std::fs::write(&running.config, good.replace("site: ams ", "site: nowhere ")).unwrap();
-    let refused = running.until(200, "[!] settings: generation 1").await;
+    let refused = running.until(200, "[!] Settings: generation 1").await;
     assert!(
         refused.contains("is refused: line 2: site: no registry stands on a site `nowhere`"),
         "{refused}"
@@ -134,7 +134,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
     std::fs::write(&running.config, good.replace("namespaces: [harbor]", "namespaces: [harbor, shop]"))
         .unwrap();
-    running.until(200, "[+] settings: generation 2").await;
+    running.until(200, "[+] Settings: generation 2").await;
     let (_, page) = running.admin("/metrics").await;
     assert!(page.contains("\nlandfall_config_generation 2\n"), "{page}");
     assert!(page.contains("\nlandfall_config_errors 0\n"), "{page}");
@@ -153,7 +153,7 @@ async fn it_is_ready_when_each_registry_was_probed_whatever_it_answered() {
     demo.edge.freeze().await;
     let running = start(demo, site::configuration).await;
     let waiting = running.until(503, "\n    [!] edge: Unprobed").await;
-    assert!(waiting.contains("[-] registries: "), "{waiting}");
+    assert!(waiting.contains("[-] Registries: "), "{waiting}");
     let ready = running.until(200, "\n    [!] edge: Silent: ").await;
     assert!(ready.contains("\n    [!] fra: Down: cannot connect to "), "{ready}");
     running.leave.send(()).unwrap();

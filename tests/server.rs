@@ -513,21 +513,21 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     assert_eq!(admin.read("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(
         admin.read("/readyz").await,
-        (503, "[-] settings: not known yet\n[-] certificate: not known yet\n[-] registries: not known yet\nnot ready\n".to_owned())
+        (503, "[-] Settings: not known yet\n[-] Certificate: not known yet\n[-] Registries: not known yet\nnot ready\n".to_owned())
     );
 
     conditions.set(ConditionName::Settings, Condition::good("3 routes"));
     conditions.set(ConditionName::Registries, Condition::good("2 probed"));
     conditions.set(ConditionName::Certificate, Condition::degraded("keeping the old one"));
     assert_eq!(admin.read("/readyz").await, (200, "ok\n".to_owned()));
-    let verbose = "[+] settings: 3 routes\n[!] certificate: keeping the old one\n[+] callers: anyone may call\n[!] namespaces: not listed yet\n[+] registries: 2 probed\n[+] serving: takes requests\nok\n";
+    let verbose = "[+] Settings: 3 routes\n[!] Certificate: keeping the old one\n[+] Callers: anyone may call\n[!] Namespaces: not listed yet\n[+] Registries: 2 probed\n[+] Serving: takes requests\nok\n";
     assert_eq!(admin.read("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(admin.read("/readyz?verbose=1").await, (200, verbose.to_owned()));
 
     conditions.set(ConditionName::Serving, Condition::unready("draining since SIGTERM"));
     assert_eq!(
         admin.read("/readyz").await,
-        (503, "[-] serving: draining since SIGTERM\nnot ready\n".to_owned())
+        (503, "[-] Serving: draining since SIGTERM\nnot ready\n".to_owned())
     );
     assert_eq!(admin.read("/livez").await, (200, "ok\n".to_owned()));
 }
@@ -554,8 +554,8 @@ async fn every_line_of_the_metrics_is_open_metrics() {
         ("landfall_http_requests_total{class=\"5xx\"}".to_owned(), 0.0),
         ("landfall_connections".to_owned(), 1.0),
         ("landfall_draining".to_owned(), 0.0),
-        ("landfall_condition{condition=\"serving\",state=\"good\"}".to_owned(), 1.0),
-        ("landfall_condition{condition=\"settings\",state=\"unready\"}".to_owned(), 1.0),
+        ("landfall_condition{condition=\"Serving\",state=\"Good\"}".to_owned(), 1.0),
+        ("landfall_condition{condition=\"Settings\",state=\"Unready\"}".to_owned(), 1.0),
         ("landfall_certificate_expiry_timestamp_seconds".to_owned(), site.leaf.not_after.as_second() as f64),
     ] {
         assert_eq!(samples.get(&name), Some(&value), "{name} in {samples:#?}");

@@ -54,10 +54,10 @@ fn in_time(machine: &Machine, part: &str, holds: Result<()>) {
 }
 
 /// What holds in every storm.
-fn stood(seen: &Seen, fates: &[&str]) -> Result<()> {
+fn stood(seen: &Seen, results: &[&str]) -> Result<()> {
     eprintln!("{seen}");
-    let told = seen.fates();
-    ensure!(told.keys().all(|fate| fates.contains(&&**fate)), "{told:?}");
+    let told = seen.results();
+    ensure!(told.keys().all(|result| results.contains(&&**result)), "{told:?}");
     let slowest = seen.latencies().last().copied().unwrap_or_default();
     ensure!(slowest < BUDGET + MARGIN, "a Pod waited for {slowest:?}");
     ensure!(seen.too_often().is_empty(), "asked too often: {:?}", seen.too_often());

@@ -1,4 +1,4 @@
-//! A Pod judged: its images settled a moment ago, or framed and judged side by side, equal ones once.
+//! A Pod judged: its images verdicts a moment ago, or framed and judged side by side, equal ones once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use futures::{StreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
+use super::messages;
 use super::metrics::Metrics;
-use super::words;
 use crate::domain::case::{Case, Routed, Subject};
-use crate::domain::decide::holds_until;
+use crate::domain::case::{PodContext, Pull};
+use crate::domain::decide::expires_at;
 use crate::domain::evidence::PlaceIx;
-use crate::domain::frame::{Circumstances, Pull};
 use crate::domain::outcome::Outcome;
 use crate::domain::registry::RegistryName;
 use crate::domain::route::RouteName;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason, Verdict};
-use crate::evidence::{Docket, Hashed, Key, Life, Moment, Observatory, Settled};
+use crate::evidence::{ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
 use crate::pod::{PullPolicy, Slot};
 
 /// The most images of one Pod that are judged at once. Real Pods have a handful; a body made by hand may name 100,000.
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 64;
 /// One image, judged: what its Pods need to know of it, and nothing that only the judgement needed. It is kept for the
 /// next Pod, so it is small.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct ImageDecision {
     /// What the verdict does to the Pod.
     pub(super) outcome: Outcome,
     /// The Route that covers it.
@@ -55,7 +55,7 @@ pub(super) struct Found {
     pub(super) count: Counter,
 }
 
-impl Judged {
+impl ImageDecision {
     fn of(case: &Case, verdict: &Verdict, metrics: &Metrics) -> Self {
         let outcome = Outcome::of(case, verdict);
         let place = outcome.place.and_then(|ix| registry(case, ix)).cloned();
@@ -70,7 +70,7 @@ impl Judged {
                 kinds.push(finding.kind);
             }
         }
-        let denial = outcome.denies().then(|| words::line(case, verdict).into());
+        let denial = outcome.denies().then(|| messages::line(case, verdict).into());
         let route = routed(case).map(|routed| routed.route.clone());
         let count = metrics.image(route.clone(), place.clone(), outcome.reason);
         Self { outcome, route, place, findings: found.collect(), kinds: kinds.into(), denial, count }
@@ -103,17 +103,17 @@ pub(super) fn registry(case: &Case, place: PlaceIx) -> Option<&RegistryName> {
     Some(&routed(case)?.place(place)?.registry.name)
 }
 
-/// What Pods are judged by: the settings in force, who answers for the registries, and what is settled.
+/// What Pods are judged by: the settings in force, who answers for the registries, and what is verdicts.
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) settings: &'a Arc<Settings>,
     pub(super) observatory: &'a Observatory,
-    pub(super) settled: &'a Settled<Judged>,
+    pub(super) verdicts: &'a VerdictCache<ImageDecision>,
     pub(super) metrics: &'a Metrics,
     /// At which every question that is still open counts as unanswered.
     pub(super) deadline: Instant,
     /// When this Pod is looked at.
-    pub(super) moment: Moment,
+    pub(super) observed_at: ObservedAt,
 }
 
 /// An image of a Pod that is yet to be judged.
@@ -128,22 +128,22 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct JudgedPod {
     /// Each image once, in the order of its first slot.
-    pub(super) images: Vec<Arc<Judged>>,
+    pub(super) images: Vec<Arc<ImageDecision>>,
     /// For each slot, which of them.
     of: Vec<usize>,
 }
 
 impl Judge<'_> {
     /// Judges the images of these slots.
-    pub(super) async fn pod(&self, slots: &[Slot<'_>], circumstances: &Circumstances) -> JudgedPod {
-        let docket = self.settled.docket(self.settings, circumstances);
-        let mut known: HashMap<_, usize, Hashed> =
-            HashMap::with_capacity_and_hasher(slots.len(), Hashed::default());
-        let mut images: Vec<(&Slot<'_>, Option<Arc<Judged>>)> = Vec::with_capacity(slots.len());
+    pub(super) async fn pod(&self, slots: &[Slot<'_>], context: &PodContext) -> JudgedPod {
+        let context_id = self.verdicts.context_id(self.settings, context);
+        let mut known: HashMap<_, usize, ByHash> =
+            HashMap::with_capacity_and_hasher(slots.len(), ByHash::default());
+        let mut images: Vec<(&Slot<'_>, Option<Arc<ImageDecision>>)> = Vec::with_capacity(slots.len());
         let (mut of, mut open) = (Vec::with_capacity(slots.len()), Vec::new());
         for slot in slots {
             let pull = pull(slot.pull_policy);
-            let key = self.settled.key(docket, pull, slot.image);
+            let key = self.verdicts.key(context_id, pull, slot.image);
             let same = |at: &&usize| images.get(**at).is_some_and(|(first, _)| first.image == slot.image);
             if let Some(at) = known.get(&key).filter(same) {
                 of.push(*at);
@@ -152,7 +152,7 @@ impl Judge<'_> {
             let at = images.len();
             known.insert(key, at);
             of.push(at);
-            let judged = self.settled.get(key, docket, pull, slot.image, &self.moment);
+            let judged = self.verdicts.get(key, context_id, pull, slot.image, &self.observed_at);
             if judged.is_none() {
                 open.push(Open { at, key, pull, written: slot.image.into() });
             }
@@ -160,7 +160,7 @@ impl Judge<'_> {
         }
         self.metrics.told(images.len() - open.len(), open.len());
         if !open.is_empty() {
-            let judged = stream::iter(open).map(|open| self.anew(open, docket, circumstances));
+            let judged = stream::iter(open).map(|open| self.anew(open, context_id, context));
             let mut judged = judged.buffer_unordered(AT_ONCE);
             while let Some((at, judged)) = judged.next().await {
                 if let Some((_, image)) = images.get_mut(at) {
@@ -171,30 +171,35 @@ impl Judge<'_> {
         JudgedPod { images: images.into_iter().filter_map(|(_, image)| image).collect(), of }
     }
 
-    async fn anew(&self, open: Open, docket: Docket, circumstances: &Circumstances) -> (usize, Arc<Judged>) {
+    async fn anew(
+        &self,
+        open: Open,
+        context_id: ContextId,
+        context: &PodContext,
+    ) -> (usize, Arc<ImageDecision>) {
         let Open { at, key, pull, written } = open;
-        let case = self.settings.frame(&written, pull, circumstances);
+        let case = self.settings.case_for(&written, pull, context);
         let judgement = self.observatory.judge(&case, self.deadline).await;
-        let judged = Arc::new(Judged::of(&case, &judgement.verdict, self.metrics));
-        let life = Life {
-            since: self.moment,
+        let judged = Arc::new(ImageDecision::of(&case, &judgement.verdict, self.metrics));
+        let validity = Validity {
+            since: self.observed_at,
             until: judgement.until,
-            date: holds_until(&case, &judgement.evidence),
+            date: expires_at(&case, &judgement.evidence),
         };
         let what = (judged.clone(), judged.bytes());
-        self.settled.keep((key, docket, pull, &written), life, what, self.settings);
+        self.verdicts.keep((key, context_id, pull, &written), validity, what, self.settings);
         (at, judged)
     }
 }
 
 impl JudgedPod {
     /// The judgement of each slot, in their order.
-    pub(super) fn by_slot(&self) -> impl Iterator<Item = &Judged> {
+    pub(super) fn by_slot(&self) -> impl Iterator<Item = &ImageDecision> {
         self.of.iter().filter_map(|image| self.images.get(*image)).map(|image| &**image)
     }
 
     /// The images that are denied.
-    pub(super) fn denied(&self) -> impl Iterator<Item = &Judged> + Clone {
+    pub(super) fn denied(&self) -> impl Iterator<Item = &ImageDecision> + Clone {
         self.images.iter().map(|image| &**image).filter(|judged| judged.outcome.denies())
     }
 }

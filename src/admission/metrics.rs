@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
 
-use super::judged::Judged;
-use super::review::Run;
+use super::judged::ImageDecision;
+use super::review::DryRun;
 use crate::domain::policy::PolicyName;
 use crate::domain::registry::RegistryName;
 use crate::domain::route::RouteName;
@@ -18,7 +18,7 @@ use crate::domain::verdict::{FindingKind, Reason};
 
 /// What became of a whole Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum PodOutcome {
     /// Admitted with changes.
     Patched,
     /// Admitted as it is.
@@ -29,13 +29,13 @@ pub(super) enum Fate {
     Internal,
 }
 
-impl Fate {
+impl PodOutcome {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Patched => "patched",
-            Self::Unchanged => "unchanged",
-            Self::Denied => "denied",
-            Self::Internal => "internal",
+            Self::Patched => "Patched",
+            Self::Unchanged => "Unchanged",
+            Self::Denied => "Denied",
+            Self::Internal => "Internal",
         }
     }
 }
@@ -47,8 +47,8 @@ pub struct Metrics {
     images: Family<ByImage, Counter>,
     findings: Family<ByFinding, Counter>,
     observed: Family<ByPolicy, Counter>,
-    /// Images that were told from what was settled, and those that were judged.
-    settled: Counter,
+    /// Verdicts from the cache, and those that were judged anew.
+    cached: Counter,
     judged: Counter,
     duration: Histogram,
     pub(super) panics: Counter,
@@ -111,8 +111,8 @@ impl Metrics {
             findings: Family::default(),
             observed: Family::default(),
             // From a Pod whose images are all known to the longest that the API server waits.
-            settled: verdicts.get_or_create_owned(&[("settled", "before")]),
-            judged: verdicts.get_or_create_owned(&[("settled", "now")]),
+            cached: verdicts.get_or_create_owned(&[("source", "Cache")]),
+            judged: verdicts.get_or_create_owned(&[("source", "Judged")]),
             duration: Histogram::new([
                 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
                 5.0, 10.0,
@@ -143,7 +143,7 @@ impl Metrics {
         );
         page.register(
             "landfall_verdicts",
-            "Verdicts on images of Pods: settled before and still good, or settled now; observing policies have their own",
+            "Verdicts on images: from the verdict cache, or judged anew; those of observing policies count, too",
             verdicts,
         );
         page.register_with_unit(
@@ -171,12 +171,12 @@ impl Metrics {
     }
 
     /// Counts a Pod. Dry runs are told apart: a `drill` over a whole cluster must not look like a restart storm.
-    pub(super) fn admitted(&self, fate: Fate, reason: Reason, run: Run) {
-        let run = match run {
-            Run::Real => "false",
-            Run::Dry => "true",
+    pub(super) fn admitted(&self, outcome: PodOutcome, reason: Reason, dry_run: DryRun) {
+        let dry_run = match dry_run {
+            DryRun::No => "false",
+            DryRun::Yes => "true",
         };
-        let labels = [("verdict", fate.as_str()), ("reason", reason.as_str()), ("dry_run", run)];
+        let labels = [("verdict", outcome.as_str()), ("reason", reason.as_str()), ("dry_run", dry_run)];
         self.admissions.get_or_create(&labels).inc();
     }
 
@@ -196,7 +196,7 @@ impl Metrics {
     }
 
     /// Counts an image, and its findings.
-    pub(super) fn judged(&self, judged: &Judged) {
+    pub(super) fn judged(&self, judged: &ImageDecision) {
         judged.count.inc();
         judged.findings.iter().for_each(|finding| {
             finding.count.inc();
@@ -204,7 +204,7 @@ impl Metrics {
     }
 
     /// Counts an image that is left as it is all the same, and its findings.
-    pub(super) fn left(&self, judged: &Judged) {
+    pub(super) fn left(&self, judged: &ImageDecision) {
         self.image(judged.route.clone(), None, Reason::Observed).inc();
         judged.findings.iter().for_each(|finding| {
             finding.count.inc();
@@ -212,21 +212,21 @@ impl Metrics {
     }
 
     /// Counts images by where their verdicts come from.
-    pub(super) fn told(&self, settled: usize, judged: usize) {
-        self.settled.inc_by(settled as u64);
+    pub(super) fn told(&self, cached: usize, judged: usize) {
+        self.cached.inc_by(cached as u64);
         self.judged.inc_by(judged as u64);
     }
 
     /// Counts a Pod of which an observing policy will never say what it would have done: too many waited.
     pub(super) fn dropped(&self, policy: &PolicyName) {
-        self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict: "dropped" }).inc();
+        self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict: "Dropped" }).inc();
     }
 
     /// Counts what an observing policy would have done with a Pod.
-    pub(super) fn observed(&self, policy: &PolicyName, fate: Fate) {
-        let verdict = match fate {
-            Fate::Denied => "denied",
-            Fate::Patched | Fate::Unchanged | Fate::Internal => "allowed",
+    pub(super) fn observed(&self, policy: &PolicyName, outcome: PodOutcome) {
+        let verdict = match outcome {
+            PodOutcome::Denied => "Denied",
+            PodOutcome::Patched | PodOutcome::Unchanged | PodOutcome::Internal => "Allowed",
         };
         self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict }).inc();
     }

@@ -31,14 +31,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{Answer, encode};
-use super::judged::Judged;
-use super::metrics::{Fate, Metrics};
-use super::review::{Door, Origin, Review, ReviewError, Run, decode};
+use super::judged::ImageDecision;
+use super::metrics::{Metrics, PodOutcome};
+use super::review::{Door, DryRun, Origin, Review, ReviewError, decode};
+use crate::domain::error_chain::error_chain;
 use crate::domain::policy::Labels;
-use crate::domain::sentence::sentence;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason};
-use crate::evidence::{Observatory, Settled};
+use crate::evidence::{Observatory, VerdictCache};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
@@ -73,24 +73,24 @@ pub struct Mutate {
 impl Mutate {
     /// The door as a router with one route, `POST /mutate`. The size of bodies is for the server to bound.
     pub fn router(self) -> Router {
-        let (settled, observing) = (Settled::default(), Arc::new(Semaphore::new(verdict::OBSERVED)));
-        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(Keeper {
-            site: self,
-            settled,
+        let (verdicts, observing) = (VerdictCache::default(), Arc::new(Semaphore::new(verdict::OBSERVED)));
+        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(DoorState {
+            deps: self,
+            verdicts,
             observing,
         }))
     }
 }
 
 /// Who keeps the door: what it was given, and what it remembers.
-struct Keeper {
-    site: Mutate,
-    settled: Settled<Judged>,
+struct DoorState {
+    deps: Mutate,
+    verdicts: VerdictCache<ImageDecision>,
     /// Places for observing policies that have more to ask than their Pods.
     observing: Arc<Semaphore>,
 }
 
-impl Keeper {
+impl DoorState {
     /// Which Pods are left alone before anybody looks at their images.
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
@@ -99,7 +99,7 @@ impl Keeper {
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
             Origin::Client => (SYSTEM.contains(&namespace)
-                || self.site.own_namespace.as_deref() == Some(namespace)
+                || self.deps.own_namespace.as_deref() == Some(namespace)
                 || excluded()
                 || leaving())
             .then_some(Reason::Excluded),
@@ -107,9 +107,9 @@ impl Keeper {
     }
 
     async fn judge(self: &Arc<Self>, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
-        let settings = self.site.settings.load_full();
+        let settings = self.deps.settings.load_full();
         if let Some(reason) = self.leaves_alone(review, &settings) {
-            self.site.metrics.admitted(Fate::Unchanged, reason, review.run);
+            self.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
             return Answer::unchanged();
         }
         let budget = settings.budget.request;
@@ -128,8 +128,8 @@ impl Keeper {
         match AssertUnwindSafe(self.judge(review, asked, began)).catch_unwind().await {
             Ok(answer) => answer,
             Err(panic) => {
-                self.site.metrics.panics.inc();
-                self.site.metrics.admitted(Fate::Internal, Reason::Internal, review.run);
+                self.deps.metrics.panics.inc();
+                self.deps.metrics.admitted(PodOutcome::Internal, Reason::Internal, review.dry_run);
                 let (namespace, what) = (&*review.namespace, said(&*panic));
                 tracing::error!(
                     pod.namespace = namespace,
@@ -143,7 +143,7 @@ impl Keeper {
 }
 
 async fn answer(
-    State(door): State<Arc<Keeper>>,
+    State(door): State<Arc<DoorState>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -154,19 +154,23 @@ async fn answer(
     }
     let said = match decode(&body, Door::Mutate) {
         Ok(review) => encode(&door.guarded(&review, timeout(query.as_deref()), began).await, &review.uid),
-        Err(ReviewError::Malformed(error)) => return refuse(StatusCode::BAD_REQUEST, &sentence(&error)),
+        Err(ReviewError::Malformed(error)) => return refuse(StatusCode::BAD_REQUEST, &error_chain(&error)),
         Err(ReviewError::NotOurs { uid, what }) => {
-            door.site.metrics.not_ours.inc();
+            door.deps.metrics.not_ours.inc();
             tracing::debug!(%what, "left alone");
             encode(&Answer::unchanged(), &uid)
         }
         Err(ReviewError::Unreadable { uid, source }) => {
-            door.site.metrics.admitted(Fate::Unchanged, Reason::Finding(FindingKind::Unparsable), Run::Real);
-            tracing::warn!(error = sentence(&source), "a Pod cannot be read; it is admitted as it is");
+            door.deps.metrics.admitted(
+                PodOutcome::Unchanged,
+                Reason::Finding(FindingKind::Unparsable),
+                DryRun::No,
+            );
+            tracing::warn!(error = error_chain(&source), "a Pod cannot be read; it is admitted as it is");
             encode(&Answer::unchanged().warn(format!("landfall: admitted as it is: {source}")), &uid)
         }
     };
-    door.site.metrics.answered(began.elapsed());
+    door.deps.metrics.answered(began.elapsed());
     ([(header::CONTENT_TYPE, "application/json")], said).into_response()
 }
 

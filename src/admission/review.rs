@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::pod::json::{Object, object, object_or_default, text};
 use crate::pod::surface::MirrorMark;
-use crate::pod::{Occasion, Pod, Slot};
+use crate::pod::{AdmissionKind, Pod, Slot};
 
 /// Which webhook was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,13 +22,13 @@ pub enum Door {
     Validate,
 }
 
-/// Whether a request is meant, or only tried.
+/// Whether the request is a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Run {
-    /// It will be persisted, if nobody refuses.
-    Real,
-    /// `dryRun: true`: same answer, no side effect.
-    Dry,
+pub enum DryRun {
+    /// The object will be persisted, if nobody refuses it.
+    No,
+    /// `dryRun: true`: the same answer, without side effects.
+    Yes,
 }
 
 /// Who speaks for the Pod.
@@ -46,13 +46,13 @@ pub struct Review<'a> {
     /// Echoed in the answer.
     pub uid: Cow<'a, str>,
     /// Why the Pod is before us.
-    pub occasion: Occasion,
+    pub kind: AdmissionKind,
     /// The Pod's namespace.
     pub namespace: Cow<'a, str>,
     /// Who asks, as the API server authenticated them.
     pub username: Cow<'a, str>,
     /// Meant, or only tried.
-    pub run: Run,
+    pub dry_run: DryRun,
     /// The Pod as it would be.
     pub pod: Box<Pod<'a>>,
     /// The Pod as it was, on an update.
@@ -63,7 +63,7 @@ impl Review<'_> {
     /// The images to judge.
     #[must_use]
     pub fn slots(&self) -> Vec<Slot<'_>> {
-        self.pod.slots_to_judge(self.occasion, self.before.as_deref())
+        self.pod.slots_to_judge(self.kind, self.before.as_deref())
     }
 
     /// Who speaks. The mark of a mirror Pod counts only from a node: anybody can write the annotation.
@@ -263,7 +263,7 @@ pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
     else {
         return Err(diagnose(body, door));
     };
-    let (request, uid, occasion) = admit(envelope, door)?;
+    let (request, uid, kind) = admit(envelope, door)?;
     let Some(pod) = request.object.and_then(|object| object.0) else {
         return Err(ReviewError::Unreadable { uid: uid.into(), source: Unreadable::Absent });
     };
@@ -271,10 +271,10 @@ pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
     let namespace = namespace.or_else(|| pod.metadata.as_ref()?.namespace.clone()).unwrap_or_default();
     Ok(Review {
         uid,
-        occasion,
+        kind,
         namespace,
         username: request.user_info.username.unwrap_or_default(),
-        run: if request.dry_run == Some(true) { Run::Dry } else { Run::Real },
+        dry_run: if request.dry_run == Some(true) { DryRun::Yes } else { DryRun::No },
         pod,
         before: request.old_object.and_then(|object| object.0),
     })
@@ -284,7 +284,7 @@ pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
 fn admit<'a, P>(
     envelope: Option<Envelope<'a, P>>,
     door: Door,
-) -> Result<(Request<'a, P>, Cow<'a, str>, Occasion), ReviewError> {
+) -> Result<(Request<'a, P>, Cow<'a, str>, AdmissionKind), ReviewError> {
     let (api_version, kind, request) =
         envelope.map_or((None, None, None), |one| (one.api_version, one.kind, one.request));
     if kind.as_deref() != Some("AdmissionReview") {
@@ -295,22 +295,22 @@ fn admit<'a, P>(
     }
     let mut request = request.ok_or(Malformed::NoRequest)?;
     let uid = request.uid.take().filter(|uid| !uid.is_empty()).ok_or(Malformed::NoUid)?;
-    match occasion(&request, door) {
-        Ok(occasion) => Ok((request, uid, occasion)),
+    match admission_kind(&request, door) {
+        Ok(kind) => Ok((request, uid, kind)),
         Err(what) => Err(ReviewError::NotOurs { uid: uid.into(), what }),
     }
 }
 
-fn occasion<P>(request: &Request<'_, P>, door: Door) -> Result<Occasion, NotOurs> {
+fn admission_kind<P>(request: &Request<'_, P>, door: Door) -> Result<AdmissionKind, NotOurs> {
     let Kind { group, version, kind } = &request.kind;
     let (kind, resource) = (plain(kind), plain(&request.resource.resource));
     if (plain(group), plain(version), kind, resource) != ("", "v1", "Pod", "pods") {
         return Err(NotOurs::Kind { kind: kind.into(), resource: resource.into() });
     }
     match (plain(&request.sub_resource), plain(&request.operation), door) {
-        ("", "CREATE", _) => Ok(Occasion::Create),
-        ("ephemeralcontainers", "UPDATE", _) => Ok(Occasion::Ephemeral),
-        ("", "UPDATE", Door::Validate) => Ok(Occasion::Update),
+        ("", "CREATE", _) => Ok(AdmissionKind::Create),
+        ("ephemeralcontainers", "UPDATE", _) => Ok(AdmissionKind::Ephemeral),
+        ("", "UPDATE", Door::Validate) => Ok(AdmissionKind::Update),
         ("" | "ephemeralcontainers", operation, _) => Err(NotOurs::Operation { found: operation.into() }),
         (found, ..) => Err(NotOurs::SubResource { found: found.into() }),
     }

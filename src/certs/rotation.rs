@@ -150,20 +150,20 @@ impl Authorities {
 impl Step {
     /// The closed set, for a metric.
     pub const ALL: [&'static str; 9] =
-        ["adopt", "demote", "introduce", "publish", "settle", "promote", "linger", "retire", "rest"];
+        ["Adopt", "Demote", "Introduce", "Publish", "Settle", "Promote", "Linger", "Retire", "Rest"];
 
     /// Its word.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Adopt(_) => "adopt",
-            Self::Demote => "demote",
-            Self::Introduce(_) => "introduce",
-            Self::Publish => "publish",
-            Self::Settle(_) => "settle",
-            Self::Promote => "promote",
-            Self::Linger(_) => "linger",
-            Self::Retire(_) => "retire",
-            Self::Rest => "rest",
+            Self::Adopt(_) => "Adopt",
+            Self::Demote => "Demote",
+            Self::Introduce(_) => "Introduce",
+            Self::Publish => "Publish",
+            Self::Settle(_) => "Settle",
+            Self::Promote => "Promote",
+            Self::Linger(_) => "Linger",
+            Self::Retire(_) => "Retire",
+            Self::Rest => "Rest",
         }
     }
 }

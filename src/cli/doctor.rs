@@ -12,7 +12,7 @@ use super::Output;
 use crate::admission::mutate;
 use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 use crate::domain::settings::Settings;
 use crate::report::doctor::{self, Found, Installation, Line, Specimen};
 
@@ -118,7 +118,7 @@ async fn examine(args: &Args) -> Vec<Line> {
             let specimen = specimen.as_ref().map_err(String::as_str);
             lines.extend(doctor::cluster(&cluster, &installation, settings, specimen, pods_in).await);
         }
-        Err(error) => lines.push(Line::skipped("cluster", sentence(&error))),
+        Err(error) => lines.push(Line::skipped("cluster", error_chain(&error))),
     }
     lines
 }

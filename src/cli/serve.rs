@@ -23,7 +23,7 @@ use certificate::Source;
 pub use parts::{Ended, Parts};
 
 use crate::cluster::Cluster;
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 
@@ -122,7 +122,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         Ok(cluster) => Some(cluster),
         // Labels of namespaces are worth a warning, not a server that does not start.
         Err(error) if matches!(certificate, Source::Files(_)) => {
-            tracing::warn!(error = sentence(&error), "namespaces are known by their names alone");
+            tracing::warn!(error = error_chain(&error), "namespaces are known by their names alone");
             None
         }
         Err(error) => return Err(error).context("certificates of our own take an API server to reach"),

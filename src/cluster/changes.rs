@@ -1,4 +1,4 @@
-//! News that one object has changed, by name: a reason to look, never what is seen.
+//! Event that one object has changed, by name: a reason to look, never what is seen.
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Events: what happened, where an operator looks for it (`kubectl describe`).
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use k8s_openapi::api::core::v1::{self, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 
@@ -9,8 +9,8 @@ use super::{Cluster, call};
 
 /// Writes events about one Secret.
 #[derive(Debug, Clone)]
-pub struct Announcer {
-    api: Api<Event>,
+pub struct EventRecorder {
+    api: Api<v1::Event>,
     namespace: String,
     secret: String,
     /// The Pod that says so.
@@ -19,7 +19,7 @@ pub struct Announcer {
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct Event {
     /// One word in CamelCase, from a closed set.
     pub reason: &'static str,
     /// One sentence, at most 1,024 bytes.
@@ -28,8 +28,8 @@ pub struct News {
 
 impl Cluster {
     /// Announces what becomes of a Secret, in the name of a Pod of its namespace.
-    pub fn announcer(&self, namespace: &str, secret: &str, pod: &str) -> Announcer {
-        Announcer {
+    pub fn events(&self, namespace: &str, secret: &str, pod: &str) -> EventRecorder {
+        EventRecorder {
             api: Api::namespaced(self.client.clone(), namespace),
             namespace: namespace.to_owned(),
             secret: secret.to_owned(),
@@ -38,10 +38,10 @@ impl Cluster {
     }
 }
 
-impl Announcer {
+impl EventRecorder {
     /// Writes it down at `now`. An event that cannot be written is logged and forgotten: what happened, happened.
-    pub async fn announce(&self, news: News, now: Timestamp) {
-        let event = Event {
+    pub async fn publish(&self, news: Event, now: Timestamp) {
+        let event = v1::Event {
             metadata: ObjectMeta {
                 // As client-go does it: unique enough, and sorted by time.
                 name: Some(format!("{}.{:x}", self.secret, now.as_nanosecond())),
@@ -62,7 +62,7 @@ impl Announcer {
             event_time: Some(MicroTime(now)),
             reporting_component: Some("landfall".to_owned()),
             reporting_instance: Some(self.pod.clone()),
-            ..Event::default()
+            ..v1::Event::default()
         };
         let params = PostParams::default();
         let written = call(|| "write an event".to_owned(), self.api.create(&params, &event)).await;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::secret::manager;
 use super::{Cluster, ClusterError, MANAGER, Written, about, call, write};
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 
 /// How long leadership lasts, and how often it is renewed.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,9 @@ impl Lease {
             match tokio::time::timeout(self.term.renewed, self.look()).await {
                 Ok(Ok(true)) => until = asked + self.term.lasts,
                 Ok(Ok(false)) => until = asked,
-                Ok(Err(error)) => tracing::warn!(error = sentence(&error), "the Lease cannot be looked at"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = error_chain(&error), "the Lease cannot be looked at")
+                }
                 Err(_) => tracing::warn!(lease = %self.name, "the API server does not answer"),
             }
             let leads = Instant::now() < until;

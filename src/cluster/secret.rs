@@ -76,7 +76,7 @@ impl Secret {
         write(|| format!("write {self}"), self.api.patch(&self.name, &params, &merge)).await
     }
 
-    /// News of it.
+    /// Event of it.
     pub fn changes(&self) -> Changes<v1::Secret> {
         Changes { api: self.api.clone(), name: self.name.clone() }
     }

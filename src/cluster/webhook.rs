@@ -71,7 +71,7 @@ impl Webhook {
         write(|| format!("publish the caBundle in {self}"), self.api.patch(&self.name, &params, &ours)).await
     }
 
-    /// News of it.
+    /// Event of it.
     pub fn changes(&self) -> Changes<MutatingWebhookConfiguration> {
         Changes { api: self.api.clone(), name: self.name.clone() }
     }

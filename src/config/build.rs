@@ -12,8 +12,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::decode::{At, Entries, nearest};
-use super::leaf::{self, Name};
 use super::problem::{Problem, Severity};
+use super::scalar::{self, Name};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
 use crate::domain::platform::PlatformPattern;
@@ -188,7 +188,7 @@ impl Build<'_> {
         nearest_to_us
     }
 
-    fn platforms(&mut self, platforms: Option<At<Vec<leaf::Platform>>>) -> Arc<[PlatformPattern]> {
+    fn platforms(&mut self, platforms: Option<At<Vec<scalar::Platform>>>) -> Arc<[PlatformPattern]> {
         let linux = |architecture: &str| PlatformPattern {
             os: Some("linux".into()),
             architecture: Some(architecture.into()),
@@ -213,7 +213,7 @@ impl Build<'_> {
         let at = cache.as_ref().map_or(Tree::ROOT, |cache| cache.node);
         let raw::Cache { present, remember, tag, absent, scan, entries } =
             cache.map(|cache| cache.value).unwrap_or_default();
-        let or = |length: Option<leaf::Length>, seconds| {
+        let or = |length: Option<scalar::Length>, seconds| {
             length.map_or(Duration::from_secs(seconds), |length| length.0)
         };
         let life = CacheLife {

@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::decode::{At, Entries};
-use super::leaf::{
-    Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Moment, Name,
-    Namespace, ObjectName, Platform, Text,
+use super::scalar::{
+    Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name, Namespace,
+    ObjectName, Platform, Text, Timestamp,
 };
 use crate::domain::scan::{Required, Severity};
 use crate::domain::verdict::FindingKind;
@@ -31,7 +31,7 @@ pub(super) struct File {
     pub platforms: Option<At<Vec<Platform>>>,
     /// What applies where no policy says otherwise.
     pub defaults: Option<Defaults>,
-    /// Policies, in the shape of the ImagePolicy resource.
+    /// Policies, in the shape of the LandingPolicy resource.
     pub policies: Option<Vec<At<Policy>>>,
     /// What is left alone, unless an enforcing policy speaks for it.
     pub exclude: Option<Exclude>,
@@ -177,7 +177,7 @@ pub(super) struct Defaults {
     pub scan: Option<Scan>,
 }
 
-/// A policy, in the shape of the ImagePolicy resource.
+/// A policy, in the shape of the LandingPolicy resource.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Policy {
@@ -193,7 +193,7 @@ pub(super) struct Policy {
     pub spec: Option<At<Spec>>,
 }
 
-/// The API version of ImagePolicy.
+/// The API version of LandingPolicy.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum ApiVersion {
     /// The only one so far.
@@ -205,7 +205,7 @@ pub(super) enum ApiVersion {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum PolicyKind {
     /// The only one that stands here.
-    ImagePolicy,
+    LandingPolicy,
 }
 
 /// Kubernetes' own object: what else stands in it is not ours to judge.
@@ -319,7 +319,7 @@ pub(super) struct Exception {
     pub findings: Option<At<Vec<FindingKind>>>,
     /// The first moment at which it no longer holds.
     #[schemars(required)]
-    pub until: Option<At<Moment>>,
+    pub until: Option<At<Timestamp>>,
     /// Why, for people.
     #[schemars(required)]
     pub reason: Option<At<Text>>,

@@ -3,7 +3,7 @@
 //! We build it from the parser's events instead of deserializing directly, because serde stops at the
 //! first thing it does not like: a tree can be pruned of that thing and be asked again (`decode`).
 
-mod grow;
+mod parse;
 
 use std::fmt::Write as _;
 
@@ -59,7 +59,7 @@ impl Tree {
     /// The one syntax error that stopped the parser. What can be passed over (a key that stands twice)
     /// is added to `problems` instead.
     pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
-        grow::tree(text, problems)
+        parse::tree(text, problems)
     }
 
     #[expect(clippy::indexing_slicing, reason = "a NodeId is only ever made by pushing the node it names")]

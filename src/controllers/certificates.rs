@@ -20,9 +20,9 @@ use crate::certs::{
     Authorities, Authority, Certificate, CertsError, Leaf, LeafDates, Metrics, Periods, Renewal, renewal,
 };
 use crate::cluster::{
-    Announcer, Cluster, ClusterError, Entries, News, Secret, Stored, Term, Webhook, Written,
+    Cluster, ClusterError, Entries, Event, EventRecorder, Secret, Stored, Term, Webhook, Written,
 };
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 
 /// How often everybody looks at least without being called: a watch can be deaf.
 const LOOK: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ pub struct Certificates {
     term: Term,
     secret: Secret,
     webhook: Webhook,
-    announcer: Announcer,
+    events: EventRecorder,
     metrics: Metrics,
     clock: fn() -> Timestamp,
     /// Which share of a leaf's life this replica lets pass, in thousandths: no two renew in step.
@@ -104,7 +104,7 @@ impl Certificates {
         Self {
             secret: cluster.secret(namespace, secret),
             webhook: cluster.webhook(webhook),
-            announcer: cluster.announcer(namespace, secret, pod),
+            events: cluster.events(namespace, secret, pod),
             cluster,
             term,
             periods,
@@ -173,9 +173,9 @@ impl Certificates {
         leading: bool,
     ) -> Result<Duration, String> {
         let began = Instant::now();
-        let seen = self.look().await.map_err(|error| sentence(&error))?;
+        let seen = self.look().await.map_err(|error| error_chain(&error))?;
         self.metrics.saw(&seen.authorities);
-        let problem = self.renew(served, memory, &seen, began).map_err(|error| sentence(&error))?;
+        let problem = self.renew(served, memory, &seen, began).map_err(|error| error_chain(&error))?;
         served.send_if_modified(|served| {
             let changed = served.problem != problem;
             served.problem = problem;
@@ -207,7 +207,7 @@ impl Certificates {
         };
         let step = step(&look, &self.periods);
         self.metrics.leads(Some(&step));
-        self.take(&step, &seen).await.map_err(|error| sentence(&*error))
+        self.take(&step, &seen).await.map_err(|error| error_chain(&*error))
     }
 
     /// The bundles before the Secret: see [`Look`].
@@ -216,7 +216,7 @@ impl Certificates {
         let stored = self.secret.read().await?;
         let (authorities, damage) = Authorities::read(&stored.data);
         for damage in damage {
-            tracing::warn!(error = sentence(&damage), secret = %self.secret, "the Secret is damaged; rotation mends it");
+            tracing::warn!(error = error_chain(&damage), secret = %self.secret, "the Secret is damaged; rotation mends it");
         }
         let bundles: Vec<_> = entries.bundles.values().cloned().collect();
         let published = bundles.iter().map(|bundle| Certificate::all_in(bundle)).collect();
@@ -272,7 +272,7 @@ impl Certificates {
         tracing::info!(rotation.step = step.as_str(), ?written, "rotation");
         match (written, news(step, &seen.authorities)) {
             (Written::Outdated, _) => return Ok(AGAIN),
-            (Written::Done, Some(news)) => self.announcer.announce(news, now).await,
+            (Written::Done, Some(news)) => self.events.publish(news, now).await,
             (Written::Done, None) => {}
         }
         // Look at once: what we wrote is there.
@@ -281,7 +281,7 @@ impl Certificates {
 }
 
 /// What a step that was taken is to be announced with.
-fn news(step: &Step, before: &Authorities) -> Option<News> {
+fn news(step: &Step, before: &Authorities) -> Option<Event> {
     let (reason, message) = match step {
         Step::Introduce(Cause::Lacking) => {
             ("AuthorityMade", "made an authority: there was none that could sign".to_owned())
@@ -306,7 +306,7 @@ fn news(step: &Step, before: &Authorities) -> Option<News> {
         }
         Step::Publish | Step::Settle(_) | Step::Linger(_) | Step::Rest => return None,
     };
-    Some(News { reason, message })
+    Some(Event { reason, message })
 }
 
 fn jitter() -> u16 {

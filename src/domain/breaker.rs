@@ -27,7 +27,7 @@ pub const RECOVERY: u32 = 3;
 
 /// How an attempt ended, as far as the registry's health goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum Signal {
     /// It answered: a 404, a 401 and a 429 are answers.
     Success,
     /// It is down: refused, reset, no TLS, 5xx.
@@ -129,20 +129,20 @@ impl Breaker {
 
     /// Records how an attempt ended. `dice`, from 0 to 1, lengthens an open period by up to a quarter, so that many
     /// who saw the same failure do not come back at once.
-    pub fn record(&mut self, pass: Pass, outcome: Outcome, now: Instant, dice: f64) {
+    pub fn record(&mut self, pass: Pass, outcome: Signal, now: Instant, dice: f64) {
         if pass.epoch != self.epoch {
             return;
         }
         match (&mut self.state, outcome) {
             // Open lets nothing through, so nothing of its epoch comes back.
-            (State::Open { .. }, _) | (State::Closed { .. }, Outcome::Neutral) => {}
-            (State::Closed { failures }, Outcome::Success) => *failures = 0,
-            (State::HalfOpen { under_way, .. }, Outcome::Neutral) => *under_way -= 1,
-            (State::HalfOpen { under_way, .. }, Outcome::Success) => {
+            (State::Open { .. }, _) | (State::Closed { .. }, Signal::Neutral) => {}
+            (State::Closed { failures }, Signal::Success) => *failures = 0,
+            (State::HalfOpen { under_way, .. }, Signal::Neutral) => *under_way -= 1,
+            (State::HalfOpen { under_way, .. }, Signal::Success) => {
                 *under_way -= 1;
                 self.succeeded();
             }
-            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Failure) => self.failed(now, dice),
+            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, dice),
         }
     }
 
@@ -155,14 +155,14 @@ impl Breaker {
 
     /// A probe ended so. Its failures count as those of attempts do. Its answer opens the way for trials and counts as
     /// the first; it does not forgive the failures of attempts, for they asked for more than a probe does.
-    pub fn probed(&mut self, outcome: Outcome, now: Instant, dice: f64) {
+    pub fn probed(&mut self, outcome: Signal, now: Instant, dice: f64) {
         match (self.state, outcome) {
-            (State::Open { until, period, .. }, Outcome::Success) if now >= until => {
+            (State::Open { until, period, .. }, Signal::Success) if now >= until => {
                 self.enter(State::HalfOpen { under_way: 0, successes: 1, period });
             }
-            (_, Outcome::Neutral) | (State::Open { .. }, _) | (State::Closed { .. }, Outcome::Success) => {}
-            (State::HalfOpen { .. }, Outcome::Success) => self.succeeded(),
-            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Failure) => self.failed(now, dice),
+            (_, Signal::Neutral) | (State::Open { .. }, _) | (State::Closed { .. }, Signal::Success) => {}
+            (State::HalfOpen { .. }, Signal::Success) => self.succeeded(),
+            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, dice),
         }
     }
 
@@ -228,15 +228,15 @@ mod tests {
     enum Event {
         Admit,
         /// The attempt that began first (0), or later, ends so.
-        End(usize, Outcome),
+        End(usize, Signal),
         Wait(Duration),
-        Probe(Outcome),
+        Probe(Signal),
         Hold(Duration),
         Trip,
     }
 
-    fn outcome() -> impl Strategy<Value = Outcome> {
-        prop_oneof![Just(Outcome::Success), Just(Outcome::Failure), Just(Outcome::Neutral)]
+    fn outcome() -> impl Strategy<Value = Signal> {
+        prop_oneof![Just(Signal::Success), Just(Signal::Failure), Just(Signal::Neutral)]
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -274,7 +274,7 @@ mod tests {
         (breaker, now, passes)
     }
 
-    fn attempt(breaker: &mut Breaker, now: Instant, outcome: Outcome) {
+    fn attempt(breaker: &mut Breaker, now: Instant, outcome: Signal) {
         let pass = breaker.admit(now).unwrap();
         breaker.record(pass, outcome, now, 0.5);
     }
@@ -282,7 +282,7 @@ mod tests {
     fn opened(now: Instant) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..THRESHOLD {
-            attempt(&mut breaker, now, Outcome::Failure);
+            attempt(&mut breaker, now, Signal::Failure);
         }
         assert_eq!(breaker.phase(now), Phase::Open);
         breaker
@@ -296,16 +296,16 @@ mod tests {
             let period = Duration::from_secs(seconds);
             assert!(breaker.admit(now + period - Duration::from_millis(1)).is_none());
             now += period.mul_f64(1.125);
-            attempt(&mut breaker, now, Outcome::Failure);
+            attempt(&mut breaker, now, Signal::Failure);
             assert_eq!(breaker.phase(now), Phase::Open);
         }
         now += LONGEST_PERIOD * 2;
         for _ in 0..RECOVERY {
-            attempt(&mut breaker, now, Outcome::Success);
+            attempt(&mut breaker, now, Signal::Success);
         }
         assert_eq!(breaker.phase(now), Phase::Closed);
         for _ in 0..THRESHOLD {
-            attempt(&mut breaker, now, Outcome::Failure);
+            attempt(&mut breaker, now, Signal::Failure);
         }
         assert_eq!(breaker.phase(now + FIRST_PERIOD * 2), Phase::HalfOpen);
     }
@@ -317,14 +317,14 @@ mod tests {
         let later = now + FIRST_PERIOD * 2;
         let first = breaker.admit(later).unwrap();
         assert!(breaker.admit(later).is_none());
-        breaker.record(first, Outcome::Neutral, later, 0.0);
+        breaker.record(first, Signal::Neutral, later, 0.0);
         assert_eq!(breaker.phase(later), Phase::HalfOpen);
         let first = breaker.admit(later).unwrap();
-        breaker.record(first, Outcome::Success, later, 0.0);
+        breaker.record(first, Signal::Success, later, 0.0);
         let two = [breaker.admit(later).unwrap(), breaker.admit(later).unwrap()];
         assert!(breaker.admit(later).is_none());
         for pass in two {
-            breaker.record(pass, Outcome::Success, later, 0.0);
+            breaker.record(pass, Signal::Success, later, 0.0);
         }
         assert_eq!(breaker.phase(later), Phase::Closed);
     }
@@ -337,17 +337,17 @@ mod tests {
         for after in 0..60 {
             let now = now + second * after;
             breaker.hold(now + second * 8);
-            breaker.probed(Outcome::Failure, now, 0.5);
+            breaker.probed(Signal::Failure, now, 0.5);
             assert!(breaker.admit(now).is_none() && !breaker.is_up(), "{after}");
         }
         // Failed probes lengthen nothing: the first that is answered leads out.
         let back = now + second * 60;
-        breaker.probed(Outcome::Success, back, 0.5);
+        breaker.probed(Signal::Success, back, 0.5);
         assert!(breaker.is_up());
         let two = [breaker.admit(back).unwrap(), breaker.admit(back).unwrap()];
         assert!(breaker.admit(back).is_none(), "the probe was the first trial, two attempts are the next");
         for pass in two {
-            breaker.record(pass, Outcome::Success, back, 0.5);
+            breaker.record(pass, Signal::Success, back, 0.5);
         }
         assert_eq!(breaker.phase(back), Phase::Closed);
         // A prober that fell silent itself holds nobody up.
@@ -364,11 +364,11 @@ mod tests {
         let mut breaker = opened(now);
         for seconds in [1, 2, 4, 8] {
             let period = Duration::from_secs(seconds);
-            breaker.probed(Outcome::Success, now + period / 2, 0.0);
+            breaker.probed(Signal::Success, now + period / 2, 0.0);
             assert_eq!(breaker.phase(now + period / 2), Phase::Open);
             now += period.mul_f64(1.25);
-            breaker.probed(Outcome::Success, now, 0.5);
-            attempt(&mut breaker, now, Outcome::Failure);
+            breaker.probed(Signal::Success, now, 0.5);
+            attempt(&mut breaker, now, Signal::Failure);
         }
     }
 
@@ -377,11 +377,11 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 1..THRESHOLD {
-            breaker.probed(Outcome::Failure, now, 0.0);
+            breaker.probed(Signal::Failure, now, 0.0);
         }
-        breaker.probed(Outcome::Success, now, 0.0);
+        breaker.probed(Signal::Success, now, 0.0);
         assert_eq!(breaker.phase(now), Phase::Closed);
-        breaker.probed(Outcome::Failure, now, 0.0);
+        breaker.probed(Signal::Failure, now, 0.0);
         assert_eq!(breaker.phase(now), Phase::Open);
         let mut breaker = Breaker::default();
         breaker.trip(now, 0.0);
@@ -394,15 +394,15 @@ mod tests {
         let mut breaker = Breaker::default();
         let (early, late) = (breaker.admit(now).unwrap(), breaker.admit(now).unwrap());
         for _ in 0..THRESHOLD {
-            attempt(&mut breaker, now, Outcome::Failure);
+            attempt(&mut breaker, now, Signal::Failure);
         }
-        breaker.record(early, Outcome::Success, now, 0.0);
+        breaker.record(early, Signal::Success, now, 0.0);
         assert_eq!(breaker.phase(now), Phase::Open);
         let later = now + FIRST_PERIOD * 2;
         let trial = breaker.admit(later).unwrap();
-        breaker.record(late, Outcome::Failure, later, 0.0);
+        breaker.record(late, Signal::Failure, later, 0.0);
         assert_eq!(breaker.phase(later), Phase::HalfOpen);
-        breaker.record(trial, Outcome::Success, later, 0.0);
+        breaker.record(trial, Signal::Success, later, 0.0);
     }
 
     proptest! {
@@ -413,9 +413,9 @@ mod tests {
             let (mut breaker, now, mut row) = (Breaker::default(), Instant::now(), 0);
             for outcome in outcomes {
                 row = match outcome {
-                    Outcome::Success => 0,
-                    Outcome::Failure => row + 1,
-                    Outcome::Neutral => row,
+                    Signal::Success => 0,
+                    Signal::Failure => row + 1,
+                    Signal::Neutral => row,
                 };
                 let pass = breaker.admit(now).unwrap();
                 breaker.record(pass, outcome, now, dice);
@@ -445,10 +445,10 @@ mod tests {
             let (mut breaker, now, passes) = after(&events, dice);
             let later = now + LONGEST_PERIOD.mul_f64(1.25);
             for pass in passes {
-                breaker.record(pass, Outcome::Success, later, dice);
+                breaker.record(pass, Signal::Success, later, dice);
             }
             for _ in 0..RECOVERY {
-                attempt(&mut breaker, later, Outcome::Success);
+                attempt(&mut breaker, later, Signal::Success);
             }
             prop_assert_eq!(breaker.phase(later), Phase::Closed);
         }

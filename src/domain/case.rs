@@ -1,5 +1,7 @@
 //! A Case: one image to judge, framed by the settings.
 
+mod build;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use super::policy::Regime;
 use super::registry::SharedRegistry;
 use super::route::{Collision, Pin, Rewrite, RouteName, Serves, TagProof};
 use super::verdict::KeepReason;
+
+pub use build::{Exemption, PodContext, Pull};
 
 /// One image to judge.
 #[derive(Debug, Clone)]

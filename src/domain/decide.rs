@@ -12,7 +12,7 @@
 
 mod assess;
 mod assessment;
-mod holds;
+mod expiry;
 #[cfg(test)]
 mod laws;
 
@@ -23,12 +23,12 @@ use super::digest::Digest;
 use super::evidence::{
     Evidence, Observation, PlaceIx, Presence, Query, Reachability, Silence, TagDigest, Wanted,
 };
-use super::policy::Voice;
+use super::policy::PolicyView;
 use super::route::{Pin, Serves};
 use super::verdict::{About, Action, Finding, FindingKind, Ground, KeepReason, Ruling, Verdict};
 use assessment::Assessment;
 
-pub use holds::holds_until;
+pub use expiry::expires_at;
 
 /// One step of a judgement: it names the evidence that it still lacks, or settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
         // Whether it can be judged later (an injector may still replace `auto`) is for the validating door.
         Subject::Kept(reason) => Step::Settle(keep(*reason)),
         Subject::Routed(routed) => {
-            let voices = case.regime.voices(&case.name, case.now);
-            Judge { case, routed, evidence, voices: &voices, digest: routed.digest }.verdict()
+            let views = case.regime.views(&case.name, case.now);
+            Judge { case, routed, evidence, views: &views, digest: routed.digest }.verdict()
         }
     }
 }
@@ -105,8 +105,8 @@ fn keep(reason: KeepReason) -> Verdict {
 
 /// An image outside what Landfall can prove: left alone, unless a policy blocks it.
 fn unrouted(case: &Case, kind: FindingKind) -> Verdict {
-    let voices = case.regime.voices(&case.name, case.now);
-    let blocking = || voices.iter().filter(|voice| voice.on(kind) == Some(Action::Block));
+    let views = case.regime.views(&case.name, case.now);
+    let blocking = || views.iter().filter(|view| view.on(kind) == Some(Action::Block));
     if blocking().next().is_none() {
         return keep(match kind {
             FindingKind::Unparsable => KeepReason::Unparsable,
@@ -122,7 +122,7 @@ fn unrouted(case: &Case, kind: FindingKind) -> Verdict {
             digest: None,
             detail: Arc::default(),
         }],
-        denied_by: blocking().filter_map(|voice| voice.policy.cloned()).collect(),
+        denied_by: blocking().filter_map(|view| view.policy.cloned()).collect(),
     }
 }
 
@@ -132,7 +132,7 @@ struct Judge<'a> {
     case: &'a Case,
     routed: &'a Routed,
     evidence: &'a Evidence,
-    voices: &'a [Voice<'a>],
+    views: &'a [PolicyView<'a>],
     /// The reference's own digest, or the one that a Fallback would pin.
     digest: Option<Digest>,
 }

@@ -12,7 +12,7 @@ use super::scan::Requirement;
 use super::verdict::{Action, FindingKind, PolicyKey};
 
 name! {
-    /// The name of an ImagePolicy.
+    /// The name of a LandingPolicy.
     PolicyName
 }
 
@@ -52,7 +52,7 @@ pub enum Enforcement {
     Observe,
 }
 
-/// An ImagePolicy, complete.
+/// A LandingPolicy, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Its name.
@@ -220,7 +220,7 @@ impl FindingSet {
 
 /// One set of rules that speaks in a Case, and the findings it speaks about.
 #[derive(Debug, Clone)]
-pub struct Voice<'a> {
+pub struct PolicyView<'a> {
     /// The policy; `None`: `defaults`.
     pub policy: Option<&'a PolicyName>,
     /// Its rules.
@@ -229,7 +229,7 @@ pub struct Voice<'a> {
     sense: Sense,
 }
 
-/// How a Voice's set of findings is meant.
+/// How a PolicyView's set of findings is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sense {
     /// It speaks about all but what an exception lifted.
@@ -238,7 +238,7 @@ enum Sense {
     Lifted,
 }
 
-impl Voice<'_> {
+impl PolicyView<'_> {
     /// Its action for a finding; `None` where it does not speak about it.
     #[must_use]
     pub fn on(&self, finding: FindingKind) -> Option<Action> {
@@ -273,22 +273,22 @@ impl Regime {
     /// Of what an exception lifts from a policy, the milder of that policy and `defaults` speaks, so that an
     /// exception never makes anything stricter. The strictest of all counts, finding by finding.
     #[must_use]
-    pub fn voices(&self, primary_name: &str, now: Timestamp) -> Vec<Voice<'_>> {
+    pub fn views(&self, primary_name: &str, now: Timestamp) -> Vec<PolicyView<'_>> {
         if !self.enforces() {
             let (rules, lifted) = (Cow::Borrowed(&*self.defaults), FindingSet::default());
-            return vec![Voice { policy: None, rules, lifted, sense: Sense::AllButLifted }];
+            return vec![PolicyView { policy: None, rules, lifted, sense: Sense::AllButLifted }];
         }
-        let mut voices = Vec::with_capacity(self.enforcing.len());
+        let mut views = Vec::with_capacity(self.enforcing.len());
         for policy in &self.enforcing {
             let (name, lifted) = (Some(&policy.name), policy.lifted(primary_name, now));
             let rules = Cow::Borrowed(&policy.rules);
-            voices.push(Voice { policy: name, rules, lifted, sense: Sense::AllButLifted });
+            views.push(PolicyView { policy: name, rules, lifted, sense: Sense::AllButLifted });
             if !lifted.is_empty() {
                 let rules = Cow::Owned(policy.rules.milder(&self.defaults));
-                voices.push(Voice { policy: name, rules, lifted, sense: Sense::Lifted });
+                views.push(PolicyView { policy: name, rules, lifted, sense: Sense::Lifted });
             }
         }
-        voices
+        views
     }
 }
 
@@ -376,11 +376,7 @@ mod tests {
     }
 
     fn strictest(regime: &Regime, image: &str, now: &str) -> Option<Action> {
-        regime
-            .voices(image, now.parse().unwrap())
-            .iter()
-            .filter_map(|voice| voice.on(FindingKind::Stale))
-            .max()
+        regime.views(image, now.parse().unwrap()).iter().filter_map(|view| view.on(FindingKind::Stale)).max()
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub enum Allowlist {
 
 /// What a scan answer means under a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judged {
+pub enum ScanResult {
     /// What it falls short of; nothing: it satisfies the requirement. A scan can be too old and too severe at once,
     /// and neither may hide the other: each has its own action.
     Shortfalls(Vec<Shortfall>),
@@ -189,7 +189,7 @@ impl Requirement {
     /// Judges a scan answer. `detail` is the answer to the same question with [`Detail::Vulnerabilities`], where it
     /// was asked.
     #[must_use]
-    pub fn judge(&self, answer: &ScanAnswer, detail: Option<&ScanAnswer>, now: Timestamp) -> Judged {
+    pub fn judge(&self, answer: &ScanAnswer, detail: Option<&ScanAnswer>, now: Timestamp) -> ScanResult {
         let unknown = |unknown: &Unknown| Shortfall::new(unknown.cause.finding(), unknown.detail.clone());
         let (counts, otherwise) = match &answer.state {
             ScanState::Done(done) => (Some(done), None),
@@ -218,11 +218,11 @@ impl Requirement {
             ScanState::Unknown(cause) => (None, Some(unknown(cause))),
         };
         let Some(report) = counts.or(answer.last.as_ref()) else {
-            return Judged::Shortfalls(otherwise.into_iter().collect());
+            return ScanResult::Shortfalls(otherwise.into_iter().collect());
         };
-        let Some(severity) = self.severity(report, detail) else { return Judged::TooCoarse };
+        let Some(severity) = self.severity(report, detail) else { return ScanResult::TooCoarse };
         let expired = self.expired(report, now).filter(|_| counts.is_some());
-        Judged::Shortfalls(otherwise.into_iter().chain(severity).chain(expired).collect())
+        ScanResult::Shortfalls(otherwise.into_iter().chain(severity).chain(expired).collect())
     }
 
     /// Is it too severe? `None`: only the vulnerabilities one by one can tell.
@@ -304,10 +304,10 @@ mod tests {
     }
 
     /// The findings; `None`: the vulnerabilities must be asked for.
-    fn kinds(judged: &Judged) -> Option<Vec<FindingKind>> {
+    fn kinds(judged: &ScanResult) -> Option<Vec<FindingKind>> {
         match judged {
-            Judged::Shortfalls(shortfalls) => Some(shortfalls.iter().map(|one| one.kind).collect()),
-            Judged::TooCoarse => None,
+            ScanResult::Shortfalls(shortfalls) => Some(shortfalls.iter().map(|one| one.kind).collect()),
+            ScanResult::TooCoarse => None,
         }
     }
 

@@ -24,20 +24,20 @@ pub(super) struct Background {
 }
 
 /// A question's place in the queue, given back when it is dropped.
-pub(super) struct Place {
+pub(super) struct QueueSlot {
     queue: Arc<Mutex<HashSet<Question>>>,
     question: Question,
 }
 
-/// Leave to ask, given back when it is dropped.
-pub(super) struct Leave {
+/// Permit to ask, given back when it is dropped.
+pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _slot: Option<QueueSlot>,
 }
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(super) enum NoSlot {
     /// The question has one.
     Queued,
     /// The queue is full.
@@ -50,34 +50,34 @@ impl Background {
         Self { share: Arc::new(Semaphore::new(permits)), queue: Arc::default() }
     }
 
-    /// Leave to ask at once, if there is any.
-    pub fn at_once(&self) -> Option<Leave> {
+    /// Permit to ask at once, if there is any.
+    pub fn at_once(&self) -> Option<Permit> {
         let permit = self.share.clone().try_acquire_owned().ok()?;
-        Some(Leave { _permit: permit, _place: None })
+        Some(Permit { _permit: permit, _slot: None })
     }
 
     /// A place in the queue.
-    pub fn queue(&self, question: &Question) -> Result<Place, NoPlace> {
+    pub fn queue(&self, question: &Question) -> Result<QueueSlot, NoSlot> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.contains(question) {
-            return Err(NoPlace::Queued);
+            return Err(NoSlot::Queued);
         }
         if queue.len() >= LONGEST_QUEUE {
-            return Err(NoPlace::Full);
+            return Err(NoSlot::Full);
         }
         queue.insert(question.clone());
-        Ok(Place { queue: self.queue.clone(), question: question.clone() })
+        Ok(QueueSlot { queue: self.queue.clone(), question: question.clone() })
     }
 
-    /// Leave to ask, first come, first served.
-    pub async fn turn(&self, place: Place) -> Option<Leave> {
+    /// Permit to ask, first come, first served.
+    pub async fn acquire(&self, slot: QueueSlot) -> Option<Permit> {
         // It is never closed.
         let permit = self.share.clone().acquire_owned().await.ok()?;
-        Some(Leave { _permit: permit, _place: Some(place) })
+        Some(Permit { _permit: permit, _slot: Some(slot) })
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.question);
     }

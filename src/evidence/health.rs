@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prober ── every 10 s, every second while it is not well ──► systeminfo | /v2/ ──► Health ─┐
-//! attempts ── answered, failed, out of time, limited ───────────────────────────────────────┴► Vitals
+//! attempts ── answered, failed, out of time, limited ───────────────────────────────────────┴► HealthState
 //!    ▲                                                                 breaker · pause · silence · retries
 //!    └── may it be asked? ◄────────────────────────────────────────────────────────────────────┘ └► Reachable
 //! ```
@@ -12,12 +12,12 @@
 //! itself. Several in a row, without any answer between them, call for a probe, which has the time to wait; a registry
 //! that gives nothing to that either, while nobody else hears from it, is down. So is one whose front answers a probe,
 //! but whose [`storage`] gives it no manifest. One that does not know us is asked by nobody but a trial now and then: see
-//! [`welcome`].
+//! [`auth_gate`].
 
+mod auth_gate;
 mod prober;
+mod state;
 mod storage;
-mod vitals;
-mod welcome;
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use prometheus_client::encoding::EncodeLabelValue;
 use crate::domain::evidence::Cause;
 use crate::domain::registry::RegistryName;
 
-pub(super) use vitals::{Limit, Probed, Vitals};
+pub(super) use state::{HealthState, Limit, Probed};
 
 /// How a registry is, as its last probe found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -40,15 +40,15 @@ pub enum Health {
     /// It wants to be left alone for a while (429), or our own `requestsPerHour` is spent.
     RateLimited,
     /// It answers, but does not know us: the credentials are wrong, expired or unreadable.
-    Stranger,
+    BadCredentials,
     /// Something answers, but not as a registry of this kind does.
-    Foreign,
+    NotARegistry,
     /// A Harbor that cannot read its database: it refuses every pull.
     DatabaseDown,
     /// Refused, no such name, no TLS, or 5xx.
     Down,
     /// It takes connections, or swallows them, and says nothing; or its front answers, and gives no manifest.
-    Silent,
+    Unresponsive,
     /// `drain: true`: not probed.
     Drained,
     /// It cannot be asked as it is configured.
@@ -61,11 +61,11 @@ impl Health {
         Self::Up,
         Self::Slow,
         Self::RateLimited,
-        Self::Stranger,
-        Self::Foreign,
+        Self::BadCredentials,
+        Self::NotARegistry,
         Self::DatabaseDown,
         Self::Down,
-        Self::Silent,
+        Self::Unresponsive,
         Self::Drained,
         Self::Unusable,
     ];
@@ -73,7 +73,7 @@ impl Health {
     /// Can nobody pull from it?
     #[must_use]
     pub fn is_down(self) -> bool {
-        matches!(self, Self::DatabaseDown | Self::Down | Self::Silent)
+        matches!(self, Self::DatabaseDown | Self::Down | Self::Unresponsive)
     }
 
     /// Is it as its owners want it?

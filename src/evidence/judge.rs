@@ -8,7 +8,7 @@ use crate::domain::decide::{Admission, Step, admits, decide};
 use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
-use super::memory::Told;
+use super::cached_answer::Told;
 use super::observatory::{Observatory, Recalled};
 
 /// More rounds than any Case takes: the laws of `domain::decide` are tested against this bound.
@@ -76,7 +76,7 @@ impl Observatory {
     ) -> Option<Instant> {
         // Only a routed image asks anything.
         let Subject::Routed(routed) = &case.subject else { return None };
-        let sky = self.sky.load_full();
+        let upstreams = self.upstreams.load_full();
         let now = Instant::now();
         let (mut asked, mut until) = (Vec::new(), None);
         let mut learn = |query, told: Told| {
@@ -84,10 +84,10 @@ impl Observatory {
             until = until.into_iter().chain([told.fresh_until]).min();
         };
         for query in queries {
-            match self.recall(&sky, routed, *query, now) {
+            match self.recall(&upstreams, routed, *query, now) {
                 Recalled::Told(told) => learn(*query, told),
                 Recalled::Lacking(lacking) => {
-                    let answer = self.ask(&sky, lacking, deadline);
+                    let answer = self.ask(&upstreams, lacking, deadline);
                     asked.push(async move { (*query, answer.await) });
                 }
             }

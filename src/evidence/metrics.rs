@@ -15,11 +15,11 @@ use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
 use crate::domain::registry::RegistryName;
 
-use super::currency::Extent;
+use super::answer_cache::Stock;
 use super::health::{Health, Probed};
-use super::memories::Stock;
+use super::invalidation::Extent;
 use super::question::{Aspect, Question, unknown};
-use super::station::Station;
+use super::upstream::Upstream;
 
 /// The metrics of the Observatory; cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(super) struct Metrics {
     /// Look-ups by how they ended.
     look_ups: Family<ByOutcome, Counter>,
     /// Questions answered from memory, or not.
-    memory: Family<ByRecall, Counter>,
+    cached: Family<ByResult, Counter>,
     /// Questions that joined a look-up under way.
     joins: Family<ByAspect, Counter>,
     /// How long look-ups waited in their registry's queue.
@@ -39,7 +39,7 @@ pub(super) struct Metrics {
     /// What they take.
     bytes: Gauge,
     /// What was done, or not, though nobody waited for it.
-    background: Family<ByErrand, Counter>,
+    background: Family<ByTask, Counter>,
     /// What was told to have changed.
     invalidations: Family<ByExtent, Counter>,
     /// The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open.
@@ -82,15 +82,15 @@ struct ByAspect {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByRecall {
+struct ByResult {
     aspect: Aspect,
-    recall: Recall,
+    result: CacheResult,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByErrand {
+struct ByTask {
     registry: String,
-    errand: Errand,
+    task: BackgroundTask,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,7 +101,7 @@ struct ByExtent {
 
 /// What is done in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(super) enum Errand {
+pub(super) enum BackgroundTask {
     /// A tag is looked up at its primary.
     Proof,
     /// What is often asked for is looked up again before it ends.
@@ -110,10 +110,14 @@ pub(super) enum Errand {
     Dropped,
 }
 
-/// Whether the memory had an answer.
+/// Whether the answer cache had an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(super) enum Recall {
-    Hit,
+pub(super) enum CacheResult {
+    /// Answered from the cache.
+    Fresh,
+    /// Held, but too old or invalidated: looked up again.
+    Stale,
+    /// Not held.
     Miss,
 }
 
@@ -171,7 +175,7 @@ impl Metrics {
         let metrics = Self {
             duration: Family::new_with_constructor(buckets),
             look_ups: Family::default(),
-            memory: Family::default(),
+            cached: Family::default(),
             joins: Family::default(),
             queue: Family::new_with_constructor(buckets),
             entries: Gauge::default(),
@@ -184,62 +188,62 @@ impl Metrics {
             probe: Family::default(),
         };
         page.register_with_unit(
-            "landfall_evidence_look_up_duration",
+            "landfall_lookup_duration",
             "How long look-ups took, without their wait in the queue",
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        page.register("landfall_evidence_look_ups", "Look-ups by how they ended", metrics.look_ups.clone());
+        page.register("landfall_lookups", "Look-ups by how they ended", metrics.look_ups.clone());
         page.register(
-            "landfall_evidence_recalls",
-            "Questions answered from memory, or not",
-            metrics.memory.clone(),
+            "landfall_cache_requests",
+            "Questions to the answer cache: answered fresh, held but stale, or not held",
+            metrics.cached.clone(),
         );
         page.register(
-            "landfall_evidence_joins",
-            "Questions that joined a look-up under way",
+            "landfall_lookups_coalesced",
+            "Questions that joined a look-up in progress",
             metrics.joins.clone(),
         );
         page.register_with_unit(
-            "landfall_evidence_queue_wait",
+            "landfall_lookup_queue_wait",
             "How long look-ups waited in their registry's queue",
             Unit::Seconds,
             metrics.queue.clone(),
         );
-        page.register("landfall_evidence_entries", "Answers remembered", metrics.entries.clone());
+        page.register("landfall_cache_entries", "Cached answers", metrics.entries.clone());
         page.register_with_unit(
-            "landfall_evidence_memory",
-            "What the remembered answers take, about",
+            "landfall_cache",
+            "Approximate memory of the cached answers",
             Unit::Bytes,
             metrics.bytes.clone(),
         );
         page.register(
-            "landfall_evidence_background",
-            "Look-ups that nobody waited for, and those dropped because too many waited",
+            "landfall_background_lookups",
+            "Look-ups in the background, and those dropped because the queue was full",
             metrics.background.clone(),
         );
         page.register(
-            "landfall_evidence_invalidations",
-            "Changes at a registry that we were told of",
+            "landfall_cache_invalidations",
+            "Changes at a registry that ended cached answers",
             metrics.invalidations.clone(),
         );
         page.register(
-            "landfall_evidence_breaker",
+            "landfall_registry_breaker",
             "The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open",
             metrics.breaker.clone(),
         );
         page.register(
-            "landfall_evidence_paused",
-            "1 while a registry is left alone: it said so, or its requestsPerHour is spent",
+            "landfall_registry_backoff",
+            "1 while a registry is not asked because of Retry-After, 429, or its requestsPerHour",
             metrics.paused.clone(),
         );
         page.register(
-            "landfall_evidence_health",
+            "landfall_registry_health",
             "1 for the state that a registry's last probe found, else 0",
             metrics.health.clone(),
         );
         page.register_with_unit(
-            "landfall_evidence_probe_duration",
+            "landfall_registry_probe_duration",
             "How long a registry's last probe took",
             Unit::Seconds,
             metrics.probe.clone(),
@@ -247,27 +251,27 @@ impl Metrics {
         metrics
     }
 
-    pub fn recalled(&self, aspect: Aspect, recall: Recall) {
-        self.memory.get_or_create(&ByRecall { aspect, recall }).inc();
+    pub fn requested(&self, aspect: Aspect, result: CacheResult) {
+        self.cached.get_or_create(&ByResult { aspect, result }).inc();
     }
 
     pub fn joined(&self, aspect: Aspect) {
         self.joins.get_or_create(&ByAspect { aspect }).inc();
     }
 
-    pub fn queued(&self, station: &Station, waited: Duration) {
-        self.queue.get_or_create(&registry(station)).observe(waited.as_secs_f64());
+    pub fn queued(&self, upstream: &Upstream, waited: Duration) {
+        self.queue.get_or_create(&registry(upstream)).observe(waited.as_secs_f64());
     }
 
     /// `took`: how long; `None` where no attempt was made.
     pub fn answered(
         &self,
-        station: &Station,
+        upstream: &Upstream,
         question: &Question,
         answer: &Observation,
         took: Option<Duration>,
     ) {
-        let ByRegistry { registry: name } = registry(station);
+        let ByRegistry { registry: name } = registry(upstream);
         let aspect = question.aspect();
         if let Some(took) = took {
             let label = ByQuestion { registry: name.clone(), aspect };
@@ -276,30 +280,30 @@ impl Metrics {
         self.look_ups
             .get_or_create(&ByOutcome { registry: name, aspect, outcome: Outcome::of(answer) })
             .inc();
-        self.phase(station);
+        self.phase(upstream);
     }
 
     /// Shows what its health allows now.
-    pub fn phase(&self, station: &Station) {
+    pub fn phase(&self, upstream: &Upstream) {
         let now = tokio::time::Instant::now();
-        let phase = match station.phase(now) {
+        let phase = match upstream.phase(now) {
             Phase::Closed => 0,
             Phase::HalfOpen => 1,
             Phase::Open => 2,
         };
-        let paused = station.vitals().paused(now.into_std()).is_some();
-        self.breaker.get_or_create(&registry(station)).set(phase);
-        self.paused.get_or_create(&registry(station)).set(paused.into());
+        let paused = upstream.health().paused(now.into_std()).is_some();
+        self.breaker.get_or_create(&registry(upstream)).set(phase);
+        self.paused.get_or_create(&registry(upstream)).set(paused.into());
     }
 
     /// Shows what a probe found.
-    pub fn probed(&self, station: &Station, probed: &Probed) {
+    pub fn probed(&self, upstream: &Upstream, probed: &Probed) {
         for state in Health::ALL {
-            let label = ByHealth { registry: station.registry.name.to_string(), state };
+            let label = ByHealth { registry: upstream.registry.name.to_string(), state };
             self.health.get_or_create(&label).set((state == probed.health).into());
         }
-        self.probe.get_or_create(&registry(station)).set(probed.took.as_secs_f64());
-        self.phase(station);
+        self.probe.get_or_create(&registry(upstream)).set(probed.took.as_secs_f64());
+        self.phase(upstream);
     }
 
     /// A registry is gone: so is what was shown of its health.
@@ -319,17 +323,17 @@ impl Metrics {
         self.bytes.set(i64::try_from(stock.bytes).unwrap_or(i64::MAX));
     }
 
-    pub fn ran(&self, station: &Station, errand: Errand) {
-        let ByRegistry { registry } = registry(station);
-        self.background.get_or_create(&ByErrand { registry, errand }).inc();
+    pub fn ran(&self, upstream: &Upstream, task: BackgroundTask) {
+        let ByRegistry { registry } = registry(upstream);
+        self.background.get_or_create(&ByTask { registry, task }).inc();
     }
 
-    pub fn invalidated(&self, station: &Station, scope: Extent) {
-        let ByRegistry { registry } = registry(station);
+    pub fn invalidated(&self, upstream: &Upstream, scope: Extent) {
+        let ByRegistry { registry } = registry(upstream);
         self.invalidations.get_or_create(&ByExtent { registry, scope }).inc();
     }
 }
 
-fn registry(station: &Station) -> ByRegistry {
-    ByRegistry { registry: station.registry.name.to_string() }
+fn registry(upstream: &Upstream) -> ByRegistry {
+    ByRegistry { registry: upstream.registry.name.to_string() }
 }

@@ -10,8 +10,8 @@ use crate::domain::evidence::{Children, Observation, Presence, TagDigest, Unknow
 use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 
-use super::currency::Scope;
-use super::station::StationId;
+use super::invalidation::Scope;
+use super::upstream::UpstreamId;
 
 /// What a reference with neither tag nor digest means.
 static LATEST: LazyLock<Tag> = LazyLock::new(|| Tag::new("latest"));
@@ -19,7 +19,7 @@ static LATEST: LazyLock<Tag> = LazyLock::new(|| Tag::new("latest"));
 /// One question to one registry: the key under which its answer is remembered. Cloning it allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
-    pub station: StationId,
+    pub upstream: UpstreamId,
     pub repository: Repository,
     pub what: What,
 }
@@ -49,28 +49,28 @@ pub(super) enum Aspect {
 }
 
 impl Question {
-    pub fn presence(station: StationId, routed: &Routed, place: &Place, wanted: Wanted) -> Self {
+    pub fn presence(upstream: UpstreamId, routed: &Routed, place: &Place, wanted: Wanted) -> Self {
         let what = match wanted {
             Wanted::Tag => What::Tag(tag(routed)),
             Wanted::Digest(digest) => What::Digest(digest),
         };
-        Self::of(station, place, what)
+        Self::of(upstream, place, what)
     }
 
-    pub fn children(station: StationId, place: &Place, digest: Digest) -> Self {
-        Self::of(station, place, What::Children(digest))
+    pub fn children(upstream: UpstreamId, place: &Place, digest: Digest) -> Self {
+        Self::of(upstream, place, What::Children(digest))
     }
 
-    pub fn scan(station: StationId, place: &Place, digest: Digest, detail: Detail) -> Self {
-        Self::of(station, place, What::Scan(digest, detail))
+    pub fn scan(upstream: UpstreamId, place: &Place, digest: Digest, detail: Detail) -> Self {
+        Self::of(upstream, place, What::Scan(digest, detail))
     }
 
-    pub fn meaning(station: StationId, routed: &Routed, primary: &Place) -> Self {
-        Self::of(station, primary, What::Meaning(tag(routed)))
+    pub fn meaning(upstream: UpstreamId, routed: &Routed, primary: &Place) -> Self {
+        Self::of(upstream, primary, What::Meaning(tag(routed)))
     }
 
-    fn of(station: StationId, place: &Place, what: What) -> Self {
-        Self { station, repository: place.repository.clone(), what }
+    fn of(upstream: UpstreamId, place: &Place, what: What) -> Self {
+        Self { upstream, repository: place.repository.clone(), what }
     }
 
     /// The same repository's question for a digest.

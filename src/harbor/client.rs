@@ -35,7 +35,7 @@ const SCANNER_OTHER: Duration = Duration::from_secs(15);
 
 /// How long credentials that were proved are not believed to be wrong, and others not tried again.
 const PROVED: Duration = Duration::from_secs(60);
-const STRANGER: Duration = Duration::from_secs(30);
+const REJECTED: Duration = Duration::from_secs(30);
 
 /// How long it is not asked again what could not be learned.
 const UNKNOWN: Duration = Duration::from_secs(1);
@@ -347,7 +347,7 @@ fn patience() -> Instant {
 fn held(standing: Standing) -> Held<Standing> {
     let fresh = match standing {
         Standing::Proved => PROVED,
-        Standing::Stranger => STRANGER,
+        Standing::Rejected => REJECTED,
         Standing::DatabaseDown(_) | Standing::Unreachable(_) => UNKNOWN,
     };
     Held { learned: Ok(standing), fresh }
@@ -356,7 +356,7 @@ fn held(standing: Standing) -> Held<Standing> {
 fn not_proved(standing: Standing) -> Unknown {
     match standing {
         Standing::DatabaseDown(unknown) | Standing::Unreachable(unknown) => unknown,
-        Standing::Proved | Standing::Stranger => {
+        Standing::Proved | Standing::Rejected => {
             let detail =
                 "Harbor does not know us: no credentials, wrong ones, or a robot that is disabled or expired";
             Unknown::new(Cause::Unauthorized, detail)

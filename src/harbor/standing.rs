@@ -41,7 +41,7 @@ pub enum Standing {
     Proved,
     /// It does not: no credentials, wrong ones, or a robot that is disabled, expired or deleted. Public projects can be
     /// read all the same.
-    Stranger,
+    Rejected,
     /// It is up, but answers 500: it cannot read its database.
     DatabaseDown(Unknown),
     /// It did not answer, or somebody else did.
@@ -64,11 +64,11 @@ struct SystemInfo<'a> {
 /// takes 1.5 s and locks a user's account. Older Harbors named it to everybody, so with one `users/current` decides: 412 to a
 /// robot, 200 to a user, 401 to a stranger (`o01-users-current-*`, `r24-*`).
 pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfTest {
-    let mut found = SelfTest { standing: Standing::Stranger, version: None };
+    let mut found = SelfTest { standing: Standing::Rejected, version: None };
     let door = if look == Look::Nobody { Door::Nobody } else { Door::Api(None) };
     found.standing = match (version(api, door, deadline).await, look) {
         (Err(standing), _) => standing,
-        (Ok(None), _) | (Ok(_), Look::Nobody) => Standing::Stranger,
+        (Ok(None), _) | (Ok(_), Look::Nobody) => Standing::Rejected,
         (Ok(version), Look::Glance) => {
             found.version = version;
             Standing::Proved
@@ -77,7 +77,7 @@ pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfT
             found.version = version;
             match api.is_known(deadline).await {
                 Ok(true) => Standing::Proved,
-                Ok(false) => Standing::Stranger,
+                Ok(false) => Standing::Rejected,
                 Err(unknown) => Standing::Unreachable(unknown),
             }
         }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::annotation::{self, Entry};
 use super::json::push_text;
-use super::slots::{Occasion, Slot};
+use super::slots::{AdmissionKind, Slot};
 use super::surface::{IMAGES, Pod};
 use crate::domain::registry::PullSecret;
 
@@ -74,30 +74,30 @@ impl Change<'_> {
 
 /// Builds the patch, empty where there is nothing to do.
 ///
-/// On [`Occasion::Ephemeral`] pull secrets and annotations may not change any more: an image is replaced only
-/// if the Pod carries the secret already, or needs none. On [`Occasion::Update`] nothing is changed.
+/// On [`AdmissionKind::Ephemeral`] pull secrets and annotations may not change any more: an image is replaced only
+/// if the Pod carries the secret already, or needs none. On [`AdmissionKind::Update`] nothing is changed.
 /// Where nothing has an entry the annotation stays as it came, whoever wrote it: a Pod that is no concern of
 /// ours, or that is only observed, is not changed at all.
 ///
 /// Once it is applied, the same verdicts give an empty patch.
 #[must_use]
-pub fn patch(pod: &Pod<'_>, occasion: Occasion, changes: &[Change<'_>]) -> Patch {
+pub fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {
     let mut patch = Patch::default();
-    match occasion {
-        Occasion::Create => {
+    match kind {
+        AdmissionKind::Create => {
             patch.0.reserve(changes.iter().map(room).sum());
             changes.iter().for_each(|change| replace_image(change, &mut patch));
             add_pull_secrets(pod, changes, &mut patch);
             annotate(pod, changes, &mut patch);
         }
-        Occasion::Ephemeral => {
+        AdmissionKind::Ephemeral => {
             let missing = missing_secrets(pod, changes);
             let pullable = |change: &&Change<'_>| {
                 change.pull_secret.as_ref().is_none_or(|secret| !missing.contains(&secret))
             };
             changes.iter().filter(pullable).for_each(|change| replace_image(change, &mut patch));
         }
-        Occasion::Update => {}
+        AdmissionKind::Update => {}
     }
     if !patch.is_empty() {
         patch.0.push(']');

@@ -8,7 +8,7 @@ use super::surface::{Container, Pod};
 
 /// Why a Pod is before us. It says which of its images are judged, and what may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Occasion {
+pub enum AdmissionKind {
     /// It is created: all images are judged, all may be changed.
     Create,
     /// A debugging container is added: it alone is judged, and of the Pod only its image may change.
@@ -138,15 +138,15 @@ impl Pod<'_> {
             .filter(|slot| !slot.image.is_empty())
     }
 
-    /// The images to judge on this occasion, given the Pod as it was before, where there was one.
+    /// The images to judge on this kind, given the Pod as it was before, where there was one.
     ///
     /// A debugging container is known by its name alone, for existing ones may not change. On an update,
     /// what changed its image is new.
     #[must_use]
-    pub fn slots_to_judge(&self, occasion: Occasion, before: Option<&Pod<'_>>) -> Vec<Slot<'_>> {
-        match occasion {
-            Occasion::Create => self.slots().collect(),
-            Occasion::Ephemeral => {
+    pub fn slots_to_judge(&self, kind: AdmissionKind, before: Option<&Pod<'_>>) -> Vec<Slot<'_>> {
+        match kind {
+            AdmissionKind::Create => self.slots().collect(),
+            AdmissionKind::Ephemeral => {
                 let known: HashSet<&str> = before
                     .iter()
                     .flat_map(|before| &before.spec.ephemeral_containers)
@@ -156,7 +156,7 @@ impl Pod<'_> {
                     .filter(|slot| slot.field == Field::Ephemeral && !known.contains(slot.name))
                     .collect()
             }
-            Occasion::Update => {
+            AdmissionKind::Update => {
                 let known: HashSet<(Field, &str, &str)> = before
                     .iter()
                     .flat_map(|before| before.slots())

@@ -21,7 +21,7 @@ use super::credentials::{Credential, Credentials, Current};
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::token::{Grant, Token, Tokens, basic, bearer};
-use super::transport::{Ask, Redirects, Reply, Transport, place};
+use super::transport::{Ask, Redirects, Reply, Transport, host_port};
 use super::watched::FileError;
 
 /// How we name ourselves to registries.
@@ -248,7 +248,7 @@ impl Client {
         let started = Instant::now();
         let result = timeout_at(deadline, self.converse(&request)).await.unwrap_or_else(|_| {
             let given = deadline.saturating_duration_since(started);
-            let detail = format!("{} gave no answer within {given:.1?}", place(&self.registry.url));
+            let detail = format!("{} gave no answer within {given:.1?}", host_port(&self.registry.url));
             Err(Unknown::new(Cause::Deadline, detail))
         });
         self.metrics.observe(&self.registry.name, &result, started.elapsed());

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use http::HeaderValue;
 use secrecy::SecretString;
 
+use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, Registry};
-use crate::domain::sentence::sentence;
 
 use super::keyring::{Keyring, KeyringError};
 use super::watched::{FileError, Held, Watched};
@@ -114,7 +114,7 @@ impl Credentials {
             }
             .map_or(Credential::Anonymous, Credential::clone),
             Err(error) => {
-                return Err(Unknown::new(Cause::Unauthorized, sentence(error)));
+                return Err(Unknown::new(Cause::Unauthorized, error_chain(error)));
             }
         };
         Ok(Current { version: held.version, credential })

@@ -19,7 +19,7 @@ use super::answer::unexpected;
 use super::challenge::Challenge;
 use super::credentials::{Credential, Current};
 use super::json::object;
-use super::transport::{Ask, Redirects, Reply, Transport, place};
+use super::transport::{Ask, Redirects, Reply, Transport, host_port};
 
 /// A token is a few KiB at most.
 const TOKEN_LIMIT: usize = 64 * 1024;
@@ -95,10 +95,10 @@ impl Grant {
 fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
     let plain_registry = registry.url.scheme() == "http";
     if !(realm.scheme() == "https" || realm.scheme() == "http" && plain_registry) {
-        return Err(format!("the token realm {} is not https", place(realm)));
+        return Err(format!("the token realm {} is not https", host_port(realm)));
     }
     if leads_inside(registry, realm) {
-        return Err(format!("the token realm {} is a private address of another host", place(realm)));
+        return Err(format!("the token realm {} is a private address of another host", host_port(realm)));
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ impl Tokens {
     ) -> Result<Arc<Token>, Unknown> {
         let (cache, transport) = (self.cache.clone(), transport.clone());
         let (key, credential) = ((current.version, repository.cloned()), current.credential.clone());
-        let host = place(&grant.realm);
+        let host = host_port(&grant.realm);
         let task = tokio::spawn(async move {
             let fetch = async {
                 let timeout = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential));
@@ -172,7 +172,7 @@ async fn fetch(transport: &Transport, grant: Grant, credential: &Credential) -> 
         Some(reply) => reply,
         None => transport.exchange(&get(&grant, credential)).await?,
     };
-    let host = place(&grant.realm);
+    let host = host_port(&grant.realm);
     token(reply, grant)
         .map_err(|unknown| Unknown::new(unknown.cause, format!("no token from {host}: {}", unknown.detail)))
 }

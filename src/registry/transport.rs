@@ -20,7 +20,7 @@ use super::client::{ClientError, USER_AGENT};
 use super::failure::failure;
 use super::meter::Meter;
 use super::watched::{FileError, Watched};
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 
 /// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
 const MAX_REDIRECTS: usize = 5;
@@ -90,7 +90,7 @@ impl Transport {
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
             let http = build(&url, custom.as_deref().map(|path| (path, content)));
             if let Err(error) = &http {
-                tracing::warn!(registry.name = %name, error = sentence(error), "the last good CA stays in use");
+                tracing::warn!(registry.name = %name, error = error_chain(error), "the last good CA stays in use");
             }
             http
         });
@@ -145,7 +145,7 @@ impl Transport {
                 request = request.header(CONTENT_TYPE, kind).body(body.clone());
             }
             self.take()?;
-            let answer = request.send().await.map_err(|error| failure(&place(&url), error))?;
+            let answer = request.send().await.map_err(|error| failure(&host_port(&url), error))?;
             if url.origin() == self.origin {
                 *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
@@ -154,7 +154,7 @@ impl Transport {
                 None => return read(answer, ask.limit, url).await,
             }
         }
-        let detail = format!("{} redirects more than {MAX_REDIRECTS} times", place(&ask.url));
+        let detail = format!("{} redirects more than {MAX_REDIRECTS} times", host_port(&ask.url));
         Err(Unknown::new(Cause::Redirect, detail))
     }
 
@@ -168,8 +168,9 @@ impl Transport {
         if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
             return Ok(None);
         }
-        let refuse =
-            |why: &str| Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", place(from))));
+        let refuse = |why: &str| {
+            Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", host_port(from))))
+        };
         if !matches!(ask.method, Method::GET | Method::HEAD) {
             return refuse("only GET and HEAD are repeated elsewhere");
         }
@@ -184,18 +185,18 @@ impl Transport {
         }
         match ask.redirects {
             Redirects::Anywhere if leads_inside(&self.registry, &next) => {
-                refuse(&format!("to a private address of another host, {}", place(&next)))
+                refuse(&format!("to a private address of another host, {}", host_port(&next)))
             }
             Redirects::Anywhere => Ok(Some(next)),
             Redirects::SameOrigin if next.origin() == ask.url.origin() => Ok(Some(next)),
-            Redirects::SameOrigin => refuse(&format!("to another host, {}", place(&next))),
+            Redirects::SameOrigin => refuse(&format!("to another host, {}", host_port(&next))),
             Redirects::Never => refuse("no redirect is followed here"),
         }
     }
 }
 
 /// `host` or `host:port`, for people.
-pub(super) fn place(url: &Url) -> String {
+pub(super) fn host_port(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
@@ -216,10 +217,10 @@ async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<R
             Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
             Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body)),
             Ok(Some(_)) => {
-                let detail = format!("{} answered more than {limit} bytes", place(&url));
+                let detail = format!("{} answered more than {limit} bytes", host_port(&url));
                 return Err(Unknown::new(Cause::TooLarge, detail));
             }
-            Err(error) => return Err(failure(&place(&url), error)),
+            Err(error) => return Err(failure(&host_port(&url), error)),
         }
     }
 }

@@ -20,9 +20,9 @@ mod webhook;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterError};
+use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::case::{Place, Routed, Subject};
 use crate::domain::digest::Digest;
-use crate::domain::frame::{Circumstances, Exemption, Pull};
 use crate::domain::policy::Regime;
 use crate::domain::route::Rewrite;
 use crate::domain::settings::Settings;
@@ -79,7 +79,7 @@ impl Line {
 
     /// The API server did not tell.
     fn untold(about: impl Into<String>, error: &ClusterError) -> Self {
-        Self::skipped(about, crate::domain::sentence::sentence(error))
+        Self::skipped(about, crate::domain::error_chain::error_chain(error))
     }
 }
 
@@ -121,27 +121,27 @@ impl Specimen {
     /// # Errors
     /// Why there is none, in a sentence.
     pub fn of(settings: &Settings, named: Option<&str>, now: jiff::Timestamp) -> Result<Self, String> {
-        let frame = |image: &str| {
-            let circumstances = Circumstances {
+        let case_for = |image: &str| {
+            let context = PodContext {
                 regime: Regime::of_defaults(settings.defaults.clone()).into(),
                 platforms: settings.platforms.clone(),
                 exemption: Exemption::None,
                 now,
             };
-            settings.frame(image, Pull::Registry, &circumstances).subject
+            settings.case_for(image, Pull::Registry, &context).subject
         };
         let mut made_up: Vec<(String, Routed)> = Vec::new();
         for route in &settings.routes {
             let (host, repository) = (&route.primary.host, route.repositories.example(NAME));
             // Pinned, as Landfall would write it; and filters of tags do not meet it.
             let image = format!("{host}/{repository}:{NAME}@{NOWHERE}");
-            if let Subject::Routed(routed) = frame(&image) {
+            if let Subject::Routed(routed) = case_for(&image) {
                 made_up.push((image, routed));
             }
         }
         let others = made_up.iter().map(|(_, routed)| routed.clone()).collect();
         if let Some(image) = named {
-            return match frame(image) {
+            return match case_for(image) {
                 Subject::Routed(routed) => Ok(Self { image: image.to_owned(), real: true, routed, others }),
                 Subject::Kept(KeepReason::NotRouted) => {
                     Err(format!("no route takes `{image}`, so Landfall leaves it alone"))

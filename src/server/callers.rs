@@ -20,7 +20,7 @@ use rustls::{
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::tls::TlsError;
@@ -181,7 +181,7 @@ impl CallerFile {
                 match self.poll().await {
                     Ok(()) => Condition::good("must show a certificate of a known authority"),
                     Err(error) => {
-                        Condition::degraded(format!("keeping the old authorities: {}", sentence(&error)))
+                        Condition::degraded(format!("keeping the old authorities: {}", error_chain(&error)))
                     }
                 },
             );

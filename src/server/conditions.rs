@@ -32,12 +32,12 @@ impl ConditionName {
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Settings => "settings",
-            Self::Certificate => "certificate",
-            Self::Callers => "callers",
-            Self::Namespaces => "namespaces",
-            Self::Registries => "registries",
-            Self::Serving => "serving",
+            Self::Settings => "Settings",
+            Self::Certificate => "Certificate",
+            Self::Callers => "Callers",
+            Self::Namespaces => "Namespaces",
+            Self::Registries => "Registries",
+            Self::Serving => "Serving",
         }
     }
 }
@@ -64,9 +64,9 @@ impl State {
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Good => "good",
-            Self::Degraded => "degraded",
-            Self::Unready => "unready",
+            Self::Good => "Good",
+            Self::Degraded => "Degraded",
+            Self::Unready => "Unready",
         }
     }
 }

@@ -21,9 +21,9 @@ pub(super) enum HandshakeFailure {
 impl HandshakeFailure {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Timeout => "timeout",
-            Self::Closed => "closed",
-            Self::Tls => "tls",
+            Self::Timeout => "Timeout",
+            Self::Closed => "Closed",
+            Self::Tls => "Tls",
         }
     }
 }

@@ -29,7 +29,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::callers::Callers;
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::metrics::ServerMetrics;
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 
 /// Why a certificate, or the TLS configuration, cannot be used.
 #[derive(Debug, Error)]
@@ -236,7 +236,7 @@ impl CertificateFiles {
             }
             Err(problem) => Some(problem),
         };
-        serving.judge(now, Self::LEAD, problem.map(|error| sentence(&error)))
+        serving.judge(now, Self::LEAD, problem.map(|error| error_chain(&error)))
     }
 
     /// Polls for ever and keeps the condition `certificate` up to date, expiry included. The wall clock decides.

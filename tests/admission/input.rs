@@ -90,7 +90,7 @@ async fn a_pod_that_cannot_be_read_is_admitted_with_a_warning() {
         assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None));
         assert!(response["warnings"][0].as_str().unwrap().contains(says), "{response}");
     }
-    let sample = r#"landfall_admissions_total{verdict="unchanged",reason="Unparsable",dry_run="false"}"#;
+    let sample = r#"landfall_admissions_total{verdict="Unchanged",reason="Unparsable",dry_run="false"}"#;
     assert_eq!(door.metric(sample), 2.0);
 }
 
@@ -122,7 +122,7 @@ async fn a_panic_costs_one_review() {
     });
     assert_eq!(response, expected);
     assert_eq!(door.metric("landfall_admission_panics_total"), 1.0);
-    let sample = r#"landfall_admissions_total{verdict="internal",reason="Internal",dry_run="false"}"#;
+    let sample = r#"landfall_admissions_total{verdict="Internal",reason="Internal",dry_run="false"}"#;
     assert_eq!(door.metric(sample), 1.0);
     assert!(patch(&door.pod("shop", &[WEB]).await).is_some());
 }

@@ -182,5 +182,5 @@ async fn a_debugging_container_is_rewritten_where_the_pod_carries_the_secret() {
             r#"landfall_admissions_total{{verdict="{verdict}",reason="{reason}",dry_run="false"}}"#
         ))
     };
-    assert_eq!((pods("patched", "Local"), pods("unchanged", "Observed")), (1.0, 1.0));
+    assert_eq!((pods("Patched", "Local"), pods("Unchanged", "Observed")), (1.0, 1.0));
 }

@@ -27,7 +27,7 @@ exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
 fn policy(name: &str, tier: &str, enforcement: &str) -> String {
     format!(
         "  - apiVersion: landfall.dev/v1alpha1
-    kind: ImagePolicy
+    kind: LandingPolicy
     metadata: {{name: {name}}}
     spec:
       namespaceSelector: {{matchLabels: {{tier: {tier}}}}}

@@ -52,7 +52,7 @@ async fn one_denial_denies_the_pod_and_names_every_image() {
     harbor.fra.example.com/production/shop/checkout:5.0.0: Missing at ams and Missing at edge, policy regulated: replicate it to this site, or wait until its replication is done
     busybox: NotRouted, policy regulated: use an image that is replicated to this site, or ask for a route
     ");
-    insta::assert_snapshot!(response["auditAnnotations"].to_string(), @r#"{"findings":"containers/c0: Vulnerable at ams, Missing at edge; containers/c2: Missing at ams, Missing at edge; containers/c3: NotRouted","images":"containers/c0: Denied; containers/c1: Local at ams; containers/c2: Denied; containers/c3: Denied","verdict":"denied"}"#);
+    insta::assert_snapshot!(response["auditAnnotations"].to_string(), @r#"{"findings":"containers/c0: Vulnerable at ams, Missing at edge; containers/c2: Missing at ams, Missing at edge; containers/c3: NotRouted","images":"containers/c0: Denied; containers/c1: Local at ams; containers/c2: Denied; containers/c3: Denied","verdict":"Denied"}"#);
     // The same Pod where no policy enforces.
     let response = door.pod("shop", &[&vulnerable, &present, &missing, "busybox"]).await;
     assert_eq!(response["allowed"], true);
@@ -71,7 +71,7 @@ async fn a_policy_that_observes_is_reported_and_changes_nothing() {
     plain["auditAnnotations"]["observed"] = said;
     assert_eq!(observed, plain);
     door.pod("trial", &[&present]).await;
-    for (verdict, times) in [("denied", 1.0), ("allowed", 1.0)] {
+    for (verdict, times) in [("Denied", 1.0), ("Allowed", 1.0)] {
         let sample =
             format!(r#"landfall_observed_policy_verdicts_total{{policy="trial",verdict="{verdict}"}}"#);
         assert_eq!(door.metric(&sample), times, "{verdict}");
@@ -162,7 +162,7 @@ async fn a_dry_run_gets_the_same_answer_and_is_counted_apart() {
     assert_eq!(door.review(&body).await, real);
     for dry in ["true", "false"] {
         let sample =
-            format!(r#"landfall_admissions_total{{verdict="patched",reason="Local",dry_run="{dry}"}}"#);
+            format!(r#"landfall_admissions_total{{verdict="Patched",reason="Local",dry_run="{dry}"}}"#);
         assert_eq!(door.metric(&sample), 1.0, "{dry}");
     }
     let sample = r#"landfall_images_total{route="production",place="ams",reason="Local"}"#;
@@ -220,7 +220,7 @@ async fn an_observing_policy_keeps_no_pod_waiting_and_is_counted_all_the_same() 
     let response = door.pod("trial", &[&vulnerable]).await;
     assert_eq!((&response["allowed"], response["auditAnnotations"].get("observed")), (&json!(true), None));
     assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
-    let sample = r#"landfall_observed_policy_verdicts_total{policy="trial",verdict="denied"}"#;
+    let sample = r#"landfall_observed_policy_verdicts_total{policy="trial",verdict="Denied"}"#;
     while door.metric(sample) < 1.0 {
         assert!(began.elapsed() < Duration::from_secs(30), "it is not counted");
         tokio::task::yield_now().await;
@@ -265,7 +265,7 @@ async fn new_settings_and_notifications_end_what_is_settled() {
     let door = Door::open().await;
     let digest = door.demo.fra.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     let image = format!("harbor.fra.example.com/{}@{digest}", seed::PRESENT.repository);
-    let before = || door.metric(r#"landfall_verdicts_total{settled="before"}"#);
+    let before = || door.metric(r#"landfall_verdicts_total{source="Cache"}"#);
     door.pod("shop", &[&image]).await;
     door.pod("shop", &[&image]).await;
     assert_eq!(before(), 1.0);

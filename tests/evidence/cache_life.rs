@@ -122,10 +122,9 @@ async fn what_is_asked_for_often_never_keeps_a_pod_waiting() {
         for _ in 0..5 {
             assert_eq!(judged(&site, &hot).await, "Local(ams) []");
         }
-        let answered =
-            "landfall_evidence_look_ups_total{registry=\"ams\",aspect=\"Presence\",outcome=\"Answered\"}";
+        let answered = "landfall_lookups_total{registry=\"ams\",aspect=\"Presence\",outcome=\"Answered\"}";
         until(|| site.metrics().contains(&format!("{answered} {}\n", 2 + round))).await;
-        assert!(site.metrics().contains(&format!("errand=\"Renewal\"}} {round}\n")));
+        assert!(site.metrics().contains(&format!("task=\"Renewal\"}} {round}\n")));
         let asked = asked(&site.demo.ams, PathClass::Manifests);
         assert_eq!(asked.values().sum::<usize>(), 1, "once, and the cold one not at all: {asked:?}");
     }
@@ -135,7 +134,7 @@ async fn what_is_asked_for_often_never_keeps_a_pod_waiting() {
     for _ in 0..5 {
         assert_eq!(judged(&site, &hot).await, "Local(ams) []");
     }
-    until(|| site.metrics().contains("errand=\"Renewal\"} 4\n")).await;
+    until(|| site.metrics().contains("task=\"Renewal\"} 4\n")).await;
     until(|| site.metrics().contains("outcome=\"Unreachable\"} 1\n")).await;
     tokio::task::yield_now().await;
     assert_eq!(judged(&site, &hot).await, "Local(ams) []");
@@ -219,7 +218,7 @@ async fn shorter_lives_count_for_what_is_remembered_already() {
     judged(&site, &case).await;
     assert_eq!(manifests(&site.demo.ams), 1);
     judged(&site, &site.pinned(seed::VULNERABLE)).await;
-    assert!(site.metrics().contains("landfall_evidence_entries 1\n"), "{}", site.metrics());
+    assert!(site.metrics().contains("landfall_cache_entries 1\n"), "{}", site.metrics());
 }
 
 /// Whether it is a proxy cache never changes: a slow API does not take away what `/v2` holds.

@@ -98,13 +98,13 @@ fn many(site: &Site, count: usize) -> Vec<String> {
 }
 
 async fn judged(site: &Site, image: &str) -> String {
-    let case = site.frame(image);
+    let case = site.case_for(image);
     shown(&case, &site.judge(&case).await.verdict)
 }
 
 /// Why Amsterdam, which is asked first, did not say whether it holds this image.
 async fn cause(site: &Site, image: &str) -> Option<Cause> {
-    let judgement = site.judge(&site.frame(image)).await;
+    let judgement = site.judge(&site.case_for(image)).await;
     let mut presences = judgement.evidence.iter().filter_map(|(_, observation, _)| match observation {
         Observation::Presence(presence) => Some(presence),
         _ => None,
@@ -121,7 +121,7 @@ fn unscanned() -> Given {
 
 fn phase(site: &Site, name: &str) -> char {
     let metrics = site.metrics();
-    let line = format!("landfall_evidence_breaker{{registry=\"{name}\"}} ");
+    let line = format!("landfall_registry_breaker{{registry=\"{name}\"}} ");
     metrics.lines().find_map(|one| one.strip_prefix(line.as_str())).unwrap().chars().next().unwrap()
 }
 
@@ -134,9 +134,9 @@ async fn every_state_is_told_apart() {
     };
     let site = Site::new(unscanned()).await;
     expect("well", &site, all(Health::Up)).await;
-    let line = "landfall_evidence_health{registry=\"ams\",state=\"Up\"} 1";
+    let line = "landfall_registry_health{registry=\"ams\",state=\"Up\"} 1";
     assert!(site.metrics().contains(line), "{}", site.metrics());
-    assert!(site.metrics().contains("landfall_evidence_probe_duration_seconds{registry=\"ams\"} 0."));
+    assert!(site.metrics().contains("landfall_registry_probe_duration_seconds{registry=\"ams\"} 0."));
 
     let faults = [
         (Fault::Html(StatusCode::BAD_GATEWAY), Health::Down),
@@ -177,7 +177,7 @@ async fn every_state_is_told_apart() {
     let site = Site::new(unscanned()).await;
     site.demo.ams.faults().add(Scope::Only(PathClass::Api), Fault::Html(StatusCode::NOT_FOUND));
     site.demo.edge.faults().add(Scope::Everything, Fault::Html(StatusCode::OK));
-    expect("its API is hidden, and a portal", &site, all(Health::Foreign)).await;
+    expect("its API is hidden, and a portal", &site, all(Health::NotARegistry)).await;
     let case = site.case(seed::PRESENT);
     assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable, Unreachable]");
 }
@@ -188,7 +188,7 @@ async fn who_accepts_and_says_nothing_is_silent() {
     site.demo.ams.freeze().await;
     site.demo.edge.freeze().await;
     let found = found(&site).await;
-    assert_eq!((found["ams"], found["edge"]), (Health::Silent, Health::Silent));
+    assert_eq!((found["ams"], found["edge"]), (Health::Unresponsive, Health::Unresponsive));
     // Nobody had to try: the first Pod finds the way closed.
     let began = Instant::now();
     assert_eq!(
@@ -221,7 +221,7 @@ async fn a_black_hole_that_swallows_connections_is_silent_too() {
     for image in &images[..3] {
         assert_eq!(cause(&site, image).await, Some(Cause::Deadline), "attempts cannot tell");
     }
-    assert_eq!(found(&site).await["ams"], Health::Silent);
+    assert_eq!(found(&site).await["ams"], Health::Unresponsive);
     assert_eq!(cause(&site, &images[3]).await, Some(Cause::BreakerOpen));
 }
 
@@ -234,7 +234,10 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
     let site = over(demo, settings);
     watching(&site, async {
         probed(&site).await;
-        assert_eq!((health(&site, "ams"), health(&site, "edge")), (Health::Stranger, Health::Stranger));
+        assert_eq!(
+            (health(&site, "ams"), health(&site, "edge")),
+            (Health::BadCredentials, Health::BadCredentials)
+        );
         for _ in 0..5 {
             next_probe(&site).await;
         }
@@ -243,7 +246,7 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
             let shown = log.iter().filter(|request| request.authorization != Authorization::Absent).count();
             assert!(shown == 1 && log.len() > 5, "{log:#?}");
         }
-        assert_eq!(health(&site, "ams"), Health::Stranger);
+        assert_eq!(health(&site, "ams"), Health::BadCredentials);
         site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
         // Files are looked at every two seconds.
         sleep(Duration::from_millis(2100)).await;
@@ -264,7 +267,7 @@ async fn wrong_credentials_cost_a_pod_its_attempt_at_most_and_then_nothing() {
     let site = over(demo, settings);
     let images = many(&site, 80);
     watching(&site, async {
-        until("known to be wrong", || health(&site, "ams") == Health::Stranger).await;
+        until("known to be wrong", || health(&site, "ams") == Health::BadCredentials).await;
         assert_eq!(cause(&site, &images[0]).await, Some(Cause::Deadline), "the first to ask tries");
         site.demo.ams.clear_log();
         let began = Instant::now();
@@ -281,12 +284,12 @@ async fn wrong_credentials_cost_a_pod_its_attempt_at_most_and_then_nothing() {
         let told = found.iter().filter(|cause| **cause == Some(Cause::Unauthorized)).count();
         assert_eq!((tried, told), (1, 19), "{found:?}");
 
-        let changes = site.observatory.changes();
+        let changes = site.observatory.generation();
         let back = Instant::now();
         site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
         until("known", || health(&site, "ams") == Health::Up).await;
         assert!(back.elapsed() < 20 * SECOND, "{:?}", back.elapsed());
-        assert_ne!(site.observatory.changes(), changes, "who keeps verdicts is told");
+        assert_ne!(site.observatory.generation(), changes, "who keeps verdicts is told");
         for image in [&images[0], &images[1], &images[70]] {
             assert_eq!(judged(&site, image).await, "Local(ams) []");
         }
@@ -301,17 +304,17 @@ async fn a_robot_that_is_known_again_is_used_at_once() {
     let images = many(&site, 8);
     site.demo.ams.store().remove_account("robot$landfall");
     watching(&site, async {
-        until("unknown", || health(&site, "ams") == Health::Stranger).await;
+        until("unknown", || health(&site, "ams") == Health::BadCredentials).await;
         for image in &images {
             assert_eq!(judged(&site, image).await, "Fallback(fra) [Unauthorized]");
         }
-        let changes = site.observatory.changes();
+        let changes = site.observatory.generation();
         let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
         site.demo.ams.store().add_account(robot);
         // Nobody was told: it is found out when wrong credentials are shown again.
         later(601 * SECOND).await;
         until("known", || health(&site, "ams") == Health::Up).await;
-        assert_ne!(site.observatory.changes(), changes, "who keeps verdicts is told");
+        assert_ne!(site.observatory.generation(), changes, "who keeps verdicts is told");
         for image in &images {
             assert_eq!(judged(&site, image).await, "Local(ams) []");
         }
@@ -335,7 +338,7 @@ async fn credentials_are_no_matter_where_a_token_is_asked_for() {
     let log = plain.log();
     assert!(log.iter().any(|request| request.class == PathClass::Token), "{log:#?}");
     registry.credentials = world.credentials("other", "user", "wrong").unwrap();
-    assert_eq!(look(&registry).await, Health::Stranger);
+    assert_eq!(look(&registry).await, Health::BadCredentials);
     registry.credentials = CredentialSource::Anonymous;
     assert_eq!(look(&registry).await, Health::Up);
 }
@@ -355,7 +358,7 @@ async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
         site.demo.fra.freeze().await;
         let mut asked = 1;
         let wait = async {
-            while health(&site, "fra") != Health::Silent {
+            while health(&site, "fra") != Health::Unresponsive {
                 let began = Instant::now();
                 let verdict = judged(&site, &images[asked]).await;
                 assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
@@ -397,7 +400,7 @@ async fn a_harbor_whose_storage_hangs_costs_a_pod_its_attempt_at_most_and_then_n
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(NEVER * 60));
         let mut asked = 1;
         let wait = async {
-            while health(&site, "ams") != Health::Silent {
+            while health(&site, "ams") != Health::Unresponsive {
                 let began = Instant::now();
                 let verdict = judged(&site, &images[asked]).await;
                 assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
@@ -418,7 +421,7 @@ async fn a_harbor_whose_storage_hangs_costs_a_pod_its_attempt_at_most_and_then_n
         let began = Instant::now();
         let probes = || site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests).count();
         until("some probes of its storage", || {
-            assert_eq!(health(&site, "ams"), Health::Silent);
+            assert_eq!(health(&site, "ams"), Health::Unresponsive);
             assert_ne!(phase(&site, "ams"), '0');
             probes() >= 2
         })
@@ -501,7 +504,7 @@ async fn a_slow_registry_is_never_closed() {
         site.demo.ams.faults().add(Scope::Everything, fault);
     }
     watching(&site, async {
-        let cases: Vec<_> = images.iter().map(|image| site.frame(image)).collect();
+        let cases: Vec<_> = images.iter().map(|image| site.case_for(image)).collect();
         let verdicts = join_all(cases.iter().map(|case| site.observatory.judge(case, soon(NEVER)))).await;
         for (case, judgement) in cases.iter().zip(verdicts) {
             assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
@@ -552,14 +555,14 @@ async fn a_429_pauses_the_registry_as_a_whole() {
         for image in &images[1..5] {
             assert_eq!(judged(&site, image).await, "Fallback(fra) [RateLimited]");
         }
-        until("paused", || site.metrics().contains("landfall_evidence_paused{registry=\"ams\"} 1")).await;
+        until("paused", || site.metrics().contains("landfall_registry_backoff{registry=\"ams\"} 1")).await;
         later(50 * SECOND).await;
         sleep(Duration::from_millis(200)).await;
         assert_eq!(judged(&site, &images[5]).await, "Fallback(fra) [RateLimited]");
         assert!(site.demo.ams.log().is_empty(), "not even the prober asks: {:#?}", site.demo.ams.log());
         later(10 * SECOND).await;
         assert_eq!(judged(&site, &images[6]).await, "Local(ams) []");
-        until("on", || site.metrics().contains("landfall_evidence_paused{registry=\"ams\"} 0")).await;
+        until("on", || site.metrics().contains("landfall_registry_backoff{registry=\"ams\"} 0")).await;
     })
     .await;
 }
@@ -695,7 +698,7 @@ async fn probers_follow_the_settings() {
         assert_eq!(site.observatory.health().len(), 3);
         site.observatory.adopt(&settings(&site.demo, Given { edge: false, ..unscanned() }));
         assert_eq!(site.observatory.health().len(), 2);
-        until("gone", || !site.metrics().contains("landfall_evidence_health{registry=\"edge\"")).await;
+        until("gone", || !site.metrics().contains("landfall_registry_health{registry=\"edge\"")).await;
         site.demo.edge.clear_log();
         next_probe(&site).await;
         assert!(site.demo.edge.log().is_empty());

@@ -51,9 +51,9 @@ async fn each_scope_ends_what_it_names_and_nothing_else() {
         for case in [&tagged, &pinned, &other] {
             site.judge(case).await;
         }
-        let before = site.observatory.changes();
+        let before = site.observatory.generation();
         changed(&site, scope.clone());
-        assert!(site.observatory.changes() > before, "who keeps verdicts is told");
+        assert!(site.observatory.generation() > before, "who keeps verdicts is told");
         let found = [asked(&site, &tagged).await, asked(&site, &pinned).await, asked(&site, &other).await];
         assert_eq!(found, expected, "{scope:?}");
     }
@@ -63,7 +63,7 @@ async fn each_scope_ends_what_it_names_and_nothing_else() {
     site.observatory.invalidate(&RegistryName::new("nowhere"), Scope::Registry);
     assert_eq!(asked(&site, &pinned).await, 0, "of Amsterdam nobody spoke");
     assert!(
-        site.metrics().contains("landfall_evidence_invalidations_total{registry=\"ams\",scope=\"Digest\"} 2")
+        site.metrics().contains("landfall_cache_invalidations_total{registry=\"ams\",scope=\"Digest\"} 2")
     );
 }
 

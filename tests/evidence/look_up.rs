@@ -24,7 +24,7 @@ async fn a_hundred_who_ask_at_once_ask_once() {
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert_eq!(asked.values().sum::<usize>(), 4, "{asked:?}");
     assert!(
-        site.metrics().contains("landfall_evidence_joins_total{aspect=\"Presence\"} 297"),
+        site.metrics().contains("landfall_lookups_coalesced_total{aspect=\"Presence\"} 297"),
         "{}",
         site.metrics()
     );
@@ -98,8 +98,10 @@ async fn no_more_than_in_flight_are_asked_at_once_and_waiting_is_no_attempt() {
     site.demo.ams.clear_log();
     let class = Scope::Only(PathClass::Manifests);
     site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(60)));
-    let cases: Vec<_> =
-        tags.iter().map(|tag| site.frame(&format!("harbor.fra.example.com/production/many:{tag}"))).collect();
+    let cases: Vec<_> = tags
+        .iter()
+        .map(|tag| site.case_for(&format!("harbor.fra.example.com/production/many:{tag}")))
+        .collect();
     let judgements = join_all(cases.iter().map(|case| site.judge(case))).await;
     for (case, judgement) in cases.iter().zip(&judgements) {
         assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
@@ -118,7 +120,7 @@ async fn an_index_of_a_thousand_children_is_not_asked_for_one_by_one() {
         let index = Content::index(&tag, Flavour::Oci, &platforms);
         let digest = site.demo.ams.store().push("production/many", &tag, &index);
         site.demo.ams.clear_log();
-        let case = site.frame(&format!("harbor.fra.example.com/production/many@{digest}"));
+        let case = site.case_for(&format!("harbor.fra.example.com/production/many@{digest}"));
         let judgement = site.judge(&case).await;
         assert_eq!(shown(&case, &judgement.verdict), shows);
         if children > 64 {
@@ -138,7 +140,7 @@ async fn closing_ends_what_is_under_way() {
     let began = Instant::now();
     let (judgement, ()) = tokio::join!(site.judge(&case), async {
         while site.demo.ams.in_flight() == 0
-            && !site.metrics().contains("landfall_evidence_queue_wait_seconds_count")
+            && !site.metrics().contains("landfall_lookup_queue_wait_seconds_count")
         {
             tokio::task::yield_now().await;
         }

@@ -7,8 +7,8 @@ use landfall::config::{self, Files};
 use landfall::demo::world::seed::{self, Demo, Named};
 use landfall::demo::world::{Embedded, PathClass};
 use landfall::domain::case::Case;
+use landfall::domain::case::{Exemption, PodContext, Pull};
 use landfall::domain::evidence::{Evidence, Observation, Query};
-use landfall::domain::frame::{Circumstances, Exemption, Pull};
 use landfall::domain::policy::Labels;
 use landfall::domain::registry::CredentialSource;
 use landfall::domain::settings::Settings;
@@ -113,23 +113,23 @@ impl Site {
 
     /// The Case of an image as Frankfurt names it.
     pub fn case(&self, named: Named) -> Case {
-        self.frame(&format!("harbor.fra.example.com/{}:{}", named.repository, named.tag))
+        self.case_for(&format!("harbor.fra.example.com/{}:{}", named.repository, named.tag))
     }
 
     /// The same image by its digest in Frankfurt.
     pub fn pinned(&self, named: Named) -> Case {
         let digest = self.demo.fra.store().digest(named.repository, named.tag).unwrap();
-        self.frame(&format!("harbor.fra.example.com/{}@{digest}", named.repository))
+        self.case_for(&format!("harbor.fra.example.com/{}@{digest}", named.repository))
     }
 
-    pub fn frame(&self, image: &str) -> Case {
-        let circumstances = Circumstances {
+    pub fn case_for(&self, image: &str) -> Case {
+        let context = PodContext {
             regime: self.settings.regime(&Labels::new()),
             platforms: self.settings.platforms.clone(),
             exemption: Exemption::None,
             now: jiff::Timestamp::now(),
         };
-        self.settings.frame(image, Pull::Registry, &circumstances)
+        self.settings.case_for(image, Pull::Registry, &context)
     }
 
     pub async fn judge(&self, case: &Case) -> Judgement {

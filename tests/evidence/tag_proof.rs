@@ -22,10 +22,9 @@ async fn judged(site: &Site, case: &Case) -> String {
 }
 
 /// Waits until the background has done so many look-ups of this kind.
-async fn ran(site: &Site, errand: &str, registry: &str, count: u32) {
-    let line = format!(
-        "landfall_evidence_background_total{{registry=\"{registry}\",errand=\"{errand}\"}} {count}\n"
-    );
+async fn ran(site: &Site, task: &str, registry: &str, count: u32) {
+    let line =
+        format!("landfall_background_lookups_total{{registry=\"{registry}\",task=\"{task}\"}} {count}\n");
     until(|| site.metrics().contains(&line)).await;
 }
 
@@ -40,7 +39,7 @@ async fn until(done: impl Fn() -> bool) {
 /// Until Frankfurt's answer to so many questions is remembered.
 async fn learned(site: &Site, count: u32) {
     let line = format!(
-        "landfall_evidence_look_ups_total{{registry=\"fra\",aspect=\"TagDigest\",outcome=\"Answered\"}} {count}\n"
+        "landfall_lookups_total{{registry=\"fra\",aspect=\"TagDigest\",outcome=\"Answered\"}} {count}\n"
     );
     until(|| site.metrics().contains(&line)).await;
     // The answer is counted a moment before it is remembered, in the same poll of its task.
@@ -106,7 +105,7 @@ async fn a_primary_that_is_drained_is_left_alone() {
     site.observatory.adopt(&drained);
     let site = Site { settings: drained, ..site };
     assert_eq!(judged(&site, &site.case(seed::MOVED)).await, "Local(ams) []");
-    assert!(!site.metrics().contains("errand=") && site.demo.fra.log().is_empty());
+    assert!(!site.metrics().contains("task=") && site.demo.fra.log().is_empty());
 }
 
 #[tokio::test]
@@ -119,7 +118,7 @@ async fn a_primary_that_is_down_is_left_alone_and_heals() {
             let digest = site.demo.ams.store().push("production/many", tag, &Content::image(tag));
             site.demo.ams.store().set_scan(&digest, Scan::clean());
             site.demo.fra.store().push("production/many", tag, &Content::image("another"));
-            site.frame(&format!("harbor.fra.example.com/production/many:{tag}"))
+            site.case_for(&format!("harbor.fra.example.com/production/many:{tag}"))
         })
         .collect();
     site.demo.fra.down().await;
@@ -129,7 +128,7 @@ async fn a_primary_that_is_down_is_left_alone_and_heals() {
         ran(&site, "Proof", "fra", 5.min(n + 1)).await;
         until(|| site.metrics().contains(&format!("outcome=\"Unreachable\"}} {}\n", 5.min(n + 1)))).await;
     }
-    assert!(site.metrics().contains("landfall_evidence_breaker{registry=\"fra\"} 2"));
+    assert!(site.metrics().contains("landfall_registry_breaker{registry=\"fra\"} 2"));
     site.demo.fra.up().await;
     later(2 * SECOND).await;
     for case in &cases {
@@ -150,7 +149,7 @@ async fn the_background_has_a_share_of_its_own_and_no_more() {
     for tag in &tags {
         site.demo.ams.store().push("production/many", tag, &Content::image(tag));
         site.demo.fra.store().push("production/many", tag, &Content::image(tag));
-        let case = site.frame(&format!("harbor.fra.example.com/production/many:{tag}"));
+        let case = site.case_for(&format!("harbor.fra.example.com/production/many:{tag}"));
         assert_eq!(judged(&site, &case).await, "Local(ams) []");
     }
     learned(&site, 30).await;
@@ -163,11 +162,11 @@ async fn beyond_a_thousand_that_wait_proofs_are_dropped_and_counted() {
     // Out of time, however long this takes: connections that are not made would open its breaker.
     site.demo.fra.faults().add(Paths::Everything, Fault::Delay(Duration::from_secs(3600)));
     for n in 0..1100 {
-        let case = site.frame(&format!("harbor.fra.example.com/production/many:v{n}"));
+        let case = site.case_for(&format!("harbor.fra.example.com/production/many:v{n}"));
         site.demo.ams.store().push("production/many", &format!("v{n}"), &Content::image("many"));
         assert_eq!(judged(&site, &case).await, "Local(ams) []");
     }
-    let dropped = "landfall_evidence_background_total{registry=\"fra\",errand=\"Dropped\"}";
+    let dropped = "landfall_background_lookups_total{registry=\"fra\",task=\"Dropped\"}";
     let metrics = site.metrics();
     let line = metrics.lines().find(|line| line.starts_with(dropped)).unwrap();
     // Two are under way for five seconds each and have their places, too.

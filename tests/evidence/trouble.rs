@@ -11,7 +11,7 @@ use super::site::{Given, Site, later, learned, manifests, settings, shown};
 
 /// Why Amsterdam did not say whether it holds this tag.
 async fn cause(site: &Site, tag: &str) -> Option<Cause> {
-    let case = site.frame(&format!("harbor.fra.example.com/production/many:{tag}"));
+    let case = site.case_for(&format!("harbor.fra.example.com/production/many:{tag}"));
     let judgement = site.judge(&case).await;
     match learned(&judgement.evidence, |query| matches!(query, Query::Presence(..))).0 {
         Observation::Presence(Presence::Unknown(unknown)) => Some(unknown.cause),
@@ -37,7 +37,7 @@ async fn the_breaker_opens_on_refused_connections_and_recovers() {
     assert_eq!(cause(&site, "v5").await, None);
     assert_eq!(cause(&site, "v6").await, None);
     assert_eq!(cause(&site, "v7").await, None);
-    assert!(site.metrics().contains("landfall_evidence_breaker{registry=\"ams\"} 0"));
+    assert!(site.metrics().contains("landfall_registry_breaker{registry=\"ams\"} 0"));
 }
 
 #[tokio::test]

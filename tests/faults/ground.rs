@@ -6,7 +6,7 @@ use landfall::config::{self, Files};
 use landfall::demo::world::content::Content;
 use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World};
 use landfall::domain::case::{Case, Subject};
-use landfall::domain::frame::{Circumstances, Exemption, Pull};
+use landfall::domain::case::{Exemption, PodContext, Pull};
 use landfall::domain::outcome::Outcome;
 use landfall::domain::policy::Labels;
 use landfall::domain::registry::{CredentialSource, Kind};
@@ -100,13 +100,13 @@ impl Ground {
     }
 
     fn case(&self) -> Case {
-        let circumstances = Circumstances {
+        let context = PodContext {
             regime: self.settings.regime(&Labels::new()),
             platforms: self.settings.platforms.clone(),
             exemption: Exemption::None,
             now: jiff::Timestamp::now(),
         };
-        self.settings.frame(&self.image, Pull::Registry, &circumstances)
+        self.settings.case_for(&self.image, Pull::Registry, &context)
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Way {
     HangsUp,
     NoDatabase,
     /// Our robot is disabled.
-    Stranger,
+    BadCredentials,
 }
 
 /// What its scanner says.
@@ -141,7 +141,7 @@ impl Past {
             FindingKind::RateLimited => {
                 self.ever(now, ABSENT.max(REST), |truth| matches!(truth.way, Way::Busy(_)))
             }
-            FindingKind::Unauthorized => self.ever(now, ABSENT, |truth| truth.way == Way::Stranger),
+            FindingKind::Unauthorized => self.ever(now, ABSENT, |truth| truth.way == Way::BadCredentials),
             FindingKind::Unreachable => {
                 self.ever(now, trouble, |truth| !matches!(truth.way, Way::Sound | Way::Late | Way::Busy(_)))
             }

@@ -57,7 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Late),
         2 => any::<bool>().prop_map(Busy),
         4 => prop::sample::select(vec![Refuses, Unavailable, Html, WrongDigest, HangsUp, NoDatabase]),
-        1 => Just(Stranger),
+        1 => Just(BadCredentials),
     ];
     let scanned = prop::sample::select(vec![Scanned::Clean, Scanned::Bad, Scanned::Never]);
     let place = || prop_oneof![2 => Just(0_usize), 1 => Just(1)];
@@ -192,7 +192,7 @@ impl Course {
         };
         // Harbor takes 1.5 s for credentials that it does not know: a renewal, for which nobody waits, may be on its way
         // when time is moved on.
-        if self.past.iter().any(|past| past.ever(now, ATTEMPT, |truth| truth.way == Way::Stranger)) {
+        if self.past.iter().any(|past| past.ever(now, ATTEMPT, |truth| truth.way == Way::BadCredentials)) {
             self.gave_up = Some(now);
         }
         let hurried = self.gave_up.is_some_and(|then| now - then <= LEFT_OVER);
@@ -246,7 +246,7 @@ async fn suffer(at: &Embedded, way: Way) {
         _ => at.up().await,
     }
     let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
-    let standing = if way == Way::Stranger { Standing::Disabled } else { Standing::Active };
+    let standing = if way == Way::BadCredentials { Standing::Disabled } else { Standing::Active };
     let mut store = at.store();
     store.add_account(robot.standing(standing));
     store.database = if way == Way::NoDatabase { Reachable::Down } else { Reachable::Up };
@@ -254,7 +254,7 @@ async fn suffer(at: &Embedded, way: Way) {
     let mut faults = at.faults();
     faults.clear();
     let fault = match way {
-        Way::Sound | Way::Refuses | Way::NoDatabase | Way::Stranger => return,
+        Way::Sound | Way::Refuses | Way::NoDatabase | Way::BadCredentials => return,
         Way::Late => Fault::Delay(Duration::from_secs(60)),
         Way::Busy(false) => Fault::Status(StatusCode::TOO_MANY_REQUESTS),
         Way::Busy(true) => Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, REST.as_secs()),

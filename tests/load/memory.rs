@@ -73,7 +73,7 @@ pub async fn fill(served: &Served, images: usize) -> Result<()> {
 /// How many answers it remembers.
 async fn entries(served: &Served) -> Result<String> {
     let page = served.process.admin("/metrics").await?;
-    let line = page.lines().find_map(|line| line.strip_prefix("landfall_evidence_entries "));
+    let line = page.lines().find_map(|line| line.strip_prefix("landfall_cache_entries "));
     Ok(line.context("no gauge of entries")?.to_owned())
 }
 

@@ -55,7 +55,7 @@ impl Served {
 
     /// How many verdicts it made, instead of telling those that it had made before.
     pub async fn judged_anew(&self) -> Result<u64> {
-        const LINE: &str = r#"landfall_verdicts_total{settled="now"} "#;
+        const LINE: &str = r#"landfall_verdicts_total{source="Judged"} "#;
         let page = self.process.admin("/metrics").await?;
         let count = page.lines().find_map(|line| line.strip_prefix(LINE));
         Ok(count.context("no count of verdicts")?.parse()?)

@@ -48,13 +48,14 @@ pub async fn storm() -> Result<Vec<Row>> {
 }
 
 fn told(name: &str, seen: &Seen) -> Vec<Row> {
-    let fates: Vec<String> = seen.fates().iter().map(|(fate, images)| format!("{fate} {images}")).collect();
+    let results: Vec<String> =
+        seen.results().iter().map(|(result, images)| format!("{result} {images}")).collect();
     let denied = seen.last_denied().map_or_else(|| "none".to_owned(), millis);
     let latencies = seen.latencies();
     let asked: usize = seen.asked.values().sum();
     let most = seen.asked.values().max().copied().unwrap_or_default();
     vec![
-        Row::alone(format!("{name}: {} Pods, their images", plan::PODS), fates.join(", "), ""),
+        Row::alone(format!("{name}: {} Pods, their images", plan::PODS), results.join(", "), ""),
         Row::alone("… last denial", denied, ""),
         Row::alone(
             "… p50, p99, slowest",

@@ -50,7 +50,7 @@ pub enum Storm {
 
 /// What became of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum PodResult {
     /// Admitted: for each image, why, and whether it comes from Amsterdam.
     Admitted(Vec<(String, Where)>),
     /// Not admitted, and this was said.
@@ -73,7 +73,7 @@ pub struct Told {
     pub due: Duration,
     /// From then to its answer.
     pub latency: Duration,
-    pub fate: Fate,
+    pub result: PodResult,
 }
 
 /// What was seen of a storm.
@@ -231,19 +231,19 @@ fn count(ams: &Embedded, images: &[Image]) -> (BTreeMap<(usize, usize), usize>, 
 fn tell(due: &[Duration], pods: &[Pod], mine: &[usize], called: Called<Result<Vec<u8>>>) -> Told {
     let Called { which, latency, answer } = called;
     let pod = &pods[mine[which]];
-    let fate = match answer.and_then(|answer| fate(pod, &answer)) {
-        Ok(fate) => fate,
-        Err(error) => Fate::Failed(format!("{error:#}")),
+    let result = match answer.and_then(|answer| result(pod, &answer)) {
+        Ok(result) => result,
+        Err(error) => PodResult::Failed(format!("{error:#}")),
     };
-    Told { due: due[which], latency, fate }
+    Told { due: due[which], latency, result }
 }
 
 /// What the answer makes of the Pod.
-fn fate(pod: &Pod, answer: &[u8]) -> Result<Fate> {
+fn result(pod: &Pod, answer: &[u8]) -> Result<PodResult> {
     let answer: Value = serde_json::from_slice(answer)?;
     let response = &answer["response"];
     if response["allowed"] != true {
-        return Ok(Fate::Denied(response["status"]["message"].as_str().unwrap_or_default().to_owned()));
+        return Ok(PodResult::Denied(response["status"]["message"].as_str().unwrap_or_default().to_owned()));
     }
     let patch = response["patch"].as_str().with_context(|| format!("no patch: {answer}"))?;
     let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch)?)?;
@@ -252,7 +252,7 @@ fn fate(pod: &Pod, answer: &[u8]) -> Result<Fate> {
     let said = object["metadata"]["annotations"]["landfall.dev/images"].as_str().context("no annotation")?;
     let said: BTreeMap<String, Value> = serde_json::from_str(said)?;
     ensure!(said.len() == pod.images, "{} of {} images: {said:?}", said.len(), pod.images);
-    let fates = said.iter().map(|(slot, said)| {
+    let results = said.iter().map(|(slot, said)| {
         let (field, name) = slot.split_once('/').context("a slot")?;
         let containers = object["spec"][field].as_array().context("containers")?;
         let container =
@@ -264,30 +264,30 @@ fn fate(pod: &Pod, answer: &[u8]) -> Result<Fate> {
         };
         Ok((said["why"].as_str().context("why")?.to_owned(), at))
     });
-    Ok(Fate::Admitted(fates.collect::<Result<_>>()?))
+    Ok(PodResult::Admitted(results.collect::<Result<_>>()?))
 }
 
 impl Seen {
     /// Images by reason and place; denied and failed Pods among them, by what was said.
-    pub fn fates(&self) -> BTreeMap<String, usize> {
-        let mut fates = BTreeMap::new();
+    pub fn results(&self) -> BTreeMap<String, usize> {
+        let mut results = BTreeMap::new();
         for told in &self.pods {
-            match &told.fate {
-                Fate::Admitted(images) => {
+            match &told.result {
+                PodResult::Admitted(images) => {
                     for (why, at) in images {
-                        *fates.entry(format!("{why} {at:?}")).or_default() += 1;
+                        *results.entry(format!("{why} {at:?}")).or_default() += 1;
                     }
                 }
-                Fate::Denied(_) => *fates.entry("Denied".to_owned()).or_default() += 1,
-                Fate::Failed(why) => *fates.entry(format!("Failed: {why}")).or_default() += 1,
+                PodResult::Denied(_) => *results.entry("Denied".to_owned()).or_default() += 1,
+                PodResult::Failed(why) => *results.entry(format!("Failed: {why}")).or_default() += 1,
             }
         }
-        fates
+        results
     }
 
     /// When the last Pod came that was denied.
     pub fn last_denied(&self) -> Option<Duration> {
-        self.pods.iter().filter(|told| matches!(told.fate, Fate::Denied(_))).map(|told| told.due).max()
+        self.pods.iter().filter(|told| matches!(told.result, PodResult::Denied(_))).map(|told| told.due).max()
     }
 
     /// In ascending order.
@@ -318,7 +318,7 @@ impl fmt::Display for Seen {
             "{} Pods, images {:?}; last denied {:?}; ms p50 {} p99 {} max {}; Amsterdam: peak {}, {asked} requests \
              about images, {} others, {:.0}/s at its busiest; Landfalls: {:.1} s CPU, {} KiB at most",
             self.pods.len(),
-            self.fates(),
+            self.results(),
             self.last_denied(),
             latency(0.5),
             latency(0.99),

@@ -111,7 +111,7 @@ impl Stage {
     pub async fn replay(&self, name: &str, row: &Value) -> Result<(), String> {
         self.harbor.faults().clear();
         default_state(&mut self.harbor.store(), &self.digests);
-        self.circumstances(name);
+        self.context(name);
         if name.starts_with("s3") {
             self.upstream.down().await;
         } else {
@@ -152,7 +152,7 @@ impl Stage {
     }
 
     /// What was different when this row was recorded.
-    fn circumstances(&self, name: &str) {
+    fn context(&self, name: &str) {
         let digest = |prefix: &str| self.digests[prefix];
         let now = jiff::Timestamp::now();
         let mut store = self.harbor.store();

@@ -3,46 +3,46 @@
 use std::borrow::Cow;
 
 use crate::admission::answer::{Answer, Decision};
-use crate::admission::judged::{Judged, JudgedPod};
-use crate::admission::metrics::Fate;
+use crate::admission::judged::{ImageDecision, JudgedPod};
+use crate::admission::messages;
+use crate::admission::metrics::PodOutcome;
 use crate::admission::review::Review;
-use crate::admission::words;
 use crate::domain::case::Subject;
-use crate::domain::frame::{Circumstances, Pull};
+use crate::domain::case::{PodContext, Pull};
 use crate::domain::image::Reference;
 use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::registry::folded;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
-use crate::pod::{Change, Entry, Occasion, OldEntries, Slot, patch};
+use crate::pod::{AdmissionKind, Change, Entry, OldEntries, Slot, patch};
 
 /// A Pod, its images, and what they were judged by.
 pub(super) struct Ruling<'a> {
     pub(super) review: &'a Review<'a>,
     pub(super) settings: &'a Settings,
-    pub(super) circumstances: &'a Circumstances,
+    pub(super) context: &'a PodContext,
     pub(super) slots: &'a [Slot<'a>],
     pub(super) judged: &'a JudgedPod,
 }
 
 impl<'a> Ruling<'a> {
     /// The answer without its audit annotations.
-    pub(super) fn answer(&self) -> (Answer, Fate) {
+    pub(super) fn answer(&self) -> (Answer, PodOutcome) {
         if self.judged.denied().next().is_some() {
-            let message = words::denial(self.judged.denied());
-            return (Answer::of(Decision::Deny { message }), Fate::Denied);
+            let message = messages::denial(self.judged.denied());
+            return (Answer::of(Decision::Deny { message }), PodOutcome::Denied);
         }
         let old = self.old();
         let changes = self.changes(old.as_ref());
-        let patch = patch(&self.review.pod, self.review.occasion, &changes);
-        let fate = if patch.is_empty() { Fate::Unchanged } else { Fate::Patched };
+        let patch = patch(&self.review.pod, self.review.kind, &changes);
+        let outcome = if patch.is_empty() { PodOutcome::Unchanged } else { PodOutcome::Patched };
         let mut answer = Answer::of(Decision::Allow(patch));
         answer.warnings = self.warnings();
-        (answer, fate)
+        (answer, outcome)
     }
 
     /// The slots with their judgements.
-    pub(super) fn by_slot(&self) -> impl Iterator<Item = (&'a Slot<'a>, &'a Judged)> {
+    pub(super) fn by_slot(&self) -> impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)> {
         self.slots_of(self.judged)
     }
 
@@ -50,7 +50,7 @@ impl<'a> Ruling<'a> {
     pub(super) fn slots_of<'j>(
         &self,
         judged: &'j JudgedPod,
-    ) -> impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>
+    ) -> impl Iterator<Item = (&'j Slot<'j>, &'j ImageDecision)>
     where
         'a: 'j,
     {
@@ -61,14 +61,15 @@ impl<'a> Ruling<'a> {
     /// What was written down before; `None`: nothing is to be written down. A Pod that is no concern of ours, or that is
     /// only observed, does not even carry a word of ours.
     fn old(&self) -> Option<OldEntries<'a>> {
-        let concerns = |image: &Judged| !image.outcome.keeps() && image.outcome.effect == Effect::Applied;
-        let create = self.review.occasion == Occasion::Create;
+        let concerns =
+            |image: &ImageDecision| !image.outcome.keeps() && image.outcome.effect == Effect::Applied;
+        let create = self.review.kind == AdmissionKind::Create;
         let annotated = create && self.judged.images.iter().any(|image| concerns(image));
         annotated.then(|| OldEntries::of(&self.review.pod))
     }
 
     fn changes(&self, old: Option<&OldEntries<'a>>) -> Vec<Change<'a>> {
-        let change = |(slot, image): (&'a Slot<'a>, &'a Judged)| Change {
+        let change = |(slot, image): (&'a Slot<'a>, &'a ImageDecision)| Change {
             slot: *slot,
             image: image.outcome.image.as_deref().map(Cow::Borrowed),
             pull_secret: image.outcome.pull_secret.clone(),
@@ -79,7 +80,7 @@ impl<'a> Ruling<'a> {
 
     /// What is written down of a slot. In a second round (another webhook changed the Pod in between) an image names
     /// a replica already, and only the old entry knows what it was.
-    fn entry(&self, slot: &Slot<'a>, image: &'a Judged, old: &OldEntries<'a>) -> Entry<'a> {
+    fn entry(&self, slot: &Slot<'a>, image: &'a ImageDecision, old: &OldEntries<'a>) -> Entry<'a> {
         let kept = old.kept(slot, |entry| self.leads(&entry.was, slot.image));
         match kept {
             // Where it stays and is still served from here, the old words say more than `AlreadyLocal`.
@@ -91,7 +92,7 @@ impl<'a> Ruling<'a> {
 
     /// Does mapping what an image was give what it is? Where they are equal there is nothing to remember.
     fn leads(&self, was: &str, is: &str) -> bool {
-        let case = self.settings.frame(was, Pull::Registry, self.circumstances);
+        let case = self.settings.case_for(was, Pull::Registry, self.context);
         let (Subject::Routed(was_routed), Ok(is_now)) = (&case.subject, Reference::parse(is)) else {
             return false;
         };
@@ -109,15 +110,15 @@ impl<'a> Ruling<'a> {
 
     /// Does an image stay as it is because its pull secret is missing? Those of a running Pod cannot change, so what needs
     /// another one could not be pulled.
-    pub(super) fn leaves(&self, image: &Judged) -> bool {
+    pub(super) fn leaves(&self, image: &ImageDecision) -> bool {
         let Outcome { image, pull_secret, .. } = &image.outcome;
-        self.review.occasion == Occasion::Ephemeral
+        self.review.kind == AdmissionKind::Ephemeral
             && image.is_some()
             && pull_secret.as_ref().is_some_and(|secret| !self.review.pod.carries(secret))
     }
 
     /// Why an image becomes what it becomes: what is left as it is, whatever was found, is only observed.
-    pub(super) fn reason(&self, image: &Judged) -> Reason {
+    pub(super) fn reason(&self, image: &ImageDecision) -> Reason {
         if self.leaves(image) { Reason::Observed } else { image.outcome.reason }
     }
 
@@ -141,7 +142,7 @@ impl<'a> Ruling<'a> {
     }
 }
 
-fn fresh<'a>(slot: &Slot<'a>, image: &'a Judged) -> Entry<'a> {
+fn fresh<'a>(slot: &Slot<'a>, image: &'a ImageDecision) -> Entry<'a> {
     Entry {
         was: Cow::Borrowed(slot.image),
         why: image.outcome.reason,

@@ -10,17 +10,17 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::ruling::Ruling;
-use super::{Keeper, Mutate};
+use super::{DoorState, Mutate};
 use crate::admission::answer::{Answer, AuditKey};
 use crate::admission::judged::{Judge, JudgedPod};
-use crate::admission::metrics::Fate;
-use crate::admission::review::{Review, Run};
-use crate::admission::words;
-use crate::domain::frame::{Circumstances, Exemption};
+use crate::admission::messages;
+use crate::admission::metrics::PodOutcome;
+use crate::admission::review::{DryRun, Review};
+use crate::domain::case::{Exemption, PodContext};
 use crate::domain::policy::{Labels, Policy, Regime};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason};
-use crate::evidence::Moment;
+use crate::evidence::ObservedAt;
 use crate::pod::surface::Mode;
 use crate::pod::{Slot, platform};
 
@@ -41,7 +41,7 @@ pub(super) const OBSERVED: usize = 64;
 /// What an observing policy makes of a Pod.
 type Observed = (Arc<Policy>, JudgedPod);
 
-impl Keeper {
+impl DoorState {
     /// Judges a Pod and says what becomes of it.
     pub(super) async fn verdict(
         self: &Arc<Self>,
@@ -57,27 +57,27 @@ impl Keeper {
         let labels = if settings.policies.is_empty() {
             Arc::new(Labels::new())
         } else {
-            (self.site.labels)(&review.namespace).await
+            (self.deps.labels)(&review.namespace).await
         };
-        let circumstances = Circumstances {
+        let context = PodContext {
             regime: settings.regime(&labels),
             platforms: settings.platforms(&platform::demand(&review.pod)),
             exemption: match review.pod.mode() {
                 Mode::Judge => Exemption::None,
                 Mode::Skip => Exemption::Skip,
             },
-            now: (self.site.clock)(),
+            now: (self.deps.clock)(),
         };
-        let judge = self.judge_at(settings, began, circumstances.now, deadline);
+        let judge = self.judge_at(settings, began, context.now, deadline);
         // Apart, each with a regime of its own: nothing that an observing policy asks changes the answer, nor does the
         // answer wait for it. What it says by the time that the Pod's own verdict is there is told with it.
         let observe = async |policy: &Arc<Policy>| {
-            (policy.clone(), judge.pod(&slots, &under(policy, settings, &circumstances)).await)
+            (policy.clone(), judge.pod(&slots, &under(policy, settings, &context)).await)
         };
         let policies: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
         let mut observing: FuturesUnordered<_> = policies.iter().map(|policy| observe(policy)).collect();
         let mut observed: Vec<Observed> = Vec::new();
-        let mut own = pin!(judge.pod(&slots, &circumstances));
+        let mut own = pin!(judge.pod(&slots, &context));
         let judged = loop {
             tokio::select! {
                 biased;
@@ -90,38 +90,38 @@ impl Keeper {
         }
         drop(observing);
         for policy in policies {
-            if review.run == Run::Real && !observed.iter().any(|(done, _)| done.name == policy.name) {
-                self.observe_later(policy, settings, review, &slots, &circumstances);
+            if review.dry_run == DryRun::No && !observed.iter().any(|(done, _)| done.name == policy.name) {
+                self.observe_later(policy, settings, review, &slots, &context);
             }
         }
         observed.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
 
-        let ruling =
-            Ruling { review, settings, circumstances: &circumstances, slots: &slots, judged: &judged };
-        let (mut answer, fate) = ruling.answer();
+        let ruling = Ruling { review, settings, context: &context, slots: &slots, judged: &judged };
+        let (mut answer, outcome) = ruling.answer();
         let mut note = |key, text: String| {
             if !text.is_empty() {
                 answer.audit.insert(key, text);
             }
         };
-        note(VERDICT, fate.as_str().to_owned());
-        note(IMAGES, words::images(ruling.by_slot(), |image| ruling.leaves(image)));
-        note(FINDINGS, words::findings(ruling.by_slot()));
+        note(VERDICT, outcome.as_str().to_owned());
+        note(IMAGES, messages::images(ruling.by_slot(), |image| ruling.leaves(image)));
+        note(FINDINGS, messages::findings(ruling.by_slot()));
         let would_deny = observed.iter().filter_map(|(policy, judged)| {
             let denied = ruling.slots_of(judged).filter(|(_, judged)| judged.outcome.denies());
-            let whose = Whose { run: review.run, namespace: &review.namespace, pod: review.pod.called() };
-            self.observed(whose, policy, words::findings(denied))
+            let whose =
+                Whose { dry_run: review.dry_run, namespace: &review.namespace, pod: review.pod.called() };
+            self.observed(whose, policy, messages::findings(denied))
         });
         note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
-        self.record(&ruling, fate);
+        self.record(&ruling, outcome);
         answer
     }
 
     /// A Pod with more images than any node would run is nobody's workload. To judge it would cost more than it is worth.
     fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
-        let metrics = &self.site.metrics;
+        let metrics = &self.deps.metrics;
         metrics.beyond.inc();
-        metrics.admitted(Fate::Unchanged, Reason::Internal, review.run);
+        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::warn!(
             pod.namespace = namespace,
@@ -140,10 +140,10 @@ impl Keeper {
         date: Timestamp,
         deadline: Instant,
     ) -> Judge<'a> {
-        let Mutate { observatory, metrics, .. } = &self.site;
+        let Mutate { observatory, metrics, .. } = &self.deps;
         // First of all: what changes from now on may not have been seen.
-        let moment = Moment { now, date, changes: observatory.changes() };
-        Judge { settings, observatory, settled: &self.settled, metrics, deadline, moment }
+        let observed_at = ObservedAt { now, date, generation: observatory.generation() };
+        Judge { settings, observatory, verdicts: &self.verdicts, metrics, deadline, observed_at }
     }
 
     /// Works out what an observing policy would have said, for the metrics and the log, when the Pod is on its way. So
@@ -154,15 +154,15 @@ impl Keeper {
         settings: &Arc<Settings>,
         review: &Review<'_>,
         slots: &[Slot<'_>],
-        circumstances: &Circumstances,
+        context: &PodContext,
     ) {
         let Ok(place) = self.observing.clone().try_acquire_owned() else {
-            return self.site.metrics.dropped(&policy.name);
+            return self.deps.metrics.dropped(&policy.name);
         };
-        let circumstances = under(policy, settings, circumstances);
+        let context = under(policy, settings, context);
         let (door, policy, settings) = (self.clone(), policy.clone(), settings.clone());
-        let (run, namespace, pod) =
-            (review.run, review.namespace.to_string(), review.pod.called().to_owned());
+        let (dry_run, namespace, pod) =
+            (review.dry_run, review.namespace.to_string(), review.pod.called().to_owned());
         let texts: Vec<(Slot<'static>, String, String)> = slots
             .iter()
             .map(|slot| (slot.with_texts("", ""), slot.name.to_owned(), slot.image.to_owned()))
@@ -172,21 +172,25 @@ impl Keeper {
             let slots: Vec<Slot<'_>> =
                 texts.iter().map(|(slot, name, image)| slot.with_texts(name, image)).collect();
             let now = Instant::now();
-            let judge = door.judge_at(&settings, now, circumstances.now, now + settings.budget.request);
-            let judged = judge.pod(&slots, &circumstances).await;
+            let judge = door.judge_at(&settings, now, context.now, now + settings.budget.request);
+            let judged = judge.pod(&slots, &context).await;
             let denied = slots.iter().zip(judged.by_slot()).filter(|(_, judged)| judged.outcome.denies());
-            door.observed(Whose { run, namespace: &namespace, pod: &pod }, &policy, words::findings(denied));
+            door.observed(
+                Whose { dry_run, namespace: &namespace, pod: &pod },
+                &policy,
+                messages::findings(denied),
+            );
         });
     }
 
     /// Says what a policy would have done, if it would have denied.
     fn observed(&self, whose: Whose<'_>, policy: &Policy, denied: String) -> Option<String> {
-        let Whose { run, namespace, pod } = whose;
-        let fate = if denied.is_empty() { Fate::Unchanged } else { Fate::Denied };
-        if run == Run::Real {
-            self.site.metrics.observed(&policy.name, fate);
+        let Whose { dry_run, namespace, pod } = whose;
+        let outcome = if denied.is_empty() { PodOutcome::Unchanged } else { PodOutcome::Denied };
+        if dry_run == DryRun::No {
+            self.deps.metrics.observed(&policy.name, outcome);
         }
-        if fate != Fate::Denied {
+        if outcome != PodOutcome::Denied {
             return None;
         }
         tracing::info!(pod.namespace = namespace, pod.name = pod, policy = %policy.name, denied, "would deny");
@@ -194,30 +198,30 @@ impl Keeper {
     }
 
     /// Counts and logs. A dry run is no Pod: its images and findings are not counted, and nobody need act on it.
-    fn record(&self, ruling: &Ruling<'_>, fate: Fate) {
+    fn record(&self, ruling: &Ruling<'_>, outcome: PodOutcome) {
         let (review, judged) = (ruling.review, ruling.judged);
         let weightiest =
             judged.images.iter().map(|image| ruling.reason(image)).min_by_key(|reason| weight(*reason));
         let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
-        self.site.metrics.admitted(fate, reason, review.run);
+        self.deps.metrics.admitted(outcome, reason, review.dry_run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
             pod.name = pod,
-            verdict = fate.as_str(),
+            verdict = outcome.as_str(),
             reason = reason.as_str(),
             images = judged.images.len(),
             "judged"
         );
-        if review.run == Run::Dry {
+        if review.dry_run == DryRun::Yes {
             return;
         }
         for image in &judged.images {
             if ruling.leaves(image) {
                 // No registry serves it now.
-                self.site.metrics.left(image);
+                self.deps.metrics.left(image);
             } else {
-                self.site.metrics.judged(image);
+                self.deps.metrics.judged(image);
             }
         }
         // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
@@ -242,15 +246,15 @@ fn is_beyond(slots: &[Slot<'_>]) -> bool {
 /// Whose Pod a policy observes.
 #[derive(Clone, Copy)]
 struct Whose<'a> {
-    run: Run,
+    dry_run: DryRun,
     namespace: &'a str,
     pod: &'a str,
 }
 
-/// The circumstances of a Pod, were this policy the only one.
-fn under(policy: &Arc<Policy>, settings: &Settings, circumstances: &Circumstances) -> Circumstances {
+/// The context of a Pod, were this policy the only one.
+fn under(policy: &Arc<Policy>, settings: &Settings, context: &PodContext) -> PodContext {
     let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
-    Circumstances { regime, ..circumstances.clone() }
+    PodContext { regime, ..context.clone() }
 }
 
 /// Which of a Pod's reasons stands for it: the lightest number.

@@ -41,7 +41,7 @@ fn chain(error: &dyn Error) -> String {
 /// The outcome at one door, in a line.
 fn outcome(body: &[u8], door: Door) -> String {
     match decode(body, door) {
-        Ok(review) => format!("{:?}, {} images", review.occasion, review.slots().len()),
+        Ok(review) => format!("{:?}, {} images", review.kind, review.slots().len()),
         Err(error) => {
             let word = match &error {
                 ReviewError::Malformed(_) => "refuse".to_owned(),
@@ -66,8 +66,8 @@ fn the_slots_of_the_recordings() {
         writeln!(
             list,
             "  {:?} {:?} {:?} in {} by {} for {}",
-            review.occasion,
-            review.run,
+            review.kind,
+            review.dry_run,
             review.origin(),
             review.namespace,
             review.username,
@@ -97,9 +97,9 @@ fn kube_reads_the_same_of_every_recording() {
         assert_eq!(ours.uid, theirs.uid);
         assert_eq!(Some(&*ours.namespace), theirs.namespace.as_deref());
         assert_eq!(Some(&*ours.username), theirs.user_info.username.as_deref());
-        assert_eq!(ours.run == Run::Dry, theirs.dry_run);
-        assert_eq!(ours.occasion == Occasion::Create, theirs.operation == Operation::Create);
-        assert_eq!(ours.occasion == Occasion::Ephemeral, theirs.sub_resource.is_some());
+        assert_eq!(ours.dry_run == DryRun::Yes, theirs.dry_run);
+        assert_eq!(ours.kind == AdmissionKind::Create, theirs.operation == Operation::Create);
+        assert_eq!(ours.kind == AdmissionKind::Ephemeral, theirs.sub_resource.is_some());
         assert_eq!(ours.before.is_some(), theirs.old_object.is_some());
         let object = theirs.object.unwrap();
         let metadata = ours.pod.metadata.as_ref().unwrap();
@@ -395,7 +395,7 @@ proptest! {
                     entry: None,
                 })
                 .collect();
-            let patch = patch(&review.pod, review.occasion, &changes);
+            let patch = patch(&review.pod, review.kind, &changes);
             let patch: json_patch::Patch = serde_json::from_str(patch.as_json()).unwrap();
             let mut object = whole["request"]["object"].clone();
             prop_assert!(json_patch::patch(&mut object, &patch).is_ok(), "{} on {}", patch, whole);

@@ -93,7 +93,7 @@ pub enum Source {
 }
 
 /// A source that is ready to be watched.
-pub(super) enum Keeper {
+pub(super) enum CertificateSource {
     Files(CertificateFiles),
     Own { certificates: Box<Certificates>, lead: Duration },
 }
@@ -103,9 +103,13 @@ impl Source {
     ///
     /// # Errors
     /// Where it takes a cluster, and there is none.
-    pub(super) fn keeper(self, cluster: Option<&Cluster>, page: &mut Page) -> anyhow::Result<Keeper> {
+    pub(super) fn source(
+        self,
+        cluster: Option<&Cluster>,
+        page: &mut Page,
+    ) -> anyhow::Result<CertificateSource> {
         Ok(match self {
-            Self::Files(files) => Keeper::Files(files),
+            Self::Files(files) => CertificateSource::Files(files),
             Self::Own { names, periods, term } => {
                 let cluster = cluster
                     .context("--certificate-secret: certificates of our own take an API server to reach")?;
@@ -114,13 +118,13 @@ impl Source {
                 let lead = CertificateFiles::LEAD.min(periods.leaf / 10);
                 let certificates =
                     Certificates::new(cluster.clone(), names, periods, term, metrics, Timestamp::now);
-                Keeper::Own { certificates: Box::new(certificates), lead }
+                CertificateSource::Own { certificates: Box::new(certificates), lead }
             }
         })
     }
 }
 
-impl Keeper {
+impl CertificateSource {
     /// Looks once, where that needs nobody but ourselves.
     pub(super) async fn first(&self, serving: &ServingCertificate) -> Condition {
         match self {
@@ -165,7 +169,7 @@ async fn show(
                     let key = PrivateKeyDer::Pkcs8(leaf.key.clone_key());
                     match Pair::from_der(vec![leaf.certificate.clone()], key) {
                         Ok(pair) => serving.install(pair),
-                        Err(error) => problem = Some(crate::domain::sentence::sentence(&error)),
+                        Err(error) => problem = Some(crate::domain::error_chain::error_chain(&error)),
                     }
                     shown = Some(*since);
                 }

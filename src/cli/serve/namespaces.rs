@@ -1,7 +1,7 @@
 //! What is known of namespaces, as a condition.
 
 use crate::cluster::{Known, Namespaces};
-use crate::domain::sentence::sentence;
+use crate::domain::error_chain::error_chain;
 use crate::server::{Condition, ConditionName, Conditions};
 
 /// Keeps the labels of namespaces known, and says how that goes. It never makes a replica unready: whatever is not known
@@ -19,7 +19,7 @@ pub(super) async fn keep(namespaces: Namespaces, conditions: Conditions) {
                 Known::All => Condition::good("watched"),
                 Known::Stale(error) => Condition::degraded(format!(
                     "what is known may be old, and a namespace that is not known has any label: {}",
-                    sentence(&error)
+                    error_chain(&error)
                 )),
             });
         })

@@ -91,7 +91,7 @@ impl Parts {
         let counted = Metrics::register(&mut page);
         let configured = config::Metrics::register(&mut page);
         configured.show(&watch.handle());
-        let certificate = certificate.keeper(cluster.as_ref(), &mut page)?;
+        let certificate = certificate.source(cluster.as_ref(), &mut page)?;
         let (first, mut page) = (settings.clone(), page);
         let (observatory, page) = spawn_blocking(move || {
             let observatory = Observatory::new(&first, &mut page);

@@ -70,7 +70,7 @@ impl Build<'_> {
             let raw::Policy { api_version, kind, metadata, spec } = value;
             // One word each so far: a second one will not compile before it means something here.
             let (None | Some(raw::ApiVersion::V1Alpha1)) = api_version;
-            let (None | Some(raw::PolicyKind::ImagePolicy)) = kind;
+            let (None | Some(raw::PolicyKind::LandingPolicy)) = kind;
             let metadata = self.need(node, "metadata", metadata, "`metadata: {name: …}`");
             let name = metadata.and_then(|At { node, value: raw::Metadata { name } }| {
                 self.need(node, "name", name, "the policy's name, which denials tell")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Build, raw};
 use crate::config::Files;
 use crate::config::decode::At;
-use crate::config::leaf::{FilePath, HostName, Name};
+use crate::config::scalar::{FilePath, HostName, Name};
 use crate::config::tree::NodeId;
 use crate::domain::registry::{
     CredentialSource, Host, Kind, PullSecret, Registry, RegistryName, Service, SharedRegistry, Site,

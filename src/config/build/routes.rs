@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Build, Known, did_you_mean, raw};
 use crate::config::decode::At;
-use crate::config::leaf::Name;
+use crate::config::scalar::Name;
 use crate::config::tree::NodeId;
 use crate::domain::mapping::{Flatten, Mapping};
 use crate::domain::pattern::Pattern;
@@ -149,8 +149,8 @@ impl Build<'_> {
     fn mapping(
         &mut self,
         node: NodeId,
-        namespace: Option<At<crate::config::leaf::Namespace>>,
-        flatten: Option<At<crate::config::leaf::Levels>>,
+        namespace: Option<At<crate::config::scalar::Namespace>>,
+        flatten: Option<At<crate::config::scalar::Levels>>,
     ) -> Option<Mapping> {
         let spoiled = |key| self.tree.child(node, key).is_some_and(|child| self.tree.is_pruned(child));
         if spoiled("namespace") || spoiled("flatten") {

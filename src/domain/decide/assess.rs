@@ -7,10 +7,10 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{
     Ask, Cause, Children, Evidence, Observation, PlaceIx, Presence, Query, Shape, TagDigest, Wanted,
 };
-use crate::domain::policy::Voice;
+use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
 use crate::domain::route::{Collision, Serves, TagProof};
-use crate::domain::scan::{Detail, Judged, Required, ScanAnswer, Scanner, Shortfall};
+use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, Scanner, Shortfall};
 use crate::domain::verdict::{About, Action, Finding, FindingKind};
 
 /// The most images of one index that are asked for, one by one: presence and scan of each. Real indexes have a dozen
@@ -45,15 +45,15 @@ impl<'a> Lookup<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// A Voice's action for a finding; `None` where it does not speak about it.
-    pub(super) fn action(&self, voice: &Voice<'_>, finding: &Finding) -> Option<Action> {
+    /// A PolicyView's action for a finding; `None` where it does not speak about it.
+    pub(super) fn action(&self, view: &PolicyView<'_>, finding: &Finding) -> Option<Action> {
         let proxied = |ix| self.routed.place(ix).is_some_and(|place| place.serves == Serves::ProxyCache);
-        match (voice.on(finding.kind), finding.kind, finding.about) {
+        match (view.on(finding.kind), finding.kind, finding.about) {
             // A declared proxy cache is used all the same, where no enforcing policy forbids it.
             (Some(action), FindingKind::ProxyCache, _) if finding.place.is_some_and(proxied) => {
-                Some(if voice.policy.is_some() && action == Action::Block { action } else { Action::Accept })
+                Some(if view.policy.is_some() && action == Action::Block { action } else { Action::Accept })
             }
-            (action, kind, About::Scan) if kind.is_unknown() => action.max(voice.on(FindingKind::Unscanned)),
+            (action, kind, About::Scan) if kind.is_unknown() => action.max(view.on(FindingKind::Unscanned)),
             (action, ..) => action,
         }
     }
@@ -97,8 +97,7 @@ impl<'a> Judge<'a> {
         if self.digest.is_some() || place.role == Role::Primary || self.routed.primary().is_none() {
             return None;
         }
-        let blocks_stale =
-            self.voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block));
+        let blocks_stale = self.views.iter().any(|view| view.on(FindingKind::Stale) == Some(Action::Block));
         let required = self.routed.tag_proof == TagProof::Required
             || place.collision == Collision::Possible
             || blocks_stale;
@@ -227,26 +226,26 @@ impl<'a> Judge<'a> {
             Step::Ask(queries) => return Step::Ask(queries),
             Step::Settle(auto) => auto,
         };
-        let requiring = self.voices.iter().filter(|voice| match voice.rules.scan.required {
+        let requiring = self.views.iter().filter(|view| match view.rules.scan.required {
             Required::Never => false,
             Required::Auto => auto,
             Required::Always => true,
         });
         let mut lookup = self.lookup();
-        for voice in requiring {
+        for view in requiring {
             for digest in concerned {
                 let shortfalls = match place.registry.kind {
                     Kind::Distribution => vec![Shortfall {
                         kind: FindingKind::Unscanned,
                         detail: "a plain registry has no scans".into(),
                     }],
-                    Kind::Harbor => self.shortfalls(voice, ix, *digest, &mut lookup),
+                    Kind::Harbor => self.shortfalls(view, ix, *digest, &mut lookup),
                 };
                 for Shortfall { kind, detail } in shortfalls {
                     let finding =
                         Finding { kind, about: About::Scan, place: Some(ix), digest: Some(*digest), detail };
-                    if let Some(action) = self.action(voice, &finding) {
-                        assessment.raise(voice, action, finding);
+                    if let Some(action) = self.action(view, &finding) {
+                        assessment.raise(view, action, finding);
                     }
                 }
             }
@@ -257,31 +256,31 @@ impl<'a> Judge<'a> {
     /// What the scan of one digest falls short of; nothing while evidence is lacking.
     fn shortfalls(
         &self,
-        voice: &Voice<'_>,
+        view: &PolicyView<'_>,
         ix: PlaceIx,
         digest: Digest,
         lookup: &mut Lookup<'a>,
     ) -> Vec<Shortfall> {
-        let requirement = &voice.rules.scan;
+        let requirement = &view.rules.scan;
         let Some(Observation::Scan(summary)) = lookup.get(Query::Scan(ix, digest, Detail::Summary)) else {
             return Vec::new();
         };
         let mut judged = requirement.judge(summary, None, self.case.now);
-        if judged == Judged::TooCoarse {
+        if judged == ScanResult::TooCoarse {
             let detail = lookup.get(Query::Scan(ix, digest, Detail::Vulnerabilities));
             if let Some(Observation::Scan(detail)) = detail {
                 judged = requirement.judge(summary, Some(detail), self.case.now);
             }
         }
         match judged {
-            Judged::Shortfalls(shortfalls) => shortfalls,
-            Judged::TooCoarse => Vec::new(),
+            ScanResult::Shortfalls(shortfalls) => shortfalls,
+            ScanResult::TooCoarse => Vec::new(),
         }
     }
 
     /// Does `required: Auto` require a scan: is any of the local Places a Harbor with a scanner?
     fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<bool> {
-        let asked = self.voices.iter().any(|voice| voice.rules.scan.required == Required::Auto);
+        let asked = self.views.iter().any(|view| view.rules.scan.required == Required::Auto);
         let Some(digest) = concerned.first().filter(|_| asked) else { return Step::Settle(false) };
         let others = self.locals().filter(|(other, _)| *other != ix);
         for (ix, place) in std::iter::once((ix, place)).chain(others) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Judge;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::PlaceIx;
-use crate::domain::policy::{PolicyName, Voice};
+use crate::domain::policy::{PolicyName, PolicyView};
 use crate::domain::verdict::{About, Action, Finding, FindingKind};
 
 /// One local Place, assessed.
@@ -64,16 +64,16 @@ impl Assessment {
         detail: impl Into<Arc<str>>,
     ) {
         let finding = Finding { kind, about, place: self.place, digest, detail: detail.into() };
-        for voice in judge.voices {
-            if let Some(action) = judge.action(voice, &finding) {
-                self.raise(voice, action, finding.clone());
+        for view in judge.views {
+            if let Some(action) = judge.action(view, &finding) {
+                self.raise(view, action, finding.clone());
             }
         }
     }
 
-    /// Adds what one Voice found, with its action.
-    pub fn raise(&mut self, voice: &Voice<'_>, action: Action, finding: Finding) {
-        let policy = voice.policy.filter(|_| action == Action::Block);
+    /// Adds what one PolicyView found, with its action.
+    pub fn raise(&mut self, view: &PolicyView<'_>, action: Action, finding: Finding) {
+        let policy = view.policy.filter(|_| action == Action::Block);
         self.escalate(action, policy);
         if finding.kind == FindingKind::Vulnerable {
             let (strictest, blocked_by) = self.vulnerable.get_or_insert((action, Vec::new()));

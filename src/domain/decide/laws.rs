@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Admission, Step, admits, decide, holds_until};
+use super::{Admission, Step, admits, decide, expires_at};
 use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
@@ -461,7 +461,7 @@ fn a_verdict_stands_until_the_edge_that_is_named() {
     for (seed, case, world) in worlds() {
         let (settled, evidence) = judged(&case, &world, decide);
         let at = |now: Timestamp| decide(&Case { now, ..case.clone() }, &evidence);
-        let edge = holds_until(&case, &evidence);
+        let edge = expires_at(&case, &evidence);
         let last = edge.map_or(*NEXT_YEAR + Duration::from_secs(1), |edge| edge - nanosecond);
         let mut dice = Dice(seed ^ 0xed9e);
         let room = u64::try_from(last.duration_since(case.now).as_secs()).unwrap();
@@ -528,9 +528,9 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
     if digest != found || routed.digest.is_some_and(|pinned| pinned != digest) {
         return Err("another digest".into());
     }
-    let voices = case.regime.voices(&case.name, case.now);
+    let views = case.regime.views(&case.name, case.now);
     if routed.digest.is_none() && place.role == Role::Replica && routed.primary().is_some() {
-        let blocks = voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block));
+        let blocks = views.iter().any(|view| view.on(FindingKind::Stale) == Some(Action::Block));
         let required =
             blocks || routed.tag_proof == TagProof::Required || place.collision == Collision::Possible;
         match world.tag(if required { Ask::Now } else { Ask::Remembered }) {
@@ -561,14 +561,14 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
             && world.scan(place, concerned[0], Detail::Summary).scanner == Scanner::Present
     };
     let any_scanner = routed.places.iter().any(scanner);
-    for voice in &voices {
-        let required = match voice.rules.scan.required {
+    for view in &views {
+        let required = match view.rules.scan.required {
             Required::Never => false,
             Required::Auto => any_scanner,
             Required::Always => true,
         };
-        // Where an exception lifts something, the policy speaks with two voices: neither is the whole of it.
-        let lifted = FindingKind::ALL.iter().any(|kind| voice.on(*kind).is_none());
+        // Where an exception lifts something, the policy speaks with two views: neither is the whole of it.
+        let lifted = FindingKind::ALL.iter().any(|kind| view.on(*kind).is_none());
         if !required || lifted {
             continue;
         }
@@ -585,17 +585,17 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
             let Some(report) = report.filter(|_| place.registry.kind == Kind::Harbor) else {
                 return Err(format!("a scan is required, {child} has none"));
             };
-            let ignored = |id: &str| voice.rules.scan.ignore.iter().any(|one| **one == *id);
+            let ignored = |id: &str| view.rules.scan.ignore.iter().any(|one| **one == *id);
             let items = &report.vulnerabilities.as_ref().unwrap().items;
             let worst =
                 items.iter().filter(|(id, _)| !ignored(id)).map(|(_, severity)| *severity).max().unwrap();
             // The overall severity counts where it is within bounds; the list only where it is not.
             let severity = worst.min(report.severity);
-            if voice.rules.scan.max_severity.is_some_and(|max| severity > max) {
+            if view.rules.scan.max_severity.is_some_and(|max| severity > max) {
                 return Err(format!("{child} is too severe"));
             }
             let old = report.finished.unwrap() == *LONG_AGO;
-            if voice.rules.scan.max_age.is_some() && old {
+            if view.rules.scan.max_age.is_some() && old {
                 return Err(format!("the scan of {child} is too old"));
             }
         }
@@ -637,8 +637,8 @@ fn law_5_the_first_that_qualifies_wins() {
     for (seed, case, world) in worlds() {
         let Ruling::Local { place, .. } = verdict(&case, &world).ruling else { continue };
         // Law 4 does not judge what a policy with an exception says.
-        let voices = case.regime.voices(&case.name, case.now);
-        if voices.iter().any(|voice| FindingKind::ALL.iter().any(|kind| voice.on(*kind).is_none())) {
+        let views = case.regime.views(&case.name, case.now);
+        if views.iter().any(|view| FindingKind::ALL.iter().any(|kind| view.on(*kind).is_none())) {
             continue;
         }
         for earlier in (0..place.0).map(PlaceIx) {
@@ -698,8 +698,8 @@ fn law_6_a_stricter_policy_never_turns_a_denial_into_an_admission() {
         // Blocking on Stale asks for a proof that was not asked for before: what the proof shows is other evidence,
         // not another judgement. So the obligation to prove is held equal.
         let proves = |case: &Case| {
-            let voices = case.regime.voices(&case.name, case.now);
-            voices.iter().any(|voice| voice.on(FindingKind::Stale) == Some(Action::Block))
+            let views = case.regime.views(&case.name, case.now);
+            views.iter().any(|view| view.on(FindingKind::Stale) == Some(Action::Block))
         };
         let mut case = case;
         if proves(&case) != proves(&strict) && matches!(case.subject, Subject::Routed(_)) {

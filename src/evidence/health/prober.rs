@@ -15,10 +15,10 @@ use crate::domain::registry::{CredentialSource, RegistryName};
 use crate::harbor::{Harbor, Look, Standing};
 use crate::registry::{Answer, Client, Door, Head, Sent};
 
-use super::vitals::{FAST, Found, PATIENCE};
+use super::state::{FAST, Found, PATIENCE};
 use super::{Health, Report};
 use crate::evidence::observatory::Observatory;
-use crate::evidence::station::{Source, Station, StationId};
+use crate::evidence::upstream::{Source, Upstream, UpstreamId};
 
 /// How often credentials are proved that nobody has changed: every wrong attempt costs 1.5 s, and keeps a user's
 /// account locked.
@@ -33,17 +33,17 @@ impl Observatory {
     /// whenever [`health`](Self::health) may have another answer. It never ends.
     pub async fn watch(&self, changed: impl Fn()) {
         let mut probers = FuturesUnordered::new();
-        let mut tended: HashMap<StationId, Arc<Station>> = HashMap::new();
+        let mut tended: HashMap<UpstreamId, Arc<Upstream>> = HashMap::new();
         loop {
-            let sky = self.sky.load_full();
-            for station in sky.stations.values().filter(|station| sky.is_named(station)) {
-                if tended.insert(station.id, station.clone()).is_none() {
-                    probers.push(self.tend(station.id, station.registry.name.clone(), &changed));
+            let upstreams = self.upstreams.load_full();
+            for upstream in upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream)) {
+                if tended.insert(upstream.id, upstream.clone()).is_none() {
+                    probers.push(self.tend(upstream.id, upstream.registry.name.clone(), &changed));
                 }
             }
-            for station in tended.values().filter(|station| !sky.tends(station)) {
+            for upstream in tended.values().filter(|upstream| !upstreams.tends(upstream)) {
                 // It may be resting for minutes.
-                station.call();
+                upstream.call();
             }
             changed();
             tokio::select! {
@@ -58,13 +58,13 @@ impl Observatory {
     /// How the registries are that the settings' routes name, by name.
     #[must_use]
     pub fn health(&self) -> Vec<Report> {
-        let sky = self.sky.load();
-        let named = sky.stations.values().filter(|station| sky.is_named(station));
+        let upstreams = self.upstreams.load();
+        let named = upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream));
         let mut reports: Vec<Report> = named
-            .map(|station| {
-                let probed = station.vitals().probed().clone();
+            .map(|upstream| {
+                let probed = upstream.health().probed().clone();
                 Report {
-                    registry: station.registry.name.clone(),
+                    registry: upstream.registry.name.clone(),
                     health: probed.health,
                     detail: probed.detail,
                     cause: probed.cause,
@@ -76,37 +76,38 @@ impl Observatory {
     }
 
     /// Probes one registry, one probe after the other, until it is gone from the settings.
-    async fn tend(&self, id: StationId, name: RegistryName, changed: &impl Fn()) -> StationId {
+    async fn tend(&self, id: UpstreamId, name: RegistryName, changed: &impl Fn()) -> UpstreamId {
         let mut proving = Proving::default();
         loop {
-            let sky = self.sky.load_full();
-            // With a new budget a station is another object, and still the same registry.
-            let station = sky.stations.get(&name).filter(|station| sky.is_named(station)).cloned();
-            let Some(station) = station.as_ref().filter(|station| station.id == id) else {
-                if station.is_none() {
-                    self.flights.metrics.forget(&name);
+            let upstreams = self.upstreams.load_full();
+            // With a new budget a upstream is another object, and still the same registry.
+            let upstream =
+                upstreams.upstreams.get(&name).filter(|upstream| upstreams.is_named(upstream)).cloned();
+            let Some(upstream) = upstream.as_ref().filter(|upstream| upstream.id == id) else {
+                if upstream.is_none() {
+                    self.lookups.metrics.forget(&name);
                 }
                 return id;
             };
-            let before = station.vitals().probed().clone();
-            let credentials = station.look_at_credentials().await;
-            look_at(station, &mut proving, sky.terms.attempt, || self.flights.dice()).await;
-            let probed = station.vitals().probed().clone();
-            self.flights.metrics.probed(station, &probed);
+            let before = upstream.health().probed().clone();
+            let credentials = upstream.look_at_credentials().await;
+            look_at(upstream, &mut proving, upstreams.terms.attempt, || self.lookups.dice()).await;
+            let probed = upstream.health().probed().clone();
+            self.lookups.metrics.probed(upstream, &probed);
             if probed.health != before.health || probed.detail != before.detail {
                 changed();
             }
             let ended = Instant::now();
-            let budget = station.registry.requests_per_hour;
-            let rest = station.vitals().rest(budget, ended.into_std(), self.flights.dice());
+            let budget = upstream.registry.requests_per_hour;
+            let rest = upstream.health().rest(budget, ended.into_std(), self.lookups.dice());
             tokio::select! {
                 () = sleep_until(ended + rest) => {}
                 // They are proved at once, for as long as nobody asks nobody else would notice.
-                () = rotated(station, credentials) => {}
-                () = station.wanted() => {
+                () = rotated(upstream, credentials) => {}
+                () = upstream.wanted() => {
                     // From here on somebody looks after it: no Pod need try.
-                    station.vitals().hold(Instant::now().into_std());
-                    self.flights.metrics.phase(station);
+                    upstream.health().hold(Instant::now().into_std());
+                    self.lookups.metrics.phase(upstream);
                     sleep_until(ended + FAST.min(rest)).await;
                 }
             }
@@ -114,55 +115,56 @@ impl Observatory {
     }
 }
 
-/// Waits until the files of a station's credentials have another content than this.
-async fn rotated(station: &Station, credentials: u64) {
-    while station.look_at_credentials().await == credentials {
+/// Waits until the files of a upstream's credentials have another content than this.
+async fn rotated(upstream: &Upstream, credentials: u64) {
+    while upstream.look_at_credentials().await == credentials {
         sleep(FAST).await;
     }
 }
 
 /// One look, of whatever kind is possible now.
-async fn look_at(station: &Station, proving: &mut Proving, attempt: Duration, dice: impl Fn() -> f64) {
+async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, dice: impl Fn() -> f64) {
     let began = Instant::now().into_std();
-    if station.closed().is_some() {
+    if upstream.closed().is_some() {
         return;
     }
-    let paused = station.vitals().paused(began);
+    let paused = upstream.health().paused(began);
     if let Some(unknown) = paused {
         let sent_away = matches!(unknown.cause, Cause::Unavailable { .. });
         let health = if sent_away { Health::Down } else { Health::RateLimited };
-        return station.vitals().skip(health, unknown.detail);
+        return upstream.health().skip(health, unknown.detail);
     }
-    station.vitals().hold(began);
-    let mut found = probe(station, proving, attempt).await;
-    if found.health == Health::Silent && station.heard().is_some_and(|heard| heard.into_std() >= began) {
+    upstream.health().hold(began);
+    let mut found = probe(upstream, proving, attempt).await;
+    if found.health == Health::Unresponsive && upstream.heard().is_some_and(|heard| heard.into_std() >= began)
+    {
         // There was not time for the whole answer, or it was for somebody else: slow, and no more.
         found.health = Health::Slow;
     }
     if matches!(found.health, Health::Up | Health::Slow)
-        && let Some(silence) = ask_storage(station).await
+        && let Some(silence) = ask_storage(upstream).await
     {
         found = silence;
     }
-    station.vitals().learn(found, Instant::now().into_std(), dice());
+    upstream.health().learn(found, Instant::now().into_std(), dice());
 }
 
 /// Its front answers; where Pods got no manifests, asks for one, too. What it found, where that is worse.
-async fn ask_storage(station: &Station) -> Option<Found> {
-    let question = station.vitals().storage.doubted()?;
+async fn ask_storage(upstream: &Upstream) -> Option<Found> {
+    let question = upstream.health().storage.doubted()?;
     let began = Instant::now();
-    station.vitals().hold(began.into_std());
-    let answer = station.head(&question, began + PATIENCE).await;
+    upstream.health().hold(began.into_std());
+    let answer = upstream.head(&question, began + PATIENCE).await;
     let took = began.elapsed();
-    let mut vitals = station.vitals();
+    let mut state = upstream.health();
     match answer {
-        Ok(Head::NotFound) => vitals.storage.gone(),
-        Ok(_) => vitals.storage.answered(),
+        Ok(Head::NotFound) => state.storage.gone(),
+        Ok(_) => state.storage.answered(),
         Err(unknown) => match of_failure(&unknown, took) {
-            Health::Foreign => vitals.storage.answered(),
+            Health::NotARegistry => state.storage.answered(),
             // A Pod may have got one in the meantime.
             health => {
-                vitals.storage.doubted()?;
+                state.storage.doubted()?;
                 let detail = format!("answers, but gives no manifests: {}", unknown.detail).into();
                 return Some(Found { health, detail, took, unknown: Some(unknown) });
             }
@@ -171,12 +173,12 @@ async fn ask_storage(station: &Station) -> Option<Found> {
     None
 }
 
-async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> Found {
+async fn probe(upstream: &Upstream, proving: &mut Proving, attempt: Duration) -> Found {
     let began = Instant::now();
     let deadline = began + PATIENCE;
-    let anonymous = station.registry.credentials == CredentialSource::Anonymous;
+    let anonymous = upstream.registry.credentials == CredentialSource::Anonymous;
     let probed = async {
-        match &*station.source {
+        match &*upstream.source {
             Source::Harbor(harbor) => probe_harbor(harbor, proving, anonymous, deadline).await,
             Source::Distribution(client) => probe_distribution(client, proving, anonymous, deadline).await,
             Source::Unusable(error) => Ok((Health::Unusable, error.to_string())),
@@ -201,8 +203,8 @@ async fn probe(station: &Station, proving: &mut Proving, attempt: Duration) -> F
 /// What a probe without an answer, or with a wrong one, says.
 fn of_failure(unknown: &Unknown, took: Duration) -> Health {
     match unknown.cause {
-        Cause::Connect | Cause::Tls | Cause::Broken if took >= AT_ONCE => Health::Silent,
-        Cause::Deadline => Health::Silent,
+        Cause::Connect | Cause::Tls | Cause::Broken if took >= AT_ONCE => Health::Unresponsive,
+        Cause::Deadline => Health::Unresponsive,
         Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Unavailable { .. } => {
             Health::Down
         }
@@ -215,7 +217,7 @@ fn of_failure(unknown: &Unknown, took: Duration) -> Health {
         | Cause::Redirect
         | Cause::BreakerOpen
         | Cause::Drained
-        | Cause::Overloaded => Health::Foreign,
+        | Cause::Overloaded => Health::NotARegistry,
     }
 }
 
@@ -236,7 +238,7 @@ async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, d
     }
     let known = match &test.standing {
         Standing::Proved => Some(true),
-        Standing::Stranger => Some(false),
+        Standing::Rejected => Some(false),
         Standing::DatabaseDown(_) | Standing::Unreachable(_) => None,
     };
     proving.learn(look, version, known, Instant::now());
@@ -245,17 +247,17 @@ async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, d
             let version = test.version.unwrap_or_default();
             Ok((Health::Up, format!("answers and knows us ({version})")))
         }
-        Standing::Stranger if anonymous => Ok((Health::Up, "answers; we have no credentials".to_owned())),
-        Standing::Stranger => Ok((Health::Stranger, why)),
+        Standing::Rejected if anonymous => Ok((Health::Up, "answers; we have no credentials".to_owned())),
+        Standing::Rejected => Ok((Health::BadCredentials, why)),
         Standing::DatabaseDown(unknown) => Ok((Health::DatabaseDown, unknown.detail.to_string())),
-        Standing::Unreachable(unknown) if of_failure(&unknown, Duration::ZERO) == Health::Foreign => {
+        Standing::Unreachable(unknown) if of_failure(&unknown, Duration::ZERO) == Health::NotARegistry => {
             // Nodes need its registry only, and an ingress may hide its API.
             let greeting = harbor.greeting(deadline).await?;
             if greeting.status.is_server_error() {
                 return Err(greeting.unexpected());
             }
             let what = if is_registry(&greeting) { "its registry answers" } else { "something answers" };
-            Ok((Health::Foreign, format!("{what}, but Harbor's API does not: {unknown}")))
+            Ok((Health::NotARegistry, format!("{what}, but Harbor's API does not: {unknown}")))
         }
         Standing::Unreachable(unknown) => Err(unknown),
     }
@@ -290,9 +292,9 @@ async fn probe_distribution(
     match answer.status.as_u16() {
         429 | 500.. => Err(answer.unexpected()),
         status if !is_registry(&answer) => {
-            Ok((Health::Foreign, format!("answers ({status}), but not as a registry does")))
+            Ok((Health::NotARegistry, format!("answers ({status}), but not as a registry does")))
         }
-        _ if proving.wrong => Ok((Health::Stranger, why)),
+        _ if proving.wrong => Ok((Health::BadCredentials, why)),
         401 => Ok((Health::Up, "answers; we have no credentials for it as a whole".to_owned())),
         status => Ok((Health::Up, format!("answers ({status})"))),
     }

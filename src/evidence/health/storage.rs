@@ -8,7 +8,7 @@ use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest}
 
 use crate::evidence::question::{Question, What, unknown};
 
-use super::vitals::SILENCES;
+use super::state::UNRESPONSIVE_AFTER;
 
 /// What is known of it.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Storage {
     /// What it handed out last.
     given: Option<Question>,
     /// Questions that ended out of time since then.
-    silences: u32,
+    consecutive_failures: u32,
     /// What probes ask for.
     doubted: Option<Question>,
 }
@@ -29,7 +29,7 @@ impl Storage {
             return false;
         }
         if is_given(answer) {
-            (self.silences, self.doubted) = (0, None);
+            (self.consecutive_failures, self.doubted) = (0, None);
             if self.given.as_ref() != Some(question) {
                 self.given = Some(question.clone());
             }
@@ -38,11 +38,11 @@ impl Storage {
         if unknown(answer).is_none_or(|unknown| unknown.cause != Cause::Deadline) {
             return false;
         }
-        self.silences += 1;
-        if self.silences < SILENCES {
+        self.consecutive_failures += 1;
+        if self.consecutive_failures < UNRESPONSIVE_AFTER {
             return false;
         }
-        self.silences = 0;
+        self.consecutive_failures = 0;
         if self.doubted.is_none() {
             self.doubted = self.given.clone().or_else(|| Some(question.clone()));
         }
@@ -83,13 +83,13 @@ mod tests {
     use crate::domain::image::{Repository, Tag};
     use crate::domain::scan::Detail;
     use crate::evidence::question::unanswered;
-    use crate::evidence::station::{StationId, no_scans};
+    use crate::evidence::upstream::{UpstreamId, no_scans};
 
     use super::*;
 
     fn asks(tag: &str) -> Question {
         Question {
-            station: StationId(0),
+            upstream: UpstreamId(0),
             repository: Repository::new("a"),
             what: What::Meaning(Tag::new(tag)),
         }
@@ -126,15 +126,15 @@ mod tests {
     fn where_nothing_was_given_the_silent_one_is_asked_for_again() {
         let mut storage = Storage::default();
         let silent = asks("silent");
-        let silences =
+        let consecutive_failures =
             |storage: &mut Storage| (0..3).map(|_| storage.ended(&silent, &silence(&silent))).last();
-        assert_eq!(silences(&mut storage), Some(true));
+        assert_eq!(consecutive_failures(&mut storage), Some(true));
         assert_eq!(storage.doubted(), Some(silent.clone()));
         storage.answered();
         storage.ended(&asks("deleted"), &given());
-        assert_eq!(silences(&mut storage), Some(true));
+        assert_eq!(consecutive_failures(&mut storage), Some(true));
         storage.gone();
-        assert_eq!(silences(&mut storage), Some(true));
+        assert_eq!(consecutive_failures(&mut storage), Some(true));
         assert_eq!(storage.doubted(), Some(silent.clone()));
     }
 }

@@ -340,11 +340,11 @@ async fn self_tests() {
         ("expired-robot", "r23-expired-robot-systeminfo"),
         ("deleted-robot", "r23-deleted-robot-systeminfo"),
     ] {
-        check(of(caller, &[info]), |found| *found == Standing::Stranger, None).await;
+        check(of(caller, &[info]), |found| *found == Standing::Rejected, None).await;
     }
     // A Harbor that tells its version to everybody, as older ones did: `users/current` decides.
     let old = of("wrongpw", &["o01-users-current-wrongpw"]).borrow("o01-systeminfo-projrobot");
-    check(old, |found| *found == Standing::Stranger, version).await;
+    check(old, |found| *found == Standing::Rejected, version).await;
 
     // A glance believes the version, and asks no more.
     let glance = async |caller: &'static str, info: &str| {
@@ -354,7 +354,7 @@ async fn self_tests() {
         found.standing
     };
     assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, Standing::Proved);
-    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, Standing::Stranger);
+    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, Standing::Rejected);
 
     let database =
         |found: &Standing| matches!(found, Standing::DatabaseDown(why) if why.cause == Cause::ServerError);

@@ -1,7 +1,7 @@
 //! What is written is read again; what somebody else wrote is not believed.
 
 use super::*;
-use crate::pod::{Occasion, patch};
+use crate::pod::{AdmissionKind, patch};
 
 const WAS: &str = "fra.example.com/shop/web:1";
 const IS: &str = "ams.example.com/shop/web:1";
@@ -152,7 +152,7 @@ fn an_old_annotation_stays_where_nothing_concerns_us_and_goes_where_it_cannot_be
         let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
         let mut changes = changes_for(&pod);
         changes.retain(|_| concerned);
-        patch(&pod, Occasion::Create, &changes).as_json().to_owned()
+        patch(&pod, AdmissionKind::Create, &changes).as_json().to_owned()
     };
     assert_eq!(patch(&doc, false), "[]");
     doc["metadata"]["annotations"]["full"] = "x".repeat(ALL_ANNOTATIONS).into();

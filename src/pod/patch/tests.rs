@@ -12,8 +12,8 @@ use crate::domain::registry::RegistryName;
 use crate::domain::verdict::{FindingKind, Reason};
 
 /// The patch, read again; it is written as `json-patch` writes it, byte for byte.
-fn patch(pod: &Pod<'_>, occasion: Occasion, changes: &[Change<'_>]) -> Patch {
-    let written = super::patch(pod, occasion, changes);
+fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {
+    let written = super::patch(pod, kind, changes);
     let read: Patch = serde_json::from_str(written.as_json()).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), written.as_json());
     assert_eq!(read.is_empty(), written.is_empty());
@@ -57,10 +57,10 @@ fn judged<'p>(pod: &'p Pod<'_>) -> Vec<Change<'p>> {
     changes
 }
 
-fn patched(doc: &Value, occasion: Occasion) -> (Patch, Value) {
+fn patched(doc: &Value, kind: AdmissionKind) -> (Patch, Value) {
     let body = doc.to_string();
     let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
-    let patch = patch(&pod, occasion, &judged(&pod));
+    let patch = patch(&pod, kind, &judged(&pod));
     let mut after = doc.clone();
     json_patch::patch(&mut after, &patch).unwrap_or_else(|error| panic!("{error}: {patch} on {doc}"));
     (patch, after)
@@ -208,7 +208,7 @@ proptest! {
 
     #[test]
     fn a_patch_applies_touches_only_ours_and_is_empty_the_second_time(doc in pods()) {
-        let (first, after) = patched(&doc, Occasion::Create);
+        let (first, after) = patched(&doc, AdmissionKind::Create);
         prop_assert_eq!(untouchable(&doc), untouchable(&after), "{}", first);
 
         let (had, has) = (secrets(&doc), secrets(&after));
@@ -220,7 +220,7 @@ proptest! {
         }
         prop_assert!(names.values().all(|count| *count == 1), "none is added twice: {}", first);
 
-        let (second, _) = patched(&after, Occasion::Create);
+        let (second, _) = patched(&after, AdmissionKind::Create);
         prop_assert!(second.is_empty(), "{} then {}", first, second);
 
         let body = after.to_string();
@@ -233,12 +233,12 @@ proptest! {
 
     #[test]
     fn of_a_running_pod_only_images_change_and_only_where_it_carries_the_secret(doc in pods()) {
-        let (patch, _) = patched(&doc, Occasion::Ephemeral);
+        let (patch, _) = patched(&doc, AdmissionKind::Ephemeral);
         let carries = secrets(&doc).iter().any(|secret| secret["name"] == "ams-creds");
         for operation in patch.iter() {
             prop_assert!(matches!(operation, PatchOperation::Replace(_)) && carries, "{}", operation);
         }
-        let (patch, _) = patched(&doc, Occasion::Update);
+        let (patch, _) = patched(&doc, AdmissionKind::Update);
         prop_assert!(patch.is_empty());
     }
 }
@@ -325,7 +325,7 @@ fn what_we_build_is_what_the_api_server_applies() {
                 }
             })
             .collect();
-        serde_json::to_value(patch(&pod, Occasion::Create, &changes)).unwrap()
+        serde_json::to_value(patch(&pod, AdmissionKind::Create, &changes)).unwrap()
     };
 
     for (name, images) in [
@@ -368,7 +368,7 @@ fn an_annotation_brings_along_what_is_absent_above_it() {
     ] {
         let doc =
             format!(r#"{metadata}"spec":{{"containers":[{{"name":"a","image":"lost.example.com/a"}}]}}}}"#);
-        let (patch, after) = patched(&serde_json::from_str(&doc).unwrap(), Occasion::Create);
+        let (patch, after) = patched(&serde_json::from_str(&doc).unwrap(), AdmissionKind::Create);
         assert_eq!(patch.last().unwrap().path().as_str(), path, "{doc}");
         assert!(after["metadata"]["annotations"][IMAGES].is_string());
     }
@@ -380,10 +380,10 @@ fn a_sidecar_that_comes_later_is_added_and_what_was_stays() {
         "metadata": {},
         "spec": {"containers": [{"name": "a", "image": "fra.example.com/a:1"}, {"name": "log", "image": "nginx"}]},
     });
-    let (_, mut injected) = patched(&doc, Occasion::Create);
+    let (_, mut injected) = patched(&doc, AdmissionKind::Create);
     let sidecar = json!({"name": "mesh", "image": "fra.example.com/mesh:2"});
     injected["spec"]["containers"].as_array_mut().unwrap().insert(0, sidecar);
-    let (second, after) = patched(&injected, Occasion::Create);
+    let (second, after) = patched(&injected, AdmissionKind::Create);
     let paths: Vec<_> = second.iter().map(|operation| operation.path().as_str()).collect();
     assert_eq!(paths, ["/spec/containers/0/image", "/metadata/annotations/landfall.dev~1images"]);
     let text = after["metadata"]["annotations"][IMAGES].as_str().unwrap();
@@ -403,8 +403,8 @@ fn a_pod_with_more_images_than_the_annotation_holds_settles_too() {
         .map(|index| json!({"name": format!("c{index}"), "image": format!("fra.example.com/c/{index}")}))
         .collect();
     let doc = json!({"metadata": {"annotations": {"big": "x".repeat(200 * 1024)}}, "spec": {"containers": containers}});
-    let (first, after) = patched(&doc, Occasion::Create);
+    let (first, after) = patched(&doc, AdmissionKind::Create);
     assert_eq!(first.len(), 202);
-    let (second, _) = patched(&after, Occasion::Create);
+    let (second, _) = patched(&after, AdmissionKind::Create);
     assert!(second.is_empty(), "{second}");
 }

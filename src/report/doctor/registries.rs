@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout};
 
 use super::{Line, Sample, Specimen};
 use crate::domain::case::{Locality, Place};
+use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Presence};
 use crate::domain::image::Tag;
 use crate::domain::registry::{CredentialSource, Kind, Registry};
 use crate::domain::scan::{Detail, Required, ScanState, Scanner};
-use crate::domain::sentence::sentence;
 use crate::domain::settings::Settings;
 use crate::evidence::{Health, Observatory, Report};
 use crate::harbor::Harbor;
@@ -61,7 +61,7 @@ pub(super) async fn look(settings: &Settings, specimen: Option<&Specimen>) -> Ve
 async fn probe(settings: &Settings) -> Result<Vec<Report>, String> {
     let copy = settings.clone();
     let made = tokio::task::spawn_blocking(move || Observatory::new(&copy, &mut Page::default())).await;
-    let observatory = made.map_err(|error| sentence(&error))?;
+    let observatory = made.map_err(|error| error_chain(&error))?;
     let (good, asked) = (Notify::new(), Notify::new());
     let changed = || {
         let reports = observatory.health();
@@ -93,7 +93,7 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
     let Registry { name, url, .. } = registry;
     let path = format!("registries.{name}");
     match report.health {
-        Health::Stranger => match &registry.credentials {
+        Health::BadCredentials => match &registry.credentials {
             CredentialSource::Dir(folder) => format!(
                 "see `{folder}/username` and `password`: is this the robot's whole name (`robot$…`) and its present secret, is it neither disabled nor expired?",
                 folder = folder.display()
@@ -106,7 +106,7 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
             }
             CredentialSource::Anonymous => format!("give it credentials: `{path}.credentials`"),
         },
-        Health::Foreign => {
+        Health::NotARegistry => {
             format!("see where `{path}.url` ({url}) leads: something else answers there, or stands before it")
         }
         Health::DatabaseDown => {
@@ -118,7 +118,7 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
         Health::Slow => {
             format!("see what keeps it busy, or give it more time (`budget.attempt`, now {attempt:?})")
         }
-        Health::Silent => {
+        Health::Unresponsive => {
             format!("a firewall or NetworkPolicy that swallows the way to `{url}`, or a registry that hangs")
         }
         Health::Unusable => format!("mend `{path}.caFile`"),

@@ -12,7 +12,7 @@ use landfall::admission::review::{Door, Review, decode};
 use landfall::domain::registry::{PullSecret, RegistryName};
 use landfall::domain::verdict::{FindingKind, Reason};
 use landfall::pod::surface::IMAGES;
-use landfall::pod::{Change, Entry, Occasion, OldEntries, Pod, Slot, patch};
+use landfall::pod::{AdmissionKind, Change, Entry, OldEntries, Pod, Slot, patch};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fuzz_target!(|body: &[u8]| {
     for was in secrets(before) {
         assert!(secrets(&after).contains(&was), "a pull secret is lost: {operations:?}");
     }
-    if review.occasion == Occasion::Ephemeral {
+    if review.kind == AdmissionKind::Ephemeral {
         assert_eq!(secrets(before), secrets(&after));
         assert_eq!(before["metadata"], after["metadata"]);
     }
@@ -45,7 +45,7 @@ fuzz_target!(|body: &[u8]| {
 
 /// The patch as the API server gets it, and the Pod as it applies it.
 fn patched(review: &Review<'_>, pod: &Value) -> (Patch, Value) {
-    let patch = patch(&review.pod, review.occasion, &judged(&review.pod, &review.slots()));
+    let patch = patch(&review.pod, review.kind, &judged(&review.pod, &review.slots()));
     let encoded = encode(&Answer::of(Decision::Allow(patch)), &review.uid);
     let answer: Value = serde_json::from_slice(&encoded).expect("an answer is JSON");
     assert_eq!(answer["response"]["uid"], *review.uid);

@@ -1,7 +1,7 @@
 //! What ends the life of answers before their time: a notification that something changed, other credentials, and
 //! a registry that is back.
 //!
-//! Nothing is searched or removed then. Every answer carries the [`Stamp`] of the moment when its look-up began, and
+//! Nothing is searched or removed then. Every answer carries the [`Epoch`] of the moment when its look-up began, and
 //! whoever looks at it compares: so an answer that was under way when the change was told is outdated as well.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use prometheus_client::encoding::EncodeLabelValue;
 use crate::domain::digest::Digest;
 use crate::domain::image::{Repository, Tag};
 
-use super::settled::Changes;
+use super::verdict_cache::Generation;
 
 /// So many invalidations are told apart at one registry. An answer that is older than all of them counts as
 /// invalidated: at a registry where so much changes, a day-old answer is no loss.
@@ -54,7 +54,7 @@ impl Scope {
 
 /// How far things had come when a look-up began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct Epoch {
     notices: u32,
     returns: u32,
     credentials: u64,
@@ -62,7 +62,7 @@ pub(super) struct Stamp {
 
 /// How far things have come at one registry.
 #[derive(Debug, Default)]
-pub(super) struct Currency {
+pub(super) struct Epochs {
     /// How many invalidations there were; changed under the lock of `notices` only.
     noticed: AtomicU32,
     notices: RwLock<Notices>,
@@ -71,7 +71,7 @@ pub(super) struct Currency {
     down: AtomicBool,
     /// The version of the credentials.
     credentials: AtomicU64,
-    changes: Changes,
+    generation: Generation,
 }
 
 #[derive(Debug, Default)]
@@ -84,15 +84,15 @@ struct Notices {
     floor: u32,
 }
 
-impl Currency {
+impl Epochs {
     /// That of a registry about which nothing is known; what ends answers is counted there, too.
-    pub fn counted(changes: &Changes) -> Self {
-        Self { changes: changes.clone(), ..Self::default() }
+    pub fn counted(generation: &Generation) -> Self {
+        Self { generation: generation.clone(), ..Self::default() }
     }
 
     /// To be taken before anything is asked.
-    pub fn stamp(&self) -> Stamp {
-        Stamp {
+    pub fn epoch(&self) -> Epoch {
+        Epoch {
             notices: self.noticed.load(Ordering::Acquire),
             returns: self.returns.load(Ordering::Acquire),
             credentials: self.credentials.load(Ordering::Acquire),
@@ -105,24 +105,24 @@ impl Currency {
         let number = self.noticed.load(Ordering::Acquire).wrapping_add(1);
         notices.add(number, scope);
         self.noticed.store(number, Ordering::Release);
-        self.changes.turn();
+        self.generation.bump();
     }
 
     /// Was nothing at all invalidated since?
-    pub fn is_quiet(&self, stamp: Stamp) -> bool {
-        stamp.notices == self.noticed.load(Ordering::Acquire)
+    pub fn is_quiet(&self, epoch: Epoch) -> bool {
+        epoch.notices == self.noticed.load(Ordering::Acquire)
     }
 
     /// Was any of these scopes invalidated since?
-    pub fn invalidated(&self, stamp: Stamp, scopes: impl IntoIterator<Item = Scope>) -> bool {
-        if self.is_quiet(stamp) {
+    pub fn invalidated(&self, epoch: Epoch, scopes: impl IntoIterator<Item = Scope>) -> bool {
+        if self.is_quiet(epoch) {
             return false;
         }
         let notices = self.notices.read().unwrap_or_else(PoisonError::into_inner);
-        stamp.notices < notices.floor
+        epoch.notices < notices.floor
             || scopes
                 .into_iter()
-                .any(|scope| notices.last.get(&scope).is_some_and(|number| *number > stamp.notices))
+                .any(|scope| notices.last.get(&scope).is_some_and(|number| *number > epoch.notices))
     }
 
     /// The registry is known to be down or closed to us, or is not.
@@ -133,12 +133,12 @@ impl Currency {
         if !down {
             self.returns.fetch_add(1, Ordering::AcqRel);
         }
-        self.changes.turn();
+        self.generation.bump();
     }
 
     /// Has it come back since from being down?
-    pub fn returned(&self, stamp: Stamp) -> bool {
-        stamp.returns != self.returns.load(Ordering::Acquire)
+    pub fn returned(&self, epoch: Epoch) -> bool {
+        epoch.returns != self.returns.load(Ordering::Acquire)
     }
 
     /// The credentials have this version. True: they had another one before.
@@ -147,14 +147,14 @@ impl Currency {
         let news = self.credentials.load(Ordering::Acquire) != version;
         if news {
             self.credentials.store(version, Ordering::Release);
-            self.changes.turn();
+            self.generation.bump();
         }
         news
     }
 
     /// Are the credentials other ones since?
-    pub fn rotated(&self, stamp: Stamp) -> bool {
-        stamp.credentials != self.credentials.load(Ordering::Acquire)
+    pub fn rotated(&self, epoch: Epoch) -> bool {
+        epoch.credentials != self.credentials.load(Ordering::Acquire)
     }
 }
 
@@ -190,63 +190,63 @@ mod tests {
 
     #[test]
     fn what_was_asked_before_is_outdated_and_what_was_asked_after_is_not() {
-        let (currency, scope) = (Currency::default(), digest(1));
-        let before = currency.stamp();
-        assert!(!currency.invalidated(before, [scope.clone()]));
-        currency.invalidate(scope.clone());
-        assert!(currency.invalidated(before, [digest(2), scope.clone()]));
-        assert!(!currency.invalidated(before, [digest(2)]));
-        let after = currency.stamp();
-        assert!(!currency.invalidated(after, [scope.clone()]));
-        currency.invalidate(digest(2));
-        assert!(!currency.invalidated(after, [scope.clone()]));
-        currency.invalidate(Scope::Registry);
-        assert!(currency.invalidated(after, [scope.clone()]));
-        assert!(!currency.invalidated(currency.stamp(), [scope]));
+        let (epochs, scope) = (Epochs::default(), digest(1));
+        let before = epochs.epoch();
+        assert!(!epochs.invalidated(before, [scope.clone()]));
+        epochs.invalidate(scope.clone());
+        assert!(epochs.invalidated(before, [digest(2), scope.clone()]));
+        assert!(!epochs.invalidated(before, [digest(2)]));
+        let after = epochs.epoch();
+        assert!(!epochs.invalidated(after, [scope.clone()]));
+        epochs.invalidate(digest(2));
+        assert!(!epochs.invalidated(after, [scope.clone()]));
+        epochs.invalidate(Scope::Registry);
+        assert!(epochs.invalidated(after, [scope.clone()]));
+        assert!(!epochs.invalidated(epochs.epoch(), [scope]));
     }
 
     #[test]
     fn however_much_is_invalidated_nothing_that_was_is_forgotten_and_room_is_bounded() {
-        let currency = Currency::default();
-        let first = currency.stamp();
+        let epochs = Epochs::default();
+        let first = epochs.epoch();
         let count = u32::try_from(3 * NOTICES).unwrap();
         for n in 0..count {
-            currency.invalidate(digest(n));
-            assert!(currency.invalidated(first, [digest(n)]));
+            epochs.invalidate(digest(n));
+            assert!(epochs.invalidated(first, [digest(n)]));
         }
         for n in [0, 1, count / 2, count - 1] {
-            assert!(currency.invalidated(first, [digest(n)]), "{n}");
+            assert!(epochs.invalidated(first, [digest(n)]), "{n}");
         }
-        let recent = currency.stamp();
-        currency.invalidate(digest(count));
-        assert!(!currency.invalidated(recent, [digest(0)]), "what is recent is told apart");
-        let notices = currency.notices.read().unwrap();
+        let recent = epochs.epoch();
+        epochs.invalidate(digest(count));
+        assert!(!epochs.invalidated(recent, [digest(0)]), "what is recent is told apart");
+        let notices = epochs.notices.read().unwrap();
         assert!(notices.last.len() <= NOTICES && notices.order.len() <= NOTICES);
     }
 
     #[test]
     fn the_same_scope_again_and_again_outdates_nothing_else() {
-        let currency = Currency::default();
-        let stamp = currency.stamp();
+        let epochs = Epochs::default();
+        let epoch = epochs.epoch();
         for _ in 0..3 * NOTICES {
-            currency.invalidate(digest(1));
+            epochs.invalidate(digest(1));
         }
-        assert!(currency.invalidated(stamp, [digest(1)]));
-        assert!(!currency.invalidated(stamp, [digest(2)]));
+        assert!(epochs.invalidated(epoch, [digest(1)]));
+        assert!(!epochs.invalidated(epoch, [digest(2)]));
     }
 
     #[test]
     fn a_return_is_told_once() {
-        let currency = Currency::default();
-        let stamp = currency.stamp();
-        currency.notice_down(false);
-        assert!(!currency.returned(stamp));
-        currency.notice_down(true);
-        assert!(!currency.returned(stamp), "it is down");
-        currency.notice_down(false);
-        assert!(currency.returned(stamp));
-        let stamp = currency.stamp();
-        currency.notice_down(false);
-        assert!(!currency.returned(stamp));
+        let epochs = Epochs::default();
+        let epoch = epochs.epoch();
+        epochs.notice_down(false);
+        assert!(!epochs.returned(epoch));
+        epochs.notice_down(true);
+        assert!(!epochs.returned(epoch), "it is down");
+        epochs.notice_down(false);
+        assert!(epochs.returned(epoch));
+        let epoch = epochs.epoch();
+        epochs.notice_down(false);
+        assert!(!epochs.returned(epoch));
     }
 }

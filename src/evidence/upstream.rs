@@ -1,4 +1,4 @@
-//! A station: one registry as it is configured now, the client that asks it, its queue and its health.
+//! A upstream: one registry as it is configured now, the client that asks it, its queue and its health.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,29 +8,29 @@ use tokio::time::Instant;
 
 use crate::domain::breaker::{Pass, Phase};
 use crate::domain::digest::Digest;
+use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, Reachability, TagDigest, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
-use crate::domain::sentence::sentence;
 use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Head, Metrics, Target};
 
 use super::background::Background;
-use super::currency::{Currency, Scope};
-use super::health::{Health, Limit, Vitals};
-use super::memory::View;
+use super::cached_answer::View;
+use super::health::{Health, HealthState, Limit};
+use super::invalidation::{Epochs, Scope};
 use super::question::{Question, What, unknown};
-use super::settled::Changes;
+use super::verdict_cache::Generation;
 
 /// The most questions that wait for one registry; a review has some ten images, so this is some hundred reviews.
 const LONGEST_QUEUE: usize = 4096;
 
-/// A station's name in the memory. A registry that changed is another station, so what its predecessor said, and
+/// A upstream's name in the memory. A registry that changed is another upstream, so what its predecessor said, and
 /// what is still being asked in its name, counts no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct StationId(pub u32);
+pub(super) struct UpstreamId(pub u32);
 
 /// Who answers.
 pub(super) enum Source {
@@ -40,27 +40,27 @@ pub(super) enum Source {
     Unusable(ClientError),
 }
 
-pub(super) struct Station {
-    pub id: StationId,
+pub(super) struct Upstream {
+    pub id: UpstreamId,
     pub registry: SharedRegistry,
     pub source: Arc<Source>,
     in_flight: u32,
     gate: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
-    vitals: Arc<Mutex<Vitals>>,
+    health: Arc<Mutex<HealthState>>,
     /// Calls the prober.
     call: Arc<Notify>,
     /// Whether this Harbor ever named a scanner.
     scans: Arc<AtomicBool>,
     /// How far things have come: what was learned before may not count any more.
-    currency: Arc<Currency>,
+    epochs: Arc<Epochs>,
     pub background: Arc<Background>,
 }
 
 /// A place in the queue, given back when it is dropped.
-pub(super) struct Turn(Arc<AtomicUsize>);
+pub(super) struct QueueSlot(Arc<AtomicUsize>);
 
-impl Drop for Turn {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -68,7 +68,7 @@ impl Drop for Turn {
 
 /// An attempt under way.
 pub(super) struct Attempt<'a> {
-    station: &'a Station,
+    upstream: &'a Upstream,
     pass: Option<Pass>,
     _permit: SemaphorePermit<'a>,
 }
@@ -78,10 +78,11 @@ impl Attempt<'_> {
     /// goes: silence, 429 and 5xx never are, for there more requests would do harm.
     pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = self.station.ask(question, deadline).await;
+        let answer = self.upstream.ask(question, deadline).await;
         let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
-        if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.station.vitals().may_retry() {
-            return self.station.ask(question, deadline).await;
+        if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.upstream.health().may_retry()
+        {
+            return self.upstream.ask(question, deadline).await;
         }
         answer
     }
@@ -90,10 +91,10 @@ impl Attempt<'_> {
     pub fn end(mut self, question: &Question, answer: &Observation, dice: f64) {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now().into_std();
-        let mut vitals = self.station.vitals();
-        let odd = vitals.record(pass, unknown(answer), now, dice);
-        if vitals.storage.ended(question, answer) || odd {
-            self.station.call();
+        let mut health = self.upstream.health();
+        let odd = health.record(pass, unknown(answer), now, dice);
+        if health.storage.ended(question, answer) || odd {
+            self.upstream.call();
         }
     }
 }
@@ -102,30 +103,30 @@ impl Drop for Attempt<'_> {
     /// Abandoned: its place among the trials is given back.
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
-            self.station.vitals().abandon(pass, Instant::now().into_std());
+            self.upstream.health().abandon(pass, Instant::now().into_std());
         }
     }
 }
 
-impl Station {
+impl Upstream {
     /// Reads the CA file and credentials: call it where blocking is allowed.
     pub fn new(
-        id: StationId,
+        id: UpstreamId,
         registry: &SharedRegistry,
         in_flight: u32,
         metrics: &Metrics,
-        changes: &Changes,
+        generation: &Generation,
     ) -> Self {
         let source = match (Client::new(registry, metrics.clone()), registry.kind) {
             (Ok(client), Kind::Harbor) => Source::Harbor(Harbor::new(Arc::new(client))),
             (Ok(client), Kind::Distribution) => Source::Distribution(client),
             (Err(error), _) => Source::Unusable(error),
         };
-        let mut vitals = Vitals::default();
+        let mut health = HealthState::default();
         if registry.service == Service::Drained {
-            vitals.skip(Health::Drained, "drained: neither asked nor used".into());
+            health.skip(Health::Drained, "drained: neither asked nor used".into());
         } else if let Source::Unusable(error) = &source {
-            vitals.skip(Health::Unusable, unusable(error).detail);
+            health.skip(Health::Unusable, unusable(error).detail);
         }
         Self {
             id,
@@ -134,10 +135,10 @@ impl Station {
             in_flight,
             gate: gate(in_flight),
             waiting: Arc::default(),
-            vitals: Arc::new(Mutex::new(vitals)),
+            health: Arc::new(Mutex::new(health)),
             call: Arc::default(),
             scans: Arc::default(),
-            currency: Arc::new(Currency::counted(changes)),
+            epochs: Arc::new(Epochs::counted(generation)),
             background: Arc::new(Background::new(in_flight)),
         }
     }
@@ -152,10 +153,10 @@ impl Station {
             in_flight,
             gate: if same { self.gate.clone() } else { gate(in_flight) },
             waiting: self.waiting.clone(),
-            vitals: self.vitals.clone(),
+            health: self.health.clone(),
             call: self.call.clone(),
             scans: self.scans.clone(),
-            currency: self.currency.clone(),
+            epochs: self.epochs.clone(),
             background: if same { self.background.clone() } else { Arc::new(Background::new(in_flight)) },
         }
     }
@@ -189,10 +190,10 @@ impl Station {
     /// The breaker's phase.
     pub fn phase(&self, now: Instant) -> Phase {
         let (phase, closed) = {
-            let vitals = self.vitals();
-            (vitals.phase(now.into_std()), vitals.is_closed(now.into_std()))
+            let health = self.health();
+            (health.phase(now.into_std()), health.is_closed(now.into_std()))
         };
-        self.currency.notice_down(closed);
+        self.epochs.notice_down(closed);
         phase
     }
 
@@ -210,12 +211,12 @@ impl Station {
             Source::Harbor(harbor) => harbor.credentials_seen(),
             Source::Unusable(_) => 0,
         });
-        View { now, life, currency: &self.currency }
+        View { now, life, epochs: &self.epochs }
     }
 
     fn notice_credentials(&self, version: u64) {
-        if self.currency.notice_credentials(version) {
-            self.vitals().rotated();
+        if self.epochs.notice_credentials(version) {
+            self.health().rotated();
         }
     }
 
@@ -235,12 +236,12 @@ impl Station {
         if let (Scope::Registry, Source::Harbor(harbor)) = (&scope, &*self.source) {
             harbor.forget();
         }
-        self.currency.invalidate(scope);
+        self.epochs.invalidate(scope);
     }
 
     /// Why it is not asked now.
     pub fn limit(&self, now: Instant) -> Option<Unknown> {
-        self.vitals().limit(now.into_std()).map(|limit| self.limited(limit))
+        self.health().limit(now.into_std()).map(|limit| self.limited(limit))
     }
 
     fn limited(&self, limit: Limit) -> Unknown {
@@ -257,12 +258,12 @@ impl Station {
         if self.registry.service == Service::Drained {
             return Reachability::Down;
         }
-        self.vitals().reachability(now.into_std())
+        self.health().reachability(now.into_std())
     }
 
     /// What is known of its health. Let go of the guard before you wait for anything.
-    pub fn vitals(&self) -> MutexGuard<'_, Vitals> {
-        self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn health(&self) -> MutexGuard<'_, HealthState> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When it began to answer a request for the last time, a probe's or anybody's.
@@ -285,9 +286,9 @@ impl Station {
     }
 
     /// A place in the queue; `None`: it is full.
-    pub fn queue(&self) -> Option<Turn> {
-        let turn = Turn(self.waiting.clone());
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < LONGEST_QUEUE).then_some(turn)
+    pub fn queue(&self) -> Option<QueueSlot> {
+        let slot = QueueSlot(self.waiting.clone());
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < LONGEST_QUEUE).then_some(slot)
     }
 
     pub fn overloaded(&self) -> Unknown {
@@ -299,12 +300,12 @@ impl Station {
     ///
     /// # Errors
     /// It may not be asked any more.
-    pub async fn attempt(&self, turn: Turn) -> Result<Attempt<'_>, Unknown> {
+    pub async fn attempt(&self, slot: QueueSlot) -> Result<Attempt<'_>, Unknown> {
         let permit = self.gate.acquire().await.map_err(|_| self.overloaded())?;
-        drop(turn);
-        let admitted = self.vitals().admit(Instant::now().into_std());
+        drop(slot);
+        let admitted = self.health().admit(Instant::now().into_std());
         let pass = admitted.map_err(|limit| self.limited(limit))?;
-        Ok(Attempt { station: self, pass: Some(pass), _permit: permit })
+        Ok(Attempt { upstream: self, pass: Some(pass), _permit: permit })
     }
 
     async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
@@ -406,5 +407,5 @@ fn unusable(error: &ClientError) -> Unknown {
         ClientError::CaUnreadable { .. } | ClientError::CaMalformed { .. } => Cause::Tls,
         ClientError::Http { .. } => Cause::Connect,
     };
-    Unknown::new(cause, sentence(error))
+    Unknown::new(cause, error_chain(error))
 }

@@ -1,7 +1,7 @@
-//! Settled verdicts, kept for equal Cases: most Pods name images that were judged a moment ago.
+//! VerdictCache verdicts, kept for equal Cases: most Pods name images that were judged a observed_at ago.
 //!
 //! A Case is a function of the settings, of what the images of a Pod have in common, and of the image's text; of the
-//! first two a [`Docket`] stands for, by number. What was settled is told again while its [`Life`] lasts, so that a
+//! first two a [`ContextId`] stands for, by number. What was verdicts is told again while its [`Validity`] lasts, so that a
 //! verdict told from here is the one that judging anew would give.
 //!
 //! The room is bounded: what was not asked for during the time in which half of it was filled goes.
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::domain::frame::{Circumstances, Exemption, Pull};
+use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::Regime;
 use crate::domain::settings::Settings;
@@ -23,64 +23,64 @@ use crate::domain::settings::Settings;
 const ROOM: usize = 80;
 
 /// What an entry takes beside its texts.
-const SHELF: usize = 160;
+const ENTRY: usize = 160;
 
-/// So many dockets are open at once: a few sets of policies, times a few platforms. What goes beyond, such as Pods that
+/// So many contexts are open at once: a few sets of policies, times a few platforms. What goes beyond, such as Pods that
 /// demand a platform of their own each, closes the oldest.
-const DOCKETS: usize = 64;
+const CONTEXTS: usize = 64;
 
 /// So many locks, so that threads seldom meet.
 const SHARDS: usize = 16;
 
 /// Counts what may change verdicts before their time; a clone counts the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Changes(Arc<AtomicU64>);
+pub(super) struct Generation(Arc<AtomicU64>);
 
-impl Changes {
-    /// Something did: nothing that was settled until now is told again.
-    pub fn turn(&self) {
+impl Generation {
+    /// Something did: nothing that was verdicts until now is told again.
+    pub fn bump(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 
-    pub fn count(&self) -> u64 {
+    pub fn current(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
 /// What the images of a Pod have in common, under one snapshot of the settings; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Docket(u64);
+pub struct ContextId(u64);
 
-/// An image on a docket, hashed.
+/// An image on a context_id, hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
 /// When something is looked at: taken once for a Pod.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct ObservedAt {
     /// By the clock that evidence ages by.
     pub now: Instant,
     /// By the clock that scans and exceptions are dated by.
     pub date: Timestamp,
-    /// [`Observatory::changes`](super::Observatory::changes), read before anything is judged.
-    pub changes: u64,
+    /// [`Observatory::generation`](super::Observatory::generation), read before anything is judged.
+    pub generation: u64,
 }
 
 /// How long a verdict is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Life {
+pub struct Validity {
     /// When it was judged.
-    pub since: Moment,
+    pub since: ObservedAt,
     /// When the first of its observations expires; `None`: it rests on none.
     pub until: Option<Instant>,
-    /// From [`holds_until`](crate::domain::decide::holds_until).
+    /// From [`expires_at`](crate::domain::decide::expires_at).
     pub date: Option<Timestamp>,
 }
 
-impl Life {
+impl Validity {
     /// Would judging anew give the same?
-    fn holds(&self, at: &Moment) -> bool {
-        self.since.changes == at.changes
+    fn holds(&self, at: &ObservedAt) -> bool {
+        self.since.generation == at.generation
             && self.until.is_none_or(|until| at.now < until)
             // A clock that was set back: dates that were past may be to come.
             && self.since.date <= at.date
@@ -88,22 +88,22 @@ impl Life {
     }
 }
 
-/// What was settled, `T` of each image.
+/// What was verdicts, `T` of each image.
 #[derive(Debug)]
-pub struct Settled<T> {
-    dockets: RwLock<Dockets>,
+pub struct VerdictCache<T> {
+    contexts: RwLock<Contexts>,
     shards: [Mutex<Shard<T>>; SHARDS],
     seed: RandomState,
 }
 
 #[derive(Debug, Default)]
-struct Dockets {
+struct Contexts {
     settings: Option<Arc<Settings>>,
     opened: u64,
-    open: VecDeque<(Docket, Common)>,
+    open: VecDeque<(ContextId, Common)>,
 }
 
-/// What a docket stands for.
+/// What a context_id stands for.
 #[derive(Debug)]
 struct Common {
     regime: Arc<Regime>,
@@ -113,7 +113,7 @@ struct Common {
 
 impl Common {
     /// Within one snapshot equal rules are the same ones.
-    fn is(&self, other: &Circumstances) -> bool {
+    fn is(&self, other: &PodContext) -> bool {
         let (ours, theirs) = (&self.regime, &other.regime);
         self.exemption == other.exemption
             && Arc::ptr_eq(&ours.defaults, &theirs.defaults)
@@ -123,19 +123,19 @@ impl Common {
     }
 }
 
-impl Dockets {
-    fn find(&self, settings: &Arc<Settings>, common: &Circumstances) -> Option<Docket> {
+impl Contexts {
+    fn find(&self, settings: &Arc<Settings>, common: &PodContext) -> Option<ContextId> {
         let ours = self.settings.as_ref().is_some_and(|ours| Arc::ptr_eq(ours, settings));
         let mut open = self.open.iter().filter(|_| ours);
-        open.find_map(|(docket, one)| one.is(common).then_some(*docket))
+        open.find_map(|(context_id, one)| one.is(common).then_some(*context_id))
     }
 }
 
 /// Half of what a shard has room for is filled anew while the other half is still asked.
 #[derive(Debug)]
 struct Shard<T> {
-    young: HashMap<u64, Box<Kept<T>>, Hashed>,
-    old: HashMap<u64, Box<Kept<T>>, Hashed>,
+    young: HashMap<u64, Box<Kept<T>>, ByHash>,
+    old: HashMap<u64, Box<Kept<T>>, ByHash>,
     bytes: usize,
 }
 
@@ -147,10 +147,10 @@ impl<T> Default for Shard<T> {
 
 #[derive(Debug)]
 struct Kept<T> {
-    docket: Docket,
+    context_id: ContextId,
     pull: Pull,
     written: Box<str>,
-    life: Life,
+    validity: Validity,
     size: usize,
     what: Arc<T>,
 }
@@ -169,13 +169,13 @@ impl<T> Shard<T> {
 }
 
 /// For keys that are hashes already.
-pub type Hashed = BuildHasherDefault<AsItIs>;
+pub type ByHash = BuildHasherDefault<IdentityHasher>;
 
-/// See [`Hashed`].
+/// See [`ByHash`].
 #[derive(Debug, Default)]
-pub struct AsItIs(u64);
+pub struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -189,48 +189,57 @@ impl Hasher for AsItIs {
     }
 }
 
-impl<T> Default for Settled<T> {
+impl<T> Default for VerdictCache<T> {
     fn default() -> Self {
-        Self { dockets: RwLock::default(), shards: Default::default(), seed: RandomState::new() }
+        Self { contexts: RwLock::default(), shards: Default::default(), seed: RandomState::new() }
     }
 }
 
-impl<T> Settled<T> {
-    /// The docket of these circumstances. Another snapshot of the settings closes all others.
-    pub fn docket(&self, settings: &Arc<Settings>, common: &Circumstances) -> Docket {
-        let known = self.dockets.read().unwrap_or_else(PoisonError::into_inner).find(settings, common);
-        if let Some(docket) = known {
-            return docket;
+impl<T> VerdictCache<T> {
+    /// The context_id of these context. Another snapshot of the settings closes all others.
+    pub fn context_id(&self, settings: &Arc<Settings>, common: &PodContext) -> ContextId {
+        let known = self.contexts.read().unwrap_or_else(PoisonError::into_inner).find(settings, common);
+        if let Some(context_id) = known {
+            return context_id;
         }
-        let mut dockets = self.dockets.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(docket) = dockets.find(settings, common) {
-            return docket;
+        let mut contexts = self.contexts.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(context_id) = contexts.find(settings, common) {
+            return context_id;
         }
-        if !dockets.settings.as_ref().is_some_and(|ours| Arc::ptr_eq(ours, settings)) {
-            dockets.settings = Some(settings.clone());
-            dockets.open.clear();
+        if !contexts.settings.as_ref().is_some_and(|ours| Arc::ptr_eq(ours, settings)) {
+            contexts.settings = Some(settings.clone());
+            contexts.open.clear();
         }
-        if dockets.open.len() >= DOCKETS {
-            dockets.open.pop_front();
+        if contexts.open.len() >= CONTEXTS {
+            contexts.open.pop_front();
         }
-        dockets.opened += 1;
-        let docket = Docket(dockets.opened);
-        let Circumstances { regime, platforms, exemption, .. } = common;
+        contexts.opened += 1;
+        let context_id = ContextId(contexts.opened);
+        let PodContext { regime, platforms, exemption, .. } = common;
         let common = Common { regime: regime.clone(), platforms: platforms.clone(), exemption: *exemption };
-        dockets.open.push_back((docket, common));
-        docket
+        contexts.open.push_back((context_id, common));
+        context_id
     }
 
     /// The key of an image. Two images may share one; what is kept is compared as a whole.
-    pub fn key(&self, docket: Docket, pull: Pull, written: &str) -> Key {
-        Key(self.seed.hash_one((docket, pull == Pull::Never, written)))
+    pub fn key(&self, context_id: ContextId, pull: Pull, written: &str) -> Key {
+        Key(self.seed.hash_one((context_id, pull == Pull::Never, written)))
     }
 
-    /// What was settled of this image, if it still holds.
-    pub fn get(&self, key: Key, docket: Docket, pull: Pull, written: &str, at: &Moment) -> Option<Arc<T>> {
+    /// What was verdicts of this image, if it still holds.
+    pub fn get(
+        &self,
+        key: Key,
+        context_id: ContextId,
+        pull: Pull,
+        written: &str,
+        at: &ObservedAt,
+    ) -> Option<Arc<T>> {
         let mut shard = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |kept: &Kept<T>| {
-            (kept.docket, kept.pull) == (docket, pull) && *kept.written == *written && kept.life.holds(at)
+            (kept.context_id, kept.pull) == (context_id, pull)
+                && *kept.written == *written
+                && kept.validity.holds(at)
         };
         if let Some(kept) = shard.young.get(&key.0) {
             return fits(kept).then(|| kept.what.clone());
@@ -243,23 +252,23 @@ impl<T> Settled<T> {
         Some(what)
     }
 
-    /// Keeps what was settled; `bytes`: what it takes behind its pointers. What no longer holds is not kept.
+    /// Keeps what was verdicts; `bytes`: what it takes behind its pointers. What no longer holds is not kept.
     pub fn keep(
         &self,
-        (key, docket, pull, written): (Key, Docket, Pull, &str),
-        life: Life,
+        (key, context_id, pull, written): (Key, ContextId, Pull, &str),
+        validity: Validity,
         (what, bytes): (Arc<T>, usize),
         settings: &Settings,
     ) {
-        let now = Moment { now: Instant::now(), ..life.since };
-        let Some(shard) = self.shard(key).filter(|_| life.holds(&now)) else { return };
+        let now = ObservedAt { now: Instant::now(), ..validity.since };
+        let Some(shard) = self.shard(key).filter(|_| validity.holds(&now)) else { return };
         let room =
             usize::try_from(settings.cache.entries).unwrap_or(usize::MAX).saturating_mul(ROOM) / SHARDS;
-        let size = SHELF + size_of::<T>() + written.len() + bytes;
+        let size = ENTRY + size_of::<T>() + written.len() + bytes;
         if size > room / 2 {
             return;
         }
-        let kept = Box::new(Kept { docket, pull, written: written.into(), life, size, what });
+        let kept = Box::new(Kept { context_id, pull, written: written.into(), validity, size, what });
         shard.lock().unwrap_or_else(PoisonError::into_inner).keep(key, kept, room);
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use landfall::config::{self, Files};
 use landfall::domain::case::{Case, Subject};
-use landfall::domain::frame::{Circumstances, Exemption, Pull};
+use landfall::domain::case::{Exemption, PodContext, Pull};
 use landfall::domain::policy::Labels;
 use landfall::domain::route::Collision;
 use landfall::domain::settings::Settings;
@@ -55,11 +55,11 @@ fn labels(namespace: &str) -> Labels {
     Labels::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())])
 }
 
-fn frame(settings: &Settings, namespace: &str, image: &str, pull: Pull, exemption: Exemption) -> Case {
+fn case_for(settings: &Settings, namespace: &str, image: &str, pull: Pull, exemption: Exemption) -> Case {
     let regime = settings.regime(&labels(namespace));
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let platforms = Arc::clone(&settings.platforms);
-    settings.frame(image, pull, &Circumstances { regime, platforms, exemption, now })
+    settings.case_for(image, pull, &PodContext { regime, platforms, exemption, now })
 }
 
 /// `name: route [registry/repository …] named`, with the named Place in parentheses; or why it is kept.
@@ -129,7 +129,7 @@ fn references_find_their_route_and_places_in_order() {
         ("re_g.io/production/app:1", "Unparsable"),
         ("harbor.fra.example.com/production/legacy/app:1", "Excluded"),
     ] {
-        let case = frame(&settings, "shop", image, Pull::Registry, Exemption::None);
+        let case = case_for(&settings, "shop", image, Pull::Registry, Exemption::None);
         assert_eq!(shown(&case), expected, "{image}");
     }
 }
@@ -147,9 +147,9 @@ fn what_admins_and_tenants_set_does_not_open_what_a_policy_closes() {
         (app, Pull::Registry, Exemption::Skip, "Exempt", all),
         (app, Pull::Registry, Exemption::None, "ams/mirror/scratch/app (fra/production/scratch/app)", all),
     ] {
-        let in_shop = shown(&frame(&settings, "shop", image, pull, exemption));
+        let in_shop = shown(&case_for(&settings, "shop", image, pull, exemption));
         assert!(in_shop.ends_with(open), "{in_shop}");
-        let in_bank = shown(&frame(&settings, "bank", image, pull, exemption));
+        let in_bank = shown(&case_for(&settings, "bank", image, pull, exemption));
         assert!(in_bank.contains(enforced), "{in_bank}");
     }
 }
@@ -191,7 +191,7 @@ policies:
 "#;
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let settings = config::parse(TWINS, "test.yaml", Files::Skip, now).unwrap().settings;
-    let case = |image| frame(&settings, "bank", image, Pull::Registry, Exemption::None);
+    let case = |image| case_for(&settings, "bank", image, Pull::Registry, Exemption::None);
     let collisions = |case: &Case| match &case.subject {
         Subject::Kept(reason) => panic!("{reason:?}"),
         Subject::Routed(routed) => routed.places.iter().map(|place| place.collision).collect::<Vec<_>>(),

@@ -13,7 +13,7 @@ async fn a_judgement_says_until_when_its_answers_hold_and_changes_nothing_by_its
     let site = Site::new(Given::default()).await;
     let case = site.case(seed::PRESENT);
     let judgement = site.judge(&case).await;
-    let before = site.observatory.changes();
+    let before = site.observatory.generation();
     let now = tokio::time::Instant::now();
     let until = judgement.until.unwrap();
     assert!(until <= now + Duration::from_secs(30), "a tag is asked for again after 30 s");
@@ -21,7 +21,7 @@ async fn a_judgement_says_until_when_its_answers_hold_and_changes_nothing_by_its
     assert!(again.until.unwrap() > now, "all of it is remembered");
     later(Duration::from_secs(31)).await;
     site.judge(&case).await;
-    assert_eq!(site.observatory.changes(), before, "the same answers, learned again");
+    assert_eq!(site.observatory.generation(), before, "the same answers, learned again");
     // Silence may end at any moment.
     site.demo.ams.down().await;
     later(Duration::from_secs(3600)).await;
@@ -35,9 +35,9 @@ async fn settings_notifications_and_other_answers_are_changes() {
     let site = Site::new(Given::default()).await;
     let case = site.case(seed::PRESENT);
     site.judge(&case).await;
-    let mut before = site.observatory.changes();
+    let mut before = site.observatory.generation();
     let mut changed = |what: &str| {
-        let now = site.observatory.changes();
+        let now = site.observatory.generation();
         assert_ne!(std::mem::replace(&mut before, now), now, "{what}");
     };
     site.observatory.adopt(&site.settings);
@@ -59,12 +59,12 @@ async fn settings_notifications_and_other_answers_are_changes() {
 #[tokio::test]
 async fn a_registry_that_goes_and_comes_is_a_change() {
     let site = Site::new(Given::default()).await;
-    let before = site.observatory.changes();
+    let before = site.observatory.generation();
     site.demo.ams.down().await;
     for named in
         [seed::PRESENT, seed::MULTI_ARCH, seed::MISSING, seed::UNSCANNED, seed::VULNERABLE, seed::MOVED]
     {
         site.judge(&site.case(named)).await;
     }
-    assert_ne!(site.observatory.changes(), before, "its breaker opened");
+    assert_ne!(site.observatory.generation(), before, "its breaker opened");
 }

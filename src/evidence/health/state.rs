@@ -4,15 +4,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::breaker::{Breaker, Outcome, Pass, Phase};
+use crate::domain::breaker::{Breaker, Pass, Phase, Signal};
 use crate::domain::evidence::{Cause, Reachability, Unknown};
 
 use super::Health;
+use super::auth_gate::AuthGate;
 use super::storage::Storage;
-use super::welcome::Welcome;
 
 /// So many attempts in a row that ended out of time call for a probe.
-pub(super) const SILENCES: u32 = 3;
+pub(super) const UNRESPONSIVE_AFTER: u32 = 3;
 
 /// How long a probe waits. A connection that is not made is given up earlier, after 3 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ struct Pause {
 }
 
 /// What is known of one registry's health.
-pub struct Vitals {
+pub struct HealthState {
     breaker: Breaker,
     probed: Probed,
     /// When the last probe ended, if it found the registry down.
@@ -82,17 +82,17 @@ pub struct Vitals {
     /// When an attempt was answered last.
     answered: Option<Instant>,
     /// Attempts in a row that ended out of time.
-    silences: u32,
+    consecutive_failures: u32,
     pause: Option<Pause>,
     backoff: Duration,
     /// What attempts have earned towards retries.
     credit: u32,
-    welcome: Welcome,
+    auth_gate: AuthGate,
     /// Whether it hands out what it holds.
     pub storage: Storage,
 }
 
-impl Default for Vitals {
+impl Default for HealthState {
     fn default() -> Self {
         let detail = Arc::from("not probed yet");
         Self {
@@ -100,17 +100,17 @@ impl Default for Vitals {
             probed: Probed { health: Health::Unprobed, detail, cause: None, took: Duration::ZERO },
             failed: None,
             answered: None,
-            silences: 0,
+            consecutive_failures: 0,
             pause: None,
             backoff: FIRST_BACKOFF,
             credit: RETRY,
-            welcome: Welcome::default(),
+            auth_gate: AuthGate::default(),
             storage: Storage::default(),
         }
     }
 }
 
-impl Vitals {
+impl HealthState {
     /// The breaker's phase.
     pub fn phase(&self, now: Instant) -> Phase {
         self.breaker.phase(now)
@@ -129,7 +129,7 @@ impl Vitals {
         if self.breaker.phase(now) == Phase::Open {
             return Some(Limit::BreakerOpen);
         }
-        self.welcome.limit(now).map(Limit::Refused)
+        self.auth_gate.limit(now).map(Limit::Refused)
     }
 
     /// Lets an attempt through, or says why not.
@@ -137,11 +137,11 @@ impl Vitals {
         if let Some(unknown) = self.paused(now) {
             return Err(Limit::Paused(unknown));
         }
-        if let Some(unknown) = self.welcome.limit(now) {
+        if let Some(unknown) = self.auth_gate.limit(now) {
             return Err(Limit::Refused(unknown));
         }
         let pass = self.breaker.admit(now).ok_or(Limit::BreakerOpen)?;
-        self.welcome.tried(now);
+        self.auth_gate.tried(now);
         self.credit = (self.credit + 1).min(SAVED * RETRY);
         Ok(pass)
     }
@@ -155,27 +155,27 @@ impl Vitals {
 
     /// An attempt was given up before it ended.
     pub fn abandon(&mut self, pass: Pass, now: Instant) {
-        self.breaker.record(pass, Outcome::Neutral, now, 0.0);
+        self.breaker.record(pass, Signal::Neutral, now, 0.0);
     }
 
     /// An attempt ended with an answer, or with this silence. True: somebody should look at the registry now.
     pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, dice: f64) -> bool {
         let before = (self.breaker.phase(now), self.paused(now).is_some());
         let cause = unknown.map(|unknown| unknown.cause);
-        self.breaker.record(pass, outcome(cause), now, dice);
-        self.welcome.ended(cause, now);
+        self.breaker.record(pass, signal(cause), now, dice);
+        self.auth_gate.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
-            self.silences = 0;
+            self.consecutive_failures = 0;
         }
         match unknown {
             None => self.backoff = FIRST_BACKOFF,
             Some(unknown) => self.pause(unknown, now),
         }
         if cause == Some(Cause::Deadline) {
-            self.silences += 1;
-            if self.silences >= SILENCES {
-                self.silences = 0;
+            self.consecutive_failures += 1;
+            if self.consecutive_failures >= UNRESPONSIVE_AFTER {
+                self.consecutive_failures = 0;
                 return true;
             }
         }
@@ -184,12 +184,12 @@ impl Vitals {
 
     /// We have other credentials: what it made of the last ones says nothing.
     pub fn rotated(&mut self) {
-        self.welcome = Welcome::default();
+        self.auth_gate = AuthGate::default();
     }
 
     /// Is it down for Pods, or closed to us?
     pub fn is_closed(&self, now: Instant) -> bool {
-        self.breaker.phase(now) == Phase::Open || self.welcome.is_refused()
+        self.breaker.phase(now) == Phase::Open || self.auth_gate.is_rejected()
     }
 
     /// A probe goes on, or will soon.
@@ -200,30 +200,32 @@ impl Vitals {
     /// A probe ended so.
     pub fn learn(&mut self, found: Found, now: Instant, dice: f64) {
         let Found { health, detail, took, unknown } = found;
-        let outcome = match health {
+        let signal = match health {
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
-                Outcome::Neutral
+                Signal::Neutral
             }
             // What something odd answers to a probe, it may answer better to an attempt: that one will tell.
-            Health::Up | Health::Slow | Health::Stranger | Health::RateLimited | Health::Foreign => {
-                Outcome::Success
-            }
-            Health::DatabaseDown | Health::Down => Outcome::Failure,
-            Health::Silent => {
+            Health::Up
+            | Health::Slow
+            | Health::BadCredentials
+            | Health::RateLimited
+            | Health::NotARegistry => Signal::Success,
+            Health::DatabaseDown | Health::Down => Signal::Failure,
+            Health::Unresponsive => {
                 // Whoever asks pays with all the time that there is. Failures that come at once cost nobody anything:
                 // those are counted.
                 self.breaker.trip(now, dice);
-                Outcome::Neutral
+                Signal::Neutral
             }
-            Health::Unprobed | Health::Drained | Health::Unusable => Outcome::Neutral,
+            Health::Unprobed | Health::Drained | Health::Unusable => Signal::Neutral,
         };
-        self.breaker.probed(outcome, now, dice);
-        self.welcome.probed(health, &detail);
+        self.breaker.probed(signal, now, dice);
+        self.auth_gate.probed(health, &detail);
         if health.is_down() {
             // The next probe comes soon, and tells again.
             self.hold(now);
         }
-        self.silences = 0;
+        self.consecutive_failures = 0;
         self.failed = health.is_down().then_some(now);
         let cause = unknown.as_ref().map(|unknown| unknown.cause);
         if let Some(unknown) = &unknown {
@@ -294,12 +296,12 @@ impl Vitals {
 
 /// What an attempt says of the registry's health. An answer that only this one image may get says nothing: one odd
 /// manifest must not close a registry to all others. Nor does our own thrift.
-fn outcome(cause: Option<Cause>) -> Outcome {
+fn signal(cause: Option<Cause>) -> Signal {
     match cause {
-        None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Outcome::Success,
+        None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Signal::Success,
         Some(
             Cause::Connect | Cause::Tls | Cause::Broken | Cause::ServerError | Cause::Unavailable { .. },
-        ) => Outcome::Failure,
+        ) => Signal::Failure,
         Some(
             Cause::NotRegistry
             | Cause::WrongDigest
@@ -310,13 +312,13 @@ fn outcome(cause: Option<Cause>) -> Outcome {
             | Cause::Overloaded
             | Cause::BreakerOpen
             | Cause::Drained,
-        ) => Outcome::Neutral,
+        ) => Signal::Neutral,
     }
 }
 
 /// Did the registry itself answer, and is it up?
 fn is_answer(cause: Option<Cause>) -> bool {
-    outcome(cause) == Outcome::Success
+    signal(cause) == Signal::Success
         || matches!(cause, Some(Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect))
 }
 

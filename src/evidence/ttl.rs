@@ -37,11 +37,11 @@ const AHEAD: f64 = 0.8;
 /// So long that nothing else than room ends it.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long an answer is fresh. `silences`: how many there were in a row, this one not counted; `dice`: from 0 to 1.
-pub(super) fn fresh(
+/// How long an answer is fresh. `consecutive_failures`: how many there were in a row, this one not counted; `dice`: from 0 to 1.
+pub(super) fn ttl(
     what: &What,
     answer: &Observation,
-    silences: u8,
+    consecutive_failures: u8,
     life: &CacheLife,
     dice: f64,
 ) -> Duration {
@@ -54,9 +54,9 @@ pub(super) fn fresh(
         ) => {
             return wish.min(LONGEST_RETRY_AFTER).max(life.absent);
         }
-        Some(cause) if passes(cause) => {
-            FIRST_SILENCE.saturating_mul(1_u32.wrapping_shl(silences.min(16).into())).min(life.absent)
-        }
+        Some(cause) if passes(cause) => FIRST_SILENCE
+            .saturating_mul(1_u32.wrapping_shl(consecutive_failures.min(16).into()))
+            .min(life.absent),
         Some(_) => life.absent,
         None => answered(what, answer, life),
     };

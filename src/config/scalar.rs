@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use url::Url;
 
@@ -149,7 +148,7 @@ leaf! {
 
 leaf! {
     /// A moment, RFC 3339.
-    Moment(Timestamp), "text", { "type": "string", "format": "date-time" },
+    Timestamp(jiff::Timestamp), "text", { "type": "string", "format": "date-time" },
     |text| text.parse().map_err(|_| format!("`{text}` is no moment\nwrite RFC 3339, as in \"2027-01-31T00:00:00Z\""))
 }
 

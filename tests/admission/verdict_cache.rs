@@ -18,7 +18,7 @@ fn pinned(door: &Door, name: Named) -> String {
 
 /// Reviews a Pod with this image; whether it was settled before.
 async fn told(door: &Door, namespace: &str, image: &str) -> (Value, bool) {
-    let before = || door.metric(r#"landfall_verdicts_total{settled="before"}"#);
+    let before = || door.metric(r#"landfall_verdicts_total{source="Cache"}"#);
     let count = before();
     let response = door.pod(namespace, &[image]).await;
     (response, before() > count)
@@ -44,10 +44,10 @@ async fn other_credentials_end_it() {
         tokio::task::yield_now().await;
     }
     let before = settle(&door, "shop", &image).await;
-    let (changes, began) = (door.observatory.changes(), Instant::now());
+    let (changes, began) = (door.observatory.generation(), Instant::now());
     // Another content, and the same secret.
     door.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1\n").unwrap();
-    while door.observatory.changes() == changes {
+    while door.observatory.generation() == changes {
         // Files are looked at every two seconds, by whoever has nothing else to do.
         assert!(began.elapsed() < Duration::from_secs(30), "nobody noticed");
         tokio::task::yield_now().await;

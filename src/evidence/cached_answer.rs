@@ -1,6 +1,6 @@
 //! One remembered answer: how long it counts, what still counts behind silence, and when it is asked again.
 //!
-//! An answer is *fresh* until its [life] is over or something [outdated](super::currency) it; then it is asked
+//! An answer is *fresh* until its [life] is over or something [outdated](super::epochs) it; then it is asked
 //! again. What is worth more than that stays *remembered* behind newer silence:
 //!
 //! | remembered | told while | ended by |
@@ -22,9 +22,9 @@ use crate::domain::evidence::{Cause, Child, Children, Observation, Presence, Sil
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 
-use super::currency::{Currency, Scope, Stamp};
-use super::life;
+use super::invalidation::{Epoch, Epochs, Scope};
 use super::question::{Aspect, Question, What, unanswered, unknown};
+use super::ttl;
 
 /// Asked so often, it is looked up again before its life ends.
 const OFTEN: u8 = 3;
@@ -34,15 +34,15 @@ const ALLOCATION: usize = 32;
 
 /// One answer.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct CachedAnswer {
     pub question: Question,
     answer: Observation,
     learned: Instant,
-    stamp: Stamp,
+    epoch: Epoch,
     /// Shortens its life a little.
     dice: f64,
-    /// How many silences in a row were before it, where it is one.
-    silences: u8,
+    /// How many consecutive_failures in a row were before it, where it is one.
+    consecutive_failures: u8,
     /// How often it was told; counted up to [`OFTEN`].
     told: AtomicU8,
     /// Whether it was looked up again ahead of its end: once is enough.
@@ -50,18 +50,18 @@ pub(super) struct Memory {
     /// Whether it was looked at since whoever makes room came by.
     pub recent: AtomicBool,
     /// What is worth remembering behind an answer that is silence; it has no `before` of its own.
-    before: Option<Arc<Memory>>,
+    before: Option<Arc<CachedAnswer>>,
 }
 
 // A hundred thousand of them are to fit into 64 MB.
-const _: () = assert!(size_of::<Memory>() <= 256);
+const _: () = assert!(size_of::<CachedAnswer>() <= 256);
 
 /// From where a memory is looked at: now, under these settings, at this registry.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub now: Instant,
     pub life: &'a CacheLife,
-    pub currency: &'a Currency,
+    pub epochs: &'a Epochs,
 }
 
 /// What is told: the answer, its age, and how long it may be told on without looking here again.
@@ -73,13 +73,13 @@ pub(super) struct Told {
     pub fresh_until: Instant,
 }
 
-impl Memory {
-    /// `stamp`: of when its look-up began; `dice`, from 0 to 1, shortens its life a little; `previous`: what was
+impl CachedAnswer {
+    /// `epoch`: of when its look-up began; `dice`, from 0 to 1, shortens its life a little; `previous`: what was
     /// remembered of the question.
     pub fn new(
         question: Question,
         answer: Observation,
-        stamp: Stamp,
+        epoch: Epoch,
         dice: f64,
         previous: Option<&Arc<Self>>,
         view: &View<'_>,
@@ -87,8 +87,8 @@ impl Memory {
         let again = |previous: &&Arc<Self>| {
             previous.is_silence() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
         };
-        let silences = match (unknown(&answer), previous.filter(again)) {
-            (Some(_), Some(previous)) => previous.silences.saturating_add(1),
+        let consecutive_failures = match (unknown(&answer), previous.filter(again)) {
+            (Some(_), Some(previous)) => previous.consecutive_failures.saturating_add(1),
             _ => 0,
         };
         let before = previous.filter(|_| leaves_memory(&question.what, &answer));
@@ -104,9 +104,9 @@ impl Memory {
             question,
             answer,
             learned: view.now,
-            stamp,
+            epoch,
             dice,
-            silences,
+            consecutive_failures,
             told: AtomicU8::new(0),
             ahead: AtomicBool::new(false),
             recent: AtomicBool::new(false),
@@ -149,12 +149,12 @@ impl Memory {
         if let Observation::TagDigest(TagDigest::Absent) = self.answer {
             return self.is_fresh(view).then(|| self.tell(view));
         }
-        self.worth(view).map(|memory| memory.tell(view))
+        self.worth(view).map(|cached| cached.tell(view))
     }
 
     /// It is told: is it time to look it up again, so that nobody has to wait for that later? Says so until
     /// [`looked_up_ahead`](Self::looked_up_ahead).
-    pub fn is_due(&self, view: &View<'_>) -> bool {
+    pub fn count_hit_and_check_due(&self, view: &View<'_>) -> bool {
         let told = self.told.load(Ordering::Relaxed);
         if told < OFTEN {
             self.told.store(told + 1, Ordering::Relaxed);
@@ -193,7 +193,7 @@ impl Memory {
     }
 
     fn fresh(&self, life: &CacheLife) -> Duration {
-        life::fresh(&self.question.what, &self.answer, self.silences, life, self.dice)
+        ttl::ttl(&self.question.what, &self.answer, self.consecutive_failures, life, self.dice)
     }
 
     /// Silence is told once. What is often asked for and near its end must be asked here, for it is due.
@@ -202,7 +202,7 @@ impl Memory {
         if self.is_silence() {
             view.now
         } else if !self.in_last_part(view) {
-            self.learned + life::ahead(fresh)
+            self.learned + ttl::ahead(fresh)
         } else if self.not_yet_ahead() {
             view.now
         } else {
@@ -211,7 +211,7 @@ impl Memory {
     }
 
     fn in_last_part(&self, view: &View<'_>) -> bool {
-        self.age(view) >= life::ahead(self.fresh(view.life))
+        self.age(view) >= ttl::ahead(self.fresh(view.life))
     }
 
     fn not_yet_ahead(&self) -> bool {
@@ -251,7 +251,7 @@ impl Memory {
 
     fn invalidated(&self, view: &View<'_>) -> bool {
         // The common case allocates nothing and counts no references.
-        if view.currency.is_quiet(self.stamp) {
+        if view.epochs.is_quiet(self.epoch) {
             return false;
         }
         let meant = match &self.answer {
@@ -259,18 +259,18 @@ impl Memory {
             | Observation::TagDigest(TagDigest::Known(digest)) => Some(Scope::Digest(*digest)),
             _ => None,
         };
-        view.currency.invalidated(self.stamp, self.question.scopes().chain(meant))
+        view.epochs.invalidated(self.epoch, self.question.scopes().chain(meant))
     }
 
     /// What a registry's being down left behind ends with that; its wish to be left alone does not.
     fn returned(&self, view: &View<'_>) -> bool {
         let wish = |cause| matches!(cause, Cause::RateLimited { retry_after: Some(_) } | Cause::Spent { .. });
         let down = unknown(&self.answer).is_some_and(|unknown| !wish(unknown.cause));
-        down && view.currency.returned(self.stamp)
+        down && view.epochs.returned(self.epoch)
     }
 
     fn rotated(&self, view: &View<'_>) -> bool {
-        view.currency.rotated(self.stamp)
+        view.epochs.rotated(self.epoch)
     }
 
     /// The finished scan that it tells of.
@@ -314,7 +314,7 @@ fn is_fact(answer: &Observation) -> bool {
 }
 
 /// The answer completed by what is remembered, and when that was learned where it is told instead.
-fn behind(answer: &Observation, before: Option<&Memory>) -> (Observation, Option<Instant>) {
+fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, Option<Instant>) {
     let Some(before) = before else { return (answer.clone(), None) };
     match (answer, &before.answer) {
         // Nodes can pull what a slow registry holds, and not what one holds that is down.

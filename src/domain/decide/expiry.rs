@@ -15,11 +15,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 ///
 /// Until then the verdict of [`decide`](super::decide) stands, word for word, for this Case at any `now`.
 #[must_use]
-pub fn holds_until(case: &Case, evidence: &Evidence) -> Option<Timestamp> {
+pub fn expires_at(case: &Case, evidence: &Evidence) -> Option<Timestamp> {
     let policies = case.regime.enforcing.iter();
     let ends = policies.flat_map(|policy| &policy.exceptions).map(|exception| exception.until);
-    let voices = case.regime.voices(&case.name, case.now);
-    let oldest: Vec<Duration> = voices.iter().filter_map(|voice| voice.rules.scan.max_age).collect();
+    let views = case.regime.views(&case.name, case.now);
+    let oldest: Vec<Duration> = views.iter().filter_map(|view| view.rules.scan.max_age).collect();
     let reports = evidence.iter().filter_map(|(_, observation, _)| match observation {
         Observation::Scan(answer) => Some(reports(answer)),
         _ => None,

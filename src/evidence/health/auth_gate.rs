@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            a probe: a stranger           an attempt: refused, or out of time
-//!   Known ───────────────────────► Doubted ───────────────────────────────────► Refused ─┐ one trial
+//!   Known ───────────────────────► Suspect ───────────────────────────────────► Rejected ┐ one trial
 //!     ▲                               │ an attempt: answered                       │  ▲───┘ in a while
 //!     └── a probe: known;             └──────────────────► Vouched ◄───────────────┘
 //!         other credentials
@@ -24,17 +24,17 @@ const TRIAL: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub enum Welcome {
+pub enum AuthGate {
     /// It knows us, as far as we know.
     #[default]
     Known,
     /// A probe says that it does not: the next attempts will tell.
-    Doubted {
+    Suspect {
         /// What the probe saw, in words.
         why: Arc<str>,
     },
     /// Attempts say so, too.
-    Refused {
+    Rejected {
         /// What the probe saw, in words.
         why: Arc<str>,
         /// When a question may try its luck.
@@ -44,26 +44,26 @@ pub enum Welcome {
     Vouched,
 }
 
-impl Welcome {
+impl AuthGate {
     /// A probe found this.
     pub fn probed(&mut self, health: Health, detail: &Arc<str>) {
         match (health, &mut *self) {
             (Health::Up | Health::Slow, _) => *self = Self::Known,
-            (Health::Stranger, Self::Known) => *self = Self::Doubted { why: detail.clone() },
+            (Health::BadCredentials, Self::Known) => *self = Self::Suspect { why: detail.clone() },
             // What is down, or wants to be left alone, says nothing of credentials.
             _ => {}
         }
     }
 
     /// Is everybody told that it does not know us?
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected { .. })
     }
 
     /// Why it is not asked now.
     pub fn limit(&self, now: Instant) -> Option<Unknown> {
         match self {
-            Self::Refused { why, trial } if now < *trial => {
+            Self::Rejected { why, trial } if now < *trial => {
                 Some(Unknown::new(Cause::Unauthorized, why.clone()))
             }
             _ => None,
@@ -72,7 +72,7 @@ impl Welcome {
 
     /// An attempt begins: where it is the trial, it is the only one.
     pub fn tried(&mut self, now: Instant) {
-        if let Self::Refused { trial, .. } = self {
+        if let Self::Rejected { trial, .. } = self {
             *trial = now + TRIAL;
         }
     }
@@ -80,9 +80,9 @@ impl Welcome {
     /// An attempt ended; `None`: with an answer.
     pub fn ended(&mut self, cause: Option<Cause>, now: Instant) {
         let next = match (cause, &*self) {
-            (None, Self::Doubted { .. } | Self::Refused { .. }) => Self::Vouched,
-            (Some(Cause::Unauthorized | Cause::Deadline), Self::Doubted { why }) => {
-                Self::Refused { why: why.clone(), trial: now + TRIAL }
+            (None, Self::Suspect { .. } | Self::Rejected { .. }) => Self::Vouched,
+            (Some(Cause::Unauthorized | Cause::Deadline), Self::Suspect { why }) => {
+                Self::Rejected { why: why.clone(), trial: now + TRIAL }
             }
             _ => return,
         };
@@ -100,61 +100,61 @@ mod tests {
         "who are you?".into()
     }
 
-    fn refused(now: Instant) -> Welcome {
-        let mut welcome = Welcome::default();
-        welcome.probed(Health::Stranger, &why());
-        assert_eq!(welcome.limit(now), None, "a probe alone closes nothing");
-        welcome.ended(Some(Cause::Unauthorized), now);
-        welcome
+    fn refused(now: Instant) -> AuthGate {
+        let mut auth_gate = AuthGate::default();
+        auth_gate.probed(Health::BadCredentials, &why());
+        assert_eq!(auth_gate.limit(now), None, "a probe alone closes nothing");
+        auth_gate.ended(Some(Cause::Unauthorized), now);
+        auth_gate
     }
 
     #[test]
     fn what_a_probe_and_an_attempt_agree_on_is_told_and_tried_now_and_then() {
         let now = Instant::now();
-        let mut welcome = refused(now);
-        assert_eq!(welcome.limit(now).map(|unknown| unknown.cause), Some(Cause::Unauthorized));
+        let mut auth_gate = refused(now);
+        assert_eq!(auth_gate.limit(now).map(|unknown| unknown.cause), Some(Cause::Unauthorized));
         let due = now + TRIAL;
-        assert!(welcome.limit(due - SECOND).is_some() && welcome.limit(due).is_none());
-        welcome.tried(due);
-        assert!(welcome.limit(due).is_some(), "one is enough");
+        assert!(auth_gate.limit(due - SECOND).is_some() && auth_gate.limit(due).is_none());
+        auth_gate.tried(due);
+        assert!(auth_gate.limit(due).is_some(), "one is enough");
         for cause in [Cause::Unauthorized, Cause::Deadline, Cause::ServerError] {
-            welcome.ended(Some(cause), due);
-            assert!(welcome.is_refused(), "{cause:?}");
+            auth_gate.ended(Some(cause), due);
+            assert!(auth_gate.is_rejected(), "{cause:?}");
         }
         // What is down says nothing of it.
-        welcome.probed(Health::Silent, &why());
-        welcome.probed(Health::Stranger, &why());
-        assert!(welcome.limit(due + SECOND).is_some());
-        welcome.probed(Health::Up, &why());
-        assert!(!welcome.is_refused() && welcome.limit(due).is_none());
+        auth_gate.probed(Health::Unresponsive, &why());
+        auth_gate.probed(Health::BadCredentials, &why());
+        assert!(auth_gate.limit(due + SECOND).is_some());
+        auth_gate.probed(Health::Up, &why());
+        assert!(!auth_gate.is_rejected() && auth_gate.limit(due).is_none());
     }
 
     #[test]
     fn an_answer_says_more_than_a_probe() {
         let now = Instant::now();
-        let mut welcome = refused(now);
-        welcome.ended(None, now);
+        let mut auth_gate = refused(now);
+        auth_gate.ended(None, now);
         for _ in 0..3 {
-            welcome.probed(Health::Stranger, &why());
-            welcome.ended(Some(Cause::Unauthorized), now);
+            auth_gate.probed(Health::BadCredentials, &why());
+            auth_gate.ended(Some(Cause::Unauthorized), now);
             assert_eq!(
-                welcome.limit(now),
+                auth_gate.limit(now),
                 None,
                 "that one repository is not ours says nothing of the others"
             );
         }
-        welcome.probed(Health::Up, &why());
-        welcome.probed(Health::Stranger, &why());
-        welcome.ended(Some(Cause::Deadline), now);
-        assert!(welcome.limit(now).is_some(), "known since, and not any more");
+        auth_gate.probed(Health::Up, &why());
+        auth_gate.probed(Health::BadCredentials, &why());
+        auth_gate.ended(Some(Cause::Deadline), now);
+        assert!(auth_gate.limit(now).is_some(), "known since, and not any more");
     }
 
     #[test]
     fn attempts_alone_close_nothing() {
         let now = Instant::now();
-        let mut welcome = Welcome::default();
-        welcome.ended(Some(Cause::Unauthorized), now);
-        welcome.tried(now);
-        assert_eq!(welcome.limit(now), None);
+        let mut auth_gate = AuthGate::default();
+        auth_gate.ended(Some(Cause::Unauthorized), now);
+        auth_gate.tried(now);
+        assert_eq!(auth_gate.limit(now), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::Shape;
 use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, Severity};
-use crate::evidence::station::StationId;
+use crate::evidence::upstream::UpstreamId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIFE: CacheLife = CacheLife {
@@ -21,22 +21,22 @@ const LIFE: CacheLife = CacheLife {
 
 /// One question in time.
 struct Story {
-    currency: Currency,
+    epochs: Epochs,
     began: Instant,
     now: Instant,
     question: Question,
-    memory: Option<Arc<Memory>>,
+    cached: Option<Arc<CachedAnswer>>,
 }
 
 impl Story {
     fn of(what: What) -> Self {
         let began = Instant::now();
-        let question = Question { station: StationId(0), repository: Repository::new("p/r"), what };
-        Self { currency: Currency::default(), began, now: began, question, memory: None }
+        let question = Question { upstream: UpstreamId(0), repository: Repository::new("p/r"), what };
+        Self { epochs: Epochs::default(), began, now: began, question, cached: None }
     }
 
     fn view(&self) -> View<'_> {
-        View { now: self.now, life: &LIFE, currency: &self.currency }
+        View { now: self.now, life: &LIFE, epochs: &self.epochs }
     }
 
     fn at(&mut self, seconds: u32) -> &mut Self {
@@ -46,36 +46,37 @@ impl Story {
 
     /// It was asked, and this is the answer.
     fn learned(&mut self, answer: Observation) -> &mut Self {
-        let stamp = self.currency.stamp();
-        self.learned_late(answer, stamp)
+        let epoch = self.epochs.epoch();
+        self.learned_late(answer, epoch)
     }
 
     /// The same, asked when things stood so.
-    fn learned_late(&mut self, answer: Observation, stamp: Stamp) -> &mut Self {
-        let previous = self.memory.take();
-        let memory = Memory::new(self.question.clone(), answer, stamp, 0.0, previous.as_ref(), &self.view());
-        self.memory = Some(Arc::new(memory));
+    fn learned_late(&mut self, answer: Observation, epoch: Epoch) -> &mut Self {
+        let previous = self.cached.take();
+        let cached =
+            CachedAnswer::new(self.question.clone(), answer, epoch, 0.0, previous.as_ref(), &self.view());
+        self.cached = Some(Arc::new(cached));
         self
     }
 
-    fn memory(&self) -> &Arc<Memory> {
-        self.memory.as_ref().unwrap()
+    fn cached(&self) -> &Arc<CachedAnswer> {
+        self.cached.as_ref().unwrap()
     }
 
     fn is_fresh(&self) -> bool {
-        self.memory().is_fresh(&self.view())
+        self.cached().is_fresh(&self.view())
     }
 
     /// What is told, and its age in seconds.
     fn told(&self) -> (Observation, u64) {
-        let told = self.memory().tell(&self.view());
+        let told = self.cached().tell(&self.view());
         (told.observation, told.age.as_secs())
     }
 
     /// What is told where nobody answered in time.
     fn silence(&self, cause: Cause) -> (Observation, u64) {
         let unknown = Unknown::new(cause, "silence");
-        let told = Memory::silence(self.question.aspect(), unknown, self.memory.as_ref(), &self.view());
+        let told = CachedAnswer::silence(self.question.aspect(), unknown, self.cached.as_ref(), &self.view());
         (told.observation, told.age.as_secs())
     }
 }
@@ -190,7 +191,7 @@ fn a_finished_scan_stays_the_last_one_whatever_its_age() {
         for day in 1..10 {
             story.at(day * 24 * 3600).learned(scan(ScanState::Pending));
             assert_eq!(last(&story.told().0), Some(severity), "day {day}");
-            assert!(story.memory().is_of_use(story.now, &LIFE));
+            assert!(story.cached().is_of_use(story.now, &LIFE));
         }
         story.learned(done(Severity::Low));
         assert_eq!(last(&story.told().0), None, "the newer one stands for itself");
@@ -214,7 +215,7 @@ fn silence_does_not_bring_back_a_scan_that_is_said_to_be_gone() {
         );
         assert_eq!((last(&told), age), (Some(Severity::High), 20), "and yet a bad one is not forgotten");
         // However often it is said, it is kept once.
-        assert_eq!(*bytes.get_or_insert(story.memory().bytes()), story.memory().bytes());
+        assert_eq!(*bytes.get_or_insert(story.cached().bytes()), story.cached().bytes());
     }
     // Who waits for a scan to end has one that may count meanwhile.
     story.at(40_000).learned(done(Severity::Low)).at(40_400).learned(scan(ScanState::Pending));
@@ -251,21 +252,21 @@ fn whoever_was_down_is_asked_again_when_it_is_back() {
     for _ in 0..4 {
         story.learned(silent(Cause::Connect));
     }
-    story.currency.notice_down(true);
+    story.epochs.notice_down(true);
     assert!(story.at(7).is_fresh());
-    story.currency.notice_down(false);
+    story.epochs.notice_down(false);
     assert!(!story.is_fresh());
     story.learned(silent(Cause::Connect));
     assert!(!story.at(8).is_fresh(), "the row is over");
 
     let wish = Cause::RateLimited { retry_after: Some(Duration::from_secs(60)) };
     story.learned(silent(wish));
-    story.currency.notice_down(true);
-    story.currency.notice_down(false);
+    story.epochs.notice_down(true);
+    story.epochs.notice_down(false);
     assert!(story.at(67).is_fresh(), "but who wants rest gets it");
     story.learned(present());
-    story.currency.notice_down(true);
-    story.currency.notice_down(false);
+    story.epochs.notice_down(true);
+    story.epochs.notice_down(false);
     assert!(story.is_fresh());
 }
 
@@ -276,14 +277,14 @@ fn an_invalidation_ends_presence_and_its_memory_and_of_a_scan_the_freshness() {
     for scope in [digest(), repository(), Scope::Registry] {
         let mut story = Story::of(What::Digest(DIGEST));
         story.learned(present()).learned(present()).at(700).learned(silent(Cause::Deadline));
-        story.currency.invalidate(scope.clone());
+        story.epochs.invalidate(scope.clone());
         assert!(!story.is_fresh());
         assert_eq!(story.silence(Cause::Deadline).0, silent(Cause::Deadline), "{scope:?}");
         assert_eq!(story.told().0, silent(Cause::Deadline), "{scope:?}");
 
         let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
         story.learned(done(Severity::Critical));
-        story.currency.invalidate(scope.clone());
+        story.epochs.invalidate(scope.clone());
         assert!(!story.is_fresh());
         story.learned(scan(ScanState::Pending));
         assert_eq!(last(&story.told().0), Some(Severity::Critical), "{scope:?}");
@@ -292,7 +293,7 @@ fn an_invalidation_ends_presence_and_its_memory_and_of_a_scan_the_freshness() {
     let by_tag = |scope: Scope| {
         let mut story = Story::of(What::Tag(tag()));
         story.learned(present());
-        story.currency.invalidate(scope);
+        story.epochs.invalidate(scope);
         story.is_fresh()
     };
     assert!(!by_tag(Scope::Tag(Repository::new("p/r"), tag())));
@@ -306,15 +307,15 @@ fn an_invalidation_ends_presence_and_its_memory_and_of_a_scan_the_freshness() {
     let child = crate::domain::evidence::Child { digest: DIGEST, platform: None };
     let mut story = Story::of(What::Children(DIGEST));
     story.learned(Observation::Children(Children::Listed([child].into())));
-    story.currency.invalidate(Scope::Registry);
+    story.epochs.invalidate(Scope::Registry);
     assert!(story.at(30 * 24 * 3600).is_fresh(), "what the digest names cannot change");
 }
 
 #[test]
 fn what_was_under_way_when_something_changed_is_not_fresh_when_it_lands() {
     let mut story = Story::of(What::Digest(DIGEST));
-    let asked = story.currency.stamp();
-    story.currency.invalidate(Scope::Digest(DIGEST));
+    let asked = story.epochs.epoch();
+    story.epochs.invalidate(Scope::Digest(DIGEST));
     story.learned_late(present(), asked);
     assert!(!story.is_fresh());
     assert_eq!(story.silence(Cause::Deadline).0, silent(Cause::Deadline));
@@ -328,16 +329,16 @@ fn other_credentials_end_what_may_be_otherwise_under_them() {
         let mut story = Story::of(What::Digest(DIGEST));
         story.learned(answer);
         assert!(story.is_fresh());
-        story.currency.notice_credentials(1);
+        story.epochs.notice_credentials(1);
         assert!(!story.is_fresh());
     }
     let mut story = Story::of(What::Digest(DIGEST));
     story.learned(present());
-    story.currency.notice_credentials(1);
+    story.epochs.notice_credentials(1);
     assert!(story.is_fresh(), "it is there, whoever asks");
     let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
     story.learned(scan(ScanState::Hidden));
-    story.currency.notice_credentials(1);
+    story.epochs.notice_credentials(1);
     assert!(!story.is_fresh());
 }
 
@@ -345,16 +346,16 @@ fn other_credentials_end_what_may_be_otherwise_under_them() {
 fn only_what_is_asked_for_often_is_due_and_only_near_its_end_and_only_once() {
     let mut story = Story::of(What::Digest(DIGEST));
     story.learned(present());
-    let due = |story: &Story| story.memory().is_due(&story.view());
+    let due = |story: &Story| story.cached().count_hit_and_check_due(&story.view());
     let until = |story: &Story| {
-        let told = story.memory().tell(&story.view());
+        let told = story.cached().tell(&story.view());
         told.fresh_until.saturating_duration_since(story.now).as_secs()
     };
     assert_eq!(until(&story), 480);
     assert!(!due(story.at(1)) && !due(story.at(2)) && !due(story.at(3)) && !due(story.at(479)));
     assert!(due(story.at(480)));
     assert_eq!(until(&story), 0, "who keeps verdicts comes back here");
-    assert!(story.memory().looked_up_ahead() && !story.memory().looked_up_ahead());
+    assert!(story.cached().looked_up_ahead() && !story.cached().looked_up_ahead());
     assert!(!due(&story));
     assert_eq!(until(&story), 120);
 
@@ -408,7 +409,7 @@ proptest! {
     #[test]
     fn presence_behind_silence_is_what_the_model_says(events in proptest::collection::vec(event(), 1..40)) {
         let mut story = Story::of(What::Digest(DIGEST));
-        let mut asked = story.currency.stamp();
+        let mut asked = story.epochs.epoch();
         let (mut seconds, mut changed, mut seen) = (0, false, None);
         for event in events {
             match event {
@@ -416,7 +417,7 @@ proptest! {
                     seconds += time;
                     story.at(seconds);
                 }
-                Event::Ask => (asked, changed) = (story.currency.stamp(), false),
+                Event::Ask => (asked, changed) = (story.epochs.epoch(), false),
                 Event::Present => {
                     story.learned_late(present(), asked);
                     seen = (!changed).then_some(seconds);
@@ -430,7 +431,7 @@ proptest! {
                     seen = seen.filter(|_| cause != Cause::WrongDigest);
                 }
                 Event::Changed => {
-                    story.currency.invalidate(Scope::Digest(DIGEST));
+                    story.epochs.invalidate(Scope::Digest(DIGEST));
                     (changed, seen) = (true, None);
                 }
             }
@@ -440,8 +441,8 @@ proptest! {
             let expected = age.map_or((silent(Cause::Deadline), 0), |age| (present(), age.into()));
             prop_assert_eq!(story.silence(Cause::Deadline), expected);
             prop_assert_eq!(story.silence(Cause::Connect).0, silent(Cause::Connect));
-            if let (Some(memory), Some(_)) = (&story.memory, age) {
-                prop_assert!(memory.is_of_use(story.now, &LIFE));
+            if let (Some(cached), Some(_)) = (&story.cached, age) {
+                prop_assert!(cached.is_of_use(story.now, &LIFE));
             }
         }
     }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
-use super::evidence::PlaceIx;
-use super::image::{Reference, Repository};
-use super::platform::{PlatformDemand, PlatformPattern, narrow};
-use super::policy::{Enforcement, Labels, Policy, Regime};
-use super::registry::{SharedRegistry, Site};
-use super::route::{Collision, Filter, Named, Replica, Route, RouteMatch, Serves};
-use super::settings::Settings;
-use super::verdict::KeepReason;
+use super::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use crate::domain::evidence::PlaceIx;
+use crate::domain::image::{Reference, Repository};
+use crate::domain::platform::{PlatformDemand, PlatformPattern, narrow};
+use crate::domain::policy::{Enforcement, Labels, Policy, Regime};
+use crate::domain::registry::{SharedRegistry, Site};
+use crate::domain::route::{Collision, Filter, Named, Replica, Route, RouteMatch, Serves};
+use crate::domain::settings::Settings;
+use crate::domain::verdict::KeepReason;
 
 /// Whether a container's image is ever pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Exemption {
 
 /// What the images of one Pod have in common.
 #[derive(Debug, Clone)]
-pub struct Circumstances {
+pub struct PodContext {
     /// What applies in its namespace.
     pub regime: Arc<Regime>,
     /// Where it may land.
@@ -84,9 +84,9 @@ impl Settings {
 
     /// Frames one image.
     #[must_use]
-    pub fn frame(&self, written: &str, pull: Pull, circumstances: &Circumstances) -> Case {
-        let Circumstances { regime, exemption, now, .. } = circumstances;
-        let (name, subject) = self.subject(written, pull, *exemption, circumstances);
+    pub fn case_for(&self, written: &str, pull: Pull, context: &PodContext) -> Case {
+        let PodContext { regime, exemption, now, .. } = context;
+        let (name, subject) = self.subject(written, pull, *exemption, context);
         Case { written: written.into(), name: name.into(), subject, regime: regime.clone(), now: *now }
     }
 
@@ -95,14 +95,14 @@ impl Settings {
         written: &str,
         pull: Pull,
         exemption: Exemption,
-        circumstances: &Circumstances,
+        context: &PodContext,
     ) -> (String, Subject) {
         let kept = |name, reason| (name, Subject::Kept(reason));
         let reference = match Reference::parse(written) {
             Ok(reference) if !reference.host.is_empty() => reference,
             _ => return kept(String::new(), KeepReason::Unparsable),
         };
-        let enforced = circumstances.regime.enforces();
+        let enforced = context.regime.enforces();
         if !enforced && exemption == Exemption::Skip {
             return kept(reference.name(), KeepReason::Exempt);
         }
@@ -126,18 +126,13 @@ impl Settings {
         if !enforced && self.exclude.covers(&name) {
             return kept(name, KeepReason::Excluded);
         }
-        (name, Subject::Routed(self.routed(&reference, &found, circumstances)))
+        (name, Subject::Routed(self.routed(&reference, &found, context)))
     }
 
-    fn routed(
-        &self,
-        reference: &Reference<'_>,
-        found: &RouteMatch<'_>,
-        circumstances: &Circumstances,
-    ) -> Routed {
+    fn routed(&self, reference: &Reference<'_>, found: &RouteMatch<'_>, context: &PodContext) -> Routed {
         let route = found.route;
         let mut places = match &found.source {
-            Some(source) => self.places(route, source, reference, circumstances.regime.enforces()),
+            Some(source) => self.places(route, source, reference, context.regime.enforces()),
             None => Vec::new(),
         };
         let named = found.named;
@@ -164,7 +159,7 @@ impl Settings {
             tag_proof: route.tag_proof,
             pin: route.pin,
             rewrite: route.rewrite,
-            platforms: circumstances.platforms.clone(),
+            platforms: context.platforms.clone(),
         }
     }
 

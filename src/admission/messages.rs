@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use super::judged::{Judged, registry};
+use super::judged::{ImageDecision, registry};
 use crate::domain::case::Case;
 use crate::domain::registry::RegistryName;
 use crate::domain::verdict::{Action, Finding, FindingKind, Reason, Verdict};
@@ -15,7 +15,7 @@ use crate::pod::Slot;
 const MOST: usize = 20;
 
 /// Why a Pod is denied: a line for each image, with the finding, who forbids it, and what to do.
-pub(super) fn denial<'j>(denied: impl Iterator<Item = &'j Judged> + Clone) -> String {
+pub(super) fn denial<'j>(denied: impl Iterator<Item = &'j ImageDecision> + Clone) -> String {
     let mut lines: Vec<Cow<'_, str>> =
         denied.clone().take(MOST).filter_map(|judged| judged.denial.as_deref().map(Cow::Borrowed)).collect();
     let more = denied.skip(MOST).count();
@@ -43,9 +43,8 @@ pub(super) fn line(case: &Case, verdict: &Verdict) -> String {
 
 /// The findings that deny, each kind once at each Place: several children of an index may lack the same.
 fn blocking<'v>(case: &Case, verdict: &'v Verdict) -> Vec<&'v Finding> {
-    let voices = case.regime.voices(&case.name, case.now);
-    let blocks =
-        |finding: &&Finding| voices.iter().any(|voice| voice.on(finding.kind) == Some(Action::Block));
+    let views = case.regime.views(&case.name, case.now);
+    let blocks = |finding: &&Finding| views.iter().any(|view| view.on(finding.kind) == Some(Action::Block));
     let all = &verdict.findings;
     let mut named: Vec<&Finding> = Vec::new();
     // A scan that could not be learned is denied as unscanned: then no finding blocks in its own name.
@@ -109,8 +108,8 @@ fn at(place: Option<&RegistryName>, out: &mut impl Write) -> fmt::Result {
 /// For the audit log: `containers/web: Local at ams; containers/log: NotRouted`. What is left as it is all the same is
 /// `Observed`.
 pub(super) fn images<'j>(
-    judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>,
-    left: impl Fn(&Judged) -> bool,
+    judged: impl Iterator<Item = (&'j Slot<'j>, &'j ImageDecision)>,
+    left: impl Fn(&ImageDecision) -> bool,
 ) -> String {
     list(judged, |judged, out| {
         if left(judged) {
@@ -123,7 +122,7 @@ pub(super) fn images<'j>(
 }
 
 /// For the audit log: `containers/web: Missing at ams, Unscanned at edge`; empty where nothing was found.
-pub(super) fn findings<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>) -> String {
+pub(super) fn findings<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j ImageDecision)>) -> String {
     list(judged.filter(|(_, judged)| !judged.findings.is_empty()), |judged, out| {
         for (n, finding) in judged.findings.iter().enumerate() {
             out.extend([if n == 0 { ": " } else { ", " }, finding.kind.as_str()]);
@@ -134,11 +133,11 @@ pub(super) fn findings<'j>(judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judge
 }
 
 fn list<'j>(
-    mut judged: impl Iterator<Item = (&'j Slot<'j>, &'j Judged)>,
-    say: impl Fn(&Judged, &mut String) -> fmt::Result,
+    mut judged: impl Iterator<Item = (&'j Slot<'j>, &'j ImageDecision)>,
+    say: impl Fn(&ImageDecision, &mut String) -> fmt::Result,
 ) -> String {
     let mut text = String::new();
-    let mut write = |slot: &Slot<'_>, judged: &Judged| {
+    let mut write = |slot: &Slot<'_>, judged: &ImageDecision| {
         text.extend([if text.is_empty() { "" } else { "; " }, slot.field.as_str(), "/", slot.name]);
         say(judged, &mut text)
     };
