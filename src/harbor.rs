@@ -27,7 +27,6 @@ mod recordings;
 mod replay;
 mod report;
 mod scan;
-mod shared;
 mod standing;
 
 pub use client::Harbor;

@@ -14,18 +14,23 @@
 
 mod address;
 mod answer;
+mod base;
 mod challenge;
 mod client;
+mod credential;
 mod credentials;
+mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod greeting;
 mod json;
 mod keyring;
 mod manifest;
 mod meter;
 mod metrics;
+mod shared_lookup;
+mod single_flight;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -34,8 +39,13 @@ mod watched;
 
 pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
-pub use client::{Client, ClientError, Door, MANIFEST_LIMIT, Request, USER_AGENT};
+pub use client::{Client, Endpoint, MANIFEST_LIMIT, Request};
+pub use error::ClientError;
 pub use json::{Object, object};
 pub use manifest::{Head, Target};
 pub use metrics::Metrics;
+pub use shared_lookup::{Age, LookedUp, SharedLookup};
+pub use single_flight::{Flight, Joined, SingleFlight};
+pub use tasks::Tasks;
+pub use transport::USER_AGENT;
 pub use watched::FileError;

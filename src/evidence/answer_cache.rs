@@ -17,8 +17,7 @@ use tokio::time::Instant;
 use crate::domain::settings::CacheLife;
 
 use super::cached_answer::CachedAnswer;
-use super::question::Question;
-use super::upstream::UpstreamId;
+use super::question::{Question, UpstreamId};
 
 /// The room of an ordinary entry in bytes; `cache.entries` times this is what all may take together. Lists of
 /// vulnerabilities and children count as many.
@@ -50,7 +49,7 @@ struct Entries {
 
 /// What there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stock {
+pub(super) struct CacheSize {
     pub entries: usize,
     pub bytes: usize,
 }
@@ -74,7 +73,7 @@ impl AnswerCache {
     }
 
     /// Remembers it in place of what was remembered of its question. The bounds are those of the moment.
-    pub fn put(&self, cached: Arc<CachedAnswer>, now: Instant, life: &CacheLife) -> Stock {
+    pub fn put(&self, cached: Arc<CachedAnswer>, now: Instant, life: &CacheLife) -> CacheSize {
         let hash = self.seed.hash_one(&cached.question);
         let (most, room) = (max_entries(life), max_bytes(life));
         let size = OVERHEAD + cached.bytes();
@@ -94,11 +93,11 @@ impl AnswerCache {
             entries.slots.push((hash, cached));
             entries.bytes += size;
         }
-        entries.stock()
+        entries.size()
     }
 
     /// Keeps to the bounds of new settings, and forgets upstreams that are no more.
-    pub fn adopt(&self, life: &CacheLife, gone: impl Fn(UpstreamId) -> bool) -> Stock {
+    pub fn adopt(&self, life: &CacheLife, gone: impl Fn(UpstreamId) -> bool) -> CacheSize {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let mut at = 0;
         while let Some((_, cached)) = entries.slots.get(at) {
@@ -111,7 +110,7 @@ impl AnswerCache {
         entries.bound(max_entries(life), max_bytes(life));
         entries.slots.shrink_to_fit();
         entries.index.shrink_to_fit();
-        entries.stock()
+        entries.size()
     }
 }
 
@@ -124,8 +123,8 @@ fn max_bytes(life: &CacheLife) -> usize {
 }
 
 impl Entries {
-    fn stock(&self) -> Stock {
-        Stock { entries: self.slots.len(), bytes: self.bytes }
+    fn size(&self) -> CacheSize {
+        CacheSize { entries: self.slots.len(), bytes: self.bytes }
     }
 
     /// Makes room until the bounds are kept.

@@ -22,7 +22,7 @@ use crate::domain::evidence::{Cause, Child, Children, Observation, Presence, Sil
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 
-use super::invalidation::{Epoch, Epochs, Scope};
+use super::invalidation::{Epoch, Scope, View};
 use super::question::{Aspect, Question, What, unanswered, unknown};
 use super::ttl;
 
@@ -40,7 +40,7 @@ pub(super) struct CachedAnswer {
     learned: Instant,
     epoch: Epoch,
     /// Shortens its life a little.
-    dice: f64,
+    random: f64,
     /// How many consecutive_failures in a row were before it, where it is one.
     consecutive_failures: u8,
     /// How often it was told; counted up to [`OFTEN`].
@@ -56,17 +56,9 @@ pub(super) struct CachedAnswer {
 // A hundred thousand of them are to fit into 64 MB.
 const _: () = assert!(size_of::<CachedAnswer>() <= 256);
 
-/// From where a memory is looked at: now, under these settings, at this registry.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub now: Instant,
-    pub life: &'a CacheLife,
-    pub epochs: &'a Epochs,
-}
-
 /// What is told: the answer, its age, and how long it may be told on without looking here again.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Served {
     pub observation: Observation,
     pub age: Duration,
     /// `now` or earlier: not at all. Silence is told once, for it may end at any moment.
@@ -74,18 +66,18 @@ pub(super) struct Told {
 }
 
 impl CachedAnswer {
-    /// `epoch`: of when its look-up began; `dice`, from 0 to 1, shortens its life a little; `previous`: what was
+    /// `epoch`: of when its look-up began; `random`, from 0 to 1, shortens its life a little; `previous`: what was
     /// remembered of the question.
     pub fn new(
         question: Question,
         answer: Observation,
         epoch: Epoch,
-        dice: f64,
+        random: f64,
         previous: Option<&Arc<Self>>,
         view: &View<'_>,
     ) -> Self {
         let again = |previous: &&Arc<Self>| {
-            previous.is_silence() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
+            previous.is_unknown() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
         };
         let consecutive_failures = match (unknown(&answer), previous.filter(again)) {
             (Some(_), Some(previous)) => previous.consecutive_failures.saturating_add(1),
@@ -105,7 +97,7 @@ impl CachedAnswer {
             answer,
             learned: view.now,
             epoch,
-            dice,
+            random,
             consecutive_failures,
             told: AtomicU8::new(0),
             ahead: AtomicBool::new(false),
@@ -114,15 +106,25 @@ impl CachedAnswer {
     }
 
     /// What is told of a question that was not answered: what is remembered, where that counts.
-    pub fn silence(aspect: Aspect, unknown: Unknown, previous: Option<&Arc<Self>>, view: &View<'_>) -> Told {
+    pub fn serve_unknown(
+        aspect: Aspect,
+        unknown: Unknown,
+        previous: Option<&Arc<Self>>,
+        view: &View<'_>,
+    ) -> Served {
         let before = previous.and_then(|previous| previous.worth(view));
         let (observation, learned) = behind(&unanswered(aspect, unknown), before.as_deref());
         let age = learned.map_or(Duration::ZERO, |learned| view.now.saturating_duration_since(learned));
-        Told { observation, age, fresh_until: view.now }
+        Served { observation, age, fresh_until: view.now }
+    }
+
+    /// Did our own look-up fail, so that it says nothing of the registry?
+    pub fn is_internal(&self) -> bool {
+        unknown(&self.answer).is_some_and(|unknown| unknown.cause == Cause::Internal)
     }
 
     /// Does it answer its question otherwise than this newer one?
-    pub fn says_otherwise(&self, newer: &Self) -> bool {
+    pub fn differs_from(&self, newer: &Self) -> bool {
         self.answer != newer.answer
     }
 
@@ -132,38 +134,38 @@ impl CachedAnswer {
     }
 
     /// Is it no answer?
-    pub fn is_silence(&self) -> bool {
+    pub fn is_unknown(&self) -> bool {
         unknown(&self.answer).is_some()
     }
 
     /// The answer, completed by what is remembered behind it.
-    pub fn tell(&self, view: &View<'_>) -> Told {
+    pub fn serve(&self, view: &View<'_>) -> Served {
         let before = self.before.as_ref().and_then(|before| before.worth(view));
         let (observation, learned) = behind(&self.answer, before.as_deref());
         let age = view.now.saturating_duration_since(learned.unwrap_or(self.learned));
-        Told { observation, age, fresh_until: self.fresh_until(view) }
+        Served { observation, age, fresh_until: self.fresh_until(view) }
     }
 
     /// What the tag meant when it was last told, fresh or not.
-    pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Told> {
+    pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
         if let Observation::TagDigest(TagDigest::Absent) = self.answer {
-            return self.is_fresh(view).then(|| self.tell(view));
+            return self.is_fresh(view).then(|| self.serve(view));
         }
-        self.worth(view).map(|cached| cached.tell(view))
+        self.worth(view).map(|cached| cached.serve(view))
     }
 
     /// It is told: is it time to look it up again, so that nobody has to wait for that later? Says so until
-    /// [`looked_up_ahead`](Self::looked_up_ahead).
+    /// [`start_renewal`](Self::start_renewal).
     pub fn count_hit_and_check_due(&self, view: &View<'_>) -> bool {
         let told = self.told.load(Ordering::Relaxed);
         if told < OFTEN {
             self.told.store(told + 1, Ordering::Relaxed);
         }
-        told + 1 >= OFTEN && !self.is_silence() && self.in_last_part(view) && self.not_yet_ahead()
+        told + 1 >= OFTEN && !self.is_unknown() && self.in_last_part(view) && self.not_yet_ahead()
     }
 
     /// Its look-up ahead of its end begins: `false`, it was begun before.
-    pub fn looked_up_ahead(&self) -> bool {
+    pub fn start_renewal(&self) -> bool {
         !self.ahead.swap(true, Ordering::Relaxed)
     }
 
@@ -172,7 +174,7 @@ impl CachedAnswer {
         let age = now.saturating_duration_since(self.learned);
         let before = self.before.as_ref().is_some_and(|before| before.is_of_use(now, life));
         // That it was silent makes the next silence longer.
-        let after = if self.is_silence() { life.absent } else { Duration::ZERO };
+        let after = if self.is_unknown() { life.absent } else { Duration::ZERO };
         let fresh = self.fresh(life).saturating_add(after);
         before || age < fresh || self.report().is_some() || self.is_memorable() && age <= life.remember
     }
@@ -193,13 +195,13 @@ impl CachedAnswer {
     }
 
     fn fresh(&self, life: &CacheLife) -> Duration {
-        ttl::ttl(&self.question.what, &self.answer, self.consecutive_failures, life, self.dice)
+        ttl::ttl(&self.question.what, &self.answer, self.consecutive_failures, life, self.random)
     }
 
     /// Silence is told once. What is often asked for and near its end must be asked here, for it is due.
     fn fresh_until(&self, view: &View<'_>) -> Instant {
         let fresh = self.fresh(view.life);
-        if self.is_silence() {
+        if self.is_unknown() {
             view.now
         } else if !self.in_last_part(view) {
             self.learned + ttl::ahead(fresh)

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use prometheus_client::encoding::EncodeLabelValue;
+use tokio::time::Instant;
 
 use crate::domain::digest::Digest;
 use crate::domain::image::{Repository, Tag};
+use crate::domain::settings::CacheLife;
 
 use super::verdict_cache::Generation;
 
@@ -34,7 +36,7 @@ pub enum Scope {
 
 /// [`Scope`], as metrics tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(super) enum Extent {
+pub(super) enum ScopeKind {
     Digest,
     Tag,
     Repository,
@@ -42,12 +44,12 @@ pub(super) enum Extent {
 }
 
 impl Scope {
-    pub(super) fn extent(&self) -> Extent {
+    pub(super) fn kind(&self) -> ScopeKind {
         match self {
-            Self::Digest(_) => Extent::Digest,
-            Self::Tag(..) => Extent::Tag,
-            Self::Repository(_) => Extent::Repository,
-            Self::Registry => Extent::Registry,
+            Self::Digest(_) => ScopeKind::Digest,
+            Self::Tag(..) => ScopeKind::Tag,
+            Self::Repository(_) => ScopeKind::Repository,
+            Self::Registry => ScopeKind::Registry,
         }
     }
 }
@@ -84,9 +86,17 @@ struct Notices {
     floor: u32,
 }
 
+/// What decides whether an answer counts: the time, the settings, and what happened at its registry.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Instant,
+    pub life: &'a CacheLife,
+    pub epochs: &'a Epochs,
+}
+
 impl Epochs {
     /// That of a registry about which nothing is known; what ends answers is counted there, too.
-    pub fn counted(generation: &Generation) -> Self {
+    pub fn new(generation: &Generation) -> Self {
         Self { generation: generation.clone(), ..Self::default() }
     }
 

@@ -8,8 +8,8 @@ use crate::domain::decide::{Admission, Step, admits, decide};
 use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
-use super::cached_answer::Told;
-use super::observatory::{Observatory, Recalled};
+use super::cached_answer::Served;
+use super::observatory::{CacheLookup, Observatory};
 
 /// More rounds than any Case takes: the laws of `domain::decide` are tested against this bound.
 const ROUNDS: u32 = 64;
@@ -41,7 +41,7 @@ impl Observatory {
 
     /// Judges an image by [`admits`], for the validating door; likewise.
     pub async fn admission(&self, case: &Case, deadline: Instant) -> Judged<Admission> {
-        // Beyond all rounds the door stays shut: a policy stands behind it.
+        // Beyond all rounds the endpoint stays shut: a policy stands behind it.
         self.settle(case, deadline, admits, || Admission::Denied(unsettled(Ruling::Deny))).await
     }
 
@@ -79,21 +79,21 @@ impl Observatory {
         let upstreams = self.upstreams.load_full();
         let now = Instant::now();
         let (mut asked, mut until) = (Vec::new(), None);
-        let mut learn = |query, told: Told| {
-            evidence.learn(query, told.observation, told.age);
-            until = until.into_iter().chain([told.fresh_until]).min();
+        let mut learn = |query, served: Served| {
+            evidence.learn(query, served.observation, served.age);
+            until = until.into_iter().chain([served.fresh_until]).min();
         };
         for query in queries {
-            match self.recall(&upstreams, routed, *query, now) {
-                Recalled::Told(told) => learn(*query, told),
-                Recalled::Lacking(lacking) => {
-                    let answer = self.ask(&upstreams, lacking, deadline);
+            match self.look_in_cache(&upstreams, routed, *query, now) {
+                CacheLookup::Hit(served) => learn(*query, served),
+                CacheLookup::Miss(miss) => {
+                    let answer = self.ask(&upstreams, miss, deadline);
                     asked.push(async move { (*query, answer.await) });
                 }
             }
         }
         if !asked.is_empty() {
-            join_all(asked).await.into_iter().for_each(|(query, told)| learn(query, told));
+            join_all(asked).await.into_iter().for_each(|(query, served)| learn(query, served));
         }
         until
     }

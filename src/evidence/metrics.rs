@@ -15,9 +15,9 @@ use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
 use crate::domain::registry::RegistryName;
 
-use super::answer_cache::Stock;
+use super::answer_cache::CacheSize;
 use super::health::{Health, Probed};
-use super::invalidation::Extent;
+use super::invalidation::ScopeKind;
 use super::question::{Aspect, Question, unknown};
 use super::upstream::Upstream;
 
@@ -41,7 +41,7 @@ pub(super) struct Metrics {
     /// What was done, or not, though nobody waited for it.
     background: Family<ByTask, Counter>,
     /// What was told to have changed.
-    invalidations: Family<ByExtent, Counter>,
+    invalidations: Family<ByScope, Counter>,
     /// The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open.
     breaker: Family<ByRegistry, Gauge>,
     /// 1 while a registry is left alone: it said so, or our own budget for it is spent.
@@ -94,9 +94,9 @@ struct ByTask {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByExtent {
+struct ByScope {
     registry: String,
-    scope: Extent,
+    scope: ScopeKind,
 }
 
 /// What is done in the background.
@@ -134,6 +134,7 @@ enum Outcome {
     BreakerOpen,
     Overloaded,
     Malformed,
+    Internal,
 }
 
 impl Outcome {
@@ -154,6 +155,7 @@ impl Outcome {
                 Cause::Deadline => Self::Deadline,
                 Cause::BreakerOpen => Self::BreakerOpen,
                 Cause::Overloaded => Self::Overloaded,
+                Cause::Internal => Self::Internal,
             };
         }
         match answer {
@@ -318,9 +320,9 @@ impl Metrics {
         self.paused.remove(&label);
     }
 
-    pub fn stock(&self, stock: Stock) {
-        self.entries.set(i64::try_from(stock.entries).unwrap_or(i64::MAX));
-        self.bytes.set(i64::try_from(stock.bytes).unwrap_or(i64::MAX));
+    pub fn cache_size(&self, size: CacheSize) {
+        self.entries.set(i64::try_from(size.entries).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
     }
 
     pub fn ran(&self, upstream: &Upstream, task: BackgroundTask) {
@@ -328,9 +330,9 @@ impl Metrics {
         self.background.get_or_create(&ByTask { registry, task }).inc();
     }
 
-    pub fn invalidated(&self, upstream: &Upstream, scope: Extent) {
+    pub fn invalidated(&self, upstream: &Upstream, scope: ScopeKind) {
         let ByRegistry { registry } = registry(upstream);
-        self.invalidations.get_or_create(&ByExtent { registry, scope }).inc();
+        self.invalidations.get_or_create(&ByScope { registry, scope }).inc();
     }
 }
 

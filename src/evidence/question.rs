@@ -11,10 +11,14 @@ use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 
 use super::invalidation::Scope;
-use super::upstream::UpstreamId;
 
 /// What a reference with neither tag nor digest means.
 static LATEST: LazyLock<Tag> = LazyLock::new(|| Tag::new("latest"));
+
+/// A registry under one configuration. A registry whose configuration changed gets a new id, so that what its
+/// predecessor answered, and what is still being asked of it, no longer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct UpstreamId(pub u32);
 
 /// One question to one registry: the key under which its answer is remembered. Cloning it allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

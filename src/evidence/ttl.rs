@@ -37,13 +37,13 @@ const AHEAD: f64 = 0.8;
 /// So long that nothing else than room ends it.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long an answer is fresh. `consecutive_failures`: how many there were in a row, this one not counted; `dice`: from 0 to 1.
+/// How long an answer is fresh. `consecutive_failures`: how many there were in a row, this one not counted; `random`: from 0 to 1.
 pub(super) fn ttl(
     what: &What,
     answer: &Observation,
     consecutive_failures: u8,
     life: &CacheLife,
-    dice: f64,
+    random: f64,
 ) -> Duration {
     let whole = match unknown(answer).map(|unknown| unknown.cause) {
         // Not a moment before the registry wants us back.
@@ -60,7 +60,7 @@ pub(super) fn ttl(
         Some(_) => life.absent,
         None => answered(what, answer, life),
     };
-    whole.mul_f64(1.0 - JITTER * dice)
+    whole.mul_f64(1.0 - JITTER * random)
 }
 
 /// When, counted from when it was learned, what is asked for often is looked up again.

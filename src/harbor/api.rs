@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
-use crate::registry::{Answer, Client, Door, Request};
+use crate::registry::{Answer, Client, Endpoint, Request};
 
 use super::answer::{NotFound, fault, not_found};
 
@@ -102,14 +102,15 @@ impl Api {
     }
 
     /// What Harbor tells of itself, whatever the status: its 500 is the surest sign that its database is down.
-    pub async fn system_info(&self, door: Door<'_>, deadline: Instant) -> Result<Answer, Unknown> {
-        self.ask(Method::GET, "/api/v2.0/systeminfo", door, SMALL, deadline).await
+    pub async fn system_info(&self, endpoint: Endpoint<'_>, deadline: Instant) -> Result<Answer, Unknown> {
+        self.ask(Method::GET, "/api/v2.0/systeminfo", endpoint, SMALL, deadline).await
     }
 
     /// Is there a project of this name? Any caller that Harbor knows may ask.
     pub async fn project_exists(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
         let path = format!("/api/v2.0/projects?project_name={project}");
-        let answer = self.ask(Method::HEAD, &path, Door::Api(Some(project)), SMALL, deadline).await?;
+        let answer =
+            self.ask(Method::HEAD, &path, Endpoint::HarborApi(Some(project)), SMALL, deadline).await?;
         match answer.status {
             // A HEAD has no body that could say more.
             StatusCode::NOT_FOUND => Ok(Said::NotFound),
@@ -119,8 +120,9 @@ impl Api {
 
     /// Does Harbor know us? A user is told who he is (200), a robot that it is no user (412), a stranger 401.
     pub async fn is_known(&self, deadline: Instant) -> Result<bool, Unknown> {
-        let answer =
-            self.ask(Method::GET, "/api/v2.0/users/current", Door::Api(None), SMALL, deadline).await?;
+        let answer = self
+            .ask(Method::GET, "/api/v2.0/users/current", Endpoint::HarborApi(None), SMALL, deadline)
+            .await?;
         match answer.status {
             StatusCode::OK | StatusCode::PRECONDITION_FAILED => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
@@ -133,12 +135,18 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        door: Door<'_>,
+        endpoint: Endpoint<'_>,
         limit: usize,
         deadline: Instant,
     ) -> Result<Answer, Unknown> {
-        let request =
-            Request { method, path_and_query: path, door, accept: Some(JSON), body: None, body_limit: limit };
+        let request = Request {
+            method,
+            path_and_query: path,
+            endpoint,
+            accept: Some(JSON),
+            body: None,
+            body_limit: limit,
+        };
         self.client.send(request, deadline).await
     }
 
@@ -149,7 +157,7 @@ impl Api {
         limit: usize,
         deadline: Instant,
     ) -> Result<Said, Unknown> {
-        said(self.ask(Method::GET, path, Door::Api(about), limit, deadline).await?)
+        said(self.ask(Method::GET, path, Endpoint::HarborApi(about), limit, deadline).await?)
     }
 }
 

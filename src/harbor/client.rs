@@ -5,18 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
-use crate::registry::{Answer, Client, Door, Head, Target};
+use crate::registry::{Age, Client, Head, LookedUp, SharedLookup, Target};
 
 use super::api::{Api, Artifact, REPORTS, Said};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
-use super::shared::{Age, Held, Shared};
 use super::standing::{self, Look, SelfTest, Standing};
 
 /// How long a look-up that many questions share may take, whoever waits for it: Harbor's ping of a scanner that
@@ -37,6 +36,9 @@ const SCANNER_OTHER: Duration = Duration::from_secs(15);
 const PROVED: Duration = Duration::from_secs(60);
 const REJECTED: Duration = Duration::from_secs(30);
 
+/// A project that nobody asked about for so long is forgotten.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+
 /// How long it is not asked again what could not be learned.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
@@ -47,10 +49,10 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 pub struct Harbor {
     pub(super) api: Api,
     /// `None`: our robot may not look.
-    projects: Shared<Box<str>, Option<Arc<Project>>>,
+    projects: SharedLookup<Box<str>, Option<Arc<Project>>>,
     /// `None`: our robot may not look.
-    scanners: Shared<Box<str>, Option<ProjectScanner>>,
-    standing: Shared<(), Standing>,
+    scanners: SharedLookup<Box<str>, Option<ProjectScanner>>,
+    standing: SharedLookup<(), Standing>,
     /// The version of the credentials under which all this was learned.
     credentials: AtomicU64,
     /// A stored report is read and forgotten under one of its permits.
@@ -61,20 +63,21 @@ impl Harbor {
     /// Asks through this client.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
+        let tasks = client.tasks().clone();
         Self {
             api: Api { client },
-            projects: Shared::new(),
-            scanners: Shared::new(),
-            standing: Shared::new(),
+            projects: SharedLookup::new(IDLE, tasks.clone()),
+            scanners: SharedLookup::new(IDLE, tasks.clone()),
+            standing: SharedLookup::new(IDLE, tasks),
             credentials: AtomicU64::new(0),
             reports: Semaphore::new(REPORTS),
         }
     }
 
-    /// Which content of its credentials' files was seen last, as [`Client::credentials_seen`].
+    /// The client that asks its registry.
     #[must_use]
-    pub fn credentials_seen(&self) -> u64 {
-        self.api.client.credentials_seen()
+    pub fn client(&self) -> &Client {
+        &self.api.client
     }
 
     /// Does this Harbor hold the manifest, and may we pull it?
@@ -103,19 +106,6 @@ impl Harbor {
             Ok(Head::Unauthorized { .. }) => Presence::Unknown(self.refused(repository, deadline).await),
             Err(unknown) => Presence::Unknown(unknown),
         }
-    }
-
-    /// What its registry says of a manifest, as [`Client::head`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn head(
-        &self,
-        repository: &Repository,
-        target: Target<'_>,
-        deadline: Instant,
-    ) -> Result<Head, Unknown> {
-        self.api.client.head(repository, target, deadline).await
     }
 
     /// Forgets what all artifacts of a project share: anything may have changed here, even that a project is a proxy
@@ -165,25 +155,6 @@ impl Harbor {
             self.standing.put((), held(found.standing.clone()));
         }
         found
-    }
-
-    /// Which content of its credentials' files it uses: another number, another content.
-    pub async fn credentials_version(&self) -> u64 {
-        self.api.client.credentials_version().await
-    }
-
-    /// When it began to answer a request for the last time.
-    #[must_use]
-    pub fn heard(&self) -> Option<Instant> {
-        self.api.client.heard()
-    }
-
-    /// Does its registry answer, whatever its API does? Whoever asks is answered, 401 included.
-    ///
-    /// # Errors
-    /// There was no answer that can be read.
-    pub async fn greeting(&self, deadline: Instant) -> Result<Answer, Unknown> {
-        self.api.client.greet(Door::Nobody, deadline).await
     }
 
     /// A 401 without any challenge: to all callers Harbor says so of a project that does not exist, and to all
@@ -251,7 +222,7 @@ impl Harbor {
 
     /// Who we are, and where we may look, is another question under other credentials.
     fn notice_rotation(&self) {
-        let version = self.credentials_seen();
+        let version = self.client().credentials_seen();
         if self.credentials.swap(version, Ordering::AcqRel) != version {
             self.projects.outdate();
             self.scanners.outdate();
@@ -263,7 +234,7 @@ impl Harbor {
         self.notice_rotation();
         let api = self.api.clone();
         let look_up = async move { held(standing::self_test(&api, Look::Prove, patience()).await.standing) };
-        self.standing.get((), deadline, look_up).await
+        within(deadline, self.standing.get((), look_up)).await
     }
 
     async fn project_of(
@@ -303,10 +274,10 @@ impl Harbor {
                 Ok(Said::NotFound | Said::Forbidden | Said::Unauthorized) => Ok(None),
                 Err(unknown) => Err(unknown),
             };
-            let fresh = if learned.is_ok() { PROJECT } else { UNKNOWN };
-            Held { learned, fresh }
+            let ttl = if learned.is_ok() { PROJECT } else { UNKNOWN };
+            LookedUp { result: learned, ttl }
         };
-        self.projects.get(key, deadline, look_up).await
+        within(deadline, self.projects.get(key, look_up)).await
     }
 
     /// The project's scanner; `None` where our robot may not look.
@@ -326,31 +297,41 @@ impl Harbor {
                 Ok(Said::Forbidden | Said::Unauthorized) => Ok(None),
                 Err(unknown) => Err(unknown),
             };
-            let fresh = match &learned {
+            let ttl = match &learned {
                 Ok(Some(ProjectScanner::Healthy)) => SCANNER_HEALTHY,
                 Ok(_) => SCANNER_OTHER,
                 Err(_) => UNKNOWN,
             };
-            Held { learned, fresh }
+            LookedUp { result: learned, ttl }
         };
-        self.scanners.get(key, deadline, look_up).await
+        within(deadline, self.scanners.get(key, look_up)).await
     }
 }
 
 /// The project does not exist, or Harbor's database does not list the artifact.
 pub(super) struct Gone;
 
+/// Waits for what a look-up learns, until the deadline. What is fresh is there at once, whatever the deadline.
+async fn within<V>(
+    deadline: Instant,
+    answer: impl Future<Output = Result<V, Unknown>>,
+) -> Result<V, Unknown> {
+    timeout_at(deadline, answer)
+        .await
+        .unwrap_or_else(|_| Err(Unknown::new(Cause::Deadline, "Harbor's API did not answer in time")))
+}
+
 fn patience() -> Instant {
     Instant::now() + PATIENCE
 }
 
-fn held(standing: Standing) -> Held<Standing> {
-    let fresh = match standing {
+fn held(standing: Standing) -> LookedUp<Standing> {
+    let ttl = match standing {
         Standing::Proved => PROVED,
         Standing::Rejected => REJECTED,
         Standing::DatabaseDown(_) | Standing::Unreachable(_) => UNKNOWN,
     };
-    Held { learned: Ok(standing), fresh }
+    LookedUp { result: Ok(standing), ttl }
 }
 
 fn not_proved(standing: Standing) -> Unknown {

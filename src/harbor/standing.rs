@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::evidence::{Cause, Unknown};
 
-use crate::registry::{Door, object};
+use crate::registry::{Endpoint, object};
 
 use super::answer::fault;
 use super::api::Api;
@@ -65,8 +65,8 @@ struct SystemInfo<'a> {
 /// robot, 200 to a user, 401 to a stranger (`o01-users-current-*`, `r24-*`).
 pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfTest {
     let mut found = SelfTest { standing: Standing::Rejected, version: None };
-    let door = if look == Look::Nobody { Door::Nobody } else { Door::Api(None) };
-    found.standing = match (version(api, door, deadline).await, look) {
+    let endpoint = if look == Look::Nobody { Endpoint::Anonymous } else { Endpoint::HarborApi(None) };
+    found.standing = match (version(api, endpoint, deadline).await, look) {
         (Err(standing), _) => standing,
         (Ok(None), _) | (Ok(_), Look::Nobody) => Standing::Rejected,
         (Ok(version), Look::Glance) => {
@@ -85,8 +85,8 @@ pub(super) async fn self_test(api: &Api, look: Look, deadline: Instant) -> SelfT
     found
 }
 
-async fn version(api: &Api, door: Door<'_>, deadline: Instant) -> Result<Option<Box<str>>, Standing> {
-    let answer = api.system_info(door, deadline).await.map_err(Standing::Unreachable)?;
+async fn version(api: &Api, endpoint: Endpoint<'_>, deadline: Instant) -> Result<Option<Box<str>>, Standing> {
+    let answer = api.system_info(endpoint, deadline).await.map_err(Standing::Unreachable)?;
     match answer.status {
         StatusCode::OK => {}
         // In Harbor's own words, and not the HTML of a proxy whose Harbor is gone.

@@ -56,8 +56,9 @@ impl Answer {
         message(&self.body)
     }
 
-    /// The media type, without its parameters.
-    pub(super) fn content_type(&self) -> Option<&str> {
+    /// The media type of `Content-Type` without its parameters. `None`: the header is missing or empty.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
         let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
     }

@@ -1,6 +1,5 @@
 //! One client per registry: it authenticates, follows redirects, bounds everything, and says what it heard.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,47 +12,21 @@ use url::Url;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
-use crate::domain::registry::{Kind, SharedRegistry};
+use crate::domain::registry::SharedRegistry;
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
-use super::credentials::{Credential, Credentials, Current};
+use super::credential::Credential;
+use super::credentials::{Credentials, Current};
+use super::error::ClientError;
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
+use super::tasks::Tasks;
 use super::token::{Grant, Token, Tokens, basic, bearer};
 use super::transport::{Ask, Redirects, Reply, Transport, host_port};
-use super::watched::FileError;
-
-/// How we name ourselves to registries.
-pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
 
 /// The most bytes of a manifest or an index that are read: what registries accept at most.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
-
-/// Why no client could be made.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClientError {
-    /// The CA file cannot be read.
-    #[error("the CA file is not usable")]
-    CaUnreadable {
-        /// Which file, and why not.
-        source: Arc<FileError>,
-    },
-    /// The CA file holds something else than certificates.
-    #[error("the CA file {path} is not usable: {reason}")]
-    CaMalformed {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The HTTP client could not be built.
-    #[error("cannot build an HTTP client")]
-    Http {
-        /// Why not.
-        source: Arc<reqwest::Error>,
-    },
-}
 
 /// Asks one registry.
 pub struct Client {
@@ -64,20 +37,21 @@ pub struct Client {
     /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
     basic_unasked: AtomicBool,
     metrics: Metrics,
+    tasks: Tasks,
 }
 
-/// Which side of a registry is asked: it decides how we authenticate.
+/// What is asked. It decides how the request authenticates, and where redirects may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door<'a> {
-    /// The distribution protocol, for one repository: Basic or Bearer, as the registry asks.
-    Distribution(&'a Repository),
-    /// The distribution protocol, for none: `/v2/`, likewise.
-    Greeting,
-    /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host. With the project or
-    /// repository that the question is about, for credentials may be kept by project; `None`: the registry as a whole.
-    Api(Option<&'a str>),
-    /// Either, but as nobody: what answers need not know us.
-    Nobody,
+pub enum Endpoint<'a> {
+    /// The distribution protocol, for one repository. Basic or Bearer, as the registry asks.
+    Repository(&'a Repository),
+    /// The base of the distribution protocol, `/v2/`. Basic or Bearer, as the registry asks.
+    Base,
+    /// Harbor's API: Basic without being asked, never a token, no redirect to another host. Credentials may differ by
+    /// project, so it names the project or repository of the question; `None`: the registry as a whole.
+    HarborApi(Option<&'a str>),
+    /// Any of these, without credentials.
+    Anonymous,
 }
 
 /// A request.
@@ -88,7 +62,7 @@ pub struct Request<'a> {
     /// The path and query, already encoded, beginning with `/`; a path of the registry's `url` goes before it.
     pub path_and_query: &'a str,
     /// Which side is asked.
-    pub door: Door<'a>,
+    pub endpoint: Endpoint<'a>,
     /// `Accept`.
     pub accept: Option<&'a str>,
     /// A JSON body.
@@ -124,40 +98,48 @@ impl Proof {
     }
 }
 
-impl<'a> Door<'a> {
+impl<'a> Endpoint<'a> {
     /// Whose token opens it; a token is for one repository, or for none.
     fn repository(self) -> Option<&'a Repository> {
         match self {
-            Self::Distribution(repository) => Some(repository),
-            Self::Greeting | Self::Api(_) | Self::Nobody => None,
+            Self::Repository(repository) => Some(repository),
+            Self::Base | Self::HarborApi(_) | Self::Anonymous => None,
         }
     }
 
     /// The project or repository that it is about.
     fn about(self) -> Option<&'a str> {
         match self {
-            Self::Distribution(repository) => Some(repository.as_str()),
-            Self::Api(about) => about,
-            Self::Greeting | Self::Nobody => None,
+            Self::Repository(repository) => Some(repository.as_str()),
+            Self::HarborApi(about) => about,
+            Self::Base | Self::Anonymous => None,
         }
     }
 }
 
 impl Client {
-    /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed.
+    /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed. What
+    /// outlives its callers, such as fetching a token, runs on `tasks`.
     ///
     /// # Errors
     /// The CA file is not usable. Credentials that are not usable are said when they are needed, for files may
     /// come later; then they are [`Cause::Unauthorized`].
-    pub fn new(registry: &SharedRegistry, metrics: Metrics) -> Result<Self, ClientError> {
+    pub fn new(registry: &SharedRegistry, metrics: Metrics, tasks: Tasks) -> Result<Self, ClientError> {
         Ok(Self {
             registry: registry.clone(),
             transport: Arc::new(Transport::new(registry)?),
             credentials: Credentials::new(registry),
-            tokens: Tokens::new(),
-            basic_unasked: AtomicBool::new(registry.kind == Kind::Harbor),
+            tokens: Tokens::new(tasks.clone()),
+            basic_unasked: AtomicBool::new(registry.kind.takes_basic_unasked()),
             metrics,
+            tasks,
         })
+    }
+
+    /// The tasks that it spawns look-ups on.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The registry that is asked.
@@ -231,7 +213,7 @@ impl Client {
         let request = Request {
             method,
             path_and_query: &path,
-            door: Door::Distribution(repository),
+            endpoint: Endpoint::Repository(repository),
             accept: Some(manifest::ACCEPT),
             body: None,
             body_limit: MANIFEST_LIMIT,
@@ -257,11 +239,11 @@ impl Client {
 
     /// The first attempt, and the one that may follow it: no registry gets us into a loop.
     async fn converse(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
-        if request.door == Door::Nobody {
+        if request.endpoint == Endpoint::Anonymous {
             return Ok(answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
         }
-        let current = self.credentials.current(request.door.about()).await?;
-        let proof = self.unasked(request.door, &current).await;
+        let current = self.credentials.current(request.endpoint.about()).await?;
+        let proof = self.unasked(request.endpoint, &current).await;
         let reply = self.exchange(request, &proof).await?;
         match self.second(request, &current, &proof, &reply).await? {
             None => Ok(answer(reply, &proof)),
@@ -270,13 +252,13 @@ impl Client {
     }
 
     /// What the first attempt carries.
-    async fn unasked(&self, door: Door<'_>, current: &Current) -> Proof {
-        let header = match (door, &current.credential) {
-            (Door::Distribution(_) | Door::Greeting, Credential::Bearer(token)) => return own(token),
-            (Door::Api(_), Credential::Basic { username, password }) => basic(username, password),
-            (Door::Api(_) | Door::Nobody, _) => None,
-            (Door::Distribution(_) | Door::Greeting, credential) => {
-                if let Some(token) = self.tokens.remembered(current.version, door.repository()).await {
+    async fn unasked(&self, endpoint: Endpoint<'_>, current: &Current) -> Proof {
+        let header = match (endpoint, &current.credential) {
+            (Endpoint::Repository(_) | Endpoint::Base, Credential::Bearer(token)) => return own(token),
+            (Endpoint::HarborApi(_), Credential::Basic { username, password }) => basic(username, password),
+            (Endpoint::HarborApi(_) | Endpoint::Anonymous, _) => None,
+            (Endpoint::Repository(_) | Endpoint::Base, credential) => {
+                if let Some(token) = self.tokens.remembered(current.version, endpoint.repository()) {
                     return Proof::Token(token);
                 }
                 match credential {
@@ -307,18 +289,18 @@ impl Client {
         if !refused || reply.url.origin() != self.registry.url.origin() {
             return Ok(None);
         }
-        let fresh = self.credentials.refreshed(request.door.about()).await?;
+        let fresh = self.credentials.refreshed(request.endpoint.about()).await?;
         let rotated = fresh.version != current.version;
         if rotated {
-            let proof = self.unasked(request.door, &fresh).await;
+            let proof = self.unasked(request.endpoint, &fresh).await;
             if proof.sent() != Sent::Nothing {
                 return Ok(Some(proof));
             }
         }
-        if matches!(request.door, Door::Api(_)) || matches!(proof, Proof::Own(_)) && !rotated {
+        if matches!(request.endpoint, Endpoint::HarborApi(_)) || matches!(proof, Proof::Own(_)) && !rotated {
             return Ok(None);
         }
-        let repository = request.door.repository();
+        let repository = request.endpoint.repository();
         let asked = offered(&reply.headers);
         let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
         let grant = match (bearer, proof) {
@@ -329,7 +311,7 @@ impl Client {
         };
         if let Some(grant) = grant {
             if let Proof::Token(token) = proof {
-                self.tokens.forget(current.version, repository, token).await;
+                self.tokens.forget(current.version, repository, token);
             }
             let token = self.tokens.fetch(&self.transport, grant, &fresh, repository).await?;
             return Ok(Some(Proof::Token(token)));
@@ -358,9 +340,9 @@ impl Client {
             authorization: proof.header(),
             body: request.body.clone().map(|body| (json, body)),
             limit: request.body_limit,
-            redirects: match request.door {
-                Door::Distribution(_) | Door::Greeting => Redirects::Anywhere,
-                Door::Api(_) | Door::Nobody => Redirects::SameOrigin,
+            redirects: match request.endpoint {
+                Endpoint::Repository(_) | Endpoint::Base => Redirects::Anywhere,
+                Endpoint::HarborApi(_) | Endpoint::Anonymous => Redirects::SameOrigin,
             },
         };
         self.transport.exchange(&ask).await

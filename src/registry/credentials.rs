@@ -6,27 +6,14 @@
 use std::path::PathBuf;
 
 use http::HeaderValue;
-use secrecy::SecretString;
 
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, Registry};
 
+use super::credential::Credential;
 use super::keyring::{Keyring, KeyringError};
 use super::watched::{FileError, Held, Watched};
-
-/// How we say who we are. Secrets print as `[REDACTED]`.
-#[derive(Debug, Clone)]
-pub(super) enum Credential {
-    /// We do not.
-    Anonymous,
-    /// User name and password.
-    Basic { username: String, password: SecretString },
-    /// An OAuth2 refresh token, to be exchanged at the token realm.
-    Identity { username: String, token: SecretString },
-    /// A bearer token, sent as it is.
-    Bearer(SecretString),
-}
 
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]

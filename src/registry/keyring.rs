@@ -9,7 +9,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
-use super::credentials::Credential;
+use super::credential::Credential;
 
 /// What go's `index.docker.io` fallback serves: references without a host of their own.
 const DEFAULT_REGISTRY: &str = "index.docker.io";

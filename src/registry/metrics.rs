@@ -50,6 +50,8 @@ enum Outcome {
     Broken,
     Malformed,
     Deadline,
+    /// Our own task ended before there was an answer.
+    Internal,
 }
 
 impl Outcome {
@@ -78,6 +80,7 @@ impl Outcome {
                 Cause::RateLimited { .. } => Self::RateLimited,
                 Cause::Spent { .. } => Self::Spent,
                 Cause::Deadline | Cause::Overloaded => Self::Deadline,
+                Cause::Internal => Self::Internal,
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Bearer tokens: fetched from the realm that a challenge names, shared and remembered by repository.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
@@ -17,8 +17,11 @@ use crate::domain::registry::Registry;
 use super::address::leads_inside;
 use super::answer::unexpected;
 use super::challenge::Challenge;
-use super::credentials::{Credential, Current};
+use super::credential::Credential;
+use super::credentials::Current;
 use super::json::object;
+use super::shared_lookup::{LookedUp, SharedLookup};
+use super::tasks::Tasks;
 use super::transport::{Ask, Redirects, Reply, Transport, host_port};
 
 /// A token is a few KiB at most.
@@ -30,8 +33,8 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// A fetch serves everybody who waits for it, so it has a time of its own; each waits as long as it can.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most tokens remembered for one registry.
-const MAX_TOKENS: u64 = 10_000;
+/// A token that nobody used for so long is dropped.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// Where a token comes from: what the challenge said, checked.
 #[derive(Debug, Clone)]
@@ -50,21 +53,10 @@ pub(super) struct Token {
 }
 
 /// The tokens of one registry.
-pub(super) struct Tokens {
-    cache: moka::future::Cache<Key, Arc<Token>>,
-}
+pub(super) struct Tokens(SharedLookup<Key, Arc<Token>>);
 
 /// Tokens of an older version of the credentials are never found again.
 type Key = (u64, Option<Repository>);
-
-/// Each token lives as long as its server said.
-struct Life;
-
-impl moka::Expiry<Key, Arc<Token>> for Life {
-    fn expire_after_create(&self, _: &Key, token: &Arc<Token>, _: Instant) -> Option<Duration> {
-        Some(token.life)
-    }
-}
 
 impl Grant {
     /// What a Bearer challenge says, if our credentials may go there.
@@ -104,27 +96,21 @@ fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
 }
 
 impl Tokens {
-    pub fn new() -> Self {
-        Self { cache: moka::future::Cache::builder().max_capacity(MAX_TOKENS).expire_after(Life).build() }
+    pub fn new(tasks: Tasks) -> Self {
+        Self(SharedLookup::new(IDLE, tasks))
     }
 
     /// The token that is remembered for a repository.
-    pub async fn remembered(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
-        self.cache.get(&(version, repository.cloned())).await
+    pub fn remembered(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
+        self.0.fresh(&(version, repository.cloned()))?.ok()
     }
 
     /// Forgets a token that was refused, unless another has taken its place already.
-    pub async fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
-        let key = (version, repository.cloned());
-        if self.cache.get(&key).await.is_some_and(|held| Arc::ptr_eq(&held, refused)) {
-            self.cache.invalidate(&key).await;
-        }
+    pub fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
+        self.0.forget_if(&(version, repository.cloned()), |held| Arc::ptr_eq(held, refused));
     }
 
-    /// The remembered token, or a new one; however many ask, it is fetched once.
-    ///
-    /// The fetch is a task of its own: were it dropped with the first caller whose deadline passes, callers
-    /// with little time would never get a token.
+    /// The remembered token, or a new one. However many callers ask, it is fetched once.
     pub async fn fetch(
         &self,
         transport: &Arc<Transport>,
@@ -132,23 +118,19 @@ impl Tokens {
         current: &Current,
         repository: Option<&Repository>,
     ) -> Result<Arc<Token>, Unknown> {
-        let (cache, transport) = (self.cache.clone(), transport.clone());
-        let (key, credential) = ((current.version, repository.cloned()), current.credential.clone());
+        let (transport, credential) = (transport.clone(), current.credential.clone());
         let host = host_port(&grant.realm);
-        let task = tokio::spawn(async move {
-            let fetch = async {
-                let timeout = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential));
-                timeout.await.unwrap_or_else(|_| {
-                    let detail = format!("{host} gave no token within {} s", FETCH_TIMEOUT.as_secs());
-                    Err(Unknown::new(Cause::Deadline, detail))
-                })
-            };
-            cache.try_get_with(key, fetch).await
-        });
-        match task.await {
-            Ok(result) => result.map_err(|unknown| (*unknown).clone()),
-            Err(_) => Err(Unknown::new(Cause::Broken, "the token task was ended")),
-        }
+        let look_up = async move {
+            let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential)).await;
+            let result = fetched.unwrap_or_else(|_| {
+                let detail = format!("{host} gave no token within {} s", FETCH_TIMEOUT.as_secs());
+                Err(Unknown::new(Cause::Deadline, detail))
+            });
+            // A failure is told to those who waited for it, and not kept.
+            let ttl = result.as_ref().map_or(Duration::ZERO, |token| token.life);
+            LookedUp { result, ttl }
+        };
+        self.0.get((current.version, repository.cloned()), look_up).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! One exchange with one registry: TLS, redirects, and bounds on what is read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +17,14 @@ use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::SharedRegistry;
 
 use super::address::leads_inside;
-use super::client::{ClientError, USER_AGENT};
+use super::error::ClientError;
 use super::failure::failure;
 use super::meter::Meter;
 use super::watched::{FileError, Watched};
 use crate::domain::error_chain::error_chain;
+
+/// How we name ourselves to registries.
+pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
 
 /// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
 const MAX_REDIRECTS: usize = 5;
@@ -75,6 +79,8 @@ pub(super) struct Transport {
     trust: Watched<Result<reqwest::Client, ClientError>>,
     /// The last client whose CA file could be read: a broken file must not cut us off.
     http: ArcSwap<reqwest::Client>,
+    /// The version of the CA file that `http` was taken from, or that could not be used.
+    seen: AtomicU64,
     /// `requestsPerHour`.
     meter: Option<Mutex<Meter>>,
     /// The registry's own, and when it answered last: a token server elsewhere is somebody else.
@@ -100,19 +106,22 @@ impl Transport {
             Err(error) => return Err(error.clone()),
         };
         let meter = registry.requests_per_hour.map(|budget| Mutex::new(Meter::new(budget)));
-        let http = ArcSwap::from_pointee(http);
-        Ok(Self { registry: registry.clone(), trust, http, meter, origin, heard: Mutex::default() })
+        let (http, seen) = (ArcSwap::from_pointee(http), AtomicU64::new(first.version));
+        Ok(Self { registry: registry.clone(), trust, http, seen, meter, origin, heard: Mutex::default() })
     }
 
     async fn http(&self) -> Arc<reqwest::Client> {
-        if let Ok(http) = &self.trust.current().await.value {
+        let current = self.trust.current().await;
+        if self.seen.swap(current.version, Ordering::AcqRel) != current.version
+            && let Ok(http) = &current.value
+        {
             self.http.store(Arc::new(http.clone()));
         }
         self.http.load_full()
     }
 
     /// When the registry began to answer for the last time.
-    pub fn heard(&self) -> Option<Instant> {
+    pub fn last_response(&self) -> Option<Instant> {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -268,4 +277,40 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
         http = http.no_proxy();
     }
     http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+
+    #[tokio::test]
+    async fn the_http_client_is_replaced_only_with_its_ca_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let certificate = || rcgen::generate_simple_self_signed(["r".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&ca, certificate()).unwrap();
+        let transport = Transport::new(&Arc::new(Registry {
+            name: RegistryName::new("r"),
+            host: "r.example.com".into(),
+            aliases: vec![],
+            url: "https://r.example.com".parse().unwrap(),
+            kind: Kind::Distribution,
+            site: Site::new("s"),
+            credentials: CredentialSource::Anonymous,
+            ca_file: Some(ca.clone()),
+            pull_secret: None,
+            service: Service::Open,
+            requests_per_hour: None,
+        }))
+        .unwrap();
+        let first = transport.http().await;
+        assert!(Arc::ptr_eq(&first, &transport.http().await), "nothing changed");
+        std::fs::write(&ca, "no certificate").unwrap();
+        transport.trust.refreshed().await;
+        assert!(Arc::ptr_eq(&first, &transport.http().await), "a broken file replaces nothing");
+        std::fs::write(&ca, certificate()).unwrap();
+        transport.trust.refreshed().await;
+        assert!(!Arc::ptr_eq(&first, &transport.http().await));
+    }
 }

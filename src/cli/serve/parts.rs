@@ -195,14 +195,19 @@ async fn reload(
         ticks.tick().await;
         watch.poll().await;
         let snapshot = handle.snapshot();
-        // A registry whose CA file was missing is tried again: the file may be there by now.
-        if adopted != snapshot.generation || !observatory.problems().is_empty() {
+        if adopted != snapshot.generation {
             let (observatory, next) = (observatory.clone(), snapshot.settings.clone());
             if let Err(error) = spawn_blocking(move || observatory.adopt(&next)).await {
                 tracing::error!(%error, "new settings were not adopted");
                 continue;
             }
             settings.store(snapshot.settings.clone());
+        } else if !observatory.problems().is_empty() {
+            // A CA file that was missing may be there by now.
+            let observatory = observatory.clone();
+            if let Err(error) = spawn_blocking(move || observatory.retry_unusable()).await {
+                tracing::error!(%error, "unusable registries were not retried");
+            }
         }
         if adopted != snapshot.generation {
             adopted = snapshot.generation;

@@ -7,18 +7,18 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, RegistryName};
 use crate::harbor::{Harbor, Look, Standing};
-use crate::registry::{Answer, Client, Door, Head, Sent};
+use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 
 use super::state::{FAST, Found, PATIENCE};
 use super::{Health, Report};
 use crate::evidence::observatory::Observatory;
-use crate::evidence::upstream::{Source, Upstream, UpstreamId};
+use crate::evidence::question::UpstreamId;
+use crate::evidence::upstream::{Source, Upstream};
 
 /// How often credentials are proved that nobody has changed: every wrong attempt costs 1.5 s, and keeps a user's
 /// account locked.
@@ -36,14 +36,14 @@ impl Observatory {
         let mut tended: HashMap<UpstreamId, Arc<Upstream>> = HashMap::new();
         loop {
             let upstreams = self.upstreams.load_full();
-            for upstream in upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream)) {
+            for upstream in upstreams.upstreams.values().filter(|upstream| upstreams.is_routed(upstream)) {
                 if tended.insert(upstream.id, upstream.clone()).is_none() {
                     probers.push(self.tend(upstream.id, upstream.registry.name.clone(), &changed));
                 }
             }
-            for upstream in tended.values().filter(|upstream| !upstreams.tends(upstream)) {
+            for upstream in tended.values().filter(|upstream| !upstreams.is_current(upstream)) {
                 // It may be resting for minutes.
-                upstream.call();
+                upstream.request_probe();
             }
             changed();
             tokio::select! {
@@ -59,7 +59,7 @@ impl Observatory {
     #[must_use]
     pub fn health(&self) -> Vec<Report> {
         let upstreams = self.upstreams.load();
-        let named = upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream));
+        let named = upstreams.upstreams.values().filter(|upstream| upstreams.is_routed(upstream));
         let mut reports: Vec<Report> = named
             .map(|upstream| {
                 let probed = upstream.health().probed().clone();
@@ -82,7 +82,7 @@ impl Observatory {
             let upstreams = self.upstreams.load_full();
             // With a new budget a upstream is another object, and still the same registry.
             let upstream =
-                upstreams.upstreams.get(&name).filter(|upstream| upstreams.is_named(upstream)).cloned();
+                upstreams.upstreams.get(&name).filter(|upstream| upstreams.is_routed(upstream)).cloned();
             let Some(upstream) = upstream.as_ref().filter(|upstream| upstream.id == id) else {
                 if upstream.is_none() {
                     self.lookups.metrics.forget(&name);
@@ -90,8 +90,8 @@ impl Observatory {
                 return id;
             };
             let before = upstream.health().probed().clone();
-            let credentials = upstream.look_at_credentials().await;
-            look_at(upstream, &mut proving, upstreams.terms.attempt, || self.lookups.dice()).await;
+            let credentials = upstream.check_credentials().await;
+            look_at(upstream, &mut proving, upstreams.terms.attempt).await;
             let probed = upstream.health().probed().clone();
             self.lookups.metrics.probed(upstream, &probed);
             if probed.health != before.health || probed.detail != before.detail {
@@ -99,12 +99,12 @@ impl Observatory {
             }
             let ended = Instant::now();
             let budget = upstream.registry.requests_per_hour;
-            let rest = upstream.health().rest(budget, ended.into_std(), self.lookups.dice());
+            let rest = upstream.health().rest(budget, ended.into_std(), fastrand::f64());
             tokio::select! {
                 () = sleep_until(ended + rest) => {}
                 // They are proved at once, for as long as nobody asks nobody else would notice.
                 () = rotated(upstream, credentials) => {}
-                () = upstream.wanted() => {
+                () = upstream.probe_requested() => {
                     // From here on somebody looks after it: no Pod need try.
                     upstream.health().hold(Instant::now().into_std());
                     self.lookups.metrics.phase(upstream);
@@ -117,15 +117,15 @@ impl Observatory {
 
 /// Waits until the files of a upstream's credentials have another content than this.
 async fn rotated(upstream: &Upstream, credentials: u64) {
-    while upstream.look_at_credentials().await == credentials {
+    while upstream.check_credentials().await == credentials {
         sleep(FAST).await;
     }
 }
 
 /// One look, of whatever kind is possible now.
-async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, dice: impl Fn() -> f64) {
+async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration) {
     let began = Instant::now().into_std();
-    if upstream.closed().is_some() {
+    if upstream.unavailable().is_some() {
         return;
     }
     let paused = upstream.health().paused(began);
@@ -136,7 +136,8 @@ async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, 
     }
     upstream.health().hold(began);
     let mut found = probe(upstream, proving, attempt).await;
-    if found.health == Health::Unresponsive && upstream.heard().is_some_and(|heard| heard.into_std() >= began)
+    if found.health == Health::Unresponsive
+        && upstream.last_response().is_some_and(|heard| heard.into_std() >= began)
     {
         // There was not time for the whole answer, or it was for somebody else: slow, and no more.
         found.health = Health::Slow;
@@ -146,7 +147,11 @@ async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, 
     {
         found = silence;
     }
-    upstream.health().learn(found, Instant::now().into_std(), dice());
+    if found.unknown.as_ref().is_some_and(|unknown| unknown.cause == Cause::Internal) {
+        // Our own task ended: that says nothing of the registry.
+        return;
+    }
+    upstream.health().learn(found, Instant::now().into_std(), fastrand::f64());
 }
 
 /// Its front answers; where Pods got no manifests, asks for one, too. What it found, where that is worse.
@@ -217,7 +222,8 @@ fn of_failure(unknown: &Unknown, took: Duration) -> Health {
         | Cause::Redirect
         | Cause::BreakerOpen
         | Cause::Drained
-        | Cause::Overloaded => Health::NotARegistry,
+        | Cause::Overloaded
+        | Cause::Internal => Health::NotARegistry,
     }
 }
 
@@ -225,7 +231,7 @@ fn of_failure(unknown: &Unknown, took: Duration) -> Health {
 type Seen = Result<(Health, String), Unknown>;
 
 async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, deadline: Instant) -> Seen {
-    let version = harbor.credentials_version().await;
+    let version = harbor.client().credentials_version().await;
     let look = proving.look(version, Instant::now());
     let mut test = harbor.self_test(look, deadline).await;
     let mut why = "answers, but does not know us: see its credentials".to_owned();
@@ -252,11 +258,11 @@ async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, d
         Standing::DatabaseDown(unknown) => Ok((Health::DatabaseDown, unknown.detail.to_string())),
         Standing::Unreachable(unknown) if of_failure(&unknown, Duration::ZERO) == Health::NotARegistry => {
             // Nodes need its registry only, and an ingress may hide its API.
-            let greeting = harbor.greeting(deadline).await?;
-            if greeting.status.is_server_error() {
-                return Err(greeting.unexpected());
+            let base = harbor.client().base(Endpoint::Anonymous, deadline).await?;
+            if base.status.is_server_error() {
+                return Err(base.unexpected());
             }
-            let what = if is_registry(&greeting) { "its registry answers" } else { "something answers" };
+            let what = if is_registry(&base) { "its registry answers" } else { "something answers" };
             Ok((Health::NotARegistry, format!("{what}, but Harbor's API does not: {unknown}")))
         }
         Standing::Unreachable(unknown) => Err(unknown),
@@ -274,8 +280,8 @@ async fn probe_distribution(
     let mut why = "answers, but does not know us: see its credentials".to_owned();
     let mut known = None;
     let answer = match look {
-        Look::Nobody => client.greet(Door::Nobody, deadline).await?,
-        Look::Prove | Look::Glance => match client.greet(Door::Greeting, deadline).await {
+        Look::Nobody => client.base(Endpoint::Anonymous, deadline).await?,
+        Look::Prove | Look::Glance => match client.base(Endpoint::Base, deadline).await {
             Ok(answer) => {
                 known = Some(answer.status != StatusCode::UNAUTHORIZED || answer.sent == Sent::Nothing);
                 answer
@@ -283,7 +289,7 @@ async fn probe_distribution(
             // No token for us, or our own files are unreadable.
             Err(unknown) if unknown.cause == Cause::Unauthorized => {
                 (known, why) = (Some(anonymous), unknown.detail.to_string());
-                client.greet(Door::Nobody, deadline).await?
+                client.base(Endpoint::Anonymous, deadline).await?
             }
             Err(unknown) => return Err(unknown),
         },
@@ -300,13 +306,12 @@ async fn probe_distribution(
     }
 }
 
-/// Is this how a registry answers `/v2/`? Not all name their version, but a web page asks for nothing and is no JSON.
-fn is_registry(greeting: &Answer) -> bool {
-    let json = greeting.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    });
-    json || !greeting.challenges.is_empty()
-        || greeting.headers.contains_key("docker-distribution-api-version")
+/// Is this how a registry answers `/v2/`? Not every registry sends its version header, but a web page has neither a
+/// challenge nor JSON.
+fn is_registry(base: &Answer) -> bool {
+    base.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        || !base.challenges.is_empty()
+        || base.headers.contains_key("docker-distribution-api-version")
 }
 
 /// When credentials are shown: at the start, when their files have changed, and then rarely, unless they are right.

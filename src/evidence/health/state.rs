@@ -1,4 +1,4 @@
-//! What is known of one registry's health, as a pure state machine: the time and the dice are arguments.
+//! What is known of one registry's health, as a pure state machine: the time and the random are arguments.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -159,10 +159,10 @@ impl HealthState {
     }
 
     /// An attempt ended with an answer, or with this silence. True: somebody should look at the registry now.
-    pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, dice: f64) -> bool {
+    pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, random: f64) -> bool {
         let before = (self.breaker.phase(now), self.paused(now).is_some());
         let cause = unknown.map(|unknown| unknown.cause);
-        self.breaker.record(pass, signal(cause), now, dice);
+        self.breaker.record(pass, signal(cause), now, random);
         self.auth_gate.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
@@ -198,7 +198,7 @@ impl HealthState {
     }
 
     /// A probe ended so.
-    pub fn learn(&mut self, found: Found, now: Instant, dice: f64) {
+    pub fn learn(&mut self, found: Found, now: Instant, random: f64) {
         let Found { health, detail, took, unknown } = found;
         let signal = match health {
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
@@ -214,12 +214,12 @@ impl HealthState {
             Health::Unresponsive => {
                 // Whoever asks pays with all the time that there is. Failures that come at once cost nobody anything:
                 // those are counted.
-                self.breaker.trip(now, dice);
+                self.breaker.trip(now, random);
                 Signal::Neutral
             }
             Health::Unprobed | Health::Drained | Health::Unusable => Signal::Neutral,
         };
-        self.breaker.probed(signal, now, dice);
+        self.breaker.probed(signal, now, random);
         self.auth_gate.probed(health, &detail);
         if health.is_down() {
             // The next probe comes soon, and tells again.
@@ -260,11 +260,11 @@ impl HealthState {
     }
 
     /// How long the prober rests now. A metered registry spends at most a tenth of its budget on probes.
-    pub fn rest(&self, per_hour: Option<NonZeroU32>, now: Instant, dice: f64) -> Duration {
+    pub fn rest(&self, per_hour: Option<NonZeroU32>, now: Instant, random: f64) -> Duration {
         let well = self.breaker.phase(now) == Phase::Closed && !self.probed.health.is_down();
         let pace = if well && self.probed.health != Health::RateLimited { PACE } else { FAST };
         let sparing = per_hour.map(|budget| Duration::from_secs(36_000) / budget.get());
-        let rest = pace.max(sparing.unwrap_or_default()).mul_f64(0.75 + dice / 2.0);
+        let rest = pace.max(sparing.unwrap_or_default()).mul_f64(0.75 + random / 2.0);
         let pause = self.pause.as_ref().map(|pause| pause.until.saturating_duration_since(now));
         rest.max(pause.unwrap_or_default())
     }
@@ -310,6 +310,7 @@ fn signal(cause: Option<Cause>) -> Signal {
             | Cause::Spent { .. }
             | Cause::Deadline
             | Cause::Overloaded
+            | Cause::Internal
             | Cause::BreakerOpen
             | Cause::Drained,
         ) => Signal::Neutral,

@@ -82,8 +82,9 @@ mod tests {
     use crate::domain::evidence::Unknown;
     use crate::domain::image::{Repository, Tag};
     use crate::domain::scan::Detail;
+    use crate::evidence::question::UpstreamId;
     use crate::evidence::question::unanswered;
-    use crate::evidence::upstream::{UpstreamId, no_scans};
+    use crate::evidence::upstream::no_scans;
 
     use super::*;
 

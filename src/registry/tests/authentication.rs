@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::domain::evidence::{Cause, Presence, Shape};
 use crate::domain::registry::{CredentialSource, Kind};
 
-use super::super::{Door, Request, Sent, Target};
+use super::super::{Endpoint, Request, Sent, Target};
 use super::server::{Reply, Seen, Server, reply, status};
 use super::*;
 
@@ -330,7 +330,7 @@ async fn the_api_gets_basic_and_never_a_token() {
     let request = Request {
         method: http::Method::GET,
         path_and_query: "/api/v2.0/projects",
-        door: Door::Api(None),
+        endpoint: Endpoint::HarborApi(None),
         accept: None,
         body: None,
         body_limit: 1024,
@@ -360,8 +360,8 @@ async fn the_api_gets_the_credentials_of_its_project() {
         (None, Sent::Basic),
     ] {
         let path_and_query = "/api/v2.0/whatever";
-        let (method, door, accept, body) = (http::Method::GET, Door::Api(about), None, None);
-        let request = Request { method, path_and_query, door, accept, body, body_limit: 1024 };
+        let (method, endpoint, accept, body) = (http::Method::GET, Endpoint::HarborApi(about), None, None);
+        let request = Request { method, path_and_query, endpoint, accept, body, body_limit: 1024 };
         assert_eq!(client.send(request, soon()).await.unwrap().sent, sent, "{about:?}");
         let header = if sent == Sent::Basic { BASIC } else { "" };
         assert_eq!(server.seen().last().unwrap().authorization(), header);

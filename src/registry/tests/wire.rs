@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::domain::evidence::{Cause, Presence, Shape};
 use crate::domain::registry::CredentialSource;
 
-use super::super::{Door, Request};
+use super::super::{Endpoint, Request};
 use super::server::{Server, reply, status};
 use super::*;
 
@@ -135,8 +135,8 @@ async fn the_api_is_never_redirected_elsewhere_nor_repeated() {
     let client = client(registry(&server.url));
     for (method, words) in [(http::Method::GET, "another host"), (http::Method::POST, "only GET and HEAD")] {
         let path_and_query = "/api/v2.0/replication/executions";
-        let (door, accept, body, body_limit) = (Door::Api(None), None, None, 10);
-        let request = Request { method, path_and_query, door, accept, body, body_limit };
+        let (endpoint, accept, body, body_limit) = (Endpoint::HarborApi(None), None, None, 10);
+        let request = Request { method, path_and_query, endpoint, accept, body, body_limit };
         let refused = client.send(request, soon()).await.unwrap_err();
         assert_eq!(refused.cause, Cause::Redirect);
         assert!(refused.detail.contains(words), "{}", refused.detail);
