@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::evidence::{Cause, Unknown};
 
-use super::Health;
+use super::report::Health;
 
 /// How often one question tries its luck.
 const TRIAL: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use crate::harbor::{Harbor, Look, Standing};
 use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 
 use super::state::{FAST, Found, PATIENCE};
-use super::{Health, Report};
+use super::report::{Health, Report};
 use crate::evidence::observatory::Observatory;
 use crate::evidence::question::UpstreamId;
 use crate::evidence::upstream::{Source, Upstream};

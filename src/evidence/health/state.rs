@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 use crate::domain::breaker::{Breaker, Pass, Phase, Signal};
 use crate::domain::evidence::{Cause, Reachability, Unknown};
 
-use super::Health;
+use super::report::Health;
 use super::auth_gate::AuthGate;
-use super::storage::Storage;
-
-/// So many attempts in a row that ended out of time call for a probe.
-pub(super) const UNRESPONSIVE_AFTER: u32 = 3;
+use super::storage::{Storage, UNRESPONSIVE_AFTER};
 
 /// How long a probe waits. A connection that is not made is given up earlier, after 3 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

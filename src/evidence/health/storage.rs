@@ -8,7 +8,8 @@ use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest}
 
 use crate::evidence::question::{Question, What, unknown};
 
-use super::state::UNRESPONSIVE_AFTER;
+/// So many attempts in a row that ended at the deadline call for a probe.
+pub(super) const UNRESPONSIVE_AFTER: u32 = 3;
 
 /// What is known of it.
 #[derive(Debug, Default)]
