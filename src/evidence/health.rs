@@ -1,18 +1,17 @@
-//! The health of registries: what attempts and probes tell of it, and what follows for the next question.
+//! The health of registries: what attempts and probes show, and whether the next question may be asked.
 //!
 //! ```text
-//! prober ── every 10 s, every second while it is not well ──► systeminfo | /v2/ ──► Health ─┐
-//! attempts ── answered, failed, out of time, limited ───────────────────────────────────────┴► HealthState
-//!    ▲                                                                 breaker · pause · silence · retries
+//! prober ── every 10 s, every second while it is unhealthy ─► systeminfo | /v2/ ──► Health ─┐
+//! attempts ── answered, failed, timed out, limited ─────────────────────────────────────────┴► HealthState
+//!    ▲                                                                 breaker · pause · timeouts · retries
 //!    └── may it be asked? ◄────────────────────────────────────────────────────────────────────┘ └► Reachable
 //! ```
 //!
-//! Slowness is no failure: a registry that is too slow for `budget.attempt` still serves nodes, and to leave it alone
-//! would turn a slow site into a dead one in the very hour that matters. So an attempt out of time says nothing by
-//! itself. Several in a row, without any answer between them, call for a probe, which has the time to wait; a registry
-//! that gives nothing to that either, while nobody else hears from it, is down. So is one whose front answers a probe,
-//! but whose [`storage`] gives it no manifest. One that does not know us is asked by nobody but a trial now and then: see
-//! [`auth_gate`].
+//! Slowness is no failure. A registry that is too slow for `budget.attempt` still serves nodes, and to treat it as down
+//! would make a slow site a dead one when it is needed most. So an attempt that times out counts for nothing by itself.
+//! Several in a row, with no answer between them, start a probe, which waits longer. If the registry does not answer that
+//! either, nor any other request, it is down. It is also down if it answers the probe but its [`storage`] serves no
+//! manifest. A registry that rejects our credentials is asked only once in a while: see [`auth_gate`].
 
 mod auth_gate;
 mod prober;

@@ -200,7 +200,7 @@ impl Upstream {
         Observation::Scan(answer)
     }
 
-    /// The breaker's phase.
+    /// The breaker's phase. Also records in `epochs` whether look-ups get through.
     pub fn phase(&self, now: Instant) -> Phase {
         let (phase, closed) = {
             let health = self.health();
