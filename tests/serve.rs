@@ -92,7 +92,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     demo.edge.down().await;
     let running = start(demo, site::configuration).await;
     let ready = running.until(200, "[!] Registries: 2 of 3 are well").await;
-    assert!(ready.contains("\n    [+] ams: Up: answers and knows us (v2."), "{ready}");
+    assert!(ready.contains("\n    [+] ams: Up: answers and accepts our credentials (v2."), "{ready}");
     assert!(ready.contains("\n    [!] edge: Down: cannot connect to "), "{ready}");
     assert!(ready.contains("[+] Settings: generation 1") && ready.contains("[+] Certificate"), "{ready}");
 

@@ -1,15 +1,15 @@
-//! One credential.
+//! A credential: what a registry's files say about how to authenticate.
 
 use secrecy::SecretString;
 
-/// How we say who we are. Secrets print as `[REDACTED]`.
+/// How we authenticate. Secrets print as `[REDACTED]`.
 #[derive(Debug, Clone)]
 pub(super) enum Credential {
-    /// We do not.
+    /// Not at all.
     Anonymous,
     /// User name and password.
     Basic { username: String, password: SecretString },
-    /// An OAuth2 refresh token, to be exchanged at the token realm.
+    /// An OAuth2 refresh token, which the token server exchanges for a bearer token.
     Identity { username: String, token: SecretString },
     /// A bearer token, sent as it is.
     Bearer(SecretString),

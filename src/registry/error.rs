@@ -11,7 +11,7 @@ pub enum ClientError {
     /// The CA file cannot be read.
     #[error("the CA file is not usable")]
     CaUnreadable {
-        /// Which file, and why not.
+        /// Which file, and the error.
         source: Arc<FileError>,
     },
     /// The CA file holds something else than certificates.
@@ -25,7 +25,7 @@ pub enum ClientError {
     /// The HTTP client could not be built.
     #[error("cannot build an HTTP client")]
     Http {
-        /// Why not.
+        /// The error.
         source: Arc<reqwest::Error>,
     },
 }

@@ -1,4 +1,4 @@
-//! What this module counts: every request to a registry, by registry and outcome.
+//! The metrics of requests, by registry and outcome.
 
 use std::time::Duration;
 

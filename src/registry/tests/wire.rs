@@ -117,14 +117,20 @@ async fn redirects_that_lead_nowhere_end() {
     let presence = by_tag(&client(registry(&server.url))).await;
     assert_unknown(presence, Cause::Redirect, "more than 5 times");
     assert_eq!(server.seen().len(), 6);
-    for (location, words) in
-        [("ftp://127.0.0.1/", "not HTTP"), ("http://[", "names no place"), ("file:///etc/passwd", "not HTTP")]
-    {
+    for (location, words) in [
+        ("ftp://127.0.0.1/", "not HTTP"),
+        ("http://[", "its `Location` is missing"),
+        ("file:///etc/passwd", "not HTTP"),
+    ] {
         let server = Server::http(move |_| reply(302, &[("location", location)], "")).await;
         assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Redirect, words);
     }
     let server = Server::http(|_| status(302)).await;
-    assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Redirect, "names no place");
+    assert_unknown(
+        by_tag(&client(registry(&server.url))).await,
+        Cause::Redirect,
+        "its `Location` is missing",
+    );
 }
 
 #[tokio::test]
