@@ -81,7 +81,7 @@ const PLANTED: [Planted; 15] = [
         "expired",
         "the certificate must be valid",
     ),
-    ("ams", |_, ams| ams.store().database = Reachable::Down, "reads its database", "Harbor's database"),
+    ("ams", |_, ams| ams.store().database = Reachable::Down, "cannot read its database", "Harbor's database"),
     (
         "ams",
         |_, ams| ams.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(700))),
