@@ -43,7 +43,7 @@ mod release;
 mod rollout;
 #[path = "cluster/sandbox.rs"]
 mod sandbox;
-#[path = "admission/site.rs"]
+#[path = "support/site.rs"]
 #[expect(dead_code, reason = "here it is the API server that writes reviews")]
 mod site;
 #[path = "cluster/speed.rs"]

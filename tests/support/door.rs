@@ -1,4 +1,5 @@
 //! A door to knock at: the demo's registries, the settings of a site, and `/mutate` behind the real server.
+#![expect(clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::metrics::{self, Page};
 use super::site::{configuration, review};
+use super::wait::HELD;
 
 /// So many seconds the door's clock is ahead.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
@@ -96,6 +99,19 @@ impl Door {
         let text = change(configuration(&demo));
         let settings = config::parse(&text, "site.yaml", Files::Check, Timestamp::now());
         let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+        Self::over(demo, settings).await
+    }
+
+    /// With no limit of its own on how long a review may take: whoever waits for a registry hangs.
+    pub async fn patient() -> Self {
+        let demo = seed::demo().await.unwrap();
+        let settings = config::parse(&configuration(&demo), "site.yaml", Files::Check, Timestamp::now());
+        let mut settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+        (settings.budget.request, settings.budget.attempt) = (HELD, HELD);
+        Self::over(demo, settings).await
+    }
+
+    async fn over(demo: Demo, settings: Settings) -> Self {
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
         let settings = Arc::new(ArcSwap::from_pointee(settings));
@@ -147,11 +163,8 @@ impl Door {
     }
 
     /// The value of one sample on the metrics page; 0 where it has never been counted.
-    pub fn metric(&self, sample: &str) -> f64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.page).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+    pub fn metric(&self, name: &str, labels: metrics::Labels<'_>) -> f64 {
+        Page::of(&self.page).metric(name, labels).unwrap_or_default()
     }
 }
 
