@@ -21,6 +21,9 @@ mod kept;
 mod kubelet;
 #[path = "cluster/load.rs"]
 mod load;
+#[path = "support/metrics.rs"]
+#[expect(dead_code, reason = "no suite looks at all of it")]
+mod metrics;
 #[path = "cluster/neighbours.rs"]
 mod neighbours;
 #[path = "cluster/net.rs"]

@@ -13,6 +13,8 @@ pub mod name {
     pub const BREAKER: &str = "landfall_registry_breaker";
     pub const CACHE_ENTRIES: &str = "landfall_cache_entries";
     pub const COALESCED: &str = "landfall_lookups_coalesced_total";
+    pub const CONFIG_ERRORS: &str = "landfall_config_errors";
+    pub const CONFIG_GENERATION: &str = "landfall_config_generation";
     pub const FINDINGS: &str = "landfall_findings_total";
     pub const HEALTH: &str = "landfall_registry_health";
     pub const IMAGES: &str = "landfall_images_total";
