@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use landfall::admission::{LabelsOf, Metrics, Mutate};
+use landfall::admission::{Doors, LabelsOf, Metrics};
 use landfall::config::{self, Files};
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
@@ -116,14 +116,10 @@ impl Door {
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let moving = Arc::new(ArcSwap::from_pointee(Labels::new()));
-        let door = Mutate {
-            settings: settings.clone(),
-            observatory: observatory.clone(),
-            labels: labels(moving.clone()),
-            own_namespace: Some("landfall".into()),
-            clock,
-            metrics: Metrics::register(&mut page),
-        };
+        let doors = Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut page))
+            .labels(labels(moving.clone()))
+            .own_namespace("landfall")
+            .clock(clock);
         let metrics = ServerMetrics::register(&mut page);
         let serving = ServingCertificate::new(metrics.clone());
         let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
@@ -133,7 +129,7 @@ impl Door {
         let tls = server_config(serving, TlsVersions::default(), Callers::Anyone).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", tcp.local_addr().unwrap());
-        let (app, limits, drain) = (door.router(), Limits::default(), Drain::default());
+        let (app, limits, drain) = (doors.router(), Limits::default(), Drain::default());
         let task = tokio::spawn(Listener { tcp, tls, app, limits, drain, metrics }.serve());
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
