@@ -7,10 +7,14 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "admission/denials.rs"]
+mod denials;
 #[path = "admission/door.rs"]
 mod door;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/pin.rs"]
+mod pin;
 #[path = "admission/recorded.rs"]
 mod recorded;
 #[path = "admission/site.rs"]

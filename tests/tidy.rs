@@ -86,7 +86,7 @@ const SPAWN_SITES: &[(&str, &str)] = &[
     ("src/harbor/shared", "a shared look-up runs to its end whoever gives up waiting"),
     ("src/server", "one task for each connection, drained at the end"),
     (
-        "src/admission/mutate/verdict",
+        "src/admission/observe",
         "what an observing policy would say keeps no Pod waiting: so many are worked out later, the rest is counted",
     ),
     ("src/demo", "a world serves its registries for as long as its handle lives"),

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, encode};
 use super::judge::{CachedDecision, Judge};
@@ -59,6 +60,7 @@ pub struct Doors {
     pub(super) own_namespace: Option<Box<str>>,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
+    pub(super) tasks: TaskTracker,
 }
 
 impl Doors {
@@ -70,7 +72,15 @@ impl Doors {
             let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
             Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
         });
-        Self { settings, observatory, labels, own_namespace: None, clock: Timestamp::now, metrics }
+        let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
+        Self { settings, observatory, labels, own_namespace: None, clock, metrics, tasks }
+    }
+
+    /// What goes on behind answers that are given: observing policies that had more to ask. Each task ends within
+    /// `budget.request`; close the tracker and wait for it before the registries are left.
+    #[must_use]
+    pub fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
     }
 
     /// Who knows the labels of namespaces. Asked only where there are policies; must not wait long.
