@@ -116,7 +116,7 @@ fn a_panic_anywhere_is_answered_where_the_uid_can_be_read() {
     assert_eq!(answer["response"]["warnings"], json!(["admitted"]));
     for body in ["", "{", r#"{"request": {}}"#, r#"{"request": []}"#] {
         let refused = panicked(&state(), &kind, body.as_bytes(), &"planted").unwrap_err();
-        assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "{body}");
+        assert_eq!(refused.0, StatusCode::INTERNAL_SERVER_ERROR, "{body}");
     }
 }
 

@@ -457,7 +457,7 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
         let _settles = judged(&case, &silent, decide);
     }
     println!("{reached:#?}");
-    for kind in FindingKind::VARIANTS.iter().copied() {
+    for kind in FindingKind::VARIANTS {
         let times: u32 =
             reached.iter().filter(|(name, _)| name.ends_with(&format!(": {kind}"))).map(|(_, n)| n).sum();
         assert!(times >= 300, "{kind} was reached only {times} times");
