@@ -11,6 +11,7 @@
 
 pub mod annotation;
 pub mod audit;
+pub mod change;
 pub(crate) mod json;
 pub mod patch;
 pub mod plan;
@@ -18,8 +19,9 @@ pub mod platform;
 pub mod slots;
 pub mod surface;
 
-pub use annotation::{Entry, OldEntries};
-pub use patch::{Change, Patch, patch};
+pub use annotation::OldEntries;
+pub use change::{Change, Entry};
+pub use patch::{Patch, patch};
 pub use plan::Plan;
 pub use slots::{AdmissionKind, Field, PullPolicy, Slot};
 pub use surface::{Mode, Pod};

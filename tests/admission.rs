@@ -7,8 +7,12 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "admission/denials.rs"]
+mod denials;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/pin.rs"]
+mod pin;
 #[path = "admission/recorded.rs"]
 mod recorded;
 #[path = "support/support.rs"]

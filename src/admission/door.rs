@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, encode};
 use super::judge::{CachedDecision, Judge};
@@ -59,6 +60,7 @@ pub struct Doors {
     pub(super) own_namespace: Option<Box<str>>,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
+    pub(super) tasks: TaskTracker,
 }
 
 impl Doors {
@@ -70,7 +72,15 @@ impl Doors {
             let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
             Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
         });
-        Self { settings, observatory, labels, own_namespace: None, clock: Timestamp::now, metrics }
+        let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
+        Self { settings, observatory, labels, own_namespace: None, clock, metrics, tasks }
+    }
+
+    /// What goes on behind answers that are given: observing policies that had more to ask. Each task ends within
+    /// `budget.request`; close the tracker and wait for it before the registries are left.
+    #[must_use]
+    pub fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
     }
 
     /// Who knows the labels of namespaces. Asked only where there are policies; must not wait long.
@@ -155,7 +165,8 @@ pub(super) async fn receive(
 ) -> Response {
     let began = Instant::now();
     if !is_json(headers) {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json");
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
+            .into_response();
     }
     // The net: whatever panics in here, the decoder and the encoder included, costs one review, not the process. What a
     // panic leaves behind is this review's own: everything shared is swapped whole or counted.
@@ -164,7 +175,7 @@ pub(super) async fn receive(
     state.deps.metrics.answered(began.elapsed());
     match said {
         Ok(said) => ([(header::CONTENT_TYPE, "application/json")], said).into_response(),
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -174,7 +185,7 @@ async fn answer(
     asked: Option<Duration>,
     body: &[u8],
     began: Instant,
-) -> Result<Vec<u8>, Response> {
+) -> Result<Vec<u8>, Refusal> {
     let metrics = &state.deps.metrics;
     match decode(body, kind.door) {
         Ok(review) => {
@@ -194,7 +205,7 @@ async fn answer(
             metrics.admitted(PodOutcome::Unchanged, Reason::Finding(FindingKind::Unparsable), DryRun::No);
             tracing::warn!(error = error_chain(&source), "a Pod cannot be read");
             let answer = (kind.on_fault)(&Fault::Unreadable(&source));
-            answer.map(|answer| encode(&answer, &uid)).map_err(IntoResponse::into_response)
+            answer.map(|answer| encode(&answer, &uid)).map_err(|status| (status, String::new()))
         }
     }
 }
@@ -205,7 +216,7 @@ fn panicked(
     kind: &DoorKind,
     body: &[u8],
     panic: &(dyn Any + Send),
-) -> Result<Vec<u8>, Response> {
+) -> Result<Vec<u8>, Refusal> {
     let read = || serde_json::from_slice::<Envelope<'_>>(body).map(|envelope| envelope.request);
     let request = catch_unwind(AssertUnwindSafe(read)).ok().and_then(Result::ok);
     let Request { uid, namespace, dry_run } = request.unwrap_or_default();
@@ -217,7 +228,7 @@ fn panicked(
         Some(_) => (kind.on_fault)(&Fault::Panic),
         None => Err(StatusCode::INTERNAL_SERVER_ERROR),
     };
-    answer.map(|answer| encode(&answer, &uid.unwrap_or_default())).map_err(IntoResponse::into_response)
+    answer.map(|answer| encode(&answer, &uid.unwrap_or_default())).map_err(|status| (status, String::new()))
 }
 
 /// What is read of a review that panicked.
@@ -237,9 +248,12 @@ struct Request<'a> {
     dry_run: Option<bool>,
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response {
+/// An answer that is no review: the API server follows the webhook's failurePolicy.
+type Refusal = (StatusCode, String);
+
+fn refuse(status: StatusCode, why: &str) -> Refusal {
     tracing::debug!(http.status = status.as_u16(), why, "not a review");
-    (status, format!("{why}\n")).into_response()
+    (status, format!("{why}\n"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

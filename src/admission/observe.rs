@@ -84,7 +84,7 @@ impl DoorState {
             .iter()
             .map(|slot| (slot.with_texts("", ""), slot.name.to_owned(), slot.image.to_owned()))
             .collect();
-        tokio::spawn(async move {
+        self.deps.tasks.spawn(async move {
             let _room = room;
             let slots: Vec<Slot<'_>> =
                 texts.iter().map(|(slot, name, image)| slot.with_texts(name, image)).collect();

@@ -3,7 +3,7 @@
 
 use super::case::{Case, Subject};
 use super::digest::Digest;
-use super::finding::{Action, Finding, FindingKind};
+use super::finding::{About, Action, Finding, FindingKind};
 use super::gap::{Gap, gaps};
 use super::image::Tag;
 use super::name::{RegistryName, RouteName};
@@ -82,11 +82,16 @@ impl ImageDecision {
         self.registry(finding.place?)
     }
 
-    /// The findings that deny: those of the deciding Place that are to be blocked. None where nothing is denied.
+    /// The findings that deny; none where nothing is denied.
+    ///
+    /// Where a copy is there and only its scan stands in the way, that scan decides, whatever other Places lack. Else no
+    /// Place could serve the image, and each has its part in that.
     pub fn blocking(&self) -> impl Iterator<Item = &Finding> {
         let denies = self.outcome.denies();
+        let of_deciding = |finding: &&Finding| finding.place == self.deciding;
+        let is_there = self.findings.iter().filter(of_deciding).all(|finding| finding.about == About::Scan);
         let blocks = move |finding: &&Finding| {
-            denies && finding.place == self.deciding && finding.action == Action::Block
+            denies && finding.action == Action::Block && (!is_there || finding.place == self.deciding)
         };
         self.findings.iter().filter(blocks)
     }

@@ -20,8 +20,7 @@ pub enum Action {
 }
 
 /// Why a Place was not simply used.
-///
-/// In the order of the design's table; policies, metrics and documents list them in this order.
+// In the order of the table of findings; policies, metrics and documents list them in this order.
 #[derive(
     Debug,
     Clone,
@@ -163,4 +162,24 @@ pub struct Finding {
     pub action: Action,
     /// The enforcing policies that ask for this action; empty where `defaults` do.
     pub policies: Vec<PolicyName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantArray;
+
+    use super::*;
+
+    #[test]
+    fn every_finding_is_read_back_from_its_word_and_said_once() {
+        let words: std::collections::BTreeSet<_> =
+            FindingKind::VARIANTS.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(words.len(), FindingKind::VARIANTS.len());
+        for kind in FindingKind::VARIANTS {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+            // Annotation, configuration and schema use serde's word.
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        assert!("missing".parse::<FindingKind>().is_err(), "words are read as they are written");
+    }
 }

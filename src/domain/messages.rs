@@ -15,7 +15,7 @@ use super::name::PolicyName;
 pub fn denial(written: &str, decision: &ImageDecision) -> String {
     let mut blocking: Vec<&Finding> = Vec::new();
     for finding in decision.blocking() {
-        if !blocking.iter().any(|known| known.kind == finding.kind) {
+        if !blocking.iter().any(|known| (known.kind, known.place) == (finding.kind, finding.place)) {
             blocking.push(finding);
         }
     }

@@ -108,7 +108,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Those that are no finding. `reasons_are_complete` proves that none is missing.
+    /// Those that are no finding.
     const OWN: [Self; 12] = [
         Self::Local,
         Self::AlreadyLocal,
@@ -142,5 +142,41 @@ impl std::str::FromStr for Reason {
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         Self::all().find(|reason| reason.as_str() == word).ok_or(strum::ParseError::VariantNotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts the variants that are no finding: a new one does not compile until it stands here.
+    fn position(reason: Reason) -> Option<usize> {
+        Some(match reason {
+            Reason::Local => 0,
+            Reason::AlreadyLocal => 1,
+            Reason::Accepted => 2,
+            Reason::Presumed => 3,
+            Reason::Fallback => 4,
+            Reason::Denied => 5,
+            Reason::Observed => 6,
+            Reason::Excluded => 7,
+            Reason::Exempt => 8,
+            Reason::PullNever => 9,
+            Reason::MirrorPod => 10,
+            Reason::Internal => 11,
+            Reason::Finding(_) => return None,
+        })
+    }
+
+    #[test]
+    fn every_reason_is_listed_once_and_read_back_from_its_word() {
+        let own: Vec<_> = Reason::all().filter_map(position).collect();
+        assert_eq!(own, (0..own.len()).collect::<Vec<_>>(), "a reason is missing, or stands twice");
+        let all: Vec<_> = Reason::all().collect();
+        assert_eq!(all.len(), own.len() + FindingKind::VARIANTS.len());
+        for reason in all {
+            assert_eq!(reason.as_str().parse(), Ok(reason));
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
     }
 }

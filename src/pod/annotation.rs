@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::change::{Change, Entry};
 use super::json::{is_plain, push_escaped, text};
-use super::patch::Change;
 use super::slots::Slot;
 use super::surface::{IMAGES, Pod};
 use crate::domain::registry::RegistryName;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::FindingKind;
 
 /// The most slots that are written down.
 pub const MOST_ENTRIES: usize = 64;
@@ -34,19 +34,6 @@ pub const MOST_ENTRIES: usize = 64;
 pub const LARGEST_ENTRY: usize = 2048;
 /// What the API server allows all annotations of an object together: bytes of keys and values.
 const ALL_ANNOTATIONS: usize = 256 * 1024;
-
-/// What is written down of one slot. What the image *is* comes from the change it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// The image as the user wrote it.
-    pub was: Cow<'a, str>,
-    /// What was decided, in one word.
-    pub why: Reason,
-    /// What stood in the way of a local copy.
-    pub findings: Cow<'a, [FindingKind]>,
-    /// The registry that serves it.
-    pub place: Option<RegistryName>,
-}
 
 /// An entry as it stands in the annotation.
 #[derive(Serialize, Deserialize)]

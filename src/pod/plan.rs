@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::annotation::{Entry, OldEntries};
-use super::patch::{Change, Patch, patch};
+use super::annotation::OldEntries;
+use super::change::{Change, Entry};
+use super::patch::{Patch, patch};
 use super::slots::{AdmissionKind, Slot};
 use super::surface::Pod;
 use crate::domain::case::{PodContext, Pull, Subject};

@@ -46,7 +46,7 @@ async fn one_denial_denies_the_pod_and_names_every_image() {
     assert_eq!(response["allowed"], false);
     assert_eq!((&response["status"]["code"], patch(&response)), (&json!(403), None));
     insta::assert_snapshot!(response["status"]["message"].as_str().unwrap(), @r"
-    harbor.fra.example.com/production/legacy/billing:1.0.7: Vulnerable at ams (Critical, at most Medium is allowed) and Missing at edge, policy regulated: use an image without the vulnerability, or ask for an exception
+    harbor.fra.example.com/production/legacy/billing:1.0.7: Vulnerable at ams (Critical, at most Medium is allowed), policy regulated: use an image without the vulnerability, or ask for an exception
     harbor.fra.example.com/production/shop/checkout:5.0.0: Missing at ams and Missing at edge, policy regulated: replicate it to this site, or wait until its replication is done
     busybox: NotRouted, policy regulated: use an image that is replicated to this site, or ask for a route
     ");

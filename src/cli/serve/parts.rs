@@ -113,6 +113,7 @@ impl Parts {
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
+        let behind = doors.tasks();
 
         let admin_address = admin.local_addr()?;
         let mut tasks = JoinSet::new();
@@ -149,6 +150,8 @@ impl Parts {
             metrics,
         };
         let served = supervise(listener, &mut tasks, &drain).await?;
+        behind.close();
+        behind.wait().await;
         tasks.shutdown().await;
         observatory.close().await;
         Ok(Ended::Left(served))

@@ -9,7 +9,8 @@ use crate::domain::policy::{LabelRequirement, LabelTest, Labels, NAMESPACE_NAME,
 use crate::domain::registry::{RegistryName, folded};
 use crate::domain::route::Rewrite;
 use crate::domain::verdict::{FindingKind, PolicyKey, Reason};
-use crate::pod::annotation::{self, AnnotatedImage, Entry};
+use crate::pod::Entry;
+use crate::pod::annotation::{self, AnnotatedImage};
 use crate::pod::surface::{IMAGES, MODE};
 
 /// What to do where a namespace will not do.
