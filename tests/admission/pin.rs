@@ -2,8 +2,8 @@
 
 use landfall::demo::world::seed;
 
-use super::support::door::Door;
 use super::recorded::patch;
+use super::support::door::Door;
 
 /// The image of the Pod's only container after the patch.
 fn image(response: &serde_json::Value) -> String {

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use landfall::certs;
 use landfall::certs::rotation::Step;
+use landfall::demo::world::PathClass;
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::PathClass;
 use landfall::domain::finding::FindingKind;
 use landfall::domain::registry::RegistryName;
 use landfall::domain::verdict::Reason;
@@ -62,8 +63,8 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         (
             "landfall_images",
             vec![
-                ("route", Configured("a route; empty: none")),
-                ("place", Configured("the registry that serves it; empty: none of ours")),
+                ("route", Configured("a route; empty: no route")),
+                ("place", Configured("the registry that serves it; empty: another one")),
                 ("reason", Reasons),
             ],
         ),
@@ -76,10 +77,28 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             "landfall_observed_policy_verdicts",
             vec![("policy", Configured("a policy")), ("verdict", Closed(&["Allowed", "Denied", "Dropped"]))],
         ),
-        ("landfall_lookups", vec![REGISTRY, ASPECT, ("outcome", Closed(&[
-            "Answered", "Absent", "Refused", "Unreachable", "Unauthorized", "RateLimited", "Deadline", "BreakerOpen",
-            "Overloaded", "Malformed",
-        ]))]),
+        (
+            "landfall_lookups",
+            vec![
+                REGISTRY,
+                ASPECT,
+                (
+                    "outcome",
+                    Closed(&[
+                        "Answered",
+                        "Absent",
+                        "Refused",
+                        "Unreachable",
+                        "Unauthorized",
+                        "RateLimited",
+                        "Deadline",
+                        "BreakerOpen",
+                        "Overloaded",
+                        "Malformed",
+                    ]),
+                ),
+            ],
+        ),
         ("landfall_lookup_duration_seconds", vec![REGISTRY, ASPECT]),
         ("landfall_lookup_queue_wait_seconds", vec![REGISTRY]),
         ("landfall_lookups_coalesced", vec![ASPECT]),
@@ -91,15 +110,55 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             "landfall_cache_invalidations",
             vec![REGISTRY, ("scope", Closed(&["Digest", "Tag", "Repository", "Registry"]))],
         ),
-        ("landfall_registry_requests", vec![REGISTRY, ("outcome", Closed(&[
-            "Success", "Redirect", "NotFound", "Refused", "Unauthorized", "Forbidden", "RateLimited", "Spent", "ClientError",
-            "ServerError", "Connect", "Tls", "Broken", "Malformed", "Deadline",
-        ]))]),
+        (
+            "landfall_registry_requests",
+            vec![
+                REGISTRY,
+                (
+                    "outcome",
+                    Closed(&[
+                        "Success",
+                        "Redirect",
+                        "NotFound",
+                        "Refused",
+                        "Unauthorized",
+                        "Forbidden",
+                        "RateLimited",
+                        "Spent",
+                        "ClientError",
+                        "ServerError",
+                        "Connect",
+                        "Tls",
+                        "Broken",
+                        "Malformed",
+                        "Deadline",
+                    ]),
+                ),
+            ],
+        ),
         ("landfall_registry_request_duration_seconds", vec![REGISTRY]),
-        ("landfall_registry_health", vec![REGISTRY, ("state", Closed(&[
-            "Unprobed", "Up", "Slow", "RateLimited", "BadCredentials", "NotARegistry", "DatabaseDown", "Down",
-            "Unresponsive", "Drained", "Unusable",
-        ]))]),
+        (
+            "landfall_registry_health",
+            vec![
+                REGISTRY,
+                (
+                    "state",
+                    Closed(&[
+                        "Unprobed",
+                        "Up",
+                        "Slow",
+                        "RateLimited",
+                        "BadCredentials",
+                        "NotARegistry",
+                        "DatabaseDown",
+                        "Down",
+                        "Unresponsive",
+                        "Drained",
+                        "Unusable",
+                    ]),
+                ),
+            ],
+        ),
         ("landfall_registry_probe_duration_seconds", vec![REGISTRY]),
         ("landfall_registry_breaker", vec![REGISTRY]),
         ("landfall_registry_backoff", vec![REGISTRY]),
@@ -110,9 +169,10 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         (
             "landfall_condition",
             vec![
-                ("condition", Closed(&[
-                    "Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving",
-                ])),
+                (
+                    "condition",
+                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving"]),
+                ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],
         ),
@@ -147,7 +207,7 @@ impl Values {
             Closed(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Reasons => "a [reason](REASONS.md)".to_owned(),
             Findings => "a [finding](REASONS.md#findings)".to_owned(),
-            Configured(what) => format!("{what}, by its name in the configuration"),
+            Configured(what) => format!("the name of {what}"),
             Free(what) => (*what).to_owned(),
         }
     }
@@ -178,9 +238,13 @@ async fn busy() -> Page {
     until("probed", || door.observatory.health().iter().all(|report| report.health.is_good())).await;
     probes.abort();
     // Two who ask at once ask once.
-    door.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(std::time::Duration::from_millis(20)));
-    let (one, other) = (image(seed::PRESENT), image(seed::PRESENT));
-    tokio::join!(door.pod("shop", &[&one]), door.pod("moving", &[&other]));
+    door.demo
+        .ams
+        .faults()
+        .add(Scope::Only(PathClass::Manifests), Fault::Delay(std::time::Duration::from_millis(20)));
+    let one = image(seed::PRESENT);
+    let pod = async |namespace: &str| door.pod(namespace, &[&one]).await;
+    tokio::join!(pod("shop"), pod("moving"));
     door.demo.ams.faults().clear();
     let mut dry = review("shop", &[&one, "busybox", "no image at all"]);
     dry["request"]["dryRun"] = true.into();
@@ -218,7 +282,11 @@ async fn shown() -> BTreeMap<String, Family> {
                 all.insert(name, family);
                 continue;
             };
-            assert_eq!((&known.kind, &known.unit, &known.help), (&family.kind, &family.unit, &family.help), "{name}");
+            assert_eq!(
+                (&known.kind, &known.unit, &known.help),
+                (&family.kind, &family.unit, &family.help),
+                "{name}"
+            );
             known.labels.extend(family.labels);
             for (label, values) in family.values {
                 known.values.entry(label).or_default().extend(values);
@@ -226,6 +294,27 @@ async fn shown() -> BTreeMap<String, Family> {
         }
     }
     all
+}
+
+/// The names of metrics that stand in the source. A family without samples is on no page, so a page alone would not show
+/// that one is forgotten here.
+fn registered(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(registered(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(path).unwrap();
+            let quoted = text.split('"').filter(|text| text.starts_with("landfall_"));
+            names.extend(
+                quoted
+                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    names
 }
 
 /// The reference, as the pages and the table say it.
@@ -241,6 +330,14 @@ pub async fn reference() -> String {
         names(families.iter().map(|(name, _)| *name).collect()),
         "left: what pages show, right: the table in tests/generated/metrics.rs"
     );
+    let registered = registered(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let on_a_page = |literal: &str| {
+        let units = ["", "_seconds", "_bytes"].map(|unit| format!("{literal}{unit}"));
+        units.iter().any(|family| shown.contains_key(family))
+    };
+    let never: Vec<_> = registered.iter().filter(|literal| !on_a_page(literal)).collect();
+    assert!(registered.len() > 30, "{registered:?}");
+    assert!(never.is_empty(), "registered in src, and on no page: {never:?}");
     let mut text = HEAD.to_owned();
     for (name, labels) in families {
         let family = &shown[name];
@@ -248,7 +345,10 @@ pub async fn reference() -> String {
         assert_eq!(family.labels, known, "the labels of {name}: left on pages, right in the table");
         for (label, values) in &labels {
             let strange: Vec<_> = family.values[*label].iter().filter(|value| !values.allow(value)).collect();
-            assert!(strange.is_empty(), "{name}: {label} is {strange:?} on a page, and the table does not know it");
+            assert!(
+                strange.is_empty(),
+                "{name}: {label} is {strange:?} on a page, and the table does not know it"
+            );
         }
         let sample = match family.kind.as_str() {
             "counter" => format!("{name}_total"),
@@ -259,7 +359,8 @@ pub async fn reference() -> String {
         let labels: Vec<String> =
             labels.iter().map(|(label, values)| format!("`{label}`: {}", values.shown())).collect();
         let help = family.help.trim_end_matches('.');
-        writeln!(text, "| `{sample}` | {} | {unit} | {} | {help} |", family.kind, labels.join("<br>")).unwrap();
+        writeln!(text, "| `{sample}` | {} | {unit} | {} | {help} |", family.kind, labels.join("<br>"))
+            .unwrap();
     }
     text
 }
@@ -269,7 +370,7 @@ const HEAD: &str = "# Metrics
 Made from the code by `LANDFALL_GENERATE=1 cargo test --test generated`. Every replica serves them at `/metrics` of its admin port, in the OpenMetrics format.
 
 - A counter or histogram with labels appears when it has been counted once.
-- Label values are names from the configuration, or one of the words below. No image, namespace or Pod is ever a label.
+- Label values are names from the configuration (of registries, routes and policies), or one of the words below. No image, namespace or Pod is ever a label.
 - The four about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`, `landfall_leader`) are
   there only where Landfall is its own certificate authority.
 

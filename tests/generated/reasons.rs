@@ -13,12 +13,17 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::Local => ("the local copy is there, and proved and scanned as the rules require", ""),
         Reason::AlreadyLocal => ("the same, and the Pod names the local copy already", ""),
-        Reason::Accepted => ("a local copy is used in spite of a finding, because the rules accept that", "look at its findings"),
+        Reason::Accepted => (
+            "a local copy is used in spite of a finding, because the rules accept that",
+            "look at its findings",
+        ),
         Reason::Presumed => (
             "a local copy is used that could not be checked, because every other registry is known to be down",
             "check it when the registries are back",
         ),
-        Reason::Fallback => ("another site's copy is used", "look at its findings: they say what the local copy lacks"),
+        Reason::Fallback => {
+            ("another site's copy is used", "look at its findings: they say what the local copy lacks")
+        }
         Reason::Denied => ("a rule blocks one of its findings", "do what the message of the denial says"),
         Reason::Observed => (
             "judged and recorded, but not changed: `rewrite: false`, or a container that cannot be changed",

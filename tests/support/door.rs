@@ -137,6 +137,11 @@ impl Door {
         Self { demo, page, settings, observatory, moving, url, client, task }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("https://")
+    }
+
     /// Sends these bytes.
     pub async fn post(&self, path_and_query: &str, content_type: &str, body: Vec<u8>) -> Answer {
         let request = self.client.post(format!("{}{path_and_query}", self.url));
