@@ -1,20 +1,23 @@
 //! The doors: what the API server asks, and what it is told.
 //!
 //! ```text
-//! bytes ─review→ Review … judged … Answer ─answer→ bytes
+//! bytes ─door─review→ Review ─mutate─ judge … pod::Plan ─► Answer ─answer→ bytes
 //! ```
 //!
-//! Architecture invariant: nothing but a policy denies. Whatever goes wrong here is an error value, and the
-//! door that called decides what it means: admit unchanged at `/mutate`, refuse to answer at `/validate`.
+//! Architecture invariant: nothing but a policy denies. Whatever goes wrong here is a fault, and each door has one
+//! function that says what it answers to that: `/mutate` admits the Pod unchanged.
 
 pub mod answer;
-mod judged;
-mod messages;
+mod door;
+mod judge;
 mod metrics;
-pub mod mutate;
+mod mutate;
+mod observe;
 pub mod review;
+mod router;
 
 pub use answer::{Answer, AuditKey, Decision, encode};
+pub use door::{Doors, LabelsOf, MARGIN};
 pub use metrics::Metrics;
-pub use mutate::{LabelsOf, Mutate};
+pub use mutate::MUTATE;
 pub use review::{Door, Review, ReviewError, decode};

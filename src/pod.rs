@@ -10,13 +10,18 @@
 //! Architecture invariant: nothing here talks to the API server or knows its types.
 
 pub mod annotation;
+pub mod audit;
+pub mod change;
 pub(crate) mod json;
 pub mod patch;
+pub mod plan;
 pub mod platform;
 pub mod slots;
 pub mod surface;
 
-pub use annotation::{Entry, OldEntries};
-pub use patch::{Change, Patch, patch};
+pub use annotation::OldEntries;
+pub use change::{Change, Entry};
+pub use patch::{Patch, patch};
+pub use plan::Plan;
 pub use slots::{AdmissionKind, Field, PullPolicy, Slot};
 pub use surface::{Mode, Pod};

@@ -21,6 +21,9 @@ mod kept;
 mod kubelet;
 #[path = "cluster/load.rs"]
 mod load;
+#[path = "support/metrics.rs"]
+#[expect(dead_code, reason = "no suite looks at all of it")]
+mod metrics;
 #[path = "cluster/neighbours.rs"]
 mod neighbours;
 #[path = "cluster/net.rs"]
@@ -43,7 +46,7 @@ mod release;
 mod rollout;
 #[path = "cluster/sandbox.rs"]
 mod sandbox;
-#[path = "admission/site.rs"]
+#[path = "support/site.rs"]
 #[expect(dead_code, reason = "here it is the API server that writes reviews")]
 mod site;
 #[path = "cluster/speed.rs"]

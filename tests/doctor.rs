@@ -16,7 +16,7 @@ use landfall::domain::settings::Settings;
 use landfall::report::doctor::{self, Found, Line, Specimen};
 use serde_json::{Value, json};
 
-#[path = "admission/site.rs"]
+#[path = "support/site.rs"]
 #[expect(dead_code, reason = "no reviews come here")]
 mod site;
 

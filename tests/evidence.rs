@@ -16,6 +16,9 @@ mod look_up;
 mod remembered;
 #[path = "evidence/site.rs"]
 mod site;
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "no suite needs all of it")]
+mod support;
 #[path = "evidence/tag_proof.rs"]
 mod tag_proof;
 #[path = "evidence/trouble.rs"]

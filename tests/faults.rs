@@ -6,9 +6,6 @@
 #![cfg(feature = "demo")]
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "admission/door.rs"]
-#[expect(dead_code, reason = "the door's own tests use more of it")]
-mod admission;
 #[path = "faults/door.rs"]
 mod door;
 #[path = "faults/ground.rs"]
@@ -19,8 +16,9 @@ mod model;
 mod row;
 #[path = "faults/sequences.rs"]
 mod sequences;
-#[path = "admission/site.rs"]
-mod site;
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "no suite needs all of it")]
+mod support;
 #[path = "faults/table.rs"]
 mod table;
 

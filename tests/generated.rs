@@ -1,6 +1,11 @@
 //! Files that are made from the code must say what the code says. `LANDFALL_GENERATE=1 cargo test --test generated`
 //! writes them anew. (`manifests/` is made by Helm: see `cluster/chart.rs`.)
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +14,23 @@ use landfall::config::{self, Files};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+#[cfg(feature = "demo")]
+#[path = "generated/metrics.rs"]
+mod metrics;
+#[cfg(feature = "demo")]
+#[path = "load/process.rs"]
+#[expect(dead_code, reason = "here nobody measures it")]
+mod process;
+#[path = "generated/reasons.rs"]
+mod reasons;
+#[cfg(feature = "demo")]
+#[path = "load/site.rs"]
+#[expect(dead_code, reason = "here nobody asks which Landfall asked")]
+mod site;
+#[cfg(feature = "demo")]
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "no suite needs all of it")]
+mod support;
 #[path = "generated/values.rs"]
 mod values;
 
@@ -52,6 +74,17 @@ fn schema() -> Value {
 fn the_schema_of_the_values_is_made_from_the_code() {
     let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
     holds(&root().join("helm/landfall/values.schema.json"), &text);
+}
+
+#[cfg(feature = "demo")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_of_metrics_says_what_a_page_shows() {
+    holds(&root().join("helm/landfall/METRICS.md"), &metrics::reference().await);
+}
+
+#[test]
+fn the_reference_of_reasons_is_made_from_the_code() {
+    holds(&root().join("helm/landfall/REASONS.md"), &reasons::reference());
 }
 
 #[test]

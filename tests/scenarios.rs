@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use landfall::demo::story::{Performance, Stage, Told, script};
 use serde_json::{Value, json};
@@ -80,9 +79,7 @@ fn demo() -> Command {
 
 #[test]
 fn a_script_reads_the_demo() {
-    let began = Instant::now();
     let output = demo().args(["--output", "json"]).output().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(30), "it took {:?}", began.elapsed());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let stories: Vec<&Value> = report["acts"]

@@ -2,7 +2,7 @@
 #![cfg(feature = "demo")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
-#[path = "admission/site.rs"]
+#[path = "support/site.rs"]
 mod site;
 
 use std::path::PathBuf;

@@ -2,16 +2,23 @@
 //!
 //! `tidy/source.rs` reads the source, this file holds the tables and the rules. A rule that cannot fail proves
 //! nothing: `planted` gives every rule something to find.
-#![expect(clippy::expect_used, reason = "a law book that cannot read its house must fail")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a law book that cannot read its house must fail"
+)]
 
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/source.rs"]
 mod source;
 
+use circles::circles;
 use source::{Source, Spelled};
 
 /// Folder → what it may import, from the centre outwards. The demo doubles are open to every folder's tests.
@@ -89,7 +96,7 @@ const SPAWN_SITES: &[(&str, &str)] = &[
     ("src/registry/single_flight", "a look-up outlives the caller that gave up on it: the next one joins it"),
     ("src/server", "one task for each connection, drained at the end"),
     (
-        "src/admission/mutate/verdict",
+        "src/admission/observe",
         "what an observing policy would say keeps no Pod waiting: so many are worked out later, the rest is counted",
     ),
     ("src/demo", "a world serves its registries for as long as its handle lives"),
@@ -126,6 +133,7 @@ fn the_source_keeps_the_house_rules() {
         let _ = writeln!(std::io::stderr(), "note: {}: {} code lines", source.path, source.code_lines());
     }
     none(check(&sources));
+    none(circles(&sources));
 }
 
 #[test]
@@ -470,6 +478,27 @@ mod planted {
                 assert!(!further.contains(folder), "{folder} and {inner} import each other");
             }
         }
+    }
+
+    #[test]
+    fn files_that_import_each_other_are_found() {
+        let of = |files: &[(&str, &str)]| circles(&read(files.iter().copied()));
+        let (a, b, c) = ("src/pod/a.rs", "src/pod/b.rs", "src/pod/c.rs");
+        assert_eq!(of(&[(a, "use super::b::X;"), (b, "use crate::pod::a::Y;")]).len(), 1);
+        assert_eq!(
+            of(&[(a, "use super::b::X;"), (b, "use super::c::X;"), (c, "fn f() { super::a::f() }")]).len(),
+            1
+        );
+        assert!(of(&[(a, "use super::b::X;"), (b, "use super::c::X;"), (c, "")]).is_empty());
+        assert!(
+            of(&[(a, "use super::b::X;"), (b, "#[cfg(test)] mod tests { use super::super::a::Y; }")])
+                .is_empty()
+        );
+        // A parent's re-export is no import, and other rooms have the table above.
+        assert!(of(&[("src/pod.rs", "pub use a::X;"), (a, "use super::Y;")]).is_empty());
+        assert!(
+            of(&[(a, "use crate::domain::x::X;"), ("src/domain/x.rs", "use crate::pod::a::Y;")]).is_empty()
+        );
     }
 
     #[test]

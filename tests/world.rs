@@ -24,6 +24,9 @@ mod recorded;
 mod replay;
 #[path = "world/story.rs"]
 mod story;
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "no suite needs all of it")]
+mod support;
 
 /// Recordings that the embedded Harbor does not claim to model: the file, how the row's name begins, why.
 const NOT_MODELLED: &[(&str, &str, &str)] = &[

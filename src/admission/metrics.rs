@@ -9,12 +9,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
 
-use super::judged::ImageDecision;
 use super::review::DryRun;
+use crate::domain::decision::ImageDecision;
 use crate::domain::policy::PolicyName;
 use crate::domain::registry::RegistryName;
 use crate::domain::route::RouteName;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::{Finding, FindingKind, Reason};
 
 /// What became of a whole Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,32 @@ impl PodOutcome {
             Self::Denied => "Denied",
             Self::Internal => "Internal",
         }
+    }
+}
+
+/// What counts images of one sort, and their findings.
+#[derive(Debug)]
+pub(super) struct ImageCounters {
+    image: Counter,
+    findings: Box<[Counter]>,
+}
+
+impl ImageCounters {
+    /// Counts an image, and its findings.
+    pub(super) fn count(&self) {
+        self.image.inc();
+        self.count_findings();
+    }
+
+    fn count_findings(&self) {
+        self.findings.iter().for_each(|finding| {
+            finding.inc();
+        });
+    }
+
+    /// What they take behind their pointers, in bytes; the counts themselves are shared.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.findings)
     }
 }
 
@@ -180,39 +206,29 @@ impl Metrics {
         self.admissions.get_or_create(&labels).inc();
     }
 
-    /// What counts images of this sort.
-    pub(super) fn image(
-        &self,
-        route: Option<RouteName>,
-        place: Option<RegistryName>,
-        reason: Reason,
-    ) -> Counter {
-        self.images.get_or_create_owned(&ByImage { route, place, reason })
+    /// What counts images like this one.
+    pub(super) fn counters(&self, decision: &ImageDecision) -> ImageCounters {
+        let (route, place) = (decision.route.clone(), decision.serving().cloned());
+        let finding = |finding: &Finding| {
+            let (place, finding) = (decision.registry_of(finding).cloned(), finding.kind);
+            self.findings.get_or_create_owned(&ByFinding { place, finding })
+        };
+        let label = ByImage { route, place, reason: decision.outcome.reason };
+        ImageCounters {
+            image: self.images.get_or_create_owned(&label),
+            findings: decision.findings.iter().map(finding).collect(),
+        }
     }
 
-    /// What counts findings of this sort.
-    pub(super) fn finding(&self, place: Option<RegistryName>, finding: FindingKind) -> Counter {
-        self.findings.get_or_create_owned(&ByFinding { place, finding })
-    }
-
-    /// Counts an image, and its findings.
-    pub(super) fn judged(&self, judged: &ImageDecision) {
-        judged.count.inc();
-        judged.findings.iter().for_each(|finding| {
-            finding.count.inc();
-        });
-    }
-
-    /// Counts an image that is left as it is all the same, and its findings.
-    pub(super) fn left(&self, judged: &ImageDecision) {
-        self.image(judged.route.clone(), None, Reason::Observed).inc();
-        judged.findings.iter().for_each(|finding| {
-            finding.count.inc();
-        });
+    /// Counts an image that is left as it is, though a copy was found, and its findings.
+    pub(super) fn left(&self, decision: &ImageDecision, counters: &ImageCounters) {
+        let label = ByImage { route: decision.route.clone(), place: None, reason: Reason::Observed };
+        self.images.get_or_create(&label).inc();
+        counters.count_findings();
     }
 
     /// Counts images by where their verdicts come from.
-    pub(super) fn told(&self, cached: usize, judged: usize) {
+    pub(super) fn decided(&self, cached: usize, judged: usize) {
         self.cached.inc_by(cached as u64);
         self.judged.inc_by(judged as u64);
     }

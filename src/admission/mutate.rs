@@ -1,97 +1,95 @@
 //! The door `/mutate`: images of new Pods are rewritten to the nearest copy that is proved to be there.
 //!
 //! ```text
-//! body ─decode→ Review ─ left alone? ─ judged ─┬ one Deny ► denied, every image concerned is named
-//!   │ 4xx: no review                           └ else     ► the smallest patch, warnings, audit annotations
-//!   └ no Pod that can be read, a panic ► admitted as it is, with a warning
+//! Review ─ left alone? ─ judged ─┬ one Deny ► denied, every image concerned is named
+//!                                └ else     ► the smallest patch, warnings, audit annotations
 //! ```
 //!
-//! This is the one place that fails open. A Pod is kept out only because a policy says so; whatever goes wrong
-//! in here admits it as it is, and says that it did.
+//! This is the one door that fails open. A Pod is kept out only because a policy says so; whatever goes wrong
+//! admits it as it is, and says that it did.
 
-mod ruling;
-mod verdict;
-
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::post;
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-use super::answer::{Answer, encode};
-use super::judged::ImageDecision;
-use super::metrics::{Metrics, PodOutcome};
-use super::review::{Door, DryRun, Origin, Review, ReviewError, decode};
-use crate::domain::error_chain::error_chain;
-use crate::domain::policy::Labels;
+use super::answer::{Answer, AuditKey, Decision};
+use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
+use super::judge::PodDecisions;
+use super::metrics::PodOutcome;
+use super::observe::{Whose, judge_with};
+use super::review::{Door, DryRun, Origin, Review};
+use crate::domain::case::{Exemption, PodContext};
+use crate::domain::policy::{Labels, Policy};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::{FindingKind, Reason};
-use crate::evidence::{Observatory, VerdictCache};
+use crate::pod::surface::Mode;
+use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
-
-/// What the API server's timeout must leave for the way back, encoding and a busy node.
-pub const MARGIN: Duration = Duration::from_millis(500);
 
 /// Namespaces that this door leaves alone whatever the webhook configuration says: without them no cluster comes
 /// up, and no node stays.
 const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
 
-/// The labels of a namespace, by its name: what policies select by.
-pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
+const VERDICT: AuditKey = AuditKey::new("verdict");
+const IMAGES: AuditKey = AuditKey::new("images");
+const FINDINGS: AuditKey = AuditKey::new("findings");
+const WOULD_DENY: AuditKey = AuditKey::new("observed");
 
-/// What the door needs.
-#[derive(Clone)]
-pub struct Mutate {
-    /// The settings in force; each review is judged by one snapshot.
-    pub settings: Arc<ArcSwap<Settings>>,
-    /// Who answers for the registries.
-    pub observatory: Arc<Observatory>,
-    /// The labels of the Pod's namespace. Asked only where there are policies; must not wait long.
-    pub labels: LabelsOf,
-    /// Our own namespace, which is left alone.
-    pub own_namespace: Option<Box<str>>,
-    /// The clock that ages of scans and dates of exceptions are measured by.
-    pub clock: fn() -> Timestamp,
-    /// Where it counts.
-    pub metrics: Metrics,
+/// The most images of a Pod that are judged, equal ones counted apart. etcd's limit for an object leaves room for some
+/// ten thousand containers; a kubelet runs a few hundred in all its Pods.
+const MOST_SLOTS: usize = 4096;
+/// The most different ones: each may ask registries.
+const MOST_IMAGES: usize = 512;
+
+static KIND: DoorKind = DoorKind { door: Door::Mutate, judge, on_fault };
+
+pub(super) fn router(state: Arc<DoorState>) -> Router {
+    Router::new().route(MUTATE, post(handle)).with_state(state)
 }
 
-impl Mutate {
-    /// The door as a router with one route, `POST /mutate`. The size of bodies is for the server to bound.
-    pub fn router(self) -> Router {
-        let (verdicts, observing) = (VerdictCache::default(), Arc::new(Semaphore::new(verdict::OBSERVED)));
-        Router::new().route(MUTATE, post(answer)).with_state(Arc::new(DoorState {
-            deps: self,
-            verdicts,
-            observing,
-        }))
+async fn handle(
+    State(state): State<Arc<DoorState>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    receive(&state, &KIND, query.as_deref(), &headers, body).await
+}
+
+fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
+    Ok(Answer::unchanged().warn(match fault {
+        Fault::Unreadable(why) => format!("landfall: admitted as it is: {why}"),
+        Fault::Panic => "landfall: internal error; the Pod is admitted as it is".to_owned(),
+    }))
+}
+
+fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) -> BoxFuture<'a, Answer> {
+    async move {
+        if let Some(reason) = state.deps.leaves_alone(review, &terms.settings) {
+            state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
+            return Answer::unchanged();
+        }
+        let slots = review.slots();
+        if is_beyond(&slots) {
+            return state.beyond(review, slots.len());
+        }
+        state.verdict(review, &slots, &terms).await
     }
+    .boxed()
 }
 
-/// Who keeps the door: what it was given, and what it remembers.
-struct DoorState {
-    deps: Mutate,
-    verdicts: VerdictCache<ImageDecision>,
-    /// Places for observing policies that have more to ask than their Pods.
-    observing: Arc<Semaphore>,
-}
-
-impl DoorState {
-    /// Which Pods are left alone before anybody looks at their images.
+impl Doors {
+    /// Why a Pod is left alone before anybody looks at its images.
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
@@ -99,125 +97,146 @@ impl DoorState {
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
             Origin::Client => (SYSTEM.contains(&namespace)
-                || self.deps.own_namespace.as_deref() == Some(namespace)
+                || self.own_namespace.as_deref() == Some(namespace)
                 || excluded()
                 || leaving())
             .then_some(Reason::Excluded),
         }
     }
+}
 
-    async fn judge(self: &Arc<Self>, review: &Review<'_>, asked: Option<Duration>, began: Instant) -> Answer {
-        let settings = self.deps.settings.load_full();
-        if let Some(reason) = self.leaves_alone(review, &settings) {
-            self.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
-            return Answer::unchanged();
-        }
-        let budget = settings.budget.request;
-        let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
-        self.verdict(review, &settings, began, deadline).await
-    }
-
-    /// The net: whatever panics inside costs one review, not the process, and not the Pod.
-    async fn guarded(
-        self: &Arc<Self>,
-        review: &Review<'_>,
-        asked: Option<Duration>,
-        began: Instant,
-    ) -> Answer {
-        // What a panic leaves behind is this review's own: everything shared is swapped whole or counted.
-        match AssertUnwindSafe(self.judge(review, asked, began)).catch_unwind().await {
-            Ok(answer) => answer,
-            Err(panic) => {
-                self.deps.metrics.panics.inc();
-                self.deps.metrics.admitted(PodOutcome::Internal, Reason::Internal, review.dry_run);
-                let (namespace, what) = (&*review.namespace, said(&*panic));
-                tracing::error!(
-                    pod.namespace = namespace,
-                    panic = what,
-                    "a review panicked; its Pod is admitted as it is"
-                );
-                Answer::unchanged().warn("landfall: internal error; the Pod is admitted as it is")
+impl DoorState {
+    /// Judges a Pod and says what becomes of it.
+    async fn verdict(self: &Arc<Self>, review: &Review<'_>, slots: &[Slot<'_>], terms: &Terms) -> Answer {
+        let settings = &terms.settings;
+        let labels = if settings.policies.is_empty() {
+            Arc::new(Labels::new())
+        } else {
+            (self.deps.labels)(&review.namespace).await
+        };
+        let context = PodContext {
+            regime: settings.regime(&labels),
+            platforms: settings.platforms(&platform::demand(&review.pod)),
+            exemption: match review.pod.mode() {
+                Mode::Judge => Exemption::None,
+                Mode::Skip => Exemption::Skip,
+            },
+            now: (self.deps.clock)(),
+        };
+        let observing: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let judge = self.judge(terms, context.now);
+        let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
+        for policy in observing {
+            let is_done = observed.iter().any(|(done, _)| done.name == policy.name);
+            if review.dry_run == DryRun::No && !is_done {
+                self.observe_later(policy, terms, review, slots, &context);
             }
         }
+        let decisions = decided.by_slot().collect();
+        let plan =
+            Plan { pod: &review.pod, kind: review.kind, slots, decisions, settings, context: &context };
+        let (mut answer, outcome) = apply(&plan);
+        let mut note = |key, text: String| {
+            if !text.is_empty() {
+                answer.audit.insert(key, text);
+            }
+        };
+        note(VERDICT, outcome.as_str().to_owned());
+        note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)));
+        note(FINDINGS, audit::findings(plan.by_slot()));
+        let would_deny = observed.iter().filter_map(|(policy, decided)| {
+            let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
+            self.observed(Whose::of(review), policy, audit::findings(denied))
+        });
+        note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
+        self.record(review, &plan, &decided, outcome);
+        answer
     }
-}
 
-async fn answer(
-    State(door): State<Arc<DoorState>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let began = Instant::now();
-    if !is_json(&headers) {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json");
+    /// A Pod with more images than any node would run is nobody's workload. To judge it would cost more than it is worth.
+    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
+        let metrics = &self.deps.metrics;
+        metrics.beyond.inc();
+        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
+        let (namespace, pod) = (&*review.namespace, review.pod.called());
+        tracing::warn!(
+            pod.namespace = namespace,
+            pod.name = pod,
+            images,
+            "too many images; admitted as it is"
+        );
+        Answer::unchanged()
+            .warn(format!("landfall: {images} images are too many; the Pod is admitted as it is"))
     }
-    let said = match decode(&body, Door::Mutate) {
-        Ok(review) => encode(&door.guarded(&review, timeout(query.as_deref()), began).await, &review.uid),
-        Err(ReviewError::Malformed(error)) => return refuse(StatusCode::BAD_REQUEST, &error_chain(&error)),
-        Err(ReviewError::NotOurs { uid, what }) => {
-            door.deps.metrics.not_ours.inc();
-            tracing::debug!(%what, "left alone");
-            encode(&Answer::unchanged(), &uid)
+
+    /// Counts and logs. A dry run is no Pod: its images and findings are not counted, and nobody need act on it.
+    fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
+        let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
+        let weightiest = reasons.min_by_key(|reason| weight(*reason));
+        let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
+        self.deps.metrics.admitted(outcome, reason, review.dry_run);
+        let (namespace, pod) = (&*review.namespace, review.pod.called());
+        tracing::debug!(
+            pod.namespace = namespace,
+            pod.name = pod,
+            verdict = outcome.as_str(),
+            reason = reason.as_str(),
+            images = decided.images.len(),
+            "judged"
+        );
+        if review.dry_run == DryRun::Yes {
+            return;
         }
-        Err(ReviewError::Unreadable { uid, source }) => {
-            door.deps.metrics.admitted(
-                PodOutcome::Unchanged,
-                Reason::Finding(FindingKind::Unparsable),
-                DryRun::No,
+        for image in &decided.images {
+            if plan.lacks_secret(&image.decision) {
+                self.deps.metrics.left(&image.decision, &image.counters);
+            } else {
+                image.counters.count();
+            }
+        }
+        // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
+        for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
+            let image = slot.image;
+            tracing::warn!(
+                pod.namespace = namespace,
+                pod.name = pod,
+                image,
+                "no copy is known; left as written"
             );
-            tracing::warn!(error = error_chain(&source), "a Pod cannot be read; it is admitted as it is");
-            encode(&Answer::unchanged().warn(format!("landfall: admitted as it is: {source}")), &uid)
         }
-    };
-    door.deps.metrics.answered(began.elapsed());
-    ([(header::CONTENT_TYPE, "application/json")], said).into_response()
+    }
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response {
-    tracing::debug!(http.status = status.as_u16(), why, "no review");
-    (status, format!("{why}\n")).into_response()
+/// The answer to a Pod, without its audit annotations.
+fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
+    if let Some(message) = plan.denial() {
+        return (Answer::of(Decision::Deny { message }), PodOutcome::Denied);
+    }
+    let patch = plan.patch();
+    let outcome = if patch.is_empty() { PodOutcome::Unchanged } else { PodOutcome::Patched };
+    let mut answer = Answer::of(Decision::Allow(patch));
+    answer.warnings = plan.warnings();
+    (answer, outcome)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+/// Are these more images, or more different ones, than are judged?
+fn is_beyond(slots: &[Slot<'_>]) -> bool {
+    let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
+    slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
 }
 
-/// What is left of the API server's patience: `timeout=5s`, rounded up to a second by it. What cannot be read asks for
-/// nothing.
-fn timeout(query: Option<&str>) -> Option<Duration> {
-    let given =
-        query?.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == "timeout"))?.1;
-    Duration::try_from_secs_f64(given.strip_suffix('s')?.parse().ok()?).ok()
-}
-
-/// What a panic says.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_api_servers_timeout_is_read() {
-        for (query, seconds) in [
-            (Some("timeout=5s"), Some(5.0)),
-            (Some("x=1&timeout=0.5s"), Some(0.5)),
-            (Some("timeout=0s"), Some(0.0)),
-            (Some("timeouts=5s"), None),
-            (Some("timeout=5"), None),
-            (Some("timeout=-5s"), None),
-            (Some("timeout=infs"), None),
-            (Some("timeout=NaNs"), None),
-            (Some("timeout"), None),
-            (None, None),
-        ] {
-            assert_eq!(timeout(query), seconds.map(Duration::from_secs_f64), "{query:?}");
-        }
+/// Which of a Pod's reasons stands for it: the lightest number.
+fn weight(reason: Reason) -> u8 {
+    match reason {
+        Reason::Internal => 0,
+        Reason::Denied => 1,
+        Reason::Fallback => 2,
+        Reason::Presumed => 3,
+        Reason::Accepted => 4,
+        Reason::Local => 5,
+        Reason::AlreadyLocal => 6,
+        Reason::Observed => 7,
+        Reason::MirrorPod | Reason::Excluded | Reason::Exempt | Reason::PullNever => 8,
+        Reason::Finding(_) => 9,
     }
 }

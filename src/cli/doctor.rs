@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use crate::admission::mutate;
+use crate::admission::{MARGIN, MUTATE};
 use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
 use crate::domain::error_chain::error_chain;
@@ -107,12 +107,8 @@ async fn examine(args: &Args) -> Vec<Line> {
         }
         Some(settings) => lines.extend(doctor::registries(settings, specimen.as_ref().ok()).await),
     }
-    let installation = Installation {
-        release: release.clone(),
-        namespace: namespace.clone(),
-        path: mutate::MUTATE,
-        margin: mutate::MARGIN,
-    };
+    let installation =
+        Installation { release: release.clone(), namespace: namespace.clone(), path: MUTATE, margin: MARGIN };
     match Cluster::from_environment().await {
         Ok(cluster) => {
             let specimen = specimen.as_ref().map_err(String::as_str);

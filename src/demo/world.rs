@@ -24,6 +24,7 @@
 pub mod authority;
 pub mod content;
 mod distribution;
+mod entry;
 pub mod faults;
 mod harbor;
 mod log;
@@ -38,6 +39,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use authority::{Authority, AuthorityError, Identity};
+pub use entry::entry;
 pub use harbor::access::{Account, Namespace, Permission, Standing};
 pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};

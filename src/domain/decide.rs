@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each local Place, in order:  assess ─ qualifies ────────────────────────────► Local
-//!                                     └ findings, and the strictest action on them
+//!                                     └ findings, each with the strictest action that is asked for
 //! none qualifies:  a copy without availability findings? its action : the mildest of all
 //!                                     Accept ► Accepted    Block ► Deny
 //!                                     Fallback ► another site ► the primary ► Presumed
@@ -100,30 +100,29 @@ pub fn admits(case: &Case, evidence: &Evidence) -> Step<Admission> {
 }
 
 fn keep(reason: KeepReason) -> Verdict {
-    Verdict { ruling: Ruling::Keep(reason), findings: Vec::new(), denied_by: Vec::new() }
+    Verdict { ruling: Ruling::Keep(reason), findings: Vec::new(), deciding: None }
 }
 
 /// An image outside what Landfall can prove: left alone, unless a policy blocks it.
 fn unrouted(case: &Case, kind: FindingKind) -> Verdict {
     let views = case.regime.views(&case.name, case.now);
-    let blocking = || views.iter().filter(|view| view.on(kind) == Some(Action::Block));
-    if blocking().next().is_none() {
+    let blocks = |view: &&PolicyView<'_>| view.on(kind) == Some(Action::Block);
+    if !views.iter().any(|view| blocks(&view)) {
         return keep(match kind {
             FindingKind::Unparsable => KeepReason::Unparsable,
             _ => KeepReason::NotRouted,
         });
     }
-    Verdict {
-        ruling: Ruling::Deny,
-        findings: vec![Finding {
-            kind,
-            about: About::Image,
-            place: None,
-            digest: None,
-            detail: Arc::default(),
-        }],
-        denied_by: blocking().filter_map(|view| view.policy.cloned()).collect(),
-    }
+    let finding = Finding {
+        kind,
+        about: About::Image,
+        place: None,
+        digest: None,
+        detail: Arc::default(),
+        action: Action::Block,
+        policies: views.iter().filter(blocks).filter_map(|view| view.policy.cloned()).collect(),
+    };
+    Verdict { ruling: Ruling::Deny, findings: vec![finding], deciding: None }
 }
 
 /// One judgement: the Case, what is known, who speaks, and the digest that is wanted.
@@ -161,7 +160,7 @@ impl<'a> Judge<'a> {
                 return Step::Settle(Verdict {
                     ruling: Ruling::Local { place: ix, digest },
                     findings: assessments.into_iter().flat_map(|one: Assessment| one.findings).collect(),
-                    denied_by: Vec::new(),
+                    deciding: Some(ix),
                 });
             }
             assessments.push(assessment);
@@ -179,30 +178,30 @@ impl<'a> Judge<'a> {
         let deciding = assessments
             .iter()
             .find(|one| one.is_available())
-            .or_else(|| assessments.iter().min_by_key(|one| one.action));
+            .or_else(|| assessments.iter().min_by_key(|one| one.action()));
         let Some(deciding) = deciding else { return Step::Settle(keep(KeepReason::NotRouted)) };
-        let verdict = |ruling, denied_by| {
+        let verdict = |ruling| {
             let findings = assessments.iter().flat_map(|one| one.findings.iter().cloned()).collect();
-            Step::Settle(Verdict { ruling, findings, denied_by })
+            Step::Settle(Verdict { ruling, findings, deciding: deciding.place })
         };
-        if deciding.action == Action::Block {
-            return verdict(Ruling::Deny, deciding.blocked_by.clone());
+        if deciding.action() == Action::Block {
+            return verdict(Ruling::Deny);
         }
         self.veto(deciding.held).and_then(|veto| {
             let accepted =
                 |place| Ruling::Accepted { place, digest: deciding.held, ground: Ground::Accepted };
-            match (deciding.action, deciding.place, veto) {
+            match (deciding.action(), deciding.place, veto) {
                 // What the tag means here is denied as what it is.
                 (_, _, Some(denial)) if deciding.is_available() => Step::Settle(denial),
-                (Action::Accept, Some(place), None) => verdict(accepted(place), Vec::new()),
+                (Action::Accept, Some(place), None) => verdict(accepted(place)),
                 (_, Some(place), None) if deciding.is_available() && self.primary_is_local() => {
-                    verdict(accepted(place), Vec::new())
+                    verdict(accepted(place))
                 }
                 _ => self.fall_back(assessments).and_then(|ruling| match ruling {
                     Ruling::Fallback { digest: Some(digest), .. } => self
                         .veto(Some(digest))
-                        .and_then(|veto| veto.map_or_else(|| verdict(ruling, Vec::new()), Step::Settle)),
-                    _ => verdict(ruling, Vec::new()),
+                        .and_then(|veto| veto.map_or_else(|| verdict(ruling), Step::Settle)),
+                    _ => verdict(ruling),
                 }),
             }
         })
@@ -302,7 +301,7 @@ impl<'a> Judge<'a> {
     fn presume(&self, assessments: &[Assessment], otherwise: Ruling) -> Step<Ruling> {
         let mut candidates: Vec<_> = assessments
             .iter()
-            .filter(|one| one.action < Action::Block)
+            .filter(|one| one.action() < Action::Block)
             .filter(|one| !one.has(FindingKind::Missing) && !one.has(FindingKind::PullFailed))
             .collect();
         candidates.sort_by_key(|one| (!one.is_available(), one.held.is_none()));

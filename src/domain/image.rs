@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::digest::{Digest, DigestError};
-use super::registry::name;
+use super::name::name;
 
 /// Docker Hub as references name it.
 const DOCKER_HUB: &str = "docker.io";

@@ -6,15 +6,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::finding::{Action, FindingKind, PolicyKey};
+pub use super::name::PolicyName;
 use super::pattern::ImagePattern;
-use super::registry::name;
 use super::scan::Requirement;
-use super::verdict::{Action, FindingKind, PolicyKey};
-
-name! {
-    /// The name of a LandingPolicy.
-    PolicyName
-}
 
 /// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`, `on_vulnerable` and
 /// `on_unrouted` never `Fallback`: the configuration's own types see to it.

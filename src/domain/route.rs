@@ -6,13 +6,9 @@ use std::sync::Arc;
 
 use super::image::{Reference, Repository};
 use super::mapping::{Inverse, Mapping};
+pub use super::name::RouteName;
 use super::pattern::{Pattern, Specificity};
-use super::registry::{Host, SharedRegistry, folded, name};
-
-name! {
-    /// The name of a Route.
-    RouteName
-}
+use super::registry::{Host, SharedRegistry, folded};
 
 /// Whether a tag's digest must be proved against the primary before a local copy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Cause, Silence, Unknown};
-use super::verdict::FindingKind;
+use super::finding::FindingKind;
+use super::unknown::{Cause, Silence, Unknown};
 
 /// Harbor's severities, mildest first.
 ///

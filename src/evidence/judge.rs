@@ -99,5 +99,5 @@ impl Observatory {
 }
 
 fn unsettled(ruling: Ruling) -> Verdict {
-    Verdict { ruling, findings: Vec::new(), denied_by: Vec::new() }
+    Verdict { ruling, findings: Vec::new(), deciding: None }
 }

@@ -14,18 +14,18 @@
 //! Anybody can write this annotation. It proves nothing on the way in: see [`OldEntries::kept`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::change::{Change, Entry};
 use super::json::{is_plain, push_escaped, text};
-use super::patch::Change;
 use super::slots::Slot;
 use super::surface::{IMAGES, Pod};
 use crate::domain::registry::RegistryName;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::FindingKind;
 
 /// The most slots that are written down.
 pub const MOST_ENTRIES: usize = 64;
@@ -34,19 +34,6 @@ pub const MOST_ENTRIES: usize = 64;
 pub const LARGEST_ENTRY: usize = 2048;
 /// What the API server allows all annotations of an object together: bytes of keys and values.
 const ALL_ANNOTATIONS: usize = 256 * 1024;
-
-/// What is written down of one slot. What the image *is* comes from the change it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// The image as the user wrote it.
-    pub was: Cow<'a, str>,
-    /// What was decided, in one word.
-    pub why: Reason,
-    /// What stood in the way of a local copy.
-    pub findings: Cow<'a, [FindingKind]>,
-    /// The registry that serves it.
-    pub place: Option<RegistryName>,
-}
 
 /// An entry as it stands in the annotation.
 #[derive(Serialize, Deserialize)]
@@ -140,6 +127,36 @@ fn odd_member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str) -> Option<String> {
     Some(format!("{}:{}", Value::from(slot.to_string()), serde_json::to_string(&line).ok()?))
 }
 
+/// An image as the annotation tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotatedImage<'a> {
+    /// The image as it was when the annotation was written.
+    pub is: Cow<'a, str>,
+    /// What is written down of it.
+    pub entry: Entry<'a>,
+}
+
+/// Reads the value of the annotation, by slot (`containers/web`). It proves nothing: anybody can write it. What is not
+/// as Landfall writes it is left out.
+///
+/// ```
+/// let text = r#"{"containers/web":{"was":"a/web:1","is":"b/web:1","why":"Local","place":"ams"},"omitted":3}"#;
+/// let images = landfall::pod::annotation::read(text);
+/// assert_eq!(images["containers/web"].is, "b/web:1");
+/// assert_eq!(images.len(), 1);
+/// ```
+#[must_use]
+pub fn read(text: &str) -> BTreeMap<String, AnnotatedImage<'_>> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+    members.into_iter().filter_map(|(slot, json)| Some((slot, annotated(json)?))).collect()
+}
+
+fn annotated<'a>(json: &'a RawValue) -> Option<AnnotatedImage<'a>> {
+    let Line { was, is, why, findings, place }: Line<'a> = serde_json::from_str(json.get()).ok()?;
+    let place = place.map(RegistryName::new);
+    Some(AnnotatedImage { is, entry: Entry { was, why: why.parse().ok()?, findings, place } })
+}
+
 /// The annotation as the Pod came with it: ours from an earlier round, somebody's copy, or a forgery.
 #[derive(Debug, Default)]
 pub struct OldEntries<'a>(HashMap<String, &'a RawValue>);
@@ -161,23 +178,12 @@ impl<'a> OldEntries<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let line: Line<'a> = serde_json::from_str(self.0.get(slot.to_string().as_str())?.get()).ok()?;
-        if line.is != slot.image {
+        let AnnotatedImage { is, entry } = annotated(self.0.get(slot.to_string().as_str())?)?;
+        if is != slot.image {
             return None;
         }
-        let entry = Entry {
-            was: line.was,
-            why: reason(&line.why)?,
-            findings: line.findings,
-            place: line.place.map(RegistryName::new),
-        };
         maps(&entry).then_some(entry)
     }
-}
-
-/// The reason of this word.
-fn reason(word: &str) -> Option<Reason> {
-    Reason::all().find(|reason| reason.as_str() == word)
 }
 
 #[cfg(test)]

@@ -6,26 +6,12 @@
 //! path of a [`Slot`], what an `add` needs above it is brought along where it is absent, and there is no
 //! `test`, which compares strings as bytes and fails on any `&` that was written as an escape.
 
-use std::borrow::Cow;
-
-use super::annotation::{self, Entry};
+use super::annotation;
+use super::change::Change;
 use super::json::push_text;
-use super::slots::{AdmissionKind, Slot};
+use super::slots::AdmissionKind;
 use super::surface::{IMAGES, Pod};
 use crate::domain::registry::PullSecret;
-
-/// What becomes of one slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change<'p> {
-    /// The slot, of the very Pod that is patched.
-    pub slot: Slot<'p>,
-    /// The new text of the image; `None` leaves it.
-    pub image: Option<Cow<'p, str>>,
-    /// What nodes need to pull the image that then stands there; `None` where they need nothing.
-    pub pull_secret: Option<PullSecret>,
-    /// What the annotation says of it; `None` where it is no concern of ours.
-    pub entry: Option<Entry<'p>>,
-}
 
 /// A patch as it is sent: JSON, written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,14 +47,6 @@ impl Patch {
         let json = self.begin("add");
         json.extend([path, r#"","value":"#]);
         json
-    }
-}
-
-impl Change<'_> {
-    /// The image that stands in the slot afterwards.
-    #[must_use]
-    pub fn outcome(&self) -> &str {
-        self.image.as_deref().unwrap_or(self.slot.image)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::door::{Answer, Door};
 use super::recorded::patch;
-use super::site::review;
+use super::support::door::{Answer, Door};
+use super::support::metrics::name;
+use super::support::site::review;
 
 const JSON: &str = "application/json";
 const WEB: &str = "harbor.fra.example.com/production/shop/web:1.4.2";
@@ -90,8 +91,8 @@ async fn a_pod_that_cannot_be_read_is_admitted_with_a_warning() {
         assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None));
         assert!(response["warnings"][0].as_str().unwrap().contains(says), "{response}");
     }
-    let sample = r#"landfall_admissions_total{verdict="Unchanged",reason="Unparsable",dry_run="false"}"#;
-    assert_eq!(door.metric(sample), 2.0);
+    let labels = [("verdict", "Unchanged"), ("reason", "Unparsable"), ("dry_run", "false")];
+    assert_eq!(door.metric(name::ADMISSIONS, &labels), 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,9 +122,9 @@ async fn a_panic_costs_one_review() {
         "uid": "u-1", "allowed": true, "warnings": ["landfall: internal error; the Pod is admitted as it is"],
     });
     assert_eq!(response, expected);
-    assert_eq!(door.metric("landfall_admission_panics_total"), 1.0);
-    let sample = r#"landfall_admissions_total{verdict="Internal",reason="Internal",dry_run="false"}"#;
-    assert_eq!(door.metric(sample), 1.0);
+    assert_eq!(door.metric(name::ADMISSION_PANICS, &[]), 1.0);
+    let labels = [("verdict", "Internal"), ("reason", "Internal"), ("dry_run", "false")];
+    assert_eq!(door.metric(name::ADMISSIONS, &labels), 1.0);
     assert!(patch(&door.pod("shop", &[WEB]).await).is_some());
 }
 
@@ -137,7 +138,7 @@ async fn a_pod_of_more_images_than_are_judged_is_admitted_as_it_is() {
     for (count, different, times) in [(4096, 512, 0.0), (513, 513, 1.0), (4097, 1, 2.0)] {
         let response = door.review(&many(count, different)).await;
         assert_eq!((&response["allowed"], response.get("patch")), (&json!(true), None));
-        assert_eq!(door.metric("landfall_admission_too_many_images_total"), times, "{count}, {different}");
+        assert_eq!(door.metric(name::TOO_MANY_IMAGES, &[]), times, "{count}, {different}");
         assert_eq!(response.get("warnings").is_some(), different == 513 || count == 4097);
     }
 }

@@ -8,7 +8,8 @@ use json_patch::Patch;
 use landfall::demo::world::seed;
 use serde_json::Value;
 
-use super::door::Door;
+use super::support::door::Door;
+use super::support::metrics::name;
 
 /// Every recording, by its name.
 fn recordings() -> Vec<(String, String)> {
@@ -172,15 +173,11 @@ async fn a_debugging_container_is_rewritten_where_the_pod_carries_the_secret() {
     assert!(said.ends_with(": Observed"), "{said}");
     // One of them came from here, and one did not.
     let images = |place: &str, reason: &str| {
-        door.metric(&format!(
-            r#"landfall_images_total{{route="production",place="{place}",reason="{reason}"}}"#
-        ))
+        door.metric(name::IMAGES, &[("route", "production"), ("place", place), ("reason", reason)])
     };
     assert_eq!((images("ams", "Local"), images("", "Observed")), (1.0, 1.0));
     let pods = |verdict: &str, reason: &str| {
-        door.metric(&format!(
-            r#"landfall_admissions_total{{verdict="{verdict}",reason="{reason}",dry_run="false"}}"#
-        ))
+        door.metric(name::ADMISSIONS, &[("verdict", verdict), ("reason", reason), ("dry_run", "false")])
     };
     assert_eq!((pods("Patched", "Local"), pods("Unchanged", "Observed")), (1.0, 1.0));
 }

@@ -1,14 +1,14 @@
 //! What ends a settled verdict: no Pod is told what judging anew would not say.
 
-use std::time::{Duration, Instant};
-
 use jiff::{SignedDuration, Timestamp};
 use landfall::demo::world::Scan;
 use landfall::demo::world::seed::{self, Named};
 use landfall::domain::policy::Labels;
 use serde_json::{Value, json};
 
-use super::door::{Door, two_hours_later};
+use super::support::door::{Door, two_hours_later};
+use super::support::metrics::name;
+use super::support::wait::until;
 
 /// By digest, so that it rests on nothing that is looked up in the background.
 fn pinned(door: &Door, name: Named) -> String {
@@ -18,7 +18,7 @@ fn pinned(door: &Door, name: Named) -> String {
 
 /// Reviews a Pod with this image; whether it was settled before.
 async fn told(door: &Door, namespace: &str, image: &str) -> (Value, bool) {
-    let before = || door.metric(r#"landfall_verdicts_total{source="Cache"}"#);
+    let before = || door.metric(name::VERDICTS, &[("source", "Cache")]);
     let count = before();
     let response = door.pod(namespace, &[image]).await;
     (response, before() > count)
@@ -38,20 +38,12 @@ async fn other_credentials_end_it() {
     let observatory = door.observatory.clone();
     let prober = tokio::spawn(async move { observatory.watch(|| {}).await });
     let image = pinned(&door, seed::PRESENT);
-    let began = Instant::now();
-    while door.observatory.health().iter().any(|report| !report.health.is_good()) {
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", door.observatory.health());
-        tokio::task::yield_now().await;
-    }
+    until("all are well", || door.observatory.health().iter().all(|report| report.health.is_good())).await;
     let before = settle(&door, "shop", &image).await;
-    let (changes, began) = (door.observatory.generation(), Instant::now());
+    let changes = door.observatory.generation();
     // Another content, and the same secret.
     door.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1\n").unwrap();
-    while door.observatory.generation() == changes {
-        // Files are looked at every two seconds, by whoever has nothing else to do.
-        assert!(began.elapsed() < Duration::from_secs(30), "nobody noticed");
-        tokio::task::yield_now().await;
-    }
+    until("the other file is noticed", || door.observatory.generation() != changes).await;
     assert_eq!(told(&door, "shop", &image).await, (before, false));
     prober.abort();
 }

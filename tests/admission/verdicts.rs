@@ -1,17 +1,15 @@
 //! Fallbacks, denials, and what is said about them.
 
-use std::time::{Duration, Instant};
-
-use landfall::demo::world::PathClass;
-use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed::{self, Named};
 use landfall::domain::pattern::ImagePattern;
 use landfall::domain::registry::RegistryName;
 use serde_json::{Value, json};
 
-use super::door::Door;
 use super::recorded::patch;
-use super::site::review;
+use super::support::door::Door;
+use super::support::metrics::name;
+use super::support::site::review;
+use super::support::wait::{ends, until};
 
 fn at(host: &str, name: Named) -> String {
     format!("{host}/{}:{}", name.repository, name.tag)
@@ -48,7 +46,7 @@ async fn one_denial_denies_the_pod_and_names_every_image() {
     assert_eq!(response["allowed"], false);
     assert_eq!((&response["status"]["code"], patch(&response)), (&json!(403), None));
     insta::assert_snapshot!(response["status"]["message"].as_str().unwrap(), @r"
-    harbor.fra.example.com/production/legacy/billing:1.0.7: Vulnerable at ams (Critical, at most Medium is allowed) and Missing at edge, policy regulated: use an image without the vulnerability, or ask for an exception
+    harbor.fra.example.com/production/legacy/billing:1.0.7: Vulnerable at ams (Critical, at most Medium is allowed), policy regulated: use an image without the vulnerability, or ask for an exception
     harbor.fra.example.com/production/shop/checkout:5.0.0: Missing at ams and Missing at edge, policy regulated: replicate it to this site, or wait until its replication is done
     busybox: NotRouted, policy regulated: use an image that is replicated to this site, or ask for a route
     ");
@@ -72,9 +70,8 @@ async fn a_policy_that_observes_is_reported_and_changes_nothing() {
     assert_eq!(observed, plain);
     door.pod("trial", &[&present]).await;
     for (verdict, times) in [("Denied", 1.0), ("Allowed", 1.0)] {
-        let sample =
-            format!(r#"landfall_observed_policy_verdicts_total{{policy="trial",verdict="{verdict}"}}"#);
-        assert_eq!(door.metric(&sample), times, "{verdict}");
+        let labels = [("policy", "trial"), ("verdict", verdict)];
+        assert_eq!(door.metric(name::OBSERVED_VERDICTS, &labels), times, "{verdict}");
     }
 }
 
@@ -90,10 +87,10 @@ async fn without_the_local_registries_the_primary_serves() {
     assert_eq!((&entry["why"], &entry["place"]), (&json!("Fallback"), &json!("fra")));
     assert_eq!(entry["findings"], json!(["Unreachable"]));
     assert_eq!(response["warnings"], Value::Null, "a fallback is no news for the person at the terminal");
-    let sample = r#"landfall_images_total{route="production",place="fra",reason="Fallback"}"#;
-    assert_eq!(door.metric(sample), 1.0);
-    let sample = r#"landfall_findings_total{place="ams",finding="Unreachable"}"#;
-    assert_eq!(door.metric(sample), 1.0);
+    let fallback = [("route", "production"), ("place", "fra"), ("reason", "Fallback")];
+    assert_eq!(door.metric(name::IMAGES, &fallback), 1.0);
+    let unreachable = [("place", "ams"), ("finding", "Unreachable")];
+    assert_eq!(door.metric(name::FINDINGS, &unreachable), 1.0);
 
     let response = door.pod("bank", &[&fra(seed::PRESENT)]).await;
     assert_eq!(response["allowed"], false);
@@ -142,12 +139,11 @@ async fn where_everything_else_is_down_the_local_copy_is_presumed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_servers_patience_is_kept() {
-    let door = Door::open().await;
+    let door = Door::patient().await;
     door.demo.ams.freeze().await;
     let body = review("shop", &[&fra(seed::PRESENT)]);
-    let began = Instant::now();
-    let answer = door.post("/mutate?timeout=1s", "application/json", body.to_string().into_bytes()).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let post = door.post("/mutate?timeout=1s", "application/json", body.to_string().into_bytes());
+    let answer = ends("the API server's patience", post).await;
     let response = answer.response();
     assert_eq!(images(&body, &response), [fra(seed::PRESENT)]);
     assert_eq!(entry(&response)["findings"], json!(["Deadline"]));
@@ -161,12 +157,11 @@ async fn a_dry_run_gets_the_same_answer_and_is_counted_apart() {
     body["request"]["dryRun"] = json!(true);
     assert_eq!(door.review(&body).await, real);
     for dry in ["true", "false"] {
-        let sample =
-            format!(r#"landfall_admissions_total{{verdict="Patched",reason="Local",dry_run="{dry}"}}"#);
-        assert_eq!(door.metric(&sample), 1.0, "{dry}");
+        let labels = [("verdict", "Patched"), ("reason", "Local"), ("dry_run", dry)];
+        assert_eq!(door.metric(name::ADMISSIONS, &labels), 1.0, "{dry}");
     }
-    let sample = r#"landfall_images_total{route="production",place="ams",reason="Local"}"#;
-    assert_eq!(door.metric(sample), 1.0, "an image of a dry run is no image");
+    let local = [("route", "production"), ("place", "ams"), ("reason", "Local")];
+    assert_eq!(door.metric(name::IMAGES, &local), 1.0, "an image of a dry run is no image");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,20 +206,19 @@ async fn equal_images_are_asked_for_once_and_the_warm_door_asks_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_observing_policy_keeps_no_pod_waiting_and_is_counted_all_the_same() {
-    let door = Door::open().await;
+    let door = Door::patient().await;
     let vulnerable = fra(seed::VULNERABLE);
     door.pod("shop", &[&vulnerable]).await;
-    // Only the policy needs to know the vulnerabilities one by one.
-    door.demo.ams.faults().add(Scope::Only(PathClass::Api), Fault::Delay(Duration::from_millis(1500)));
-    let began = Instant::now();
-    let response = door.pod("trial", &[&vulnerable]).await;
+    // Only the policy needs to know the vulnerabilities one by one. Amsterdam tells them when the Pod is admitted.
+    door.demo.ams.freeze().await;
+    let body = review("trial", &[&vulnerable]).to_string().into_bytes();
+    let answer = ends("who waits for Amsterdam", door.post("/mutate", "application/json", body)).await;
+    let response = answer.response();
     assert_eq!((&response["allowed"], response["auditAnnotations"].get("observed")), (&json!(true), None));
-    assert!(began.elapsed() < Duration::from_millis(1200), "{:?}", began.elapsed());
-    let sample = r#"landfall_observed_policy_verdicts_total{policy="trial",verdict="Denied"}"#;
-    while door.metric(sample) < 1.0 {
-        assert!(began.elapsed() < Duration::from_secs(30), "it is not counted");
-        tokio::task::yield_now().await;
-    }
+    let denied = || door.metric(name::OBSERVED_VERDICTS, &[("policy", "trial"), ("verdict", "Denied")]);
+    assert_eq!(denied(), 0.0);
+    door.demo.ams.up().await;
+    until("it is counted", || denied() == 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,16 +228,16 @@ async fn what_is_settled_is_told_again_and_every_image_is_counted() {
     let digest = door.demo.fra.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     let image = format!("harbor.fra.example.com/{}@{digest}", seed::PRESENT.repository);
     let counted = |now: f64, before: f64| {
-        let verdicts = |when: &str| door.metric(&format!(r#"landfall_verdicts_total{{settled="{when}"}}"#));
-        assert_eq!((verdicts("now"), verdicts("before")), (now, before));
+        let verdicts = |source: &str| door.metric(name::VERDICTS, &[("source", source)]);
+        assert_eq!((verdicts("Judged"), verdicts("Cache")), (now, before));
     };
     let first = door.pod("shop", &[&image]).await;
     counted(1.0, 0.0);
     assert!(door.pod("shop", &[&image, &image]).await["patch"].is_string());
     assert_eq!(door.pod("shop", &[&image]).await, first);
     counted(1.0, 2.0);
-    let sample = r#"landfall_images_total{route="production",place="ams",reason="Local"}"#;
-    assert_eq!(door.metric(sample), 3.0);
+    let local = [("route", "production"), ("place", "ams"), ("reason", "Local")];
+    assert_eq!(door.metric(name::IMAGES, &local), 3.0);
 
     // Another regime, another platform, an exemption: other Cases.
     assert_eq!(door.pod("bank", &[&image]).await["allowed"], true);
@@ -265,7 +259,7 @@ async fn new_settings_and_notifications_end_what_is_settled() {
     let door = Door::open().await;
     let digest = door.demo.fra.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     let image = format!("harbor.fra.example.com/{}@{digest}", seed::PRESENT.repository);
-    let before = || door.metric(r#"landfall_verdicts_total{source="Cache"}"#);
+    let before = || door.metric(name::VERDICTS, &[("source", "Cache")]);
     door.pod("shop", &[&image]).await;
     door.pod("shop", &[&image]).await;
     assert_eq!(before(), 1.0);

@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
+use crate::metrics::{Page, name};
 use crate::plane::{plane, until};
 use crate::release::Release;
 
@@ -95,26 +96,27 @@ async fn is_edited(release: &Release) {
         let patch = json!({"data": {"landfall.yaml": text}}).to_string();
         plane.told(&["patch", "configmap", "operated", "-n", "operated", "--type=merge", "-p", &patch]);
         for (name, pod) in release.replicas() {
-            let page = until_told(release, &pod, errors, generation).await;
+            until_told(release, &pod, errors, generation).await;
             let (status, conditions) = release.admin(&pod, "/readyz?verbose").await;
             assert_eq!(status, 200, "{name}: {conditions}");
             assert_eq!(conditions.contains("the file is refused: "), errors, "{name}: {conditions}");
             assert_eq!(conditions.contains("atlantis"), errors, "{name}: {conditions}");
-            assert!(page.contains(&format!("\nlandfall_config_generation {generation}\n")), "{name}: {page}");
         }
         assert_eq!(is_rewritten(), rewritten, "{text}");
     }
     assert_eq!(processes(), before, "no container started again");
 }
 
-/// The metrics of a replica, once it has read the file.
-async fn until_told(release: &Release, pod: &Value, errors: bool, generation: u32) -> String {
+/// Waits until the metrics of a replica say that it has read the file, and what came of it.
+async fn until_told(release: &Release, pod: &Value, errors: bool, generation: u32) {
     let read = async {
         loop {
             let (_, page) = release.admin(pod, "/metrics").await;
-            let refused = !page.contains("\nlandfall_config_errors 0\n");
-            if refused == errors && page.contains(&format!("\nlandfall_config_generation {generation}\n")) {
-                return page;
+            let page = Page::read(&page);
+            let refused = page.metric(name::CONFIG_ERRORS, &[]).is_some_and(|errors| errors > 0.0);
+            let read = page.metric(name::CONFIG_GENERATION, &[]);
+            if refused == errors && read == Some(f64::from(generation)) {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

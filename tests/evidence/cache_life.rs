@@ -8,33 +8,22 @@ use landfall::demo::world::{PathClass, Scan};
 use landfall::domain::case::Case;
 use landfall::domain::evidence::{Cause, Observation, Presence, Query};
 use reqwest::StatusCode;
-use tokio::time::Instant;
 
-use super::site::{Given, Site, asked, later, learned, manifests, settings, shown, soon};
+use super::site::{Given, Site, asked, learned, manifests, settings, shown, soon};
+use super::support::metrics::name;
+use super::support::wait::{later, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
 const SLOW: Fault = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
 
-async fn judged(site: &Site, case: &Case) -> String {
-    shown(case, &site.judge(case).await.verdict)
-}
-
-async fn until(done: impl Fn() -> bool) {
-    let end = Instant::now() + 10 * SECOND;
-    while !done() {
-        assert!(Instant::now() < end, "it never came");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_digest_that_was_here_counts_while_the_registry_is_slow() {
     let budget = "{request: 10s, attempt: 150ms, inFlight: 16}";
     let site = Site::new(Given { budget, ..Given::default() }).await;
     let case = site.pinned(seed::MULTI_ARCH);
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     later(HOUR).await;
     // It accepts and says nothing: the index, both children and their scans are all as they were.
     site.demo.ams.freeze().await;
@@ -53,43 +42,43 @@ async fn a_digest_that_was_here_counts_while_the_registry_is_slow() {
     assert_eq!(shown(&case, &late.verdict), "Local(ams) []");
     // But not for ever.
     later(23 * HOUR).await;
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Deadline]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Deadline]");
 }
 
 #[tokio::test]
 async fn and_not_while_it_is_down_or_says_otherwise() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     let case = site.pinned(seed::PRESENT);
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     later(HOUR).await;
     site.demo.ams.down().await;
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Unreachable]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unreachable]");
     // It is back, and slow.
     site.demo.ams.up().await;
     site.demo.ams.faults().add(Paths::Everything, SLOW);
     later(20 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     // It says no, and is slow again.
     let digest = site.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     site.demo.ams.store().delete(seed::PRESENT.repository, &digest);
     site.demo.ams.faults().clear();
     later(20 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
     site.demo.ams.faults().add(Paths::Everything, SLOW);
     later(20 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [RateLimited]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [RateLimited]");
 }
 
 #[tokio::test]
 async fn another_digest_ends_the_memory() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     let case = site.pinned(seed::PRESENT);
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     for fault in [Fault::WrongDigest, SLOW] {
         later(HOUR).await;
         site.demo.ams.faults().clear();
         site.demo.ams.faults().add(Paths::Everything, fault);
-        assert!(judged(&site, &case).await.starts_with("Fallback(fra)"));
+        assert!(site.judged(&case).await.starts_with("Fallback(fra)"));
     }
 }
 
@@ -97,34 +86,38 @@ async fn another_digest_ends_the_memory() {
 async fn a_bad_scan_stays_bad_for_days_until_a_newer_one() {
     let site = Site::new(Given::default()).await;
     let case = site.pinned(seed::VULNERABLE);
-    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Vulnerable]");
     let digest = site.demo.ams.store().digest(seed::VULNERABLE.repository, seed::VULNERABLE.tag).unwrap();
     site.demo.ams.store().set_scan(&digest, Scan::Running(jiff::Timestamp::now()));
     for _ in 0..3 {
         later(30 * HOUR).await;
-        assert_eq!(judged(&site, &case).await, "Fallback(fra) [ScanPending, Vulnerable]");
+        assert_eq!(site.judged(&case).await, "Fallback(fra) [ScanPending, Vulnerable]");
     }
     site.demo.ams.store().set_scan(&digest, Scan::clean());
     later(10 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
 }
 
 #[tokio::test]
 async fn what_is_asked_for_often_never_keeps_a_pod_waiting() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     let (hot, cold) = (site.pinned(seed::PRESENT), site.pinned(seed::VULNERABLE));
-    judged(&site, &hot).await;
-    judged(&site, &cold).await;
+    site.judged(&hot).await;
+    site.judged(&cold).await;
+    let renewals = || site.metrics().sum(name::BACKGROUND_LOOKUPS, &[("task", "Renewal")]);
+    let lookups = |outcome: &str| {
+        let labels = [("registry", "ams"), ("aspect", "Presence"), ("outcome", outcome)];
+        site.metric(name::LOOKUPS, &labels).unwrap_or_default()
+    };
     for round in 1..=3 {
         site.demo.ams.clear_log();
         // Nine tenths of the shortest life that ten minutes have, each tenth shortened.
         later(530 * SECOND).await;
         for _ in 0..5 {
-            assert_eq!(judged(&site, &hot).await, "Local(ams) []");
+            assert_eq!(site.judged(&hot).await, "Local(ams) []");
         }
-        let answered = "landfall_lookups_total{registry=\"ams\",aspect=\"Presence\",outcome=\"Answered\"}";
-        until(|| site.metrics().contains(&format!("{answered} {}\n", 2 + round))).await;
-        assert!(site.metrics().contains(&format!("task=\"Renewal\"}} {round}\n")));
+        until("the answer is looked up again", || lookups("Answered") == f64::from(2 + round)).await;
+        assert_eq!(renewals(), f64::from(round));
         let asked = asked(&site.demo.ams, PathClass::Manifests);
         assert_eq!(asked.values().sum::<usize>(), 1, "once, and the cold one not at all: {asked:?}");
     }
@@ -132,14 +125,14 @@ async fn what_is_asked_for_often_never_keeps_a_pod_waiting() {
     site.demo.ams.faults().add(Paths::Everything, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     later(530 * SECOND).await;
     for _ in 0..5 {
-        assert_eq!(judged(&site, &hot).await, "Local(ams) []");
+        assert_eq!(site.judged(&hot).await, "Local(ams) []");
     }
-    until(|| site.metrics().contains("task=\"Renewal\"} 4\n")).await;
-    until(|| site.metrics().contains("outcome=\"Unreachable\"} 1\n")).await;
+    until("the registry is asked once more", || renewals() == 4.0).await;
+    until("it says nothing", || lookups("Unreachable") == 1.0).await;
     tokio::task::yield_now().await;
-    assert_eq!(judged(&site, &hot).await, "Local(ams) []");
+    assert_eq!(site.judged(&hot).await, "Local(ams) []");
     later(70 * SECOND).await;
-    assert_eq!(judged(&site, &hot).await, "Fallback(fra) [Unreachable]");
+    assert_eq!(site.judged(&hot).await, "Fallback(fra) [Unreachable]");
 }
 
 /// Five failures open the breaker, and the first four are remembered: all are asked again once it is back.
@@ -151,16 +144,16 @@ async fn what_being_down_left_behind_ends_with_it() {
     site.demo.ams.down().await;
     // Twice, so that the second silence is longer than the breaker's period.
     for case in cases.iter().take(2) {
-        judged(&site, case).await;
+        site.judged(case).await;
     }
     later(1010 * Duration::from_millis(1)).await;
     for case in &cases {
-        assert_eq!(judged(&site, case).await, "Fallback(fra) [Unreachable]");
+        assert_eq!(site.judged(case).await, "Fallback(fra) [Unreachable]");
     }
     site.demo.ams.up().await;
     later(1250 * Duration::from_millis(1)).await;
     for case in &cases {
-        assert_eq!(judged(&site, case).await, "Local(ams) []");
+        assert_eq!(site.judged(case).await, "Local(ams) []");
     }
 }
 
@@ -204,21 +197,21 @@ fn reopened(site: &Site) -> landfall::evidence::Observatory {
 async fn shorter_lives_count_for_what_is_remembered_already() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     let case = site.pinned(seed::PRESENT);
-    judged(&site, &case).await;
+    site.judged(&case).await;
     later(60 * SECOND).await;
     site.demo.ams.clear_log();
     let mut shorter =
         settings(&site.demo, Given { defaults: "{scan: {required: Never}}", ..Given::default() });
     site.observatory.adopt(&shorter);
-    judged(&site, &case).await;
+    site.judged(&case).await;
     assert_eq!(manifests(&site.demo.ams), 0);
     shorter.cache.present = 30 * SECOND;
     shorter.cache.entries = 1;
     site.observatory.adopt(&shorter);
-    judged(&site, &case).await;
+    site.judged(&case).await;
     assert_eq!(manifests(&site.demo.ams), 1);
-    judged(&site, &site.pinned(seed::VULNERABLE)).await;
-    assert!(site.metrics().contains("landfall_cache_entries 1\n"), "{}", site.metrics());
+    site.judged(&site.pinned(seed::VULNERABLE)).await;
+    assert_eq!(site.metric(name::CACHE_ENTRIES, &[]), Some(1.0));
 }
 
 /// Whether it is a proxy cache never changes: a slow API does not take away what `/v2` holds.
@@ -228,12 +221,12 @@ async fn a_slow_api_does_not_hide_what_the_registry_holds() {
     let defaults = "{scan: {required: Never}}";
     let site = Site::new(Given { budget, defaults, ..Given::default() }).await;
     let Named { repository, .. } = seed::PRESENT;
-    assert_eq!(judged(&site, &site.pinned(seed::PRESENT)).await, "Local(ams) []");
-    assert_eq!(judged(&site, &site.case(seed::PROXIED)).await, "Fallback(fra) [ProxyCache]");
+    assert_eq!(site.judged(&site.pinned(seed::PRESENT)).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::PROXIED)).await, "Fallback(fra) [ProxyCache]");
     let project = repository.split('/').next().unwrap();
     let projects = Paths::Only(PathClass::of(&format!("/api/v2.0/projects/{project}")));
     site.demo.ams.faults().add(projects, Fault::Delay(60 * SECOND));
     later(HOUR).await;
-    assert_eq!(judged(&site, &site.pinned(seed::VULNERABLE)).await, "Local(ams) []");
-    assert_eq!(judged(&site, &site.case(seed::PROXIED)).await, "Fallback(fra) [ProxyCache]");
+    assert_eq!(site.judged(&site.pinned(seed::VULNERABLE)).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::PROXIED)).await, "Fallback(fra) [ProxyCache]");
 }

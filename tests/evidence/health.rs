@@ -7,31 +7,22 @@ use std::time::Duration;
 use futures::future::join_all;
 use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Demo};
+use landfall::demo::world::seed;
 use landfall::demo::world::{
     Account, Authorization, Certificate, Login, Namespace, PathClass, Permission, Reachable, World,
 };
-use landfall::domain::evidence::{Cause, Observation, Presence};
+use landfall::domain::evidence::{Cause, Observation, Presence, TagDigest};
 use landfall::domain::registry::{CredentialSource, Registry, RegistryName};
-use landfall::domain::settings::Settings;
-use landfall::evidence::{Health, Observatory};
-use prometheus_client::registry::Registry as Page;
+use landfall::evidence::Health;
 use reqwest::StatusCode;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::site::{Given, Site, later, manifests, settings, shown, soon};
+use super::site::{Given, Site, manifests, settings, shown};
+use super::support::metrics::name;
+use super::support::wait::{HELD, ends, later, until};
 
-/// Longer than anything here takes, so that only what never happens meets it.
-const NEVER: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A site with these settings.
-fn over(demo: Demo, settings: Settings) -> Site {
-    let mut page = Page::default();
-    let observatory = Observatory::new(&settings, &mut page);
-    Site { demo, settings, observatory, page }
-}
 
 /// Does this while the registries are probed.
 async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
@@ -45,15 +36,6 @@ async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
 fn health(site: &Site, name: &str) -> Health {
     let reports = site.observatory.health();
     reports.iter().find(|report| report.registry.as_str() == name).unwrap().health
-}
-
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(NEVER, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Waits for the first probe of all.
@@ -70,12 +52,8 @@ async fn found(site: &Site) -> BTreeMap<String, Health> {
 }
 
 /// How many requests to Amsterdam have ended.
-fn ended(site: &Site) -> u64 {
-    let metrics = site.metrics();
-    let lines = metrics.lines().filter_map(|line| {
-        line.strip_prefix("landfall_registry_requests_total{registry=\"ams\",")?.split_once("} ")
-    });
-    lines.map(|(_, count)| count.parse::<u64>().unwrap()).sum()
+fn ended(site: &Site) -> f64 {
+    site.metrics().sum(name::REGISTRY_REQUESTS, &[("registry", "ams")])
 }
 
 /// Lets the next probe of Amsterdam come, and end.
@@ -99,12 +77,22 @@ fn many(site: &Site, count: usize) -> Vec<String> {
 
 async fn judged(site: &Site, image: &str) -> String {
     let case = site.case_for(image);
-    shown(&case, &site.judge(&case).await.verdict)
+    ends("nobody answers, and no attempt ends", site.judged(&case)).await
+}
+
+/// Why Frankfurt did not say what this tag means.
+async fn unproved(site: &Site, image: &str) -> Option<Cause> {
+    let judgement = site.judge(&site.case_for(image)).await;
+    judgement.evidence.iter().find_map(|(_, observation, _)| match observation {
+        Observation::TagDigest(TagDigest::Unknown(unknown)) => Some(unknown.cause),
+        _ => None,
+    })
 }
 
 /// Why Amsterdam, which is asked first, did not say whether it holds this image.
 async fn cause(site: &Site, image: &str) -> Option<Cause> {
-    let judgement = site.judge(&site.case_for(image)).await;
+    let case = site.case_for(image);
+    let judgement = ends("nobody answers, and no attempt ends", site.judge(&case)).await;
     let mut presences = judgement.evidence.iter().filter_map(|(_, observation, _)| match observation {
         Observation::Presence(presence) => Some(presence),
         _ => None,
@@ -119,10 +107,14 @@ fn unscanned() -> Given {
     Given { defaults: "{scan: {required: Never}}", edge: true, ..Given::default() }
 }
 
-fn phase(site: &Site, name: &str) -> char {
-    let metrics = site.metrics();
-    let line = format!("landfall_registry_breaker{{registry=\"{name}\"}} ");
-    metrics.lines().find_map(|one| one.strip_prefix(line.as_str())).unwrap().chars().next().unwrap()
+/// 0: closed, 1: half open, 2: open.
+fn breaker(site: &Site, registry: &str) -> f64 {
+    site.metric(name::BREAKER, &[("registry", registry)]).unwrap()
+}
+
+/// Whether Amsterdam has asked to be left alone.
+fn pauses(site: &Site) -> bool {
+    site.metric(name::BACKOFF, &[("registry", "ams")]) == Some(1.0)
 }
 
 #[tokio::test]
@@ -134,9 +126,8 @@ async fn every_state_is_told_apart() {
     };
     let site = Site::new(unscanned()).await;
     expect("well", &site, all(Health::Up)).await;
-    let line = "landfall_registry_health{registry=\"ams\",state=\"Up\"} 1";
-    assert!(site.metrics().contains(line), "{}", site.metrics());
-    assert!(site.metrics().contains("landfall_registry_probe_duration_seconds{registry=\"ams\"} 0."));
+    assert_eq!(site.metric(name::HEALTH, &[("registry", "ams"), ("state", "Up")]), Some(1.0));
+    assert!(site.metric(name::PROBE_DURATION, &[("registry", "ams")]).unwrap() > 0.0);
 
     let faults = [
         (Fault::Html(StatusCode::BAD_GATEWAY), Health::Down),
@@ -179,7 +170,7 @@ async fn every_state_is_told_apart() {
     site.demo.edge.faults().add(Scope::Everything, Fault::Html(StatusCode::OK));
     expect("its API is hidden, and a portal", &site, all(Health::NotARegistry)).await;
     let case = site.case(seed::PRESENT);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable, Unreachable]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unreachable, Unreachable]");
 }
 
 #[tokio::test]
@@ -190,12 +181,10 @@ async fn who_accepts_and_says_nothing_is_silent() {
     let found = found(&site).await;
     assert_eq!((found["ams"], found["edge"]), (Health::Unresponsive, Health::Unresponsive));
     // Nobody had to try: the first Pod finds the way closed.
-    let began = Instant::now();
     assert_eq!(
         cause(&site, "harbor.ams.example.com/production/shop/web:1.4.2").await,
         Some(Cause::BreakerOpen)
     );
-    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -216,7 +205,7 @@ async fn a_black_hole_that_swallows_connections_is_silent_too() {
     let ams = settings.registries.values_mut().find(|one| one.name.as_str() == "ams").unwrap();
     let url = format!("https://{address}").parse().unwrap();
     *ams = Arc::new(Registry { url, ..Registry::clone(ams) });
-    let site = over(demo, settings);
+    let site = Site::over(demo, settings);
     let images = many(&site, 4);
     for image in &images[..3] {
         assert_eq!(cause(&site, image).await, Some(Cause::Deadline), "attempts cannot tell");
@@ -231,7 +220,7 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
     demo.world.credentials("ams", "robot$landfall", "wrong").unwrap();
     demo.world.credentials("edge", "edge", "wrong").unwrap();
     let settings = settings(&demo, unscanned());
-    let site = over(demo, settings);
+    let site = Site::over(demo, settings);
     watching(&site, async {
         probed(&site).await;
         assert_eq!(
@@ -248,10 +237,7 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
         }
         assert_eq!(health(&site, "ams"), Health::BadCredentials);
         site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
-        // Files are looked at every two seconds.
-        sleep(Duration::from_millis(2100)).await;
-        next_probe(&site).await;
-        until("known", || health(&site, "ams") == Health::Up).await;
+        until("the mended file is noticed", || health(&site, "ams") == Health::Up).await;
     })
     .await;
 }
@@ -264,17 +250,15 @@ async fn wrong_credentials_cost_a_pod_its_attempt_at_most_and_then_nothing() {
     demo.world.credentials("ams", "robot$landfall", "wrong").unwrap();
     let given = Given { edge: false, budget: "{request: 10s, attempt: 1s, inFlight: 4}", ..unscanned() };
     let settings = settings(&demo, given);
-    let site = over(demo, settings);
+    let site = Site::over(demo, settings);
     let images = many(&site, 80);
     watching(&site, async {
         until("known to be wrong", || health(&site, "ams") == Health::BadCredentials).await;
         assert_eq!(cause(&site, &images[0]).await, Some(Cause::Deadline), "the first to ask tries");
         site.demo.ams.clear_log();
-        let began = Instant::now();
         for image in &images[1..41] {
             assert_eq!(judged(&site, image).await, "Fallback(fra) [Unauthorized]");
         }
-        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
         assert_eq!(manifests(&site.demo.ams), 0);
 
         // A while later one of many tries its luck.
@@ -285,10 +269,8 @@ async fn wrong_credentials_cost_a_pod_its_attempt_at_most_and_then_nothing() {
         assert_eq!((tried, told), (1, 19), "{found:?}");
 
         let changes = site.observatory.generation();
-        let back = Instant::now();
         site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
         until("known", || health(&site, "ams") == Health::Up).await;
-        assert!(back.elapsed() < 20 * SECOND, "{:?}", back.elapsed());
         assert_ne!(site.observatory.generation(), changes, "who keeps verdicts is told");
         for image in [&images[0], &images[1], &images[70]] {
             assert_eq!(judged(&site, image).await, "Local(ams) []");
@@ -332,7 +314,7 @@ async fn credentials_are_no_matter_where_a_token_is_asked_for() {
         let mut settings = settings(&demo, unscanned());
         let registry = Arc::new(Registry { name: RegistryName::new("edge"), ..registry.clone() });
         settings.registries.insert(registry.name.clone(), registry);
-        found(&over(demo, settings)).await["edge"]
+        found(&Site::over(demo, settings)).await["edge"]
     };
     assert_eq!(look(&registry).await, Health::Up);
     let log = plain.log();
@@ -359,29 +341,23 @@ async fn a_frozen_primary_costs_a_pod_its_attempt_at_most_and_then_nothing() {
         let mut asked = 1;
         let wait = async {
             while health(&site, "fra") != Health::Unresponsive {
-                let began = Instant::now();
                 let verdict = judged(&site, &images[asked]).await;
-                assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
                 assert!(verdict.ends_with("[Unproved]"), "{verdict}");
                 asked += 1;
             }
         };
-        timeout(NEVER, wait).await.unwrap();
-        assert_eq!(phase(&site, "fra"), '2');
+        ends("its breaker stays closed", wait).await;
+        assert_eq!(breaker(&site, "fra"), 2.0);
         site.demo.fra.clear_log();
-        let began = Instant::now();
         for image in &images[asked..asked + 10] {
             assert_eq!(judged(&site, image).await, "Presumed(ams) [Unproved]");
+            assert_eq!(unproved(&site, image).await, Some(Cause::BreakerOpen));
         }
-        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
         assert_eq!(manifests(&site.demo.fra), 0);
 
-        let back = Instant::now();
         site.demo.fra.up().await;
         until("up", || health(&site, "fra") == Health::Up).await;
-        until("closed", || phase(&site, "fra") == '0').await;
-        // A probe that waits is answered at once, and some more of them close it.
-        assert!(back.elapsed() < 10 * SECOND, "{:?}", back.elapsed());
+        until("closed", || breaker(&site, "fra") == 0.0).await;
         assert_eq!(judged(&site, &images[asked + 11]).await, "Local(ams) []");
     })
     .await;
@@ -397,44 +373,36 @@ async fn a_harbor_whose_storage_hangs_costs_a_pod_its_attempt_at_most_and_then_n
     watching(&site, async {
         probed(&site).await;
         assert_eq!(judged(&site, &images[0]).await, "Local(ams) []");
-        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(NEVER * 60));
+        site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(HELD));
         let mut asked = 1;
         let wait = async {
             while health(&site, "ams") != Health::Unresponsive {
-                let began = Instant::now();
                 let verdict = judged(&site, &images[asked]).await;
-                assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
                 assert!(verdict.starts_with("Fallback(fra) ["), "{verdict}");
                 asked += 1;
             }
         };
-        timeout(NEVER, wait).await.unwrap();
+        ends("its breaker stays closed", wait).await;
         assert!(asked > 3, "{asked}: silence of an attempt alone closes nothing");
-        assert_eq!(phase(&site, "ams"), '2');
+        assert_eq!(breaker(&site, "ams"), 2.0);
         site.demo.ams.clear_log();
-        let began = Instant::now();
         for image in &images[asked..asked + 10] {
             assert_eq!(cause(&site, image).await, Some(Cause::BreakerOpen));
         }
-        assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
-        // Its API answers, and still it stays closed.
-        let began = Instant::now();
+        // Its API answers, and still no Pod is sent there.
         let probes = || site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests).count();
         until("some probes of its storage", || {
             assert_eq!(health(&site, "ams"), Health::Unresponsive);
-            assert_ne!(phase(&site, "ams"), '0');
+            assert_ne!(breaker(&site, "ams"), 0.0);
             probes() >= 2
         })
         .await;
-        assert!(began.elapsed() > 2 * SECOND, "each has time");
         for request in site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests) {
             assert!(request.method == "HEAD" && request.path.ends_with("/v0"), "{request:?}");
         }
 
-        let back = Instant::now();
         site.demo.ams.faults().clear();
-        until("closed", || phase(&site, "ams") == '0').await;
-        assert!(back.elapsed() < 15 * SECOND, "{:?}", back.elapsed());
+        until("closed", || breaker(&site, "ams") == 0.0).await;
         assert_eq!(judged(&site, &images[asked + 11]).await, "Local(ams) []");
     })
     .await;
@@ -450,7 +418,7 @@ async fn a_storage_that_is_slow_closes_nothing() {
         probed(&site).await;
         for image in &images {
             assert_eq!(cause(&site, image).await, Some(Cause::Deadline));
-            assert!(phase(&site, "ams") == '0' && !health(&site, "ams").is_down());
+            assert!(breaker(&site, "ams") == 0.0 && !health(&site, "ams").is_down());
         }
     })
     .await;
@@ -470,12 +438,12 @@ async fn an_open_breaker_is_tried_by_probes_and_never_by_pods() {
         site.demo.ams.clear_log();
         for image in &images[5..8] {
             assert_eq!(cause(&site, image).await, Some(Cause::BreakerOpen));
-            sleep(Duration::from_millis(700)).await;
+            later(Duration::from_millis(700)).await;
         }
+        until("the prober tries", || !site.demo.ams.log().is_empty()).await;
         assert_eq!(manifests(&site.demo.ams), 0, "its period of a second is over, and nobody had to try");
-        assert!(!site.demo.ams.log().is_empty(), "but the prober did");
         site.demo.ams.faults().clear();
-        until("closed", || phase(&site, "ams") == '0').await;
+        until("closed", || breaker(&site, "ams") == 0.0).await;
         assert_eq!(cause(&site, &images[8]).await, None);
     })
     .await;
@@ -486,12 +454,12 @@ async fn a_dead_primary_is_known_before_the_first_pod_asks() {
     let site = Site::new(Given::default()).await;
     site.demo.fra.down().await;
     let case = site.case(seed::UNSCANNED);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unscanned]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unscanned]");
     watching(&site, probed(&site)).await;
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Presumed(ams) [Unscanned]");
+    assert_eq!(site.judged(&case).await, "Presumed(ams) [Unscanned]");
     site.demo.fra.up().await;
     watching(&site, until("up", || health(&site, "fra") == Health::Up)).await;
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unscanned]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unscanned]");
 }
 
 #[tokio::test]
@@ -505,11 +473,11 @@ async fn a_slow_registry_is_never_closed() {
     }
     watching(&site, async {
         let cases: Vec<_> = images.iter().map(|image| site.case_for(image)).collect();
-        let verdicts = join_all(cases.iter().map(|case| site.observatory.judge(case, soon(NEVER)))).await;
+        let verdicts = join_all(cases.iter().map(|case| site.judge(case))).await;
         for (case, judgement) in cases.iter().zip(verdicts) {
             assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
         }
-        assert_eq!(phase(&site, "ams"), '0');
+        assert_eq!(breaker(&site, "ams"), 0.0);
     })
     .await;
 
@@ -524,7 +492,7 @@ async fn a_slow_registry_is_never_closed() {
                 assert_eq!(cause, Some(Cause::Deadline));
             }
         }
-        assert_eq!((phase(&site, "ams"), health(&site, "ams")), ('0', Health::Slow));
+        assert_eq!((breaker(&site, "ams"), health(&site, "ams")), (0.0, Health::Slow));
     })
     .await;
 }
@@ -538,7 +506,7 @@ async fn a_probe_that_runs_out_of_time_half_way_finds_it_slow() {
     }
     let found = found(&site).await;
     assert_eq!((found["ams"], found["edge"]), (Health::Slow, Health::Slow));
-    assert_eq!((phase(&site, "ams"), phase(&site, "edge")), ('0', '0'));
+    assert_eq!((breaker(&site, "ams"), breaker(&site, "edge")), (0.0, 0.0));
 }
 
 #[tokio::test]
@@ -555,14 +523,18 @@ async fn a_429_pauses_the_registry_as_a_whole() {
         for image in &images[1..5] {
             assert_eq!(judged(&site, image).await, "Fallback(fra) [RateLimited]");
         }
-        until("paused", || site.metrics().contains("landfall_registry_backoff{registry=\"ams\"} 1")).await;
-        later(50 * SECOND).await;
-        sleep(Duration::from_millis(200)).await;
+        until("paused", || pauses(&site)).await;
+        // Frankfurt is probed twice meanwhile, so Amsterdam would have been, too.
+        for _ in 0..2 {
+            site.demo.fra.clear_log();
+            later(25 * SECOND).await;
+            until("Frankfurt is probed", || !site.demo.fra.log().is_empty()).await;
+        }
         assert_eq!(judged(&site, &images[5]).await, "Fallback(fra) [RateLimited]");
         assert!(site.demo.ams.log().is_empty(), "not even the prober asks: {:#?}", site.demo.ams.log());
         later(10 * SECOND).await;
         assert_eq!(judged(&site, &images[6]).await, "Local(ams) []");
-        until("on", || site.metrics().contains("landfall_registry_backoff{registry=\"ams\"} 0")).await;
+        until("the pause is over", || !pauses(&site)).await;
     })
     .await;
 }
@@ -576,13 +548,10 @@ async fn who_waits_in_the_queue_hears_of_a_429_without_asking() {
     for fault in [Fault::Delay(SECOND), limit] {
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), fault);
     }
-    let began = Instant::now();
     for cause in join_all(images.iter().map(|image| cause(&site, image))).await {
         assert!(matches!(cause, Some(Cause::RateLimited { .. })), "{cause:?}");
     }
-    assert_eq!(manifests(&site.demo.ams), 4);
-    // One after the other, they would have waited for fifteen seconds.
-    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    assert_eq!(manifests(&site.demo.ams), 4, "those that were under way when the first answer came");
 }
 
 #[tokio::test]
@@ -622,7 +591,7 @@ async fn a_503_that_says_when_to_come_back_is_down_until_then() {
 
 #[tokio::test]
 async fn a_metered_registry_is_asked_no_more_often_than_it_may_be() {
-    let site = Site::new(Given { ams: ", requestsPerHour: 20", edge: false, ..unscanned() }).await;
+    let site = Site::new(Given { ams: "requestsPerHour: 20", edge: false, ..unscanned() }).await;
     let images = many(&site, 100);
     watching(&site, async {
         probed(&site).await;
@@ -685,7 +654,7 @@ async fn a_broken_connection_is_tried_once_more_and_nothing_else_is() {
 
 #[tokio::test]
 async fn a_drained_registry_is_not_probed_either() {
-    let site = Site::new(Given { ams: ", drain: true", ..Given::default() }).await;
+    let site = Site::new(Given { ams: "drain: true", ..Given::default() }).await;
     assert_eq!(found(&site).await["ams"], Health::Drained);
     assert!(site.demo.ams.log().is_empty());
 }
@@ -698,7 +667,7 @@ async fn probers_follow_the_settings() {
         assert_eq!(site.observatory.health().len(), 3);
         site.observatory.adopt(&settings(&site.demo, Given { edge: false, ..unscanned() }));
         assert_eq!(site.observatory.health().len(), 2);
-        until("gone", || !site.metrics().contains("landfall_registry_health{registry=\"edge\"")).await;
+        until("gone", || site.metric(name::HEALTH, &[("registry", "edge"), ("state", "Up")]).is_none()).await;
         site.demo.edge.clear_log();
         next_probe(&site).await;
         assert!(site.demo.edge.log().is_empty());

@@ -12,11 +12,9 @@ use landfall::domain::registry::RegistryName;
 use landfall::evidence::Scope;
 use reqwest::StatusCode;
 
-use super::site::{Given, Site, later, manifests, shown, soon};
-
-async fn judged(site: &Site, case: &Case) -> String {
-    shown(case, &site.judge(case).await.verdict)
-}
+use super::site::{Given, Site, manifests, shown, soon};
+use super::support::metrics::name;
+use super::support::wait::later;
 
 /// Something changed in Amsterdam.
 fn changed(site: &Site, scope: Scope) {
@@ -62,9 +60,8 @@ async fn each_scope_ends_what_it_names_and_nothing_else() {
     site.observatory.invalidate(&RegistryName::new("fra"), Scope::Registry);
     site.observatory.invalidate(&RegistryName::new("nowhere"), Scope::Registry);
     assert_eq!(asked(&site, &pinned).await, 0, "of Amsterdam nobody spoke");
-    assert!(
-        site.metrics().contains("landfall_cache_invalidations_total{registry=\"ams\",scope=\"Digest\"} 2")
-    );
+    let ended = site.metric(name::INVALIDATIONS, &[("registry", "ams"), ("scope", "Digest")]);
+    assert_eq!(ended, Some(2.0));
 }
 
 #[tokio::test]
@@ -72,22 +69,22 @@ async fn what_came_is_found_and_what_went_is_missed_at_once() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
     let Named { repository, tag, .. } = seed::MISSING;
     let (tagged, pinned) = (site.case(seed::MISSING), site.pinned(seed::MISSING));
-    assert_eq!(judged(&site, &tagged).await, "Fallback(fra) [Missing]");
-    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&tagged).await, "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&pinned).await, "Fallback(fra) [Missing]");
     let digest = site.demo.fra.store().digest(repository, tag).unwrap();
     let content = Content::image("came later");
     site.demo.ams.store().claim(repository, Some(tag), digest, &content);
-    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]", "nobody told");
+    assert_eq!(site.judged(&pinned).await, "Fallback(fra) [Missing]", "nobody told");
     changed(&site, Scope::Digest(digest));
-    assert_eq!(judged(&site, &pinned).await, "Local(ams) []");
+    assert_eq!(site.judged(&pinned).await, "Local(ams) []");
     changed(&site, Scope::Tag(Repository::new(repository), Tag::new(tag)));
-    assert_eq!(judged(&site, &tagged).await, "Local(ams) []");
+    assert_eq!(site.judged(&tagged).await, "Local(ams) []");
 
     site.demo.ams.store().delete(repository, &digest);
-    assert_eq!(judged(&site, &pinned).await, "Local(ams) []", "nobody told");
+    assert_eq!(site.judged(&pinned).await, "Local(ams) []", "nobody told");
     changed(&site, Scope::Digest(digest));
-    assert_eq!(judged(&site, &pinned).await, "Fallback(fra) [Missing]");
-    assert_eq!(judged(&site, &tagged).await, "Fallback(fra) [Missing]", "the tag that meant it, too");
+    assert_eq!(site.judged(&pinned).await, "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&tagged).await, "Fallback(fra) [Missing]", "the tag that meant it, too");
 }
 
 /// What Harbor's own projects say is kept apart, and it is no less a part of the registry.
@@ -99,19 +96,19 @@ async fn the_facts_of_a_project_end_with_its_registry() {
     };
     let site = Site::new(given).await;
     let case = site.pinned(seed::VULNERABLE);
-    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Vulnerable]");
     let cves = [seed::HIGH_CVE, seed::CRITICAL_CVE].map(str::to_owned).to_vec();
     site.demo.ams.store().project("production").allowlist = Some(Allowlist { cves, expires_at: None });
     let digest = site.demo.ams.store().digest(seed::VULNERABLE.repository, seed::VULNERABLE.tag).unwrap();
     changed(&site, Scope::Digest(digest));
-    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]", "of its project nobody spoke");
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Vulnerable]", "of its project nobody spoke");
     changed(&site, Scope::Registry);
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     // And its next change, too.
     site.demo.ams.store().project("production").allowlist =
         Some(Allowlist { cves: vec![], expires_at: None });
     changed(&site, Scope::Registry);
-    assert_eq!(judged(&site, &case).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Vulnerable]");
 }
 
 /// The look-up begins, the registry changes and says so, the old answer arrives.
@@ -123,13 +120,13 @@ async fn an_answer_from_before_the_change_is_not_kept() {
     let digest = site.demo.ams.store().digest(repository, tag).unwrap();
     let class = Paths::Only(PathClass::Manifests);
     site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(300)));
-    let (early, late) = tokio::join!(judged(&site, &case), async {
+    let (early, late) = tokio::join!(site.judged(&case), async {
         while site.demo.ams.in_flight() == 0 {
             tokio::task::yield_now().await;
         }
         changed(&site, Scope::Digest(digest));
         // Who asks now does not join what began before.
-        judged(&site, &case).await
+        site.judged(&case).await
     });
     assert_eq!((early.as_str(), late.as_str()), ("Local(ams) []", "Local(ams) []"));
     assert_eq!(manifests(&site.demo.ams), 2);
@@ -141,7 +138,7 @@ async fn an_answer_from_before_the_change_is_not_kept() {
     let Named { repository, tag, .. } = seed::VULNERABLE;
     let digest = site.demo.ams.store().digest(repository, tag).unwrap();
     site.demo.ams.faults().add(class, Fault::Delay(Duration::from_millis(300)));
-    let (early, ()) = tokio::join!(judged(&site, &case), async {
+    let (early, ()) = tokio::join!(site.judged(&case), async {
         while site.demo.ams.in_flight() == 0 {
             tokio::task::yield_now().await;
         }
@@ -150,33 +147,33 @@ async fn an_answer_from_before_the_change_is_not_kept() {
     assert_eq!(early, "Local(ams) []");
     site.demo.ams.store().delete(repository, &digest);
     site.demo.ams.faults().clear();
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
 }
 
 #[tokio::test]
 async fn an_invalidation_takes_remembered_presence_and_leaves_the_last_scan() {
     let site = Site::new(Given::default()).await;
     let (good, bad) = (site.pinned(seed::PRESENT), site.pinned(seed::VULNERABLE));
-    assert_eq!(judged(&site, &good).await, "Local(ams) []");
-    assert_eq!(judged(&site, &bad).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&good).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
     let at = |named: Named| site.demo.ams.store().digest(named.repository, named.tag).unwrap();
     let (good_digest, bad_digest) = (at(seed::PRESENT), at(seed::VULNERABLE));
 
     // The bad one is scanned again: it was bad until then.
     site.demo.ams.store().set_scan(&bad_digest, Scan::Running(jiff::Timestamp::now()));
     changed(&site, Scope::Digest(bad_digest));
-    assert_eq!(judged(&site, &bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
+    assert_eq!(site.judged(&bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
     site.demo.ams.store().set_scan(&bad_digest, Scan::clean());
     changed(&site, Scope::Digest(bad_digest));
-    assert_eq!(judged(&site, &bad).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Local(ams) []");
 
     // What is known to have changed is not told behind slowness.
     let slow = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
     later(Duration::from_secs(3600)).await;
     site.demo.ams.faults().add(Paths::Only(PathClass::Manifests), slow);
     changed(&site, Scope::Digest(good_digest));
-    assert_eq!(judged(&site, &good).await, "Fallback(fra) [RateLimited]");
-    assert!(judged(&site, &bad).await.starts_with("Local(ams)"), "of this one nobody spoke");
+    assert_eq!(site.judged(&good).await, "Fallback(fra) [RateLimited]");
+    assert!(site.judged(&bad).await.starts_with("Local(ams)"), "of this one nobody spoke");
     let late = site.observatory.judge(&good, soon(Duration::ZERO)).await;
     assert!(shown(&good, &late.verdict).starts_with("Fallback"), "{:?}", late.verdict);
 }

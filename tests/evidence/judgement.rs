@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::seed::{self, Named};
+use landfall::demo::world::seed;
 use landfall::domain::decide::Admission;
 use landfall::domain::evidence::{Observation, Presence, Query, TagDigest};
 
-use super::site::{Given, Site, later, learned, shown, soon};
-
-async fn judged(site: &Site, named: Named) -> String {
-    let case = site.case(named);
-    shown(&case, &site.judge(&case).await.verdict)
-}
+use super::site::{Given, Site, learned, shown, soon};
+use super::support::wait::later;
 
 #[tokio::test]
 async fn every_trouble_of_the_seed_has_its_verdict() {
@@ -29,8 +25,8 @@ async fn every_trouble_of_the_seed_has_its_verdict() {
         // What a proxy would serve must pass its scan, too.
         (seed::PROXIED, "Fallback(fra) [ProxyCache, Unscanned]"),
     ] {
-        assert_eq!(judged(&site, named).await, expected, "{named:?}");
-        assert_eq!(judged(&site, named).await, expected, "{named:?}, from memory");
+        assert_eq!(site.judged(&site.case(named)).await, expected, "{named:?}");
+        assert_eq!(site.judged(&site.case(named)).await, expected, "{named:?}, from memory");
     }
 }
 
@@ -47,10 +43,10 @@ async fn the_validating_door_accepts_what_the_mutating_one_pins() {
 #[tokio::test]
 async fn a_tag_that_must_be_proved_is_asked_for_at_the_primary_and_remembered() {
     let site = Site::new(Given { route: "    tagProof: Required", ..Given::default() }).await;
-    assert_eq!(judged(&site, seed::MOVED).await, "Fallback(fra) [Stale]");
-    assert_eq!(judged(&site, seed::PRESENT).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::MOVED)).await, "Fallback(fra) [Stale]");
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) []");
     site.demo.fra.down().await;
-    assert_eq!(judged(&site, seed::MULTI_ARCH).await, "Fallback(fra) [Unproved]");
+    assert_eq!(site.judged(&site.case(seed::MULTI_ARCH)).await, "Fallback(fra) [Unproved]");
     // What was proved an hour ago still counts; its age says so.
     later(Duration::from_secs(3600)).await;
     let case = site.case(seed::PRESENT);
@@ -61,26 +57,26 @@ async fn a_tag_that_must_be_proved_is_asked_for_at_the_primary_and_remembered() 
     assert!(age >= Duration::from_secs(3600), "{age:?}");
     // But not for ever.
     later(Duration::from_secs(24 * 3600)).await;
-    assert!(judged(&site, seed::PRESENT).await.ends_with("[Unproved]"));
+    assert!(site.judged(&site.case(seed::PRESENT)).await.ends_with("[Unproved]"));
 }
 
 #[tokio::test]
 async fn what_was_proved_for_one_is_remembered_by_those_who_only_remember() {
     let site = Site::new(Given { route: "    tagProof: Required", ..Given::default() }).await;
-    assert_eq!(judged(&site, seed::MOVED).await, "Fallback(fra) [Stale]");
+    assert_eq!(site.judged(&site.case(seed::MOVED)).await, "Fallback(fra) [Stale]");
     let relaxed = super::site::settings(&site.demo, Given::default());
     site.observatory.adopt(&relaxed);
     let site = Site { settings: relaxed, ..site };
-    assert_eq!(judged(&site, seed::MOVED).await, "Fallback(fra) [Stale]");
+    assert_eq!(site.judged(&site.case(seed::MOVED)).await, "Fallback(fra) [Stale]");
 }
 
 #[tokio::test]
 async fn the_second_local_place_stands_in_for_the_first() {
     let defaults = "{scan: {required: Never}}";
     let site = Site::new(Given { edge: true, defaults, ..Given::default() }).await;
-    assert_eq!(judged(&site, seed::PRESENT).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) []");
     site.demo.ams.down().await;
-    assert_eq!(judged(&site, seed::MULTI_ARCH).await, "Local(edge) [Unreachable]");
+    assert_eq!(site.judged(&site.case(seed::MULTI_ARCH)).await, "Local(edge) [Unreachable]");
 }
 
 #[tokio::test]
@@ -88,7 +84,7 @@ async fn a_plain_registry_is_never_asked_for_scans() {
     let defaults = "{scan: {required: Always}}";
     let site = Site::new(Given { edge: true, defaults, ..Given::default() }).await;
     site.demo.ams.down().await;
-    assert_eq!(judged(&site, seed::PRESENT).await, "Fallback(fra) [Unreachable, Unscanned]");
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Fallback(fra) [Unreachable, Unscanned]");
     assert!(site.demo.edge.log().iter().all(|request| request.path.split('/').nth(1) == Some("v2")));
 }
 

@@ -11,13 +11,10 @@ use landfall::domain::evidence::Query;
 use landfall::domain::scan::Severity;
 use reqwest::StatusCode;
 
-use super::site::{Given, Site, asked, later, learned, manifests, shown};
+use super::site::{Given, Site, asked, learned, manifests};
+use super::support::wait::later;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-async fn judged(site: &Site, case: &Case) -> String {
-    shown(case, &site.judge(case).await.verdict)
-}
 
 /// How often Amsterdam is asked for manifests of this Case, once so much time has passed.
 async fn asked_after(site: &Site, case: &Case, time: Duration) -> usize {
@@ -54,7 +51,7 @@ async fn absence_is_remembered_for_a_moment() {
     let digest = site.demo.ams.store().push(seed::MISSING.repository, seed::MISSING.tag, &content);
     site.demo.ams.store().set_scan(&digest, Scan::clean());
     later(2 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
 }
 
 #[tokio::test]
@@ -63,7 +60,7 @@ async fn a_registry_that_wants_rest_gets_it() {
     let case = site.case(seed::PRESENT);
     let too_many = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
     site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), too_many);
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [RateLimited]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [RateLimited]");
     site.demo.ams.faults().clear();
     assert_eq!(asked_after(&site, &case, 59 * SECOND).await, 0);
     assert_eq!(asked_after(&site, &case, SECOND).await, 1);
@@ -71,28 +68,28 @@ async fn a_registry_that_wants_rest_gets_it() {
     let case = site.case(seed::MULTI_ARCH);
     let for_ever = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 1_000_000);
     site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), for_ever);
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [RateLimited]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [RateLimited]");
     site.demo.ams.faults().clear();
     assert_eq!(asked_after(&site, &case, 299 * SECOND).await, 0);
     later(SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
 }
 
 #[tokio::test]
 async fn a_finished_scan_counts_longer_than_one_under_way() {
     let site = Site::new(Given::default()).await;
     let case = site.case(seed::SCANNING);
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [ScanPending]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [ScanPending]");
     let digest = site.demo.ams.store().digest(seed::SCANNING.repository, seed::SCANNING.tag).unwrap();
     site.demo.ams.store().set_scan(&digest, Scan::clean());
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [ScanPending]", "it was asked just now");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [ScanPending]", "it was asked just now");
     later(10 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     site.demo.ams.store().set_scan(&digest, Scan::NotScanned);
     later(260 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     later(40 * SECOND).await;
-    assert_eq!(judged(&site, &case).await, "Fallback(fra) [Unscanned]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unscanned]");
 }
 
 #[tokio::test]
@@ -100,8 +97,8 @@ async fn the_last_finished_scan_is_remembered_behind_newer_silence() {
     let site = Site::new(Given::default()).await;
     let at = |named: Named| site.demo.ams.store().digest(named.repository, named.tag).unwrap();
     let (bad, good) = (site.case(seed::VULNERABLE), site.case(seed::PRESENT));
-    assert_eq!(judged(&site, &bad).await, "Accepted(ams) [Vulnerable]");
-    assert_eq!(judged(&site, &good).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&good).await, "Local(ams) []");
 
     // A known bad one stays bad while its rescan runs; a known good one does not stand in for it.
     for named in [seed::VULNERABLE, seed::PRESENT] {
@@ -109,8 +106,8 @@ async fn the_last_finished_scan_is_remembered_behind_newer_silence() {
         site.demo.ams.store().set_scan(&digest, Scan::Running(jiff::Timestamp::now()));
     }
     later(300 * SECOND).await;
-    assert_eq!(judged(&site, &bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
-    assert_eq!(judged(&site, &good).await, "Fallback(fra) [ScanPending]");
+    assert_eq!(site.judged(&bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
+    assert_eq!(site.judged(&good).await, "Fallback(fra) [ScanPending]");
 
     // While Harbor's API is slow, good and bad count alike. The scan alone is silent, the images are there.
     later(10 * SECOND).await;
@@ -119,15 +116,15 @@ async fn the_last_finished_scan_is_remembered_behind_newer_silence() {
         .ams
         .faults()
         .add(Scope::Only(PathClass::of("/api/v2.0/projects/p/repositories/r/artifacts/a")), slow);
-    assert_eq!(judged(&site, &bad).await, "Accepted(ams) [Vulnerable]");
-    assert_eq!(judged(&site, &good).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
+    assert_eq!(site.judged(&good).await, "Local(ams) []");
 
     // A newer success ends it.
     site.demo.ams.faults().clear();
     let digest = at(seed::VULNERABLE);
     site.demo.ams.store().set_scan(&digest, Scan::found(&[("CVE-1", Severity::Low)]));
     later(10 * SECOND).await;
-    assert_eq!(judged(&site, &bad).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Local(ams) []");
 }
 
 #[tokio::test]
@@ -137,7 +134,7 @@ async fn what_an_index_lists_is_asked_once_a_day() {
     site.judge(&case).await;
     later(3600 * SECOND).await;
     site.demo.ams.clear_log();
-    assert_eq!(judged(&site, &case).await, "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
     // The index and its two children are still there? What it lists needs no question: one HEAD each, no GET.
     assert!(asked(&site.demo.ams, PathClass::Manifests).values().all(|count| *count == 1));
     assert!(
@@ -153,10 +150,10 @@ async fn what_an_index_lists_is_asked_once_a_day() {
 #[tokio::test]
 async fn that_a_harbor_has_a_scanner_is_remembered_whatever_the_image() {
     let site = Site::new(Given::default()).await;
-    assert_eq!(judged(&site, &site.case(seed::PRESENT)).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) []");
     let broken = Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
     let artifacts = PathClass::of("/api/v2.0/projects/p/repositories/r/artifacts/a");
     site.demo.ams.faults().add(Scope::Only(artifacts), broken);
     // Its scan could not be learned, and `required: Auto` requires one: this Harbor has a scanner.
-    assert_eq!(judged(&site, &site.case(seed::UNSCANNED)).await, "Fallback(fra) [Unreachable]");
+    assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, "Fallback(fra) [Unreachable]");
 }

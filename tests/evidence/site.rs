@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use landfall::config::{self, Files};
 use landfall::demo::world::seed::{self, Demo, Named};
-use landfall::demo::world::{Embedded, PathClass};
-use landfall::domain::case::Case;
-use landfall::domain::case::{Exemption, PodContext, Pull};
+use landfall::demo::world::{Embedded, PathClass, entry};
+use landfall::domain::case::{Case, Subject};
 use landfall::domain::evidence::{Evidence, Observation, Query};
-use landfall::domain::policy::Labels;
-use landfall::domain::registry::CredentialSource;
 use landfall::domain::settings::Settings;
 use landfall::domain::verdict::{FindingKind, Ruling, Verdict};
 use landfall::evidence::{Judgement, Observatory};
-use prometheus_client::registry::Registry as Page;
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
+
+use super::support::case_for;
+use super::support::metrics::{Labels, Page};
+use super::support::wait::HELD;
 
 /// A site: its world, its settings, its Observatory.
 pub struct Site {
     pub demo: Demo,
     pub settings: Settings,
     pub observatory: Observatory,
-    pub page: Page,
+    pub page: Registry,
 }
 
 /// What a test configures otherwise.
@@ -53,25 +54,13 @@ impl Default for Given {
     }
 }
 
-fn registry(at: &Embedded, site: &str, host: &str, more: &str) -> String {
-    let described = at.registry(site, host);
-    let CredentialSource::Dir(dir) = described.credentials else { panic!("a folder") };
-    let kind = format!("{:?}", described.kind).to_lowercase();
-    format!(
-        "{{host: \"{host}\", site: {site}, kind: {kind}, url: \"{}\", caFile: \"{}\", credentials: {{dir: \"{}\"}}{more}}}",
-        described.url.as_str().trim_end_matches('/'),
-        described.ca_file.unwrap().display(),
-        dir.display(),
-    )
-}
-
 /// The settings of the site of Amsterdam.
 pub fn settings(demo: &Demo, given: Given) -> Settings {
     let Given { ams, route, edge, defaults, budget } = given;
-    let fra = registry(&demo.fra, "fra", "harbor.fra.example.com", "");
-    let ams = registry(&demo.ams, "ams", "harbor.ams.example.com", ams);
+    let fra = entry(&demo.fra.registry("fra", "harbor.fra.example.com"), "");
+    let ams = entry(&demo.ams.registry("ams", "harbor.ams.example.com"), ams);
     let at_edge = if edge { "\n      - {registry: edge, namespace: \"\"}" } else { "" };
-    let edge = registry(&demo.edge, "ams", "registry.edge:5000", "");
+    let edge = entry(&demo.edge.registry("ams", "registry.edge:5000"), "");
     let text = format!(
         r#"
 site: ams
@@ -106,7 +95,20 @@ impl Site {
     pub async fn new(given: Given) -> Self {
         let demo = seed::demo().await.unwrap();
         let settings = settings(&demo, given);
-        let mut page = Page::default();
+        Self::over(demo, settings)
+    }
+
+    /// A site where no attempt ends by itself: whoever waits for a registry that does not answer hangs.
+    pub async fn patient(given: Given) -> Self {
+        let demo = seed::demo().await.unwrap();
+        let mut settings = settings(&demo, given);
+        (settings.budget.request, settings.budget.attempt) = (HELD, HELD);
+        Self::over(demo, settings)
+    }
+
+    /// A site with these settings.
+    pub fn over(demo: Demo, settings: Settings) -> Self {
+        let mut page = Registry::default();
         let observatory = Observatory::new(&settings, &mut page);
         Self { demo, settings, observatory, page }
     }
@@ -123,24 +125,27 @@ impl Site {
     }
 
     pub fn case_for(&self, image: &str) -> Case {
-        let context = PodContext {
-            regime: self.settings.regime(&Labels::new()),
-            platforms: self.settings.platforms.clone(),
-            exemption: Exemption::None,
-            now: jiff::Timestamp::now(),
-        };
-        self.settings.case_for(image, Pull::Registry, &context)
+        case_for(&self.settings, image)
     }
 
+    /// Judges, and waits as long as the test may run: only an attempt can end before.
     pub async fn judge(&self, case: &Case) -> Judgement {
-        self.observatory.judge(case, soon(Duration::from_secs(10))).await
+        self.observatory.judge(case, soon(HELD)).await
     }
 
-    /// What the page of metrics says.
-    pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.page).unwrap();
-        text
+    /// What [`shown`] says of the verdict.
+    pub async fn judged(&self, case: &Case) -> String {
+        shown(case, &self.judge(case).await.verdict)
+    }
+
+    /// The page of metrics, now.
+    pub fn metrics(&self) -> Page {
+        Page::of(&self.page)
+    }
+
+    /// One sample of it.
+    pub fn metric(&self, name: &str, labels: Labels<'_>) -> Option<f64> {
+        self.metrics().metric(name, labels)
     }
 }
 
@@ -150,7 +155,7 @@ pub fn soon(time: Duration) -> Instant {
 
 /// `Local(ams) []`, `Fallback(fra) [Missing]` …
 pub fn shown(case: &Case, verdict: &Verdict) -> String {
-    let landfall::domain::case::Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
+    let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
     let name = |ix| routed.place(ix).unwrap().registry.name.to_string();
     let ruling = match &verdict.ruling {
         Ruling::Local { place, .. } => format!("Local({})", name(*place)),
@@ -182,11 +187,4 @@ pub fn asked(at: &Embedded, class: PathClass) -> BTreeMap<String, usize> {
 /// How many manifests were asked for.
 pub fn manifests(at: &Embedded) -> usize {
     asked(at, PathClass::Manifests).values().sum()
-}
-
-/// Lets time pass without waiting. Sockets live in real time, so the clock runs again afterwards.
-pub async fn later(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
 }

@@ -7,7 +7,9 @@ use landfall::demo::world::content::Content;
 use landfall::demo::world::seed;
 use landfall::domain::evidence::{Cause, Observation, Presence, Query};
 
-use super::site::{Given, Site, later, learned, manifests, settings, shown};
+use super::site::{Given, Site, learned, manifests, settings};
+use super::support::metrics::name;
+use super::support::wait::later;
 
 /// Why Amsterdam did not say whether it holds this tag.
 async fn cause(site: &Site, tag: &str) -> Option<Cause> {
@@ -37,7 +39,7 @@ async fn the_breaker_opens_on_refused_connections_and_recovers() {
     assert_eq!(cause(&site, "v5").await, None);
     assert_eq!(cause(&site, "v6").await, None);
     assert_eq!(cause(&site, "v7").await, None);
-    assert!(site.metrics().contains("landfall_registry_breaker{registry=\"ams\"} 0"));
+    assert_eq!(site.metric(name::BREAKER, &[("registry", "ams")]), Some(0.0));
 }
 
 #[tokio::test]
@@ -49,7 +51,7 @@ async fn a_copy_is_presumed_where_the_primary_is_known_to_be_down() {
         cause(&site, &format!("v{n}")).await;
     }
     let case = site.case(seed::PRESENT);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Presumed(ams) [Unreachable]");
+    assert_eq!(site.judged(&case).await, "Presumed(ams) [Unreachable]");
 }
 
 #[tokio::test]
@@ -64,9 +66,9 @@ async fn silence_opens_no_breaker() {
 
 #[tokio::test]
 async fn a_drained_registry_is_not_asked() {
-    let site = Site::new(Given { ams: ", drain: true", ..Given::default() }).await;
+    let site = Site::new(Given { ams: "drain: true", ..Given::default() }).await;
     let case = site.case(seed::PRESENT);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unreachable]");
     assert!(site.demo.ams.log().is_empty());
 }
 
@@ -84,7 +86,7 @@ async fn a_registry_that_changed_starts_anew_and_no_other() {
     assert_eq!((manifests(&site.demo.ams), manifests(&site.demo.fra)), (ams, fra));
 
     let given =
-        Given { ams: ", aliases: [harbor.example.com]", route: "    tagProof: Required", ..Given::default() };
+        Given { ams: "aliases: [harbor.example.com]", route: "    tagProof: Required", ..Given::default() };
     site.observatory.adopt(&settings(&site.demo, given));
     site.judge(&tagged).await;
     assert_eq!((manifests(&site.demo.ams), manifests(&site.demo.fra)), (ams + 1, fra));
@@ -98,7 +100,7 @@ async fn a_registry_that_is_gone_from_the_settings_is_not_asked() {
     let mut without = site.settings.clone();
     without.registries.retain(|name, _| name.as_str() != "ams");
     site.observatory.adopt(&without);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Unreachable]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Unreachable]");
 }
 
 #[tokio::test]
@@ -120,5 +122,5 @@ async fn a_registry_without_a_usable_ca_file_is_a_problem_and_no_crash() {
     site.observatory.adopt(&settings);
     assert!(site.observatory.problems().is_empty());
     let case = site.case(seed::PRESENT);
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Local(ams) []");
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
 }

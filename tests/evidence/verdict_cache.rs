@@ -6,7 +6,8 @@ use landfall::demo::world::{PathClass, seed};
 use landfall::domain::registry::RegistryName;
 use landfall::evidence::Scope;
 
-use super::site::{Given, Site, asked, later, shown};
+use super::site::{Given, Site, asked, shown};
+use super::support::wait::later;
 
 #[tokio::test]
 async fn a_judgement_says_until_when_its_answers_hold_and_changes_nothing_by_itself() {
@@ -52,7 +53,7 @@ async fn settings_notifications_and_other_answers_are_changes() {
         site.demo.ams.store().delete_repository(repository);
     }
     later(Duration::from_secs(31)).await;
-    assert_eq!(shown(&case, &site.judge(&case).await.verdict), "Fallback(fra) [Missing]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
     changed("another answer");
 }
 

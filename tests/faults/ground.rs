@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use landfall::config::{self, Files};
 use landfall::demo::world::content::Content;
-use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World};
-use landfall::domain::case::{Case, Subject};
-use landfall::domain::case::{Exemption, PodContext, Pull};
+use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World, entry};
+use landfall::domain::case::Subject;
 use landfall::domain::outcome::Outcome;
-use landfall::domain::policy::Labels;
-use landfall::domain::registry::{CredentialSource, Kind};
 use landfall::domain::settings::Settings;
 use landfall::domain::verdict::{Action, FindingKind, Reason};
 use landfall::evidence::Observatory;
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
+use super::support::case_for;
+use super::support::wait::ends;
 
 /// Where the image lies, everywhere.
 pub const REPOSITORY: &str = "production/shop/web";
@@ -73,18 +72,17 @@ impl Ground {
         Self { world, fra, ams, ijm, other, content, settings, observatory, image }
     }
 
-    /// `Local ams []`, `Fallback fra [Unreachable]`, `Denied - [Missing]` …, and how long it took.
-    pub async fn judge(&self) -> (String, Duration) {
-        let began = Instant::now();
-        let Ruled { reason, place, findings } = self.rule(self.budget()).await;
-        let took = began.elapsed();
+    /// `Local ams []`, `Fallback fra [Unreachable]`, `Denied - [Missing]` …; it fails where the budget does not end it.
+    pub async fn judge(&self) -> String {
+        let ruled = ends("the budget is over", self.rule(self.settings.budget.request)).await;
+        let Ruled { reason, place, findings } = ruled;
         let findings: Vec<_> = findings.iter().map(|(_, kind)| kind).collect();
-        (format!("{reason} {} {findings:?}", place.as_deref().unwrap_or("-")), took)
+        format!("{reason} {} {findings:?}", place.as_deref().unwrap_or("-"))
     }
 
     /// Judges within this time.
     pub async fn rule(&self, time: Duration) -> Ruled {
-        let case = self.case();
+        let case = case_for(&self.settings, &self.image);
         let verdict = self.observatory.judge(&case, Instant::now() + time).await.verdict;
         let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
         let name = |ix| Some(routed.place(ix)?.registry.name.to_string());
@@ -92,21 +90,6 @@ impl Ground {
         let findings = verdict.findings.iter();
         let findings = findings.map(|one| (one.place.and_then(name).unwrap_or_default(), one.kind)).collect();
         Ruled { reason, place: place.and_then(name), findings }
-    }
-
-    /// The latest moment at which a judgement may settle.
-    pub fn budget(&self) -> Duration {
-        self.settings.budget.request
-    }
-
-    fn case(&self) -> Case {
-        let context = PodContext {
-            regime: self.settings.regime(&Labels::new()),
-            platforms: self.settings.platforms.clone(),
-            exemption: Exemption::None,
-            now: jiff::Timestamp::now(),
-        };
-        self.settings.case_for(&self.image, Pull::Registry, &context)
     }
 }
 
@@ -125,32 +108,16 @@ fn configuration(
     ams: &Embedded,
     ijm: Option<&Embedded>,
 ) -> String {
-    let registry = |at: &Embedded, site: &str, host: &str, more: &str| {
-        let described = at.registry(site, host);
-        let credentials = match described.credentials {
-            CredentialSource::Dir(dir) => format!(", credentials: {{dir: \"{}\"}}", dir.display()),
-            _ => String::new(),
-        };
-        let kind = match described.kind {
-            Kind::Harbor => "harbor",
-            Kind::Distribution => "distribution",
-        };
-        format!(
-            "{{host: {host}, site: {site}, kind: {kind}, url: \"{}\", caFile: \"{}\"{credentials}{more}}}",
-            at.url(),
-            described.ca_file.unwrap().display()
-        )
-    };
-    let drained = if site == Site::PrimaryDown { ", drain: true" } else { "" };
-    let fra = registry(fra, "fra", "harbor.fra.example.com", drained);
-    let ams = registry(ams, "ams", "harbor.ams.example.com", "");
+    let drained = if site == Site::PrimaryDown { "drain: true" } else { "" };
+    let fra = entry(&fra.registry("fra", "harbor.fra.example.com"), drained);
+    let ams = entry(&ams.registry("ams", "harbor.ams.example.com"), "");
     let replica = |name: &str| {
         format!("\n      - {{registry: {name}, namespace: production, flatten: 1{}}}", given.replica)
     };
     let mut replicas = replica("ams");
     let mut registries = format!("  fra: {fra}\n  ams: {ams}\n");
     if let Some(ijm) = ijm {
-        registries += &format!("  ijm: {}\n", registry(ijm, "ams", "harbor.ijm.example.com", ""));
+        registries += &format!("  ijm: {}\n", entry(&ijm.registry("ams", "harbor.ijm.example.com"), ""));
         replicas += &replica("ijm");
     }
     let (request, attempt) = match given.patience {
@@ -216,11 +183,4 @@ pub fn asked(log: &[Request]) -> String {
         count => format!("{count} {what}"),
     });
     words.collect::<Vec<_>>().join(", ")
-}
-
-/// Lets time pass without waiting. Sockets live in real time, so the clock runs again afterwards.
-pub async fn later(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
 }

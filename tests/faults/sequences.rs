@@ -15,9 +15,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use reqwest::StatusCode;
 use tokio::time::Instant;
 
-use super::ground::{Ground, REPOSITORY, Ruled, TAG, later};
+use super::ground::{Ground, REPOSITORY, Ruled, TAG};
 use super::model::{ATTEMPT, CACHE, LEFT_OVER, Past, RECOVERY, REST, Scanned, Truth, Way};
 use super::row::{Given, Site};
+use super::support::wait::later;
 
 /// Runners at once, each with a seed of its own, and the sequences of each.
 const RUNNERS: u64 = 4;

@@ -18,8 +18,9 @@ use reqwest::StatusCode;
 use super::ground::{Ground, REPOSITORY, TAG};
 use super::row::Trouble::*;
 use super::row::{Patience, Row, Site};
+use super::support::wait::HELD;
 
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = HELD;
 /// Longer than a tag is fresh, shorter than a project's facts are.
 const SOON: Duration = Duration::from_secs(45);
 /// Longer than a presence is fresh, shorter than it is remembered.

@@ -14,6 +14,9 @@ mod cold;
 mod driver;
 mod flat;
 mod memory;
+#[path = "../support/metrics.rs"]
+#[expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "the suites look at more of it")]
+mod metrics;
 mod open;
 #[path = "../storm/plan.rs"]
 mod plan;

@@ -22,7 +22,7 @@ use clap::Parser;
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use landfall::admission::{Metrics, Mutate};
+use landfall::admission::{Doors, Metrics};
 use landfall::config::{self, Files};
 use landfall::demo::world::seed;
 use landfall::domain::policy::Labels;
@@ -154,15 +154,11 @@ async fn warm(gate: &Gate) -> Result<(Site, Router)> {
     let text = std::fs::read_to_string(site.configure("counted", &format!("{ROUTES}{PATIENT}"))?)?;
     let settings = config::parse(&text, "counted.yaml", Files::Check, Timestamp::now())?.settings;
     let mut page = Registry::default();
-    let door = Mutate {
-        observatory: Arc::new(Observatory::new(&settings, &mut page)),
-        settings: Arc::new(ArcSwap::from_pointee(settings)),
-        labels: Arc::new(|_| Box::pin(std::future::ready(Arc::new(Labels::new())))),
-        own_namespace: None,
-        clock: Timestamp::now,
-        metrics: Metrics::register(&mut page),
-    };
-    let door = door.router();
+    let observatory = Arc::new(Observatory::new(&settings, &mut page));
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
+    let door = Doors::new(settings, observatory, Metrics::register(&mut page))
+        .labels(Arc::new(|_| Box::pin(std::future::ready(Arc::new(Labels::new())))))
+        .router();
     call(&door, gate).await?;
     Ok((site, door))
 }

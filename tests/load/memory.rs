@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Scale;
 use crate::driver::{Caller, post};
+use crate::metrics::{Page, name};
 use crate::open::open_loop;
 use crate::review::review;
 use crate::served::{CONNECTIONS, Served};
@@ -71,10 +72,9 @@ pub async fn fill(served: &Served, images: usize) -> Result<()> {
 }
 
 /// How many answers it remembers.
-async fn entries(served: &Served) -> Result<String> {
-    let page = served.process.admin("/metrics").await?;
-    let line = page.lines().find_map(|line| line.strip_prefix("landfall_cache_entries "));
-    Ok(line.context("no gauge of entries")?.to_owned())
+async fn entries(served: &Served) -> Result<f64> {
+    let page = Page::read(&served.process.admin("/metrics").await?);
+    page.metric(name::CACHE_ENTRIES, &[]).context("no gauge of entries")
 }
 
 /// All figures.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
 
 use crate::driver::{Caller, Target};
+use crate::metrics::{Page, name};
 use crate::open::open_loop;
 use crate::process::Process;
 use crate::site::Site;
@@ -55,10 +56,8 @@ impl Served {
 
     /// How many verdicts it made, instead of telling those that it had made before.
     pub async fn judged_anew(&self) -> Result<u64> {
-        const LINE: &str = r#"landfall_verdicts_total{source="Judged"} "#;
-        let page = self.process.admin("/metrics").await?;
-        let count = page.lines().find_map(|line| line.strip_prefix(LINE));
-        Ok(count.context("no count of verdicts")?.parse()?)
+        let page = Page::read(&self.process.admin("/metrics").await?);
+        Ok(page.metric(name::VERDICTS, &[("source", "Judged")]).context("no count of verdicts")? as u64)
     }
 
     /// The CPU time for each of so many requests. Closed loop: each caller sends its next request when it has the

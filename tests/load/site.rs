@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use landfall::demo::world::authority::Validity;
-use landfall::demo::world::{Account, Embedded, Namespace, Permission, World};
-use landfall::domain::registry::{CredentialSource, Registry};
+use landfall::demo::world::{Account, Embedded, Namespace, Permission, World, entry};
 
 /// The served certificate (PEM), in the folder that every process is given.
 pub const CERTIFICATE: &str = "tls.crt";
@@ -47,12 +46,13 @@ impl Site {
     /// Writes the configuration of one Landfall in Amsterdam, which asks there as [`robot`] of its own, so that the
     /// registry's log tells who asked.
     pub fn configure(&self, name: &str, rest: Rest<'_>) -> Result<PathBuf> {
-        let fra = describe(&self.fra.registry("fra", "harbor.fra.example.com"))?;
+        let fra = entry(&self.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds");
         let account = Account::robot(name, Namespace::All, &Permission::ALL);
         let mut ams = self.ams.registry("ams", "harbor.ams.example.com");
         ams.credentials = self.world.credentials(&format!("ams-{name}"), &account.name, &account.secret)?;
         self.ams.store().add_account(account);
-        let text = format!("site: ams\nregistries:\n{fra}{}{rest}", describe(&ams)?);
+        let ams = entry(&ams, "pullSecret: harbor-ams-creds");
+        let text = format!("site: ams\nregistries:\n  fra: {fra}\n  ams: {ams}\n{rest}");
         Ok(self.world.write(&format!("{name}.yaml"), &text)?)
     }
 
@@ -70,15 +70,4 @@ impl Site {
 /// The account of the Landfall of this name.
 pub fn robot(name: &str) -> String {
     format!("robot${name}")
-}
-
-fn describe(registry: &Registry) -> Result<String> {
-    let Registry { name, host, url, site, credentials, ca_file, .. } = registry;
-    let CredentialSource::Dir(credentials) = credentials else { bail!("the embedded Harbors have folders") };
-    let ca_file = ca_file.as_deref().context("the embedded Harbors speak TLS")?;
-    Ok(format!(
-        "  {name}: {{host: {host}, site: {site}, kind: harbor, pullSecret: harbor-{name}-creds, url: {url:?}, \
-         credentials: {{dir: {credentials:?}}}, caFile: {ca_file:?}}}\n",
-        url = url.as_str(),
-    ))
 }

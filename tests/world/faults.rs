@@ -1,7 +1,7 @@
 //! Every fault, met by a client over a real socket.
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall::demo::world::content::Content;
 use landfall::demo::world::faults::{Fault, Redirect, Scope};
@@ -9,6 +9,7 @@ use landfall::demo::world::{Authorization, Certificate, Embedded, Login, PathCla
 use reqwest::{Client, Method, StatusCode, redirect};
 
 use super::ask::{client, header, manifest, with_redirects};
+use super::support::wait::{HELD, ends, later, until};
 
 const PATH: &str = "team/app/manifests/v1";
 
@@ -80,19 +81,27 @@ async fn frozen_says_nothing_until_it_thaws() {
 #[tokio::test]
 async fn delay_and_pace_take_their_time() {
     let (_world, registry, client) = registry().await;
-    registry.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(Duration::from_millis(150)));
-    let began = Instant::now();
-    assert_eq!(status(&client, &registry).await, 200);
-    assert!(began.elapsed() >= Duration::from_millis(150));
+    registry.faults().add(Scope::Only(PathClass::Manifests), Fault::Delay(HELD));
+    let held = tokio::spawn(manifest(&client, Method::HEAD, &registry, PATH).send());
+    until("the request has come", || registry.in_flight() == 1).await;
+    let root = client.get(format!("{}/v2/", registry.url())).send().await.unwrap();
+    assert_eq!((root.status().as_u16(), held.is_finished()), (200, false), "of another class");
+    later(HELD).await;
+    assert_eq!(ends("the delay", held).await.unwrap().unwrap().status(), 200);
 
     registry.faults().clear();
-    registry.faults().add(Scope::Everything, Fault::Pace(50));
+    registry.faults().add(Scope::Everything, Fault::Pace(1));
     registry.clear_log();
-    let began = Instant::now();
-    let asked = (0..10).map(|_| status(&client, &registry));
-    assert!(futures::future::join_all(asked).await.iter().all(|status| *status == 200));
-    assert!(began.elapsed() >= Duration::from_millis(200), "ten at fifty a second");
-    assert!(registry.peak_in_flight() > 1, "they waited together");
+    let asked: Vec<_> =
+        (0..10).map(|_| tokio::spawn(manifest(&client, Method::HEAD, &registry, PATH).send())).collect();
+    until("all have come", || registry.log().len() == 10).await;
+    let answered = || registry.log().iter().filter(|request| request.status.is_some()).count();
+    assert!(answered() < 10, "ten at one a second");
+    assert!(registry.peak_in_flight() > 1, "they wait together");
+    later(Duration::from_secs(10)).await;
+    for asked in asked {
+        assert_eq!(ends("the pace", asked).await.unwrap().unwrap().status(), 200);
+    }
     assert_eq!(registry.in_flight(), 0);
 }
 
@@ -164,10 +173,12 @@ async fn answers_are_replaced_halved_and_withheld() {
         assert_eq!((other.status().as_u16(), header(&other, "content-type")), (418, seen));
         assert_eq!(other.text().await.unwrap(), "short and stout");
     }
-    let began = Instant::now();
-    let slow = ask(Fault::SlowBody(Duration::from_millis(150))).await.unwrap();
-    assert_eq!(slow.bytes().await.unwrap(), Content::image("app").bytes);
-    assert!(began.elapsed() >= Duration::from_millis(150));
+    let mut slow = ends("its headers", ask(Fault::SlowBody(HELD))).await.unwrap();
+    let mut body = slow.chunk().await.unwrap().unwrap().to_vec();
+    assert!(body.len() < Content::image("app").bytes.len(), "the first half");
+    later(HELD).await;
+    body.extend(ends("its second half", slow.bytes()).await.unwrap());
+    assert_eq!(body, Content::image("app").bytes);
     let unsent = ask(Fault::HangUp).await.unwrap_err();
     assert!(!unsent.is_connect() && unsent.status().is_none(), "{unsent:?}");
     assert_eq!(registry.log().last().unwrap().status, None);

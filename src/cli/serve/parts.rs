@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::certificate::Source;
 use super::{namespaces, probe};
-use crate::admission::{Metrics, Mutate};
+use crate::admission::{Doors, Metrics};
 use crate::cluster::{Cluster, Namespaces};
 use crate::config::watch::{Condition as Look, Handle, Watch};
 use crate::config::{self, Files, Problem, Problems};
@@ -108,14 +108,12 @@ impl Parts {
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
         let watched = namespaces.clone();
-        let door = Mutate {
-            settings: settings.clone(),
-            observatory: observatory.clone(),
-            labels: Arc::new(move |namespace| namespaces.labels(namespace)),
-            own_namespace,
-            clock: Timestamp::now,
-            metrics: counted,
-        };
+        let mut doors = Doors::new(settings.clone(), observatory.clone(), counted)
+            .labels(Arc::new(move |namespace| namespaces.labels(namespace)));
+        if let Some(own) = own_namespace {
+            doors = doors.own_namespace(own);
+        }
+        let behind = doors.tasks();
 
         let admin_address = admin.local_addr()?;
         let mut tasks = JoinSet::new();
@@ -146,12 +144,14 @@ impl Parts {
         let listener = Listener {
             tcp: listener,
             tls,
-            app: door.router(),
+            app: doors.router(),
             limits: Limits::default(),
             drain: drain.clone(),
             metrics,
         };
         let served = supervise(listener, &mut tasks, &drain).await?;
+        behind.close();
+        behind.wait().await;
         tasks.shutdown().await;
         observatory.close().await;
         Ok(Ended::Left(served))

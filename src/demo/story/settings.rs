@@ -1,51 +1,27 @@
 //! The configuration that all stories share, written as a user would write it.
 
-use std::path::Path;
-
 use jiff::{SignedDuration, Timestamp};
 
+use super::world::entry;
 use super::world::seed::Demo;
-use crate::domain::registry::{CredentialSource, Registry};
 
-/// The text of the file: three registries, what they hold for whom, and what three namespaces require.
+/// The text of the file: three registries, the routes between them, and the policies of three namespaces.
 ///
-/// Answers live for fractions of a second here, for the story must go on when a registry goes dark or comes back;
-/// where Landfall works they live for minutes.
+/// Answers live for fractions of a second here, so that the story can go on when a registry goes down or comes back.
+/// In operation they live for minutes.
 pub(super) fn text(demo: &Demo, now: Timestamp) -> String {
-    let registry = |registry: Registry, more: &str| {
-        let dir = match &registry.credentials {
-            CredentialSource::Dir(dir) => quoted(dir),
-            // No registry of the demo has any other.
-            _ => "\"\"".to_owned(),
-        };
-        let ca = registry.ca_file.as_deref().map(quoted).unwrap_or_default();
-        let Registry { name, host, url, site, kind, .. } = registry;
-        let kind = match kind {
-            crate::domain::registry::Kind::Harbor => "harbor",
-            crate::domain::registry::Kind::Distribution => "distribution",
-        };
-        format!(
-            "  {name}: {{host: \"{host}\", site: {site}, kind: {kind}, url: \"{url}\", caFile: {ca},\n    \
-             credentials: {{dir: {dir}}}, {more}}}"
-        )
-    };
-    let registries = [
-        registry(demo.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds"),
-        registry(
-            demo.ams.registry("ams", "harbor.ams.example.com"),
-            "pullSecret: harbor-ams-creds, aliases: [harbor.example.com]",
-        ),
-        registry(demo.edge.registry("ams", "registry.edge:5000"), "pullSecret: edge-creds"),
-    ]
-    .join("\n");
-    // An exception must end, and this one must not end while somebody runs the demo.
+    let fra = entry(&demo.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds");
+    let ams = entry(
+        &demo.ams.registry("ams", "harbor.ams.example.com"),
+        "pullSecret: harbor-ams-creds, aliases: [harbor.example.com]",
+    );
+    let edge = entry(&demo.edge.registry("ams", "registry.edge:5000"), "pullSecret: edge-creds");
+    // The exception must end, but not while somebody runs the demo.
     let until = now + SignedDuration::from_hours(60 * 24);
-    format!("site: ams\nnear: {{ams: [fra]}}\nregistries:\n{registries}\n{REST}")
-        .replace("{until}", &until.to_string())
-}
-
-fn quoted(path: &Path) -> String {
-    format!("{:?}", path.display().to_string())
+    format!(
+        "site: ams\nnear: {{ams: [fra]}}\nregistries:\n  fra: {fra}\n  ams: {ams}\n  edge: {edge}\n{REST}"
+    )
+    .replace("{until}", &until.to_string())
 }
 
 const REST: &str = r#"routes:

@@ -23,9 +23,8 @@ use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
 use super::world::{Embedded, Scan};
 use super::{PATIENCE, StoryError, script, settings};
-use crate::admission::mutate::{LabelsOf, MUTATE, Mutate};
+use crate::admission::{Doors, MUTATE};
 use crate::config::{self, Files};
-use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::evidence::Observatory;
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -68,18 +67,9 @@ impl Stage {
             .map_err(|problems| StoryError::Settings { problems })?;
         let mut page = Page::default();
         let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
-        let labels: LabelsOf = Arc::new(|namespace| {
-            let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
-            Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
-        });
-        let door = Mutate {
-            settings: Arc::new(ArcSwap::from_pointee(loaded.settings)),
-            observatory,
-            labels,
-            own_namespace: Some("landfall".into()),
-            clock: Timestamp::now,
-            metrics: crate::admission::Metrics::register(&mut page),
-        };
+        let counted = crate::admission::Metrics::register(&mut page);
+        let settings = Arc::new(ArcSwap::from_pointee(loaded.settings));
+        let doors = Doors::new(settings, observatory, counted).own_namespace("landfall");
         let metrics = ServerMetrics::register(&mut page);
         let authority = demo.world.authority();
         let identity = authority.issue(&["127.0.0.1", "localhost"], Validity::Current)?;
@@ -93,7 +83,7 @@ impl Stage {
         let listener = Listener {
             tcp,
             tls,
-            app: door.router(),
+            app: doors.router(),
             limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
             drain: drain.clone(),
             metrics,

@@ -1,10 +1,12 @@
 //! What a story came to, beside what was foretold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::verdict::{FindingKind, PolicyKey};
+use crate::domain::gap::{Axis, Gap, GapKey};
+use crate::domain::image::Reference;
+use crate::domain::name::RegistryName;
 
 /// Whether the Pod may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -207,35 +209,24 @@ impl Performance {
     /// The gaps that the stories met, each once.
     #[must_use]
     pub fn gaps(&self) -> Vec<SeenGap> {
-        let mut gaps = BTreeMap::new();
-        let images = self.stories().flat_map(|told| told.actual.images.iter().flatten());
-        for image in images {
-            let sound = matches!(image.reason.as_deref(), Some("Local" | "AlreadyLocal"));
-            for (gap, state) in &mut gaps {
-                let (_, was, place): &(String, String, String) = gap;
-                if sound && *was == image.was && image.place.as_ref() == Some(place) {
-                    *state = GapState::Closed;
-                }
+        let mut gaps: BTreeMap<Gap, SeenGap> = BTreeMap::new();
+        for image in self.stories().flat_map(|told| told.actual.images.iter().flatten()) {
+            let Ok(reference) = Reference::parse(&image.was) else { continue };
+            let key = |place: &str| GapKey::written(&reference, RegistryName::new(place));
+            if let (Some("Local" | "AlreadyLocal"), Some(place)) = (image.reason.as_deref(), &image.place) {
+                let closed = gaps.iter_mut().filter(|(gap, _)| gap.key == key(place));
+                closed.for_each(|(_, seen)| seen.state = GapState::Closed);
             }
-            for Found { finding, place } in
-                image.findings.iter().filter(|found| can_be_closed(&found.finding))
-            {
-                if let Some(place) = place {
-                    let gap = (finding.clone(), image.was.clone(), place.clone());
-                    gaps.insert(gap, GapState::Open);
-                }
+            for Found { finding, place } in &image.findings {
+                let kind = finding.parse().ok().filter(|kind| Axis::of(*kind).is_some());
+                let (Some(kind), Some(place)) = (kind, place) else { continue };
+                let (finding, image, place) = (finding.clone(), image.was.clone(), place.clone());
+                let gap = Gap { key: key(&place), finding: kind };
+                gaps.insert(gap, SeenGap { finding, image, place, state: GapState::Open });
             }
         }
-        let gaps: BTreeSet<SeenGap> = gaps
-            .into_iter()
-            .map(|((finding, image, place), state)| SeenGap { finding, image, place, state })
-            .collect();
-        gaps.into_iter().collect()
+        let mut gaps: Vec<SeenGap> = gaps.into_values().collect();
+        gaps.sort();
+        gaps
     }
-}
-
-/// What could not be learned is no gap: the copy may well be there.
-fn can_be_closed(word: &str) -> bool {
-    let kind = FindingKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    kind.is_some_and(|kind| !matches!(kind.key(), PolicyKey::OnUnknown | PolicyKey::OnUnrouted))
 }

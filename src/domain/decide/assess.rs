@@ -45,14 +45,19 @@ impl<'a> Lookup<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// A PolicyView's action for a finding; `None` where it does not speak about it.
-    pub(super) fn action(&self, view: &PolicyView<'_>, finding: &Finding) -> Option<Action> {
+    /// A view's action for a finding; `None` where it does not speak about it.
+    pub(super) fn action(
+        &self,
+        view: &PolicyView<'_>,
+        (kind, about, place): (FindingKind, About, Option<PlaceIx>),
+    ) -> Option<Action> {
         let proxied = |ix| self.routed.place(ix).is_some_and(|place| place.serves == Serves::ProxyCache);
-        match (view.on(finding.kind), finding.kind, finding.about) {
+        match (view.on(kind), kind, about) {
             // A declared proxy cache is used all the same, where no enforcing policy forbids it.
-            (Some(action), FindingKind::ProxyCache, _) if finding.place.is_some_and(proxied) => {
+            (Some(action), FindingKind::ProxyCache, _) if place.is_some_and(proxied) => {
                 Some(if view.policy.is_some() && action == Action::Block { action } else { Action::Accept })
             }
+            // A scan that could not be learned is both unknown and not shown to be there.
             (action, kind, About::Scan) if kind.is_unknown() => action.max(view.on(FindingKind::Unscanned)),
             (action, ..) => action,
         }
@@ -242,10 +247,11 @@ impl<'a> Judge<'a> {
                     Kind::Harbor => self.shortfalls(view, ix, *digest, &mut lookup),
                 };
                 for Shortfall { kind, detail } in shortfalls {
-                    let finding =
-                        Finding { kind, about: About::Scan, place: Some(ix), digest: Some(*digest), detail };
-                    if let Some(action) = self.action(view, &finding) {
-                        assessment.raise(view, action, finding);
+                    let (about, place) = (About::Scan, Some(ix));
+                    if let Some(action) = self.action(view, (kind, about, place)) {
+                        let policies = view.policy.cloned().into_iter().collect();
+                        let digest = Some(*digest);
+                        assessment.add(Finding { kind, about, place, digest, detail, action, policies });
                     }
                 }
             }

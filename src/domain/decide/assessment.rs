@@ -1,12 +1,12 @@
-//! One local Place, assessed: what it holds, what stands in the way, and the strictest action on that.
+//! One local Place, assessed: what it holds, and what stands in the way of using it.
 
 use std::sync::Arc;
 
 use super::Judge;
 use crate::domain::digest::Digest;
-use crate::domain::evidence::PlaceIx;
-use crate::domain::policy::{PolicyName, PolicyView};
-use crate::domain::verdict::{About, Action, Finding, FindingKind};
+use crate::domain::finding::{About, Action, Finding, FindingKind};
+use crate::domain::name::PolicyName;
+use crate::domain::place::PlaceIx;
 
 /// One local Place, assessed.
 #[derive(Debug, Clone)]
@@ -17,18 +17,11 @@ pub(super) struct Assessment {
     pub held: Option<Digest>,
     /// Why it is not simply used; empty: it qualifies.
     pub findings: Vec<Finding>,
-    /// The strictest action on any of the findings.
-    pub action: Action,
-    /// The policies whose action is `Block`.
-    pub blocked_by: Vec<PolicyName>,
-    /// The strictest action on `Vulnerable`, and the policies among them that block.
-    vulnerable: Option<(Action, Vec<PolicyName>)>,
 }
 
 impl Assessment {
     pub fn of(place: Option<PlaceIx>) -> Self {
-        let (findings, blocked_by) = (Vec::new(), Vec::new());
-        Self { place, held: None, findings, action: Action::Accept, blocked_by, vulnerable: None }
+        Self { place, held: None, findings: Vec::new() }
     }
 
     /// The Route has no Place on our site.
@@ -54,7 +47,12 @@ impl Assessment {
         self.findings.iter().any(|finding| finding.kind == kind)
     }
 
-    /// Adds a finding about which everybody speaks.
+    /// The strictest action on any of the findings.
+    pub fn action(&self) -> Action {
+        self.findings.iter().map(|finding| finding.action).max().unwrap_or(Action::Accept)
+    }
+
+    /// Adds a finding with the strictest action of every view that speaks about it.
     pub fn find(
         &mut self,
         judge: &Judge<'_>,
@@ -63,55 +61,50 @@ impl Assessment {
         digest: Option<Digest>,
         detail: impl Into<Arc<str>>,
     ) {
-        let finding = Finding { kind, about, place: self.place, digest, detail: detail.into() };
+        let (place, detail) = (self.place, detail.into());
         for view in judge.views {
-            if let Some(action) = judge.action(view, &finding) {
-                self.raise(view, action, finding.clone());
+            if let Some(action) = judge.action(view, (kind, about, place)) {
+                let policies = view.policy.cloned().into_iter().collect();
+                self.add(Finding { kind, about, place, digest, detail: detail.clone(), action, policies });
             }
         }
     }
 
-    /// Adds what one PolicyView found, with its action.
-    pub fn raise(&mut self, view: &PolicyView<'_>, action: Action, finding: Finding) {
-        let policy = view.policy.filter(|_| action == Action::Block);
-        self.escalate(action, policy);
-        if finding.kind == FindingKind::Vulnerable {
-            let (strictest, blocked_by) = self.vulnerable.get_or_insert((action, Vec::new()));
-            *strictest = action.max(*strictest);
-            blocked_by.extend(policy.cloned());
-        }
-        let known = |one: &Finding| {
+    /// Adds a finding. Where it is known already, the stricter of the two actions counts, with the words that go
+    /// with it; of equal actions, everybody who asked for it is named.
+    pub fn add(&mut self, finding: Finding) {
+        let same = |one: &&mut Finding| {
             (one.kind, one.about, one.digest) == (finding.kind, finding.about, finding.digest)
         };
-        if !self.findings.iter().any(known) {
-            self.findings.push(finding);
-        }
-    }
-
-    fn escalate<'p>(&mut self, action: Action, blocked_by: impl IntoIterator<Item = &'p PolicyName>) {
-        self.action = self.action.max(action);
-        for policy in blocked_by {
-            if !self.blocked_by.contains(policy) {
-                self.blocked_by.push(policy.clone());
-            }
+        match self.findings.iter_mut().find(same) {
+            None => self.findings.push(finding),
+            Some(known) if known.action < finding.action => *known = finding,
+            Some(known) if known.action == finding.action => name_all(&mut known.policies, finding.policies),
+            Some(_) => {}
         }
     }
 
     /// A digest known to be vulnerable at one local Place is vulnerable at every other.
     pub fn share_vulnerability(assessments: &mut [Self]) {
-        let known: Vec<Self> = assessments.iter().filter(|one| one.vulnerable.is_some()).cloned().collect();
+        let vulnerable = |one: &Self| {
+            let of = one.findings.iter().filter(|finding| finding.kind == FindingKind::Vulnerable);
+            (one.held, of.cloned().collect::<Vec<_>>())
+        };
+        let known: Vec<_> = assessments.iter().map(vulnerable).collect();
         for one in assessments {
-            let held = one.held;
-            for other in known.iter().filter(|other| held.is_some() && other.held == held) {
-                if one.vulnerable.is_none() {
-                    let found =
-                        other.findings.iter().filter(|finding| finding.kind == FindingKind::Vulnerable);
-                    one.findings.extend(found.map(|finding| Finding { place: one.place, ..finding.clone() }));
-                }
-                if let Some((action, blocked_by)) = &other.vulnerable {
-                    one.escalate(*action, blocked_by);
-                }
+            let (place, held) = (one.place, one.held);
+            for (_, findings) in known.iter().filter(|(other, _)| held.is_some() && *other == held) {
+                findings.iter().for_each(|finding| one.add(Finding { place, ..finding.clone() }));
             }
+        }
+    }
+}
+
+/// Adds the names that are not there yet.
+fn name_all(known: &mut Vec<PolicyName>, more: Vec<PolicyName>) {
+    for policy in more {
+        if !known.contains(&policy) {
+            known.push(policy);
         }
     }
 }

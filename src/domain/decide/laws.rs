@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use strum::VariantArray;
 
 use super::{Admission, Step, admits, decide, expires_at};
 use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
@@ -17,7 +18,8 @@ use crate::domain::evidence::{
     Ask, Cause, Child, Children, Evidence, Observation, PlaceIx, Presence, Query, Reachability, Shape,
     TagDigest, Unknown, Wanted,
 };
-use crate::domain::image::{Repository, Tag};
+use crate::domain::image::{Reference, Repository, Tag};
+use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::pattern::ImagePattern;
 use crate::domain::platform::{Platform, PlatformPattern};
 use crate::domain::policy::{Actions, Enforcement, Exception, Policy, PolicyName, Regime, Rules, Selector};
@@ -27,7 +29,7 @@ use crate::domain::scan::{
     Allowlist, Detail, Report, Required, Requirement, ScanAnswer, ScanState, Scanner, Severity,
     Vulnerabilities,
 };
-use crate::domain::verdict::{Action, FindingKind, Ground, KeepReason, Ruling, Verdict};
+use crate::domain::verdict::{Action, FindingKind, Ground, KeepReason, Reason, Ruling, Verdict};
 
 const SEEDS: u64 = 120_000;
 static NOW: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-21T12:00:00Z".parse().unwrap());
@@ -264,7 +266,7 @@ fn registry(name: &str, kind: Kind) -> Arc<Registry> {
     static URL: LazyLock<url::Url> = LazyLock::new(|| "https://registry.example".parse().unwrap());
     Arc::new(Registry {
         name: RegistryName::new(name),
-        host: name.into(),
+        host: format!("{name}.example").into(),
         aliases: vec![],
         url: URL.clone(),
         kind,
@@ -323,7 +325,7 @@ fn regime(dice: &mut Dice) -> Regime {
         .map(|n| {
             let exceptions = dice.once_in(4).then(|| Exception {
                 images: vec![EXCEPTED.clone()],
-                findings: vec![dice.pick(&FindingKind::ALL), dice.pick(&FindingKind::ALL)],
+                findings: vec![dice.pick(FindingKind::VARIANTS), dice.pick(FindingKind::VARIANTS)],
                 until: dice.pick(&[*NEXT_WEEK, *NEXT_YEAR, *LONG_AGO]),
                 reason: "generated".into(),
             });
@@ -366,19 +368,32 @@ fn case(seed: u64) -> Case {
         places.insert(0, first);
         named = PlaceIx(0);
     }
-    let subject = Subject::Routed(Routed {
+    let routed = Routed {
         route: RouteName::new("production"),
         tag: tagged.then(|| Tag::new("1")),
         digest,
         places,
         named,
-        spelling: Spelling::Canonical,
+        spelling: dice.pick(&[Spelling::Canonical, Spelling::Canonical, Spelling::Alias]),
         tag_proof: dice.pick(&[TagProof::Background, TagProof::Required]),
-        pin: Pin::Digest,
-        rewrite: Rewrite::Apply,
+        pin: dice.pick(&[Pin::Digest, Pin::Digest, Pin::Tag]),
+        rewrite: dice.pick(&[Rewrite::Apply, Rewrite::Apply, Rewrite::Apply, Rewrite::Observe]),
         platforms: PLATFORMS.clone(),
-    });
-    Case { written: "x".into(), name: NAME.into(), subject, regime, now: *NOW }
+    };
+    let written = written(&routed);
+    Case { written, name: NAME.into(), subject: Subject::Routed(routed), regime, now: *NOW }
+}
+
+/// The reference that a Pod with this image would write.
+fn written(routed: &Routed) -> Box<str> {
+    let place = routed.place(routed.named).unwrap();
+    let host = match routed.spelling {
+        Spelling::Canonical => &*place.registry.host,
+        Spelling::Alias => "alias.example",
+    };
+    let tag = routed.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let digest = routed.digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+    format!("{host}/{}{tag}{digest}", place.repository).into()
 }
 
 /// Runs a judgement against a world; checks law 1 on the way.
@@ -442,7 +457,7 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
         let _settles = judged(&case, &silent, decide);
     }
     println!("{reached:#?}");
-    for kind in FindingKind::ALL {
+    for kind in FindingKind::VARIANTS {
         let times: u32 =
             reached.iter().filter(|(name, _)| name.ends_with(&format!(": {kind}"))).map(|(_, n)| n).sum();
         assert!(times >= 300, "{kind} was reached only {times} times");
@@ -568,7 +583,7 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
             Required::Always => true,
         };
         // Where an exception lifts something, the policy speaks with two views: neither is the whole of it.
-        let lifted = FindingKind::ALL.iter().any(|kind| view.on(*kind).is_none());
+        let lifted = FindingKind::VARIANTS.iter().any(|kind| view.on(*kind).is_none());
         if !required || lifted {
             continue;
         }
@@ -638,7 +653,7 @@ fn law_5_the_first_that_qualifies_wins() {
         let Ruling::Local { place, .. } = verdict(&case, &world).ruling else { continue };
         // Law 4 does not judge what a policy with an exception says.
         let views = case.regime.views(&case.name, case.now);
-        if views.iter().any(|view| FindingKind::ALL.iter().any(|kind| view.on(*kind).is_none())) {
+        if views.iter().any(|view| FindingKind::VARIANTS.iter().any(|kind| view.on(*kind).is_none())) {
             continue;
         }
         for earlier in (0..place.0).map(PlaceIx) {
@@ -751,21 +766,92 @@ fn law_7_another_local_place_that_is_unknown_or_absent_never_turns_an_admission_
     assert!(added > 1_000, "{added}");
 }
 
-/// The Case of the reference that a verdict put into the Pod.
+/// The Case of the reference that a verdict leaves in the Pod: read from the reference itself, as the next door would.
 fn rewritten(case: &Case, verdict: &Verdict) -> Option<Case> {
-    let (place, digest) = match verdict.ruling {
-        Ruling::Local { place, digest } => (place, Some(digest)),
-        Ruling::Accepted { place, digest, .. } => (place, digest),
-        Ruling::Fallback { place: Some(place), digest } => (place, digest),
-        Ruling::Fallback { place: None, .. } => (routed(case).named, None),
-        Ruling::Keep(_) | Ruling::Deny => return None,
-    };
-    let local = routed(case).place(place).unwrap().locality == Locality::Local;
-    let mut case = if local { with_first(case, place) } else { case.clone() };
-    let routed = routed_mut(&mut case);
-    routed.named = if local { PlaceIx(0) } else { place };
-    routed.digest = digest.or(routed.digest);
-    Some(case)
+    if matches!(verdict.ruling, Ruling::Keep(_) | Ruling::Deny) {
+        return None;
+    }
+    let outcome = Outcome::of(case, verdict);
+    let text = outcome.image.unwrap_or_else(|| case.written.clone());
+    let reference = Reference::parse(&text).unwrap();
+    let of_host = |place: &Place| *place.registry.host == *reference.host;
+    let at = routed(case).iter().find(|(_, place)| of_host(place)).map(|(ix, _)| ix);
+    let (at, spelling) = at.map_or((routed(case).named, Spelling::Alias), |ix| (ix, Spelling::Canonical));
+    let local = routed(case).place(at).unwrap().locality == Locality::Local;
+    let mut next = if local { with_first(case, at) } else { case.clone() };
+    let routed = routed_mut(&mut next);
+    routed.named = if local { PlaceIx(0) } else { at };
+    (routed.tag, routed.digest, routed.spelling) = (reference.owned_tag(), reference.digest, spelling);
+    next.written = text;
+    Some(next)
+}
+
+/// What an outcome writes into the Pod, whatever the pin, the rewriting and the spelling.
+#[test]
+fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_only_observes() {
+    let mut reached: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut reach = |what| *reached.entry(what).or_default() += 1;
+    for (seed, case, world) in worlds() {
+        let Subject::Routed(routed) = &case.subject else { continue };
+        let verdict = verdict(&case, &world);
+        let outcome = Outcome::of(&case, &verdict);
+        let what = format!("seed {seed}: {verdict:?} {outcome:?} of {}", case.written);
+        let enforces = case.regime.enforces();
+        if routed.rewrite == Rewrite::Observe && !enforces {
+            reach("observed");
+            assert_eq!((outcome.reason, outcome.effect), (Reason::Observed, Effect::Observed), "{what}");
+            assert_eq!((outcome.image, outcome.place, outcome.pull_secret), (None, None, None), "{what}");
+            continue;
+        }
+        assert_eq!(outcome.effect, Effect::Applied, "{what}");
+        let Some(ix) = outcome.place else {
+            reach("not served");
+            assert_eq!(outcome.image, None, "{what}");
+            continue;
+        };
+        let (place, checked) = match verdict.ruling {
+            Ruling::Local { place, digest } => (Some(place), Some(digest)),
+            Ruling::Accepted { place, digest, .. } => (Some(place), digest),
+            Ruling::Fallback { place, digest } => (place, digest),
+            Ruling::Keep(_) | Ruling::Deny => (None, None),
+        };
+        assert_eq!(Some(ix), place, "{what}");
+        let is = outcome.image.as_deref().unwrap_or(&case.written);
+        let is = Reference::parse(is).unwrap();
+        let stays = ix == routed.named && routed.spelling == Spelling::Canonical;
+        assert_eq!(*is.host, *routed.place(ix).unwrap().registry.host, "an alias is never left: {what}");
+        assert_eq!(is.owned_tag(), routed.tag, "the tag as written: {what}");
+        let pins = routed.pin == Pin::Digest || enforces;
+        assert_eq!(is.digest, checked.filter(|_| pins).or(routed.digest), "{what}");
+        assert_eq!(
+            outcome.reason == Reason::AlreadyLocal,
+            stays && matches!(verdict.ruling, Ruling::Local { .. }),
+            "{what}"
+        );
+        reach(match (stays, pins, routed.digest.is_some()) {
+            (_, _, true) => "digest as written",
+            (true, true, _) => "pinned where it stands",
+            (false, true, _) => "moved and pinned",
+            (true, false, _) => "left by its tag",
+            (false, false, _) => "moved by its tag",
+        });
+        // Once it is written, there is nothing left to write.
+        let next = rewritten(&case, &verdict).unwrap();
+        let again = Outcome::of(&next, &self::verdict(&next, &world));
+        let elsewhere = again.place.is_some_and(|place| place != self::routed(&next).named);
+        assert!(again.image.is_none() || elsewhere, "{what}, then {again:?}");
+    }
+    for what in [
+        "observed",
+        "not served",
+        "digest as written",
+        "pinned where it stands",
+        "moved and pinned",
+        "left by its tag",
+        "moved by its tag",
+    ] {
+        assert!(reached.get(what).is_some_and(|times| *times >= 300), "{what}: {reached:?}");
+    }
 }
 
 #[test]

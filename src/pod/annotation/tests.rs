@@ -1,6 +1,7 @@
 //! What is written is read again; what somebody else wrote is not believed.
 
 use super::*;
+use crate::domain::verdict::Reason;
 use crate::pod::{AdmissionKind, patch};
 
 const WAS: &str = "fra.example.com/shop/web:1";

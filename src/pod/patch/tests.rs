@@ -1,5 +1,6 @@
 //! Every patch applies, touches only what is ours, and has nothing left to do the second time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use json_patch::{Patch, PatchOperation};
@@ -10,6 +11,7 @@ use super::super::annotation::OldEntries;
 use super::*;
 use crate::domain::registry::RegistryName;
 use crate::domain::verdict::{FindingKind, Reason};
+use crate::pod::{Entry, Slot};
 
 /// The patch, read again; it is written as `json-patch` writes it, byte for byte.
 fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {

@@ -1,16 +1,16 @@
 //! Pods, as dry runs: the whole way at once, and who else stands in it.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
 use super::{Installation, Line, NAME, Sample, Specimen};
 use crate::cluster::{Cluster, ClusterError, Registration, Trial, TrialPod};
 use crate::domain::case::Routed;
 use crate::domain::policy::{LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, Selector};
-use crate::domain::registry::folded;
+use crate::domain::registry::{RegistryName, folded};
 use crate::domain::route::Rewrite;
 use crate::domain::verdict::{FindingKind, PolicyKey, Reason};
+use crate::pod::Entry;
+use crate::pod::annotation::{self, AnnotatedImage};
 use crate::pod::surface::{IMAGES, MODE};
 
 /// What to do where a namespace will not do.
@@ -89,16 +89,6 @@ fn wanted(entries: &[Registration]) -> BTreeMap<String, String> {
         LabelTest::NotIn(_) | LabelTest::DoesNotExist => None,
     };
     requirements.filter_map(label).collect()
-}
-
-/// What Landfall wrote down of our container.
-#[derive(Deserialize)]
-struct Written {
-    is: String,
-    why: String,
-    #[serde(default)]
-    findings: Vec<FindingKind>,
-    place: Option<String>,
 }
 
 /// Where Pods are tried, and with what.
@@ -188,8 +178,8 @@ impl Ground<'_> {
     }
 
     /// What Landfall answered.
-    fn told(&self, now: &str, written: &Written) -> Line {
-        let Written { is, why, findings, place } = written;
+    fn told(&self, now: &str, written: &AnnotatedImage<'_>) -> Line {
+        let AnnotatedImage { is, entry: Entry { why, findings, place, .. } } = written;
         let Specimen { image, real, .. } = self.specimen;
         let about = "pod";
         if now != is {
@@ -204,8 +194,8 @@ impl Ground<'_> {
         let words: Vec<_> = findings.iter().map(|finding| finding.as_str()).collect();
         let why_not = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         let local = [Reason::Local, Reason::AlreadyLocal, Reason::Accepted, Reason::Presumed];
-        if local.iter().any(|reason| reason.as_str() == why) {
-            let place = place.as_deref().unwrap_or_default();
+        if local.contains(why) {
+            let place = place.as_ref().map(RegistryName::as_str).unwrap_or_default();
             return Line::ok(about, format!("`{image}` came back as `{is}`: {why} at `{place}`{why_not}"));
         }
         if !real && findings.iter().all(|finding| *finding == FindingKind::Missing) {
@@ -303,7 +293,7 @@ fn under(Sample { routed: Routed { tag, digest, .. }, place }: &Sample<'_>) -> S
 const NOT_PROVED: &str =
     "That an image comes ashore is not proved by that: name one, --image (`doctor.image` of the chart)";
 
-fn written(annotations: &BTreeMap<String, String>) -> Option<Written> {
-    let mut all: HashMap<String, serde_json::Value> = serde_json::from_str(annotations.get(IMAGES)?).ok()?;
-    serde_json::from_value(all.remove(&format!("containers/{NAME}"))?).ok()
+/// What Landfall wrote down of our container.
+fn written(annotations: &BTreeMap<String, String>) -> Option<AnnotatedImage<'_>> {
+    annotation::read(annotations.get(IMAGES)?).remove(&format!("containers/{NAME}"))
 }

@@ -1,18 +1,11 @@
 //! A site: its configuration, its registries where they listen, and Pods that come to it.
 
+use landfall::demo::world::entry;
 use landfall::demo::world::seed::Demo;
-use landfall::domain::registry::CredentialSource;
 use serde_json::{Value, json};
 
-/// The configuration of a site, `FRA`, `AMS` and `EDGE` still to be filled in.
-const SITE: &str = r#"
-site: ams # ours
-near: {ams: [fra]}
-registries:
-  fra:  {host: harbor.fra.example.com, site: fra, kind: harbor, pullSecret: harbor-fra-creds, FRA}
-  ams:  {host: harbor.ams.example.com, site: ams, kind: harbor, pullSecret: harbor-ams-creds, AMS, aliases: [harbor.example.com]}
-  edge: {host: "registry.edge:5000", site: ams, kind: distribution, EDGE}
-routes:
+/// The configuration of a site, but for its registries.
+const SITE: &str = r#"routes:
   - name: production
     primary: {registry: fra, repositories: "production/**"}
     replicas:
@@ -44,19 +37,17 @@ fn policy(name: &str, tier: &str, enforcement: &str) -> String {
 
 /// The configuration of the site, its registries where they listen now.
 pub fn configuration(demo: &Demo) -> String {
-    let mut text = SITE.to_owned();
-    for (name, at) in [("FRA", &demo.fra), ("AMS", &demo.ams), ("EDGE", &demo.edge)] {
-        let CredentialSource::Dir(folder) = at.registry("-", "-").credentials else { panic!("a folder") };
-        let (ca, folder) = (demo.world.ca_file(), folder.display().to_string());
-        let here = format!(
-            "url: \"{}\", caFile: \"{}\", credentials: {{dir: \"{folder}\"}}",
-            at.url(),
-            ca.display()
-        );
-        text = text.replace(&format!(", {name}"), &format!(", {here}"));
-    }
+    let fra = entry(&demo.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds");
+    let ams = entry(
+        &demo.ams.registry("ams", "harbor.ams.example.com"),
+        "pullSecret: harbor-ams-creds, aliases: [harbor.example.com]",
+    );
+    let edge = entry(&demo.edge.registry("ams", "registry.edge:5000"), "");
     let policies = policy("regulated", "regulated", "Enforce") + &policy("trial", "trial", "Observe");
-    format!("{text}policies:\n{policies}")
+    format!(
+        "site: ams # ours\nnear: {{ams: [fra]}}\nregistries:\n  fra: {fra}\n  ams: {ams}\n  edge: {edge}\n{SITE}\
+         policies:\n{policies}"
+    )
 }
 
 /// A review of a new Pod of `namespace` with these images, `c0`, `c1` …

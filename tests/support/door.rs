@@ -1,11 +1,12 @@
 //! A door to knock at: the demo's registries, the settings of a site, and `/mutate` behind the real server.
+#![expect(clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use landfall::admission::{LabelsOf, Metrics, Mutate};
+use landfall::admission::{Doors, LabelsOf, Metrics};
 use landfall::config::{self, Files};
 use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
@@ -21,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::metrics::{self, Page};
 use super::site::{configuration, review};
+use super::wait::HELD;
 
 /// So many seconds the door's clock is ahead.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
@@ -96,18 +99,27 @@ impl Door {
         let text = change(configuration(&demo));
         let settings = config::parse(&text, "site.yaml", Files::Check, Timestamp::now());
         let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+        Self::over(demo, settings).await
+    }
+
+    /// With no limit of its own on how long a review may take: whoever waits for a registry hangs.
+    pub async fn patient() -> Self {
+        let demo = seed::demo().await.unwrap();
+        let settings = config::parse(&configuration(&demo), "site.yaml", Files::Check, Timestamp::now());
+        let mut settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+        (settings.budget.request, settings.budget.attempt) = (HELD, HELD);
+        Self::over(demo, settings).await
+    }
+
+    async fn over(demo: Demo, settings: Settings) -> Self {
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let moving = Arc::new(ArcSwap::from_pointee(Labels::new()));
-        let door = Mutate {
-            settings: settings.clone(),
-            observatory: observatory.clone(),
-            labels: labels(moving.clone()),
-            own_namespace: Some("landfall".into()),
-            clock,
-            metrics: Metrics::register(&mut page),
-        };
+        let doors = Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut page))
+            .labels(labels(moving.clone()))
+            .own_namespace("landfall")
+            .clock(clock);
         let metrics = ServerMetrics::register(&mut page);
         let serving = ServingCertificate::new(metrics.clone());
         let identity = demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
@@ -117,12 +129,17 @@ impl Door {
         let tls = server_config(serving, TlsVersions::default(), Callers::Anyone).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", tcp.local_addr().unwrap());
-        let (app, limits, drain) = (door.router(), Limits::default(), Drain::default());
+        let (app, limits, drain) = (doors.router(), Limits::default(), Drain::default());
         let task = tokio::spawn(Listener { tcp, tls, app, limits, drain, metrics }.serve());
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
         Self { demo, page, settings, observatory, moving, url, client, task }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("https://")
     }
 
     /// Sends these bytes.
@@ -147,11 +164,8 @@ impl Door {
     }
 
     /// The value of one sample on the metrics page; 0 where it has never been counted.
-    pub fn metric(&self, sample: &str) -> f64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.page).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+    pub fn metric(&self, name: &str, labels: metrics::Labels<'_>) -> f64 {
+        Page::of(&self.page).metric(name, labels).unwrap_or_default()
     }
 }
 

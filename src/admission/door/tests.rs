@@ -1,0 +1,139 @@
+//! What the doors share, without a socket.
+
+use std::collections::BTreeMap;
+
+use axum::http::HeaderValue;
+use http_body_util::BodyExt;
+use prometheus_client::registry::Registry as Page;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::policy::{Actions, Rules};
+use crate::domain::registry::Site;
+use crate::domain::route::RouteIndex;
+use crate::domain::scan::{Allowlist, Required, Requirement};
+use crate::domain::settings::{Budget, CacheLife, Exclude};
+
+fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    let scan = Requirement {
+        required: Required::Auto,
+        max_severity: None,
+        max_age: None,
+        ignore: Arc::default(),
+        allowlist: Allowlist::Honoured,
+    };
+    Settings {
+        site: Site::new("ams"),
+        near: vec![],
+        registries: BTreeMap::new(),
+        routes: vec![],
+        index: RouteIndex::default(),
+        platforms: Arc::default(),
+        defaults: Arc::new(Rules { actions: Actions::default(), scan }),
+        policies: vec![],
+        exclude: Exclude::default(),
+        cache: CacheLife {
+            present: second,
+            remember: second,
+            tag: second,
+            absent: second,
+            scan: second,
+            entries: 1,
+        },
+        budget: Budget { request: second, attempt: second, in_flight: 1 },
+    }
+}
+
+fn state() -> Arc<DoorState> {
+    let (settings, mut page) = (settings(), Page::default());
+    let observatory = Arc::new(Observatory::new(&settings, &mut page));
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
+    Arc::new(DoorState::new(Doors::new(settings, observatory, Metrics::register(&mut page))))
+}
+
+fn panics<'a>(_: &'a Arc<DoorState>, _: &'a Review<'a>, _: Terms) -> BoxFuture<'a, Answer> {
+    async { panic!("planted") }.boxed()
+}
+
+fn admits(_: &Fault<'_>) -> Result<Answer, StatusCode> {
+    Ok(Answer::unchanged().warn("admitted"))
+}
+
+fn fails(_: &Fault<'_>) -> Result<Answer, StatusCode> {
+    Err(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn review(image: &Value) -> Bytes {
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": image}]}});
+    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+    let resource = json!({"group": "", "version": "v1", "resource": "pods"});
+    let request = json!({
+        "uid": "u-1", "kind": kind, "resource": resource, "operation": "CREATE", "namespace": "shop",
+        "userInfo": {"username": "dev"}, "object": pod,
+    });
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+    serde_json::to_vec(&review).unwrap().into()
+}
+
+async fn ask(kind: &DoorKind, body: Bytes) -> (u16, Value) {
+    let headers =
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let answer = receive(&state(), kind, None, &headers, body).await;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// The doors differ in what they answer to a fault, and the door that fails open answers with the review's uid: without
+/// it the answer would count for nothing.
+#[tokio::test]
+async fn a_fault_is_answered_as_the_door_says() {
+    for (on_fault, expected) in [(admits as fn(&Fault<'_>) -> _, 200), (fails, 500)] {
+        let kind = DoorKind { door: Door::Mutate, judge: panics, on_fault };
+        for image in [json!("ams.example/a:1"), json!(7)] {
+            let (status, answer) = ask(&kind, review(&image)).await;
+            assert_eq!(status, expected, "{image}: {answer}");
+            if status == 200 {
+                let response = &answer["response"];
+                assert_eq!(
+                    (&response["uid"], &response["allowed"]),
+                    (&json!("u-1"), &json!(true)),
+                    "{image}"
+                );
+            }
+        }
+    }
+}
+
+/// Whatever panics outside of the judgement (the decoder, the encoder) ends in the same answer.
+#[test]
+fn a_panic_anywhere_is_answered_where_the_uid_can_be_read() {
+    let kind = DoorKind { door: Door::Mutate, judge: panics, on_fault: admits };
+    let answer = panicked(&state(), &kind, &review(&json!("ams.example/a:1")), &"planted").unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["response"]["warnings"], json!(["admitted"]));
+    for body in ["", "{", r#"{"request": {}}"#, r#"{"request": []}"#] {
+        let refused = panicked(&state(), &kind, body.as_bytes(), &"planted").unwrap_err();
+        assert_eq!(refused.0, StatusCode::INTERNAL_SERVER_ERROR, "{body}");
+    }
+}
+
+#[test]
+fn the_api_servers_timeout_is_read() {
+    for (query, seconds) in [
+        (Some("timeout=5s"), Some(5.0)),
+        (Some("x=1&timeout=0.5s"), Some(0.5)),
+        (Some("timeout=0s"), Some(0.0)),
+        (Some("timeouts=5s"), None),
+        (Some("timeout=5"), None),
+        (Some("timeout=-5s"), None),
+        (Some("timeout=infs"), None),
+        (Some("timeout=NaNs"), None),
+        (Some("timeout"), None),
+        (None, None),
+    ] {
+        assert_eq!(timeout(query), seconds.map(Duration::from_secs_f64), "{query:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The images of a Pod, judged: from the verdict cache, or side by side, equal ones once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::metrics::{ImageCounters, Metrics};
+use crate::domain::case::{PodContext, Pull};
+use crate::domain::decide::expires_at;
+use crate::domain::decision::ImageDecision;
+use crate::domain::settings::Settings;
+use crate::evidence::{ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
+use crate::pod::{PullPolicy, Slot};
+
+/// The most images of one Pod that are judged at once. Real Pods have a handful; a body made by hand may name 100,000.
+const AT_ONCE: usize = 64;
+
+/// A decision as it is cached for the next Pod, with the counters of its kind, so that a hit need not look them up.
+#[derive(Debug)]
+pub(super) struct CachedDecision {
+    pub(super) decision: ImageDecision,
+    pub(super) counters: ImageCounters,
+}
+
+/// What Pods are judged by: the settings in force, who answers for the registries, and the verdicts that still hold.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) settings: &'a Arc<Settings>,
+    pub(super) observatory: &'a Observatory,
+    pub(super) cache: &'a VerdictCache<CachedDecision>,
+    pub(super) metrics: &'a Metrics,
+    /// At which every question that is still open counts as unanswered.
+    pub(super) deadline: Instant,
+    /// When this Pod is judged.
+    pub(super) observed_at: ObservedAt,
+}
+
+/// An image of a Pod that is yet to be judged.
+struct Open {
+    at: usize,
+    key: Key,
+    pull: Pull,
+    written: Box<str>,
+}
+
+/// What was decided of the images of a Pod.
+#[derive(Debug)]
+pub(super) struct PodDecisions {
+    /// Each image once, in the order of its first slot.
+    pub(super) images: Vec<Arc<CachedDecision>>,
+    /// For each slot, which of them.
+    of: Vec<usize>,
+}
+
+impl Judge<'_> {
+    /// Judges the images of these slots.
+    pub(super) async fn pod(&self, slots: &[Slot<'_>], context: &PodContext) -> PodDecisions {
+        let context_id = self.cache.context_id(self.settings, context);
+        let mut known: HashMap<_, usize, ByHash> =
+            HashMap::with_capacity_and_hasher(slots.len(), ByHash::default());
+        let mut images: Vec<(&Slot<'_>, Option<Arc<CachedDecision>>)> = Vec::with_capacity(slots.len());
+        let (mut of, mut open) = (Vec::with_capacity(slots.len()), Vec::new());
+        for slot in slots {
+            let pull = pull(slot.pull_policy);
+            let key = self.cache.key(context_id, pull, slot.image);
+            let same = |at: &&usize| images.get(**at).is_some_and(|(first, _)| first.image == slot.image);
+            if let Some(at) = known.get(&key).filter(same) {
+                of.push(*at);
+                continue;
+            }
+            let at = images.len();
+            known.insert(key, at);
+            of.push(at);
+            let cached = self.cache.get(key, context_id, pull, slot.image, &self.observed_at);
+            if cached.is_none() {
+                open.push(Open { at, key, pull, written: slot.image.into() });
+            }
+            images.push((slot, cached));
+        }
+        self.metrics.decided(images.len() - open.len(), open.len());
+        if !open.is_empty() {
+            let judged = stream::iter(open).map(|open| self.image(open, context_id, context));
+            let mut judged = judged.buffer_unordered(AT_ONCE);
+            while let Some((at, decision)) = judged.next().await {
+                if let Some((_, image)) = images.get_mut(at) {
+                    *image = Some(decision);
+                }
+            }
+        }
+        #[expect(
+            clippy::expect_used,
+            reason = "a missing one would shift all others; the door's net catches the panic"
+        )]
+        let decided = |(_, image): (_, Option<_>)| image.expect("every image was cached or judged");
+        PodDecisions { images: images.into_iter().map(decided).collect(), of }
+    }
+
+    /// Judges one image anew, and caches what was decided.
+    async fn image(
+        &self,
+        open: Open,
+        context_id: ContextId,
+        context: &PodContext,
+    ) -> (usize, Arc<CachedDecision>) {
+        let Open { at, key, pull, written } = open;
+        let case = self.settings.case_for(&written, pull, context);
+        let judgement = self.observatory.judge(&case, self.deadline).await;
+        let date = expires_at(&case, &judgement.evidence);
+        let decision = ImageDecision::of(&case, judgement.verdict);
+        let counters = self.metrics.counters(&decision);
+        let bytes = decision.heap_bytes() + counters.heap_bytes();
+        let cached = Arc::new(CachedDecision { decision, counters });
+        let validity = Validity { since: self.observed_at, until: judgement.until, date };
+        self.cache.keep((key, context_id, pull, &written), validity, (cached.clone(), bytes), self.settings);
+        (at, cached)
+    }
+}
+
+impl PodDecisions {
+    /// What was decided of each slot, in their order.
+    pub(super) fn by_slot(&self) -> impl Iterator<Item = &ImageDecision> {
+        self.of.iter().filter_map(|image| self.images.get(*image)).map(|image| &image.decision)
+    }
+}
+
+fn pull(policy: PullPolicy) -> Pull {
+    match policy {
+        PullPolicy::Never => Pull::Never,
+        PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Unstated => Pull::Registry,
+    }
+}

@@ -1,0 +1,86 @@
+//! What people are told about a decision. Every sentence is made from the closed words of the decision; nothing is
+//! looked up and nothing is guessed.
+
+use std::fmt;
+
+use super::decision::ImageDecision;
+use super::finding::{Finding, FindingKind};
+use super::name::PolicyName;
+
+/// Why an image is denied, for the developer: what was found and where, who forbids it, and what to do.
+///
+/// `Missing at ams, policy regulated: replicate it to this site, or wait until its replication is done`, behind the image
+/// as it is written. Each kind of finding is named once for a Place: several children of an index may lack the same.
+#[must_use]
+pub fn denial(written: &str, decision: &ImageDecision) -> String {
+    let mut blocking: Vec<&Finding> = Vec::new();
+    for finding in decision.blocking() {
+        if !blocking.iter().any(|known| (known.kind, known.place) == (finding.kind, finding.place)) {
+            blocking.push(finding);
+        }
+    }
+    let findings: Vec<String> =
+        blocking.iter().map(|finding| FindingAt(decision, finding).to_string()).collect();
+    let mut policies: Vec<&str> = Vec::new();
+    let mut advices: Vec<&str> = Vec::new();
+    for finding in blocking {
+        let names = finding.policies.iter().map(PolicyName::as_str);
+        policies.extend(names.filter(|name| !policies.contains(name)).collect::<Vec<_>>());
+        if !advices.contains(&advice(finding.kind)) {
+            advices.push(advice(finding.kind));
+        }
+    }
+    let by = match policies.as_slice() {
+        [] => "the defaults".to_owned(),
+        [policy] => format!("policy {policy}"),
+        policies => format!("policies {}", policies.join(", ")),
+    };
+    format!("{written}: {}, {by}: {}", findings.join(" and "), advices.join("; "))
+}
+
+/// What helps against a finding.
+#[must_use]
+pub fn advice(finding: FindingKind) -> &'static str {
+    match finding {
+        FindingKind::Missing | FindingKind::ChildMissing => {
+            "replicate it to this site, or wait until its replication is done"
+        }
+        FindingKind::ProxyCache => {
+            "replicate it to this site; a proxy cache may have dropped it by the time it is needed"
+        }
+        FindingKind::Refused => "look in its project why the registry refuses to serve it",
+        FindingKind::PullFailed => "look at the events of the Pods that could not pull it",
+        FindingKind::Stale => "wait until the tag is replicated, or name the image by its digest",
+        FindingKind::Unreachable | FindingKind::RateLimited | FindingKind::Deadline => {
+            "try again when the registry answers"
+        }
+        FindingKind::Unauthorized => {
+            "ask the administrators of Landfall to mend its credentials for that registry"
+        }
+        FindingKind::Unproved => "name the image by its digest, or try again when its primary answers",
+        FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
+        FindingKind::ScanPending => "try again when its scan is done",
+        FindingKind::ScanFailed => "look in the registry why its scan failed, and have it scanned again",
+        FindingKind::ScannerDown => "try again when the scanner is back",
+        FindingKind::Vulnerable => "use an image without the vulnerability, or ask for an exception",
+        FindingKind::NotRouted => "use an image that is replicated to this site, or ask for a route",
+        FindingKind::Unparsable => "write it as host/project/repository:tag",
+    }
+}
+
+/// A finding with its registry and what was seen: `Vulnerable at ams (Critical, at most Medium is allowed)`.
+struct FindingAt<'a>(&'a ImageDecision, &'a Finding);
+
+impl fmt::Display for FindingAt<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(decision, finding) = self;
+        out.write_str(finding.kind.as_str())?;
+        if let Some(registry) = decision.registry_of(finding) {
+            write!(out, " at {registry}")?;
+        }
+        match &*finding.detail {
+            "" => Ok(()),
+            detail => write!(out, " ({detail})"),
+        }
+    }
+}

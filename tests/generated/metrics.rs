@@ -1,0 +1,379 @@
+//! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
+//!
+//! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
+//! not show any others. Three pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, and the metrics of self-managed certificates, which need an API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use landfall::certs;
+use landfall::certs::rotation::Step;
+use landfall::demo::world::PathClass;
+use landfall::demo::world::faults::{Fault, Scope};
+use landfall::demo::world::seed::{self, Named};
+use landfall::domain::finding::FindingKind;
+use landfall::domain::registry::RegistryName;
+use landfall::domain::verdict::Reason;
+use prometheus_client::registry::Registry;
+use strum::VariantArray as _;
+
+use super::process::Process;
+use super::site::{ROUTES, Site};
+use super::support::door::Door;
+use super::support::metrics::{Family, Page};
+use super::support::site::review;
+use super::support::wait::until;
+
+/// What a label may say.
+enum Values {
+    /// One of these words.
+    Closed(&'static [&'static str]),
+    /// The word of a [`Reason`].
+    Reasons,
+    /// The word of a [`FindingKind`].
+    Findings,
+    /// A name from the configuration.
+    Configured(&'static str),
+    /// Something else: what, in words.
+    Free(&'static str),
+}
+
+use Values::{Closed, Configured, Findings, Free, Reasons};
+
+const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
+const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
+
+/// Every family, as its page calls it, and its labels.
+fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
+    vec![
+        (
+            "landfall_admissions",
+            vec![
+                ("verdict", Closed(&["Patched", "Unchanged", "Denied", "Internal"])),
+                ("reason", Reasons),
+                ("dry_run", Closed(&["true", "false"])),
+            ],
+        ),
+        ("landfall_admission_duration_seconds", vec![]),
+        ("landfall_admission_not_ours", vec![]),
+        ("landfall_admission_panics", vec![]),
+        ("landfall_admission_too_many_images", vec![]),
+        (
+            "landfall_images",
+            vec![
+                ("route", Configured("a route; empty: no route")),
+                ("place", Configured("the registry that serves it; empty: another one")),
+                ("reason", Reasons),
+            ],
+        ),
+        (
+            "landfall_findings",
+            vec![("place", Configured("a registry; empty: no place on this site")), ("finding", Findings)],
+        ),
+        ("landfall_verdicts", vec![("source", Closed(&["Cache", "Judged"]))]),
+        (
+            "landfall_observed_policy_verdicts",
+            vec![("policy", Configured("a policy")), ("verdict", Closed(&["Allowed", "Denied", "Dropped"]))],
+        ),
+        (
+            "landfall_lookups",
+            vec![
+                REGISTRY,
+                ASPECT,
+                (
+                    "outcome",
+                    Closed(&[
+                        "Answered",
+                        "Absent",
+                        "Refused",
+                        "Unreachable",
+                        "Unauthorized",
+                        "RateLimited",
+                        "Deadline",
+                        "BreakerOpen",
+                        "Overloaded",
+                        "Malformed",
+                    ]),
+                ),
+            ],
+        ),
+        ("landfall_lookup_duration_seconds", vec![REGISTRY, ASPECT]),
+        ("landfall_lookup_queue_wait_seconds", vec![REGISTRY]),
+        ("landfall_lookups_coalesced", vec![ASPECT]),
+        ("landfall_background_lookups", vec![REGISTRY, ("task", Closed(&["Proof", "Renewal", "Dropped"]))]),
+        ("landfall_cache_requests", vec![ASPECT, ("result", Closed(&["Fresh", "Stale", "Miss"]))]),
+        ("landfall_cache_entries", vec![]),
+        ("landfall_cache_bytes", vec![]),
+        (
+            "landfall_cache_invalidations",
+            vec![REGISTRY, ("scope", Closed(&["Digest", "Tag", "Repository", "Registry"]))],
+        ),
+        (
+            "landfall_registry_requests",
+            vec![
+                REGISTRY,
+                (
+                    "outcome",
+                    Closed(&[
+                        "Success",
+                        "Redirect",
+                        "NotFound",
+                        "Refused",
+                        "Unauthorized",
+                        "Forbidden",
+                        "RateLimited",
+                        "Spent",
+                        "ClientError",
+                        "ServerError",
+                        "Connect",
+                        "Tls",
+                        "Broken",
+                        "Malformed",
+                        "Deadline",
+                    ]),
+                ),
+            ],
+        ),
+        ("landfall_registry_request_duration_seconds", vec![REGISTRY]),
+        (
+            "landfall_registry_health",
+            vec![
+                REGISTRY,
+                (
+                    "state",
+                    Closed(&[
+                        "Unprobed",
+                        "Up",
+                        "Slow",
+                        "RateLimited",
+                        "BadCredentials",
+                        "NotARegistry",
+                        "DatabaseDown",
+                        "Down",
+                        "Unresponsive",
+                        "Drained",
+                        "Unusable",
+                    ]),
+                ),
+            ],
+        ),
+        ("landfall_registry_probe_duration_seconds", vec![REGISTRY]),
+        ("landfall_registry_breaker", vec![REGISTRY]),
+        ("landfall_registry_backoff", vec![REGISTRY]),
+        ("landfall_config_generation", vec![]),
+        ("landfall_config_loaded_timestamp_seconds", vec![]),
+        ("landfall_config_errors", vec![]),
+        ("landfall_config_warnings", vec![]),
+        (
+            "landfall_condition",
+            vec![
+                (
+                    "condition",
+                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving"]),
+                ),
+                ("state", Closed(&["Good", "Degraded", "Unready"])),
+            ],
+        ),
+        ("landfall_build", vec![("version", Free("the release")), ("features", Free("`demo`, or empty"))]),
+        ("landfall_http_requests", vec![("class", Closed(&["2xx", "3xx", "4xx", "5xx"]))]),
+        ("landfall_http_bodies_refused", vec![]),
+        ("landfall_http_panics", vec![]),
+        ("landfall_connections", vec![]),
+        ("landfall_connection_cap_reached", vec![]),
+        ("landfall_tls_handshake_failures", vec![("reason", Closed(&["Timeout", "Closed", "Tls"]))]),
+        ("landfall_draining", vec![]),
+        ("landfall_certificate_expiry_timestamp_seconds", vec![]),
+        ("landfall_certificate_authority_expiry_timestamp_seconds", vec![]),
+        ("landfall_certificate_rotation_step", vec![("step", Closed(&Step::ALL))]),
+        ("landfall_ca_bundle_writes", vec![]),
+        ("landfall_leader", vec![]),
+    ]
+}
+
+impl Values {
+    fn allow(&self, value: &str) -> bool {
+        match self {
+            Closed(words) => words.contains(&value),
+            Reasons => Reason::all().any(|reason| reason.as_str() == value),
+            Findings => FindingKind::VARIANTS.iter().any(|kind| kind.as_str() == value),
+            Configured(_) | Free(_) => true,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Closed(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Reasons => "a [reason](REASONS.md)".to_owned(),
+            Findings => "a [finding](REASONS.md#findings)".to_owned(),
+            Configured(what) => format!("the name of {what}"),
+            Free(what) => (*what).to_owned(),
+        }
+    }
+}
+
+fn image(named: Named) -> String {
+    format!("harbor.fra.example.com/{}:{}", named.repository, named.tag)
+}
+
+/// The page of `landfall serve`, as Prometheus would scrape it.
+async fn served() -> Page {
+    let site = Site::start().await.unwrap();
+    let config = site.configure("metrics", ROUTES).unwrap();
+    let process = Process::landfall(&config, &site.folder().unwrap()).await.unwrap();
+    let answer = process.admin("/metrics").await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    // It may come in chunks, each behind a line with its length.
+    Page::read(&body.lines().filter(|line| line.contains(' ')).collect::<Vec<_>>().join("\n"))
+}
+
+/// The page of a door at which a little of everything happened.
+async fn busy() -> Page {
+    let door = Door::open().await;
+    let page = || Page::of(&door.page);
+    let observatory = door.observatory.clone();
+    let probes = tokio::spawn(async move { observatory.watch(|| {}).await });
+    until("probed", || door.observatory.health().iter().all(|report| report.health.is_good())).await;
+    probes.abort();
+    // Two who ask at once ask once.
+    door.demo
+        .ams
+        .faults()
+        .add(Scope::Only(PathClass::Manifests), Fault::Delay(std::time::Duration::from_millis(20)));
+    let one = image(seed::PRESENT);
+    let pod = async |namespace: &str| door.pod(namespace, &[&one]).await;
+    tokio::join!(pod("shop"), pod("moving"));
+    door.demo.ams.faults().clear();
+    let mut dry = review("shop", &[&one, "busybox", "no image at all"]);
+    dry["request"]["dryRun"] = true.into();
+    door.review(&dry).await;
+    for name in [seed::VULNERABLE, seed::MISSING, seed::UNSCANNED, seed::REFUSED, seed::PROXIED] {
+        for namespace in ["shop", "bank", "trial"] {
+            door.pod(namespace, &[&image(name)]).await;
+        }
+    }
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    door.demo.ams.down().await;
+    door.pod("shop", &[&image(seed::MULTI_ARCH)]).await;
+    // It goes away before it has said anything.
+    drop(tokio::net::TcpStream::connect(door.address()).await.unwrap());
+    let shown = |family: &str| page().families.contains_key(family);
+    until("its failure is counted", || shown("landfall_tls_handshake_failures")).await;
+    until("the observing policy is counted", || shown("landfall_observed_policy_verdicts")).await;
+    until("a tag is proved", || shown("landfall_background_lookups")).await;
+    page()
+}
+
+/// What a replica shows of certificates that it manages itself.
+fn certificates() -> Page {
+    let mut page = Registry::default();
+    certs::Metrics::register(&mut page).leads(Some(&Step::Publish));
+    Page::of(&page)
+}
+
+/// All families of all pages. One that several pages show says the same on each.
+async fn shown() -> BTreeMap<String, Family> {
+    let mut all: BTreeMap<String, Family> = BTreeMap::new();
+    for page in [served().await, busy().await, certificates()] {
+        for (name, family) in page.families {
+            let Some(known) = all.get_mut(&name) else {
+                all.insert(name, family);
+                continue;
+            };
+            assert_eq!(
+                (&known.kind, &known.unit, &known.help),
+                (&family.kind, &family.unit, &family.help),
+                "{name}"
+            );
+            known.labels.extend(family.labels);
+            for (label, values) in family.values {
+                known.values.entry(label).or_default().extend(values);
+            }
+        }
+    }
+    all
+}
+
+/// The names of metrics that stand in the source. A family without samples is on no page, so a page alone would not show
+/// that one is forgotten here.
+fn registered(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(registered(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(path).unwrap();
+            let quoted = text.split('"').filter(|text| text.starts_with("landfall_"));
+            names.extend(
+                quoted
+                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    names
+}
+
+/// The reference, as the pages and the table say it.
+///
+/// # Panics
+/// Where a family, a label or a value is in one of them and not in the other.
+pub async fn reference() -> String {
+    let shown = shown().await;
+    let families = families();
+    let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(
+        names(shown.keys().map(String::as_str).collect()),
+        names(families.iter().map(|(name, _)| *name).collect()),
+        "left: what pages show, right: the table in tests/generated/metrics.rs"
+    );
+    let registered = registered(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let on_a_page = |literal: &str| {
+        let units = ["", "_seconds", "_bytes"].map(|unit| format!("{literal}{unit}"));
+        units.iter().any(|family| shown.contains_key(family))
+    };
+    let never: Vec<_> = registered.iter().filter(|literal| !on_a_page(literal)).collect();
+    assert!(registered.len() > 30, "{registered:?}");
+    assert!(never.is_empty(), "registered in src, and on no page: {never:?}");
+    let mut text = HEAD.to_owned();
+    for (name, labels) in families {
+        let family = &shown[name];
+        let known = names(labels.iter().map(|(label, _)| *label).collect());
+        assert_eq!(family.labels, known, "the labels of {name}: left on pages, right in the table");
+        for (label, values) in &labels {
+            let strange: Vec<_> = family.values[*label].iter().filter(|value| !values.allow(value)).collect();
+            assert!(
+                strange.is_empty(),
+                "{name}: {label} is {strange:?} on a page, and the table does not know it"
+            );
+        }
+        let sample = match family.kind.as_str() {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
+        let unit = family.unit.as_deref().unwrap_or(if name.ends_with("_seconds") { "seconds" } else { "" });
+        let labels: Vec<String> =
+            labels.iter().map(|(label, values)| format!("`{label}`: {}", values.shown())).collect();
+        let help = family.help.trim_end_matches('.');
+        writeln!(text, "| `{sample}` | {} | {unit} | {} | {help} |", family.kind, labels.join("<br>"))
+            .unwrap();
+    }
+    text
+}
+
+const HEAD: &str = "# Metrics
+
+Made from the code by `LANDFALL_GENERATE=1 cargo test --test generated`. Every replica serves them at `/metrics` of its admin port, in the OpenMetrics format.
+
+- A counter or histogram with labels appears when it has been counted once.
+- Label values are names from the configuration (of registries, routes and policies), or one of the words below. No image, namespace or Pod is ever a label.
+- The four about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`, `landfall_leader`) are
+  there only where Landfall is its own certificate authority.
+
+| metric | type | unit | labels | meaning |
+|---|---|---|---|---|
+";
