@@ -103,6 +103,31 @@ fn the_chart_is_of_this_version() {
     }
 }
 
+/// Resources, annotations and labels have one prefix, and the chart has it where the code has it.
+#[test]
+fn the_api_group_is_written_once_in_the_code_and_once_in_the_chart() {
+    let group = landfall::domain::api_group::API_GROUP;
+    let helpers = fs::read_to_string(root().join("helm/landfall/templates/_helpers.tpl")).unwrap();
+    let defined = helpers.split_once("{{- define \"landfall.group\" -}}\n").unwrap().1;
+    assert_eq!(defined.lines().next(), Some(group));
+    for entry in fs::read_dir(root().join("helm/landfall/templates")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = if path.is_file() { fs::read_to_string(&path).unwrap() } else { continue };
+        let times = usize::from(path.ends_with("_helpers.tpl"));
+        assert_eq!(
+            text.matches(group).count(),
+            times,
+            "{}: write `include \"landfall.group\" .`",
+            path.display()
+        );
+    }
+    let policy = &config::schema().to_value()["$defs"]["ApiVersion"]["oneOf"][0]["const"];
+    assert_eq!(policy.as_str(), Some(&*format!("{group}/v1alpha1")));
+    for key in [landfall::pod::surface::IMAGES, landfall::pod::surface::MODE] {
+        assert!(key.starts_with(&format!("{group}/")), "{key}");
+    }
+}
+
 #[test]
 fn the_configuration_of_the_manifests_can_be_used() {
     let path = root().join("manifests/landfall.yaml");

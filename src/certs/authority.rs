@@ -17,7 +17,7 @@ use super::leaf::{Leaf, LeafDates};
 use super::{CertsError, Periods, earlier, later};
 
 /// The organisation in the name of each of our authorities: by it we know our own in a bundle.
-const ORGANISATION: &str = "landfall.dev";
+const ORGANISATION: &str = crate::domain::api_group::API_GROUP;
 
 /// The certificate of an authority.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! Hot reload: the file is polled by content, and a good one becomes the next snapshot.
+//! Hot reload: the file is read again and again, and a valid new text becomes the next snapshot.
 //!
-//! By content, because the kubelet swaps the `..data` symlink under a ConfigMap's mount: a watch on the
-//! file goes blind after the first swap. A bad file changes nothing but [`Handle::condition`].
+//! The content is compared, because the kubelet replaces the `..data` symlink of a mounted ConfigMap: a watch on the file
+//! notices nothing after the first replacement. A file with errors changes only [`Handle::condition`].
 
 #[cfg(test)]
 mod tests;
@@ -21,18 +21,18 @@ use crate::domain::settings::Settings;
 pub struct Snapshot {
     /// What it says.
     pub settings: Arc<Settings>,
-    /// Counts from 1; grows with every change.
+    /// Starts at 1 and grows with every change.
     pub generation: u64,
     /// When it was loaded.
     pub loaded: Timestamp,
 }
 
-/// How the last look at the file went.
+/// The result of the last reading of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// What is in force is what the file says; its warnings.
+    /// The file is in force; its warnings.
     InForce(Problems),
-    /// The file is refused, and an older snapshot in force.
+    /// The file is refused, and an older snapshot is in force.
     Refused {
         /// What is wrong with it.
         problems: Problems,
@@ -41,7 +41,7 @@ pub enum Condition {
     },
 }
 
-/// What everybody else sees of the configuration: cheap to clone, never waits.
+/// Read access to the configuration in force: cheap to clone, never waits.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Published>);
 
@@ -52,31 +52,31 @@ struct Published {
 }
 
 impl Handle {
-    /// The snapshot in force. One request takes it once.
+    /// The snapshot in force. A request takes it once and uses it to its end.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
     }
 
-    /// How the last look at the file went.
+    /// The result of the last reading of the file.
     #[must_use]
     pub fn condition(&self) -> Arc<Condition> {
         self.0.condition.load_full()
     }
 }
 
-/// What a poll came to.
+/// The result of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Polled {
-    /// The file says what is in force.
+    /// The file is as it was.
     Unchanged,
-    /// It said something new, which is in force now.
+    /// The file has changed, and is in force now.
     Published,
-    /// It is refused.
+    /// The file is refused.
     Refused,
 }
 
-/// Looks at one file again and again.
+/// Reads one file again and again.
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
@@ -105,13 +105,13 @@ impl Watch {
         Ok(Self { path, files, clock, text, handle })
     }
 
-    /// What it publishes to.
+    /// A handle to what it publishes.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Polls for ever; the caller spawns it, and drops it to stop.
+    /// Polls for ever. The caller spawns it, and drops it to stop it.
     pub async fn run(mut self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -121,14 +121,14 @@ impl Watch {
         }
     }
 
-    /// Looks once.
+    /// Reads the file once.
     pub async fn poll(&mut self) -> Polled {
         let name = self.path.display().to_string();
         let read = tokio::fs::read_to_string(&self.path).await;
         let now = (self.clock)();
         let parsed = match read {
             Ok(text) if text == self.text && !self.is_refused() => return Polled::Unchanged,
-            // A refused text is read again though it is the same: the files that it names may be there by now.
+            // A refused text is checked again even if it is the same: the files that it names may exist by now.
             Ok(text) => parse(&text, &name, self.files, now).map(|loaded| (text, loaded)),
             Err(error) => Err(unreadable(name, &error)),
         };
