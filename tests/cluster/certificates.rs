@@ -20,8 +20,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use landfall::certs::Periods;
 use landfall::cli::serve::Parts;
 use landfall::cli::serve::certificate::Source;
-use landfall::cluster::{Cluster, Term};
+use landfall::cluster::Cluster;
 use landfall::controllers::certificates::Names;
+use landfall::controllers::leader::{Candidate, Term};
 use landfall::demo::world::seed::{self, Demo};
 use landfall::domain::policy::Labels;
 use landfall::server::TlsVersions;
@@ -70,10 +71,10 @@ fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
         ]
     };
     let own = json!([
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "watch", "update", "patch"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "list", "watch", "update", "patch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["landfall"], "verbs": ["get", "update", "patch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     let all = json!([
         {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"],
@@ -140,6 +141,15 @@ impl Site {
         let bundle =
             |entry: &Value| entry["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
         found["webhooks"].as_array().unwrap().iter().map(bundle).collect()
+    }
+
+    /// Waits until there are events about the Secret with these reasons. They are written a moment after what they report.
+    fn until_events_say(&self, reasons: &[&str]) {
+        until("the events are there", || {
+            let events =
+                self.json(&["events", "--field-selector=involvedObject.name=landfall-ca"]).to_string();
+            reasons.iter().all(|reason| events.contains(reason)).then_some(())
+        });
     }
 
     fn holder(&self) -> String {
@@ -238,8 +248,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
     let secret = site.secret();
     assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key"]);
     assert_eq!(site.bundles(), [secret["ca.crt"].clone(), secret["ca.crt"].clone()]);
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityMade") && events.contains("AuthorityPromoted"), "{events}");
+    site.until_events_say(&["AuthorityMade", "AuthorityPromoted"]);
     let leader = site.holder();
     let pages = [admin(admin_a, "/metrics").await.unwrap().1, admin(admin_b, "/metrics").await.unwrap().1];
     let leads = |page: &&String| page.contains("\nlandfall_leader 1\n");
@@ -269,8 +278,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
     });
     let secret = site.secret();
     assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key", "previous.crt"]);
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityAdopted"), "{events}");
+    site.until_events_say(&["AuthorityAdopted"]);
 
     // The leader dies without a word; the other one takes over what it did.
     let (dead, other) = if leader == "landfall-a" { (&mut a, "landfall-b") } else { (&mut b, "landfall-a") };
@@ -449,21 +457,26 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         admins.push(admin.local_addr().unwrap().port());
         let names = Names {
             namespace: site.namespace.into(),
-            pod: pod.into(),
             service: "landfall".into(),
             secret: "landfall-ca".into(),
             webhook: format!("landfall-{}", site.namespace),
+        };
+        let candidate = Candidate {
+            namespace: site.namespace.into(),
             lease: "landfall".into(),
+            pod: pod.into(),
+            term: Term::default(),
         };
         let parts = Parts {
             config: site.config.clone(),
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
             admin,
-            certificate: Source::Own { names, periods, term: Term::default() },
+            certificate: Source::Own { names, periods },
             versions: TlsVersions::default(),
             callers: None,
             own_namespace: Some(site.namespace.into()),
             cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
+            candidate: Some(candidate),
             propagation: Duration::ZERO,
         };
         replicas.spawn(parts.run(std::future::pending()));
@@ -491,8 +504,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         (is_new && !secret.contains_key("previous.crt") && bundles[0] == secret["ca.crt"]).then_some(())
     });
     assert!(introduced && both, "the next authority was published beside the first");
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityRetired"), "{events}");
+    site.until_events_say(&["AuthorityRetired"]);
     let outcome = load.stop().await;
     stop.store(true, Ordering::Relaxed);
     let (greetings, connections) = watch.await.unwrap();
