@@ -155,7 +155,7 @@ async fn it_is_ready_when_each_registry_was_probed_whatever_it_answered() {
     let running = start(demo, site::configuration).await;
     let waiting = running.until(503, "\n    [!] edge: Unprobed").await;
     assert!(waiting.contains("[-] Registries: "), "{waiting}");
-    let ready = running.until(200, "\n    [!] edge: Silent: ").await;
+    let ready = running.until(200, "\n    [!] edge: Unresponsive: ").await;
     assert!(ready.contains("\n    [!] fra: Down: cannot connect to "), "{ready}");
     running.leave.send(()).unwrap();
     timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();

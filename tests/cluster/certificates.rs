@@ -40,8 +40,8 @@ use crate::rollout::SHARE;
 use crate::site;
 use crate::webhook::WEB;
 
-/// Everything that the chart renders for self-managed certificates but the Lease, which is not everywhere made, and two
-/// entries for two replicas.
+/// What the chart renders for self-managed certificates, with an entry for each of two replicas. The Lease is left out, as
+/// Argo CD leaves it out.
 fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let entry = |(name, port): (&str, u16)| {
         json!({
@@ -512,7 +512,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         assert_eq!(self::admin(*admin, "/readyz").await.unwrap().0, 200);
         // The other side of a certificate that somebody does not like.
         let page = self::admin(*admin, "/metrics").await.unwrap().1;
-        assert!(!page.contains("landfall_tls_handshake_failures_total{reason=\"tls\"}"), "{page}");
+        assert!(!page.contains("landfall_tls_handshake_failures_total{reason=\"Tls\"}"), "{page}");
     }
     let counted = Counted::since(plane, &before);
     println!(

@@ -26,7 +26,10 @@ fn clock() -> Timestamp {
 /// A controller of this file, and who sends policies to it.
 fn controller(path: &Path, text: &str) -> (SettingsController, watch::Sender<Policies>) {
     std::fs::write(path, text).unwrap();
-    let watch = Watch::open(path.to_owned(), Files::Check, clock).unwrap();
+    of(Watch::open(path.to_owned(), Files::Check, clock).unwrap())
+}
+
+fn of(watch: Watch) -> (SettingsController, watch::Sender<Policies>) {
     let (sender, policies) = watch::channel(Policies::default());
     let observatory = Observatory::new(&watch.handle().snapshot().settings, &mut Registry::default());
     let metrics = config::Metrics::default();
@@ -115,9 +118,13 @@ async fn a_failure_leaves_the_old_settings_in_force_and_is_shown() {
 async fn the_whole_cause_is_shown_of_a_registry_that_cannot_be_asked() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("ca.pem");
-    std::fs::write(&bundle, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(&bundle, "").unwrap();
     let text = FILE.replace("site: ams, kind", &format!("site: ams, caFile: {}, kind", bundle.display()));
-    let (controller, _sender) = controller(&folder.path().join("landfall.yaml"), &text);
+    let path = folder.path().join("landfall.yaml");
+    std::fs::write(&path, text).unwrap();
+    let watch = Watch::open(path, Files::Check, clock).unwrap();
+    std::fs::remove_file(&bundle).unwrap();
+    let (controller, _sender) = of(watch);
     let problems = controller.observatory.problems();
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     let cause = std::error::Error::source(&problem.error).unwrap().to_string();
