@@ -1,3 +1,5 @@
+//! The settings with real files, and policies as objects would bring them.
+
 use std::path::Path;
 
 use jiff::Timestamp;
