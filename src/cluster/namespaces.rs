@@ -156,3 +156,68 @@ fn labels(meta: &ObjectMeta) -> Labels {
 fn entry(meta: &ObjectMeta) -> Option<(Box<str>, Arc<Labels>)> {
     Some((meta.name.as_deref()?.into(), Arc::new(labels(meta))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::{Body, ClientBuilder};
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cluster::pace::Pace;
+
+    /// Watches an API server for a minute. Its one namespace has the label `lists`, the number of lists so far; it ends
+    /// every watch at once with this status. Returns what was shown, the number of watches and the labels in the end.
+    async fn a_minute(watch: StatusCode) -> (Vec<String>, usize, Arc<Labels>) {
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let (server, watched) = (counts.clone(), Arc::clone(&counts));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (lists, watches) = &mut *server.lock().unwrap();
+            let (status, body) = if is_watch {
+                *watches += 1;
+                (watch, String::new())
+            } else {
+                *lists += 1;
+                let metadata =
+                    json!({"name": "a", "resourceVersion": "1", "labels": {"lists": lists.to_string()}});
+                let items = json!([{"metadata": metadata}]);
+                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                                  "metadata": {"resourceVersion": "1"}, "items": items});
+                (StatusCode::OK, list.to_string())
+            };
+            let answer = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
+            std::future::ready(Ok::<_, kube::Error>(answer))
+        });
+        let client = ClientBuilder::new(service, "default").with_layer(&Pace).build();
+        let namespaces = Cluster::of(client).namespaces();
+        let mut shown = Vec::new();
+        let end = Instant::now() + Duration::from_secs(59);
+        let show = |known: Known| shown.push(format!("{known:?}").split('(').next().unwrap().to_owned());
+        drop(tokio::time::timeout_at(end, namespaces.watch(show)).await);
+        let watches = watched.lock().unwrap().1;
+        (shown, watches, namespaces.labels("a").await)
+    }
+
+    fn lists(number: usize) -> Labels {
+        [("lists".to_owned(), number.to_string())].into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_ends_is_opened_again_after_a_pause() {
+        let (shown, watches, labels) = a_minute(StatusCode::OK).await;
+        assert_eq!((shown, watches), (vec!["All".to_owned()], 30), "one every 2 s");
+        assert_eq!(*labels, lists(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_everything_is_listed_again() {
+        let (shown, watches, labels) = a_minute(StatusCode::INTERNAL_SERVER_ERROR).await;
+        assert!(shown.chunks(2).all(|two| *two == ["All", "Stale"][..two.len()]), "{shown:?}");
+        assert!((3..10).contains(&watches), "with growing pauses: {watches}");
+        assert_eq!(*labels, lists(watches));
+    }
+}

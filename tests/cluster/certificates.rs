@@ -1,7 +1,7 @@
-//! Certificates of our own before a real API server, with no more rights than the chart gives: the first start, an
-//! overwritten bundle, a dead leader, and a whole rotation under calls.
+//! Self-managed certificates and leadership before a real API server, with no more rights than the chart gives: the first
+//! start, an overwritten bundle, a dead leader, and a whole rotation under load.
 //!
-//! Both replicas are behind one configuration, each behind an entry of its own with `failurePolicy: Fail`: a Pod is
+//! Both replicas belong to one webhook configuration, each with an entry of its own with `failurePolicy: Fail`. So a Pod is
 //! created only if the API server could verify both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +23,7 @@ use landfall::cli::serve::certificate::Source;
 use landfall::cluster::Cluster;
 use landfall::controllers::certificates::Names;
 use landfall::controllers::leader::{Candidate, Term};
+use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
 use landfall::domain::policy::Labels;
 use landfall::server::TlsVersions;
@@ -193,17 +194,25 @@ impl Site {
         self.until_pods_are_rewritten();
     }
 
-    /// Starts a replica as a process of its own.
+    /// Starts a replica that issues its certificate itself, as a process of its own.
     fn replica(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
+        let mut arguments = vec![
+            "--certificate-secret=landfall-ca".to_owned(),
+            "--service=landfall".to_owned(),
+            format!("--webhook=landfall-{}", self.namespace),
+        ];
+        arguments.extend_from_slice(more);
+        self.process(name, port, &arguments)
+    }
+
+    /// Starts a replica as a process of its own; `more` says where its certificate comes from.
+    fn process(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
         let admin = free_port(Ipv4Addr::LOCALHOST);
         let mut arguments = vec![
             format!("KUBECONFIG={}", self.account.display()),
             env!("CARGO_BIN_EXE_landfall").to_owned(),
             "serve".to_owned(),
             format!("--config={}", self.config.display()),
-            "--certificate-secret=landfall-ca".to_owned(),
-            "--service=landfall".to_owned(),
-            format!("--webhook=landfall-{}", self.namespace),
             "--lease=landfall".to_owned(),
             format!("--namespace={}", self.namespace),
             format!("--pod-name={name}"),
@@ -302,6 +311,37 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
         process.wait().unwrap();
     }
     plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_leads_whoever_issues_the_certificate() {
+    let plane = plane();
+    let site = Site::new(plane, "certs-leader").await;
+    let leaf = site.demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
+    let files = [("tls.crt", &leaf.certificate_pem), ("tls.key", &leaf.key_pem)];
+    let [certificate, key] =
+        files.map(|(name, pem)| site.demo.world.write(name, pem).unwrap().display().to_string());
+    let issued = [format!("--tls-cert={certificate}"), format!("--tls-key={key}")];
+    let (mut a, admin_a) = site.process("landfall-a", site.ports[0], &issued);
+    let (mut b, admin_b) = site.process("landfall-b", site.ports[1], &issued);
+    until_ready(admin_a).await;
+    until_ready(admin_b).await;
+    until("one of them holds the Lease", || {
+        let found = site.plane.kubectl(&["get", "lease", "landfall", "-n", site.namespace]);
+        found.status.success().then_some(())
+    });
+    let leads = async |port| admin(port, "/metrics").await.unwrap().1.contains("\nlandfall_leader 1\n");
+    let leader = site.holder();
+    assert_eq!(
+        (leads(admin_a).await, leads(admin_b).await),
+        (leader == "landfall-a", leader == "landfall-b")
+    );
+    assert!(site.secret().is_empty(), "nobody makes an authority");
+    for process in [&mut a, &mut b] {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    plane.told(&["delete", "mutatingwebhookconfiguration", "landfall-certs-leader"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
