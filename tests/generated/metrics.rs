@@ -269,7 +269,7 @@ async fn busy() -> Page {
 /// What a replica shows of certificates that it manages itself.
 fn certificates() -> Page {
     let mut page = Registry::default();
-    certs::Metrics::register(&mut page).leads(Some(&Step::Publish));
+    certs::Metrics::register(&mut page).rotation(Some(&Step::Publish));
     Page::of(&page)
 }
 
