@@ -1,12 +1,12 @@
-//! The one configuration file: read, checked whole, and watched.
+//! The configuration file: read, checked as a whole, and watched for changes.
 //!
 //! ```text
 //! text ─tree→ Tree ─decode→ raw::File ─build→ Settings
 //!         └────────────┴─────────────────┴──► every Problem: line, column, path, message, hint
 //! ```
 //!
-//! Nobody should have to start Landfall ten times to learn of ten mistakes, least of all while a site is
-//! down. So no stage stops at what it finds; each works on with what is right.
+//! Nobody should have to start Landfall ten times to find ten mistakes, least of all while a site is down. So no stage
+//! stops at a problem: each goes on with the valid rest.
 
 mod build;
 mod decode;
@@ -34,25 +34,25 @@ use crate::domain::settings::Settings;
 /// Whether the files that the configuration names must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// They must: we are where the configuration will be used.
+    /// They must: the configuration is used here.
     Check,
-    /// We are elsewhere.
+    /// They need not: the configuration is only checked here.
     Skip,
 }
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What it says.
+    /// The settings that it describes.
     pub settings: Settings,
-    /// What somebody should look at: warnings only.
+    /// Warnings only: the file can be used, but somebody should look at it.
     pub warnings: Problems,
 }
 
 /// Reads and checks a file.
 ///
 /// # Errors
-/// Every problem of the file, warnings included, where one of them is an error.
+/// All problems of the file, warnings included, if at least one is an error.
 pub fn load(path: &Path, files: Files, now: Timestamp) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
@@ -73,10 +73,10 @@ fn unreadable(file: String, error: &std::io::Error) -> Problems {
     Problems { file, problems: vec![problem] }
 }
 
-/// Checks a text; `file` is what problems call it, `now` tells which exceptions have ended.
+/// Checks a text. Problems name it `file`; `now` decides which exceptions have ended.
 ///
 /// # Errors
-/// Every problem of the text, warnings included, where one of them is an error.
+/// All problems of the text, warnings included, if at least one is an error.
 pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loaded, Problems> {
     let read = |tree: &mut Tree, problems: &mut Vec<Problem>| {
         let raw = decode::decode(tree, problems);
@@ -86,10 +86,10 @@ pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loa
     Ok(Loaded { settings, warnings })
 }
 
-/// Checks the text of one LandingPolicy, YAML or JSON; what it leaves out comes from `defaults`.
+/// Checks the text of one LandingPolicy, in YAML or JSON. What it leaves out comes from `defaults`.
 ///
 /// # Errors
-/// Every problem of the text, warnings included, where one of them is an error.
+/// All problems of the text, warnings included, if at least one is an error.
 pub fn policy(
     text: &str,
     file: &str,
@@ -102,7 +102,7 @@ pub fn policy(
     })
 }
 
-/// All or nothing: what was read, and warnings, or every problem.
+/// The value and its warnings; or all problems, if at least one is an error.
 fn whole<T>(
     text: &str,
     file: &str,

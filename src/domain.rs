@@ -6,6 +6,7 @@
 //!
 //! Architecture invariant: nothing here imports anything of ours, and nothing here waits.
 
+pub mod api_group;
 pub mod breaker;
 pub mod case;
 pub mod decide;

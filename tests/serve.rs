@@ -50,6 +50,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         callers: None,
         own_namespace: Some("landfall".into()),
         cluster: None,
+        candidate: None,
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

@@ -1,5 +1,6 @@
-//! From what is written to what it means: raw structs to [`Settings`], and every check that looks at more
-//! than one value. Raw structs are taken apart by name, without `..`: a new key cannot be forgotten.
+//! Turns the raw structs into [`Settings`], and makes every check that looks at more than one value.
+//!
+//! Raw structs are destructured without `..`, so that a new key cannot be forgotten.
 
 mod policies;
 mod registries;
@@ -22,11 +23,11 @@ use crate::domain::registry::Site;
 use crate::domain::route::RouteIndex;
 use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
 
-/// The API server gives a webhook 30 seconds at most.
+/// The API server waits at most 30 seconds for a webhook.
 const LONGEST_REVIEW: Duration = Duration::from_secs(30);
 
-/// Builds the settings, and notes every problem on the way. Where one of them is an error the settings
-/// are not complete and must not be used; `None` where not even a part of them makes sense.
+/// Builds the settings, and collects every problem. If one of them is an error, the settings are incomplete and must not
+/// be used. `None` if too much is missing to build any.
 pub(super) fn settings(
     tree: &Tree,
     file: raw::File,
@@ -40,12 +41,12 @@ pub(super) fn settings(
 
     let registries_at = tree.child(Tree::ROOT, "registries");
     let raw_registries =
-        build.need(Tree::ROOT, "registries", registries, "name at least the local registry and the primary");
+        build.need(Tree::ROOT, "registries", registries, "list at least the local registry and the primary");
     let raw_registries = raw_registries.map(|Entries(entries)| entries).unwrap_or_default();
     let sites = build.sites();
     let registries = build.registries(raw_registries);
 
-    let site = build.need(Tree::ROOT, "site", site, "name the site of this cluster, as in `site: ams`");
+    let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
 
@@ -66,8 +67,8 @@ pub(super) fn settings(
         site: site?,
         near,
         registries: known.registries,
-        index: RouteIndex::of(&routes),
-        routes,
+        index: Arc::new(RouteIndex::of(&routes)),
+        routes: routes.into(),
         platforms,
         defaults,
         policies,
@@ -77,7 +78,7 @@ pub(super) fn settings(
     })
 }
 
-/// Builds one policy that stands in a text of its own.
+/// Builds one policy from a text of its own.
 pub(super) fn policy(
     tree: &Tree,
     policy: raw::Policy,
@@ -89,13 +90,13 @@ pub(super) fn policy(
     build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults).pop()
 }
 
-/// The registries that could be built, and where all of them are written.
+/// The registries that could be built, and the node of `registries`.
 struct Known {
     registries_at: Option<NodeId>,
     registries: registries::Registries,
 }
 
-/// The sites that registries stand on; `None` where a registry is too broken to tell.
+/// The sites of all registries; `None` if the site of one is not known because of a mistake.
 type Sites = Option<BTreeSet<Box<str>>>;
 
 struct Build<'t> {
@@ -114,7 +115,7 @@ impl Build<'_> {
         self.problems.push(self.tree.problem(Severity::Warning, at, message, hint.into()));
     }
 
-    /// A field that must be there. One that was there, but wrong, was named already.
+    /// A required field. One that is written, but wrong, was reported already.
     fn need<T>(&mut self, at: NodeId, key: &str, value: Option<T>, hint: &str) -> Option<T> {
         let was_there = self.tree.child(at, key).is_some_and(|child| self.tree.is_pruned(child));
         if value.is_none() && !was_there && !self.tree.is_pruned(at) {
@@ -123,18 +124,18 @@ impl Build<'_> {
         value
     }
 
-    /// Two of a kind with one name could not be told apart in a verdict.
+    /// Names must be unique: verdicts identify routes and policies by them.
     fn unique(&mut self, what: &str, seen: &mut Vec<(Box<str>, NodeId)>, name: &str, at: NodeId) {
         if let Some((_, first)) = seen.iter().find(|(other, _)| **other == *name) {
             let hint =
-                format!("the first is on line {}; give each a name of its own", self.tree.line(*first));
-            self.error(at, format!("a second {what} `{name}`"), hint);
+                format!("it is first used on line {}; give each {what} its own name", self.tree.line(*first));
+            self.error(at, format!("the {what} name `{name}` is used twice"), hint);
         } else {
             seen.push((name.into(), at));
         }
     }
 
-    /// Read as it is written, so that a registry with a mistake elsewhere does not make its site unknown.
+    /// Read from the tree, so that the site of a registry is known even if its other fields are wrong.
     fn sites(&self) -> Sites {
         let registries = self.tree.child(Tree::ROOT, "registries")?;
         let names: Vec<&str> = self.tree.keys(registries).collect();
@@ -175,8 +176,8 @@ impl Build<'_> {
                 let node = other.node;
                 let Some(other) = self.known_site(other, sites) else { continue };
                 if other == from || list.contains(&other) {
-                    let hint = "name each of the other sites once, nearest first".to_owned();
-                    self.error(node, format!("`{other}` has no place here"), hint);
+                    let hint = "list each of the other sites once, nearest first".to_owned();
+                    self.error(node, format!("`{other}` may not appear in this list"), hint);
                 } else {
                     list.push(other);
                 }
@@ -200,8 +201,9 @@ impl Build<'_> {
                 if value.is_empty() && !self.tree.has_pruned(node) {
                     self.error(
                         node,
-                        "no platform at all",
-                        "leave `platforms` out for linux/amd64 and linux/arm64".to_owned(),
+                        "`platforms` is empty",
+                        "list at least one platform, or remove `platforms` for linux/amd64 and linux/arm64"
+                            .to_owned(),
                     );
                 }
                 value.into_iter().map(|platform| platform.0).collect()
@@ -225,14 +227,14 @@ impl Build<'_> {
             entries: entries.unwrap_or(100_000),
         };
         if life.remember < life.present {
-            let hint = "`remember` is how long a Present still counts while its registry is slow".to_owned();
+            let hint = "`remember` says how long a known copy still counts while its registry is slow; make it at least as long as `present`".to_owned();
             self.error(at, "`remember` is shorter than `present`", hint);
         }
         if life.entries == 0 {
             self.error(
                 at,
                 "`entries` is 0",
-                "without a cache, every Pod asks the registry; 100000 is usual".to_owned(),
+                "without a cache, every Pod asks the registry; use 100000, the default".to_owned(),
             );
         }
         life
@@ -251,30 +253,36 @@ impl Build<'_> {
             self.error(
                 at,
                 "`attempt` is 0",
-                "give one attempt the time that a slow registry needs, as in `1s`".to_owned(),
+                "give an attempt the time that a slow registry needs, as in `1s`".to_owned(),
             );
         }
         if budget.attempt > budget.request {
             let (attempt, request) = (budget.attempt, budget.request);
-            let hint = "an attempt must fit into its request".to_owned();
+            let hint =
+                "an attempt must not take longer than its request: shorten `attempt` or lengthen `request`"
+                    .to_owned();
             self.error(at, format!("`attempt` ({attempt:?}) is longer than `request` ({request:?})"), hint);
         }
         if budget.request > LONGEST_REVIEW {
-            let hint = "the API server waits 30s at most, and every Pod waits with it".to_owned();
+            let hint = "the API server waits at most 30s for a webhook: use a shorter time".to_owned();
             self.error(at, format!("`request` ({:?}) is longer than 30s", budget.request), hint);
         }
         if budget.in_flight == 0 {
-            self.error(at, "`inFlight` is 0", "nothing would ever be asked; 16 is usual".to_owned());
+            self.error(
+                at,
+                "`inFlight` is 0",
+                "with 0, no registry could ever be asked; use 16, the default".to_owned(),
+            );
         }
         budget
     }
 }
 
-/// Every reference to something named elsewhere gets the same help.
+/// The hint for a reference to something that is defined elsewhere.
 fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(near) = nearest(word, known.clone()) {
         return Some(format!("did you mean `{near}`?"));
     }
     let list = known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    (!list.is_empty()).then(|| format!("known: {list}"))
+    (!list.is_empty()).then(|| format!("use one of {list}"))
 }

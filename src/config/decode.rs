@@ -1,7 +1,7 @@
-//! serde over a [`Tree`], so that *every* problem is named and not only the first.
+//! Deserializes a [`Tree`] with serde, and reports *every* problem instead of the first one only.
 //!
-//! serde stops at its first error. So whatever it stumbles over is noted with its place, pruned from
-//! the tree, and the tree is asked again, until it goes through:
+//! serde stops at its first error. That error is recorded with its position, the node is pruned from the tree, and the
+//! tree is deserialized again, until there is no error left:
 //!
 //! ```text
 //! tree ──T::deserialize──► T
@@ -9,9 +9,8 @@
 //!   └── prune ◄──┴──► problems
 //! ```
 //!
-//! For this to leave something worth checking further, every field of the raw structs is an `Option`:
-//! a pruned field is an absent one. Whether a field *must* be there is asked when the settings are built,
-//! where a pruned one is told from one that was never written.
+//! So that the rest can be checked further, every field of the raw structs is an `Option`: a pruned field is an absent
+//! one. Required fields are checked when the settings are built, where a pruned field is not reported as missing.
 
 mod error;
 mod node;
@@ -27,10 +26,10 @@ use error::Error;
 pub(super) use error::nearest;
 use node::Node;
 
-/// After so many, the rest of a file that is this wrong is not worth reading.
+/// After so many problems, the rest of the file is not read.
 const MAX_PROBLEMS: usize = 100;
 
-/// Reads a `T` from what is right in the tree, and adds what is not to `problems`.
+/// Reads a `T` from the valid part of the tree, and adds everything else to `problems`.
 pub(super) fn decode<T: de::DeserializeOwned + Default>(tree: &mut Tree, problems: &mut Vec<Problem>) -> T {
     for _ in 0..MAX_PROBLEMS {
         match T::deserialize(Node { tree, at: Tree::ROOT }) {
@@ -46,7 +45,12 @@ pub(super) fn decode<T: de::DeserializeOwned + Default>(tree: &mut Tree, problem
         }
     }
     tree.prune(Tree::ROOT);
-    problems.push(tree.problem(Severity::Error, Tree::ROOT, "more problems than are worth naming", None));
+    problems.push(tree.problem(
+        Severity::Error,
+        Tree::ROOT,
+        "more than 100 problems; the rest is not listed",
+        None,
+    ));
     T::default()
 }
 
@@ -57,7 +61,7 @@ pub(super) struct At<T> {
     pub(super) value: T,
 }
 
-/// Under this name [`Node`] hands out the pair that [`At`] reads.
+/// The name of the newtype for which [`Node`] yields the pair that [`At`] reads.
 const AT: &str = "$landfall::At";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {

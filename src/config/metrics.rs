@@ -1,4 +1,4 @@
-//! What an operator alerts on: which configuration is in force, and whether the file is refused.
+//! The metrics of the configuration: which one is in force, and whether the file is refused.
 
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -15,12 +15,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them; [`show`](Self::show) fills them.
+    /// Registers them; [`show`](Self::show) sets them.
     pub fn register(page: &mut Registry) -> Self {
         let metrics = Self::default();
         page.register(
             "landfall_config_generation",
-            "The configuration in force, counted from 1 at the start",
+            "Number of the configuration in force: 1 at the start, one more with every change",
             metrics.generation.clone(),
         );
         page.register(
@@ -30,18 +30,18 @@ impl Metrics {
         );
         page.register(
             "landfall_config_errors",
-            "Errors for which the file is refused; 0 while what it says is in force",
+            "Errors in the file, for which it is refused; 0 while the file is in force",
             metrics.errors.clone(),
         );
         page.register(
             "landfall_config_warnings",
-            "Warnings about the file as it was last read",
+            "Warnings about the file, as last read",
             metrics.warnings.clone(),
         );
         metrics
     }
 
-    /// Shows how the last look at the file went.
+    /// Shows the result of the last reading of the file.
     pub fn show(&self, handle: &Handle) {
         let snapshot = handle.snapshot();
         self.generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));

@@ -1,16 +1,16 @@
-//! What is wrong with a file: every problem, where it is, and what would be right.
+//! The problems of a file: what is wrong, where, and what would be right.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Does a problem refuse the file?
+/// Whether a problem makes the file unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file is refused.
     Error,
-    /// The file is taken; somebody should look all the same.
+    /// The file is used, but somebody should look at it.
     Warning,
 }
 
@@ -23,47 +23,46 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that is wrong, or looks wrong, in one file.
+/// One problem of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Whether it refuses the file.
+    /// Whether it makes the file unusable.
     pub severity: Severity,
-    /// The line, from 1; 0 where the problem is the file itself (it cannot be read).
+    /// The line, from 1; 0 if the problem is the file itself (it cannot be read).
     pub line: usize,
     /// The column, from 1; 0 likewise.
     pub column: usize,
-    /// Where it is in the file's own terms: `routes[0].replicas[1].flatten`; empty for the whole file.
+    /// The path of the value: `routes[0].replicas[1].flatten`; empty for the whole file.
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What would be right, where we can say it.
+    /// What would be right, if that is known.
     pub hint: Option<String>,
 }
 
-/// The problems of one file, in the order of its lines. At least one of them is an error where this
-/// is the `Err` of a result.
+/// The problems of one file, in the order of its lines. As the `Err` of a result it holds at least one error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Problems {
     /// The file, as the caller named it.
     pub file: String,
-    /// The problems, by line.
+    /// Its problems, by line.
     pub problems: Vec<Problem>,
 }
 
 impl Problems {
-    /// Only those that refuse the file.
+    /// Only the errors.
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error)
     }
 
-    /// Only those that do not.
+    /// Only the warnings.
     pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
     }
 }
 
-/// As compilers print it, so that editors can jump there: `file:line:column: error: path: message`,
-/// and the hint on a line of its own.
+/// In the format of compilers, so that editors can jump to the place: `file:line:column: error: path: message`, and the
+/// hint on its own line.
 impl fmt::Display for Problems {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {

@@ -1,5 +1,8 @@
-//! The file as it is written. Every field is an `Option`, for `decode` leaves out what is wrong; those
-//! that must be there are `required` in the schema and asked for when the settings are built.
+//! The file as it is written.
+//!
+//! Every field is an `Option`, because `decode` leaves out what is wrong. Required fields are `required` in the schema,
+//! and checked when the settings are built. The defaults are built there, too; `the_schema_tells_the_defaults` compares
+//! them with those of the schema.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,80 +15,83 @@ use super::scalar::{
 use crate::domain::scan::{Required, Severity};
 use crate::domain::verdict::FindingKind;
 
-/// The configuration of Landfall: one file, the same for every site but for `site`.
+/// The configuration of Landfall: one file, which differs between sites only in `site`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "Landfall configuration")]
 pub(super) struct File {
-    /// Which of the sites of `registries` is ours.
+    /// The site of this cluster: one of the sites in `registries`.
     #[schemars(required)]
     pub site: Option<At<Name>>,
-    /// For each site the others, nearest first; those not named come after, as configured.
+    /// For each site the other sites, nearest first. Sites that are not listed come last, in the order of the file.
     pub near: Option<Entries<Name, Vec<At<Name>>>>,
     /// The registries, by name.
     #[schemars(required)]
     pub registries: Option<Entries<Name, Registry>>,
     /// Sets of images, and the registries that hold them.
     pub routes: Option<Vec<At<Route>>>,
-    /// The cluster's platforms; `linux/amd64` and `linux/arm64` where none are given.
+    /// The platforms of the cluster's nodes.
+    #[schemars(extend("default" = ["linux/amd64", "linux/arm64"]))]
     pub platforms: Option<At<Vec<Platform>>>,
-    /// What applies where no policy says otherwise.
+    /// The rules that apply where no policy says otherwise.
     pub defaults: Option<Defaults>,
-    /// Policies, in the shape of the LandingPolicy resource.
+    /// Policies, in the form of the LandingPolicy resource.
     pub policies: Option<Vec<At<Policy>>>,
-    /// What is left alone, unless an enforcing policy speaks for it.
+    /// What Landfall does not change, unless an enforcing policy applies to it.
     pub exclude: Option<Exclude>,
-    /// How long answers live.
+    /// How long answers of registries count.
     pub cache: Option<At<Cache>>,
-    /// How long and how much registries are asked.
+    /// How long, and how often at once, registries are asked.
     pub budget: Option<At<Budget>>,
 }
 
-/// An endpoint: named by references as `host`, asked at `url`.
+/// A registry: image references name it `host`, and it is asked at `url`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Registry {
-    /// `host[:port]`, as rewritten references spell it.
+    /// `host[:port]`, as rewritten references name it.
     #[schemars(required)]
     pub host: Option<At<HostName>>,
-    /// Other hosts under which references name the same registry.
+    /// Other hosts by which references name the same registry.
     pub aliases: Option<Vec<At<HostName>>>,
-    /// Where it is asked; `https://` and `host` where not given.
+    /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,
-    /// What it speaks.
+    /// Which protocol it speaks.
     #[schemars(required)]
     pub kind: Option<Kind>,
-    /// The site it stands on.
+    /// The site where it is.
     #[schemars(required)]
     pub site: Option<At<Name>>,
-    /// How to authenticate; anonymously where not given.
+    /// How to log in; anonymously if not given.
     pub credentials: Option<At<Credentials>>,
-    /// A PEM bundle to trust for this registry instead of the public roots.
+    /// A PEM bundle of authorities to trust for this registry, instead of the public ones.
     pub ca_file: Option<At<FilePath>>,
-    /// The Secret that Pods need to pull from here.
+    /// The Secret that Pods need to pull from here; Landfall adds its name to them.
     pub pull_secret: Option<ObjectName>,
-    /// `true`: it is neither asked nor used.
+    /// `true`: the registry is not asked and not used.
+    #[schemars(extend("default" = false))]
     pub drain: Option<bool>,
-    /// The most HTTP requests an hour, for metered registries; 0: unlimited.
+    /// The most HTTP requests in an hour, for metered registries; 0: unlimited.
+    #[schemars(extend("default" = 0))]
     pub requests_per_hour: Option<u32>,
 }
 
-/// What a registry speaks.
+/// Which protocol a registry speaks.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// Harbor: the distribution protocol, and an API that knows scans.
+    /// Harbor: the distribution protocol, and an API that tells the results of scans.
     Harbor,
     /// Any plain OCI distribution registry.
     Distribution,
 }
 
-/// Where credentials are read from: exactly one of the three. They are re-read when their content changes.
+/// Where credentials are read from: exactly one of the three. They are read again when their content changes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct Credentials {
-    /// A folder with the files `username` and `password`, as a mounted Secret has them.
+    /// A folder with the files `username` and `password`, as in a mounted Secret.
     pub dir: Option<At<FilePath>>,
     /// A `config.json` or `.dockerconfigjson`.
     pub docker_config: Option<At<FilePath>>,
@@ -93,36 +99,39 @@ pub(super) struct Credentials {
     pub token_file: Option<At<FilePath>>,
 }
 
-/// A set of images: one primary, any number of replicas.
+/// A set of images, their primary registry and the replicas.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Route {
     /// Its name.
     #[schemars(required)]
     pub name: Option<At<Name>>,
-    /// Where the images are at home.
+    /// The registry that the images are pushed to.
     #[schemars(required)]
     pub primary: Option<At<Primary>>,
-    /// Where copies of them lie.
+    /// The registries that hold copies.
     pub replicas: Option<At<Vec<At<Replica>>>>,
-    /// Whether a tag must be proved against the primary before a copy is used; `Background`.
+    /// When it is checked that a tag names the same digest here and at the primary.
+    #[schemars(extend("default" = "Background"))]
     pub tag_proof: Option<TagProof>,
-    /// Whether rewritten references are pinned to the digest that was checked; `true`.
+    /// `true`: rewritten references name the digest that was checked. `false`: they keep the tag.
+    #[schemars(extend("default" = true))]
     pub pin: Option<bool>,
-    /// `false`: judge and record, change nothing; `true`.
+    /// `false`: images are judged and recorded, and nothing is changed.
+    #[schemars(extend("default" = true))]
     pub rewrite: Option<bool>,
 }
 
-/// When a tag is proved.
+/// When a tag is compared with the primary.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum TagProof {
-    /// Off the request path; what is remembered counts.
+    /// In the background; no Pod waits for it, and the last known result counts.
     Background,
-    /// Before settling.
+    /// Before a copy is used: Pods wait for it.
     Required,
 }
 
-/// Where a route's images are at home.
+/// The registry that a route's images are pushed to.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Primary {
@@ -134,44 +143,51 @@ pub(super) struct Primary {
     pub repositories: Option<At<Glob>>,
 }
 
-/// A registry that holds copies, with the numbers of Harbor's replication rule, copied over.
+/// A registry that holds copies. The fields are those of Harbor's replication rule: copy them from there.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Replica {
     /// The registry, by name.
     #[schemars(required)]
     pub registry: Option<At<Name>>,
-    /// The rule's destination namespace; with `flatten`, unless it is empty (same paths).
+    /// The rule's destination namespace; give `flatten` with it, unless it is empty (then paths stay the same).
     pub namespace: Option<At<Namespace>>,
-    /// The rule's flattening: 0 for none, a number of levels, or `all`.
+    /// The rule's flattening: a number of levels (0 for none), or `all`.
     pub flatten: Option<At<Levels>>,
-    /// The rule's repository filter: only these are copied.
+    /// The rule's repository filter: only these repositories are copied.
     pub repositories: Option<At<Glob>>,
     /// These repositories are not copied.
     pub exclude: Option<Glob>,
-    /// The rule's tag filter: only these are copied.
+    /// The rule's tag filter: only these tags are copied.
     pub tags: Option<Glob>,
     /// These tags are not copied.
     pub exclude_tags: Option<Glob>,
-    /// `true`: a proxy-cache project, usable though it proves nothing.
+    /// `true`: this is a proxy-cache project. It is used, although an answer of it does not prove that the image is here.
+    #[schemars(extend("default" = false))]
     pub proxy: Option<bool>,
 }
 
-/// What applies where no policy says otherwise: the rules of a policy's spec.
+/// The rules that apply where no policy says otherwise.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Defaults {
-    /// Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    /// What to do about Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    #[schemars(extend("default" = "Fallback"))]
     pub on_missing: Option<Elsewhere>,
-    /// Stale.
+    /// What to do about Stale.
+    #[schemars(extend("default" = "Fallback"))]
     pub on_stale: Option<Any>,
-    /// Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    #[schemars(extend("default" = "Fallback"))]
     pub on_unknown: Option<Elsewhere>,
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
+    /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
+    #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
-    /// Vulnerable.
+    /// What to do about Vulnerable.
+    #[schemars(extend("default" = "Accept"))]
     pub on_vulnerable: Option<InPlace>,
-    /// NotRouted, Unparsable.
+    /// What to do about NotRouted, Unparsable.
+    #[schemars(extend("default" = "Allow"))]
     pub on_unrouted: Option<Outside>,
     /// What a scan must show.
     pub scan: Option<Scan>,
@@ -181,9 +197,9 @@ pub(super) struct Defaults {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Policy {
-    /// May be left out here.
+    /// Optional here.
     pub api_version: Option<ApiVersion>,
-    /// May be left out here.
+    /// Optional here.
     pub kind: Option<PolicyKind>,
     /// Its name.
     #[schemars(required)]
@@ -204,11 +220,11 @@ pub(super) enum ApiVersion {
 /// The kind of resource.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum PolicyKind {
-    /// The only one that stands here.
+    /// The only one that is allowed here.
     LandingPolicy,
 }
 
-/// Kubernetes' own object: what else stands in it is not ours to judge.
+/// The metadata of the Kubernetes object. Its other fields are not checked here.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Metadata {
     /// The policy's name.
@@ -216,78 +232,78 @@ pub(super) struct Metadata {
     pub name: Option<At<ObjectName>>,
 }
 
-/// What a policy requires, and of whom.
+/// What a policy requires, and of which namespaces.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Spec {
-    /// The namespaces it speaks for; `{}` for all.
+    /// The namespaces that it applies to; `{}` for all.
     #[schemars(required)]
     pub namespace_selector: Option<At<Selector>>,
-    /// Enforce, or only report.
+    /// Whether it acts, or only reports.
     #[schemars(required)]
     pub enforcement: Option<Enforcement>,
-    /// Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    /// What to do about Missing, ChildMissing, ProxyCache, Refused, PullFailed.
     pub on_missing: Option<Elsewhere>,
-    /// Stale.
+    /// What to do about Stale.
     pub on_stale: Option<Any>,
-    /// Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
     pub on_unknown: Option<Elsewhere>,
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
+    /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
-    /// Vulnerable.
+    /// What to do about Vulnerable.
     pub on_vulnerable: Option<InPlace>,
-    /// NotRouted, Unparsable.
+    /// What to do about NotRouted, Unparsable.
     pub on_unrouted: Option<Outside>,
     /// What a scan must show.
     pub scan: Option<Scan>,
-    /// What is let pass for a time.
+    /// Findings that are accepted for some images until a date.
     pub exceptions: Option<Vec<At<Exception>>>,
 }
 
-/// Does a policy act, or only report?
+/// Whether a policy acts, or only reports.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Enforcement {
     /// Its actions apply.
     Enforce,
-    /// It is judged apart and reported.
+    /// It is judged separately, and only reported.
     Observe,
 }
 
-/// An action where the copy cannot be used as it is.
+/// An action for findings with which the copy cannot be used.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Elsewhere {
     /// Use another site's copy.
     Fallback,
-    /// Deny.
+    /// Deny the Pod.
     Block,
 }
 
-/// An action where every answer makes sense.
+/// An action for findings with which the copy can be used.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Any {
-    /// Use the copy in spite of it.
+    /// Use the copy nevertheless.
     Accept,
     /// Use another site's copy.
     Fallback,
-    /// Deny.
+    /// Deny the Pod.
     Block,
 }
 
-/// An action where another site's copy is no better.
+/// An action for findings that the copies of other sites have, too.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum InPlace {
-    /// Use the copy in spite of it.
+    /// Use the copy nevertheless.
     Accept,
-    /// Deny.
+    /// Deny the Pod.
     Block,
 }
 
-/// An action on an image that no route covers.
+/// An action for images that no route covers.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Outside {
-    /// Leave it alone.
+    /// Do not change it.
     Allow,
-    /// Deny.
+    /// Deny the Pod.
     Block,
 }
 
@@ -295,37 +311,37 @@ pub(super) enum Outside {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Scan {
-    /// When one is needed.
+    /// When a scan is required.
     pub required: Option<Required>,
-    /// The worst severity that passes; any where not given.
+    /// The highest severity that is accepted; any if not given.
     pub max_severity: Option<Severity>,
-    /// The oldest scan that passes; any where not given.
+    /// The greatest age of a scan that is accepted; any if not given.
     pub max_age: Option<Length>,
-    /// Vulnerabilities that do not count.
+    /// Vulnerabilities that are ignored, by their names: `CVE-2026-1234`.
     pub ignore: Option<Vec<Text>>,
-    /// Whether the CVE allowlist of the Harbor project counts; in `defaults` it does, in a policy only where `true`.
+    /// Whether the CVE allowlist of the Harbor project is honoured. If not given: in `defaults` yes, in a policy no.
     pub project_allowlist: Option<bool>,
 }
 
-/// Findings that a policy does not hold against some images until a date.
+/// Findings that are accepted for some images until a date.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Exception {
-    /// The images, by their primary name.
+    /// The images, by their name at the primary.
     #[schemars(required)]
     pub images: Option<At<Vec<ImageGlob>>>,
     /// The findings.
     #[schemars(required)]
     pub findings: Option<At<Vec<FindingKind>>>,
-    /// The first moment at which it no longer holds.
+    /// When it ends: the first moment at which it no longer applies.
     #[schemars(required)]
     pub until: Option<At<Timestamp>>,
-    /// Why, for people.
+    /// Why, for people who read the policy.
     #[schemars(required)]
     pub reason: Option<At<Text>>,
 }
 
-/// A label selector as Kubernetes has it: all of it must hold; an empty one selects everything.
+/// A label selector as in Kubernetes: all of its requirements must hold; an empty one selects everything.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Selector {
@@ -349,55 +365,64 @@ pub(super) struct Expression {
     pub values: Option<At<Vec<LabelValue>>>,
 }
 
-/// What a requirement asks of a label.
+/// What must be true of a label.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Operator {
-    /// Present with one of the values.
+    /// It is present with one of the values.
     In,
-    /// Absent, or present with none of them.
+    /// It is absent, or has none of the values.
     NotIn,
-    /// Present.
+    /// It is present.
     Exists,
-    /// Absent.
+    /// It is absent.
     DoesNotExist,
 }
 
-/// What is left alone.
+/// What Landfall does not change.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Exclude {
     /// Namespaces, by name.
     pub namespaces: Option<Vec<ObjectName>>,
-    /// Images, by their primary name.
+    /// Images, by their name at the primary.
     pub images: Option<Vec<ImageGlob>>,
 }
 
-/// How long each kind of answer lives.
+/// How long each kind of answer counts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Cache {
-    /// A Present by digest; `10m`.
+    /// That a registry has a digest.
+    #[schemars(extend("default" = "10m"))]
     pub present: Option<Length>,
-    /// How long a Present still counts while its registry is slow; `24h`.
+    /// That a registry has a digest, while that registry is slow.
+    #[schemars(extend("default" = "24h"))]
     pub remember: Option<Length>,
-    /// What a tag means; `30s`.
+    /// Which digest a tag names.
+    #[schemars(extend("default" = "30s"))]
     pub tag: Option<Length>,
-    /// An Absent, and the longest Unknown: the first is short; `10s`.
+    /// That a registry does not have an image; and at most so long that it could not be asked.
+    #[schemars(extend("default" = "10s"))]
     pub absent: Option<Length>,
-    /// The state of a scan; `5m`.
+    /// The state of a scan.
+    #[schemars(extend("default" = "5m"))]
     pub scan: Option<Length>,
-    /// The most entries; together they take at most 512 bytes each; 100000.
+    /// The most answers that are kept. Together they take at most 512 bytes each.
+    #[schemars(extend("default" = 100000))]
     pub entries: Option<u64>,
 }
 
-/// How long and how much registries are asked.
+/// How long, and how often at once, registries are asked.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Budget {
-    /// For one review; `2500ms`.
+    /// The longest time for one review.
+    #[schemars(extend("default" = "2500ms"))]
     pub request: Option<Length>,
-    /// For one attempt at one registry; `1s`.
+    /// The longest time for one attempt to ask a registry.
+    #[schemars(extend("default" = "1s"))]
     pub attempt: Option<Length>,
-    /// The most attempts in flight at one registry; 16.
+    /// The most requests to one registry at the same time.
+    #[schemars(extend("default" = 16))]
     pub in_flight: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! The leaves of the file: each text is read once, here, into what it means.
+//! The scalars of the file. Each text is parsed here, once, into its type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,17 +14,16 @@ use crate::domain::mapping::Flatten;
 use crate::domain::pattern::{ImagePattern, Pattern, PatternError};
 use crate::domain::platform::PlatformPattern;
 
-/// What a text means, or what is wrong with it: the first line of the error says what is wrong, the
-/// second what would be right.
-trait Read: Sized {
-    /// `expected …` where the node is no text.
+/// Parses a text. The first line of an error says what is wrong, the second line what would be right.
+trait Parse: Sized {
+    /// Completes `expected …` if the node has another type.
     const EXPECTED: &'static str;
-    fn read(text: &str) -> Result<Self, String>;
+    fn parse(text: &str) -> Result<Self, String>;
 }
 
-struct Reading<T>(PhantomData<T>);
+struct ScalarVisitor<T>(PhantomData<T>);
 
-impl<T: Read> Visitor<'_> for Reading<T> {
+impl<T: Parse> Visitor<'_> for ScalarVisitor<T> {
     type Value = T;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,36 +31,37 @@ impl<T: Read> Visitor<'_> for Reading<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        T::read(text).map_err(E::custom)
+        T::parse(text).map_err(E::custom)
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        // `10` where `10m` is meant deserves the leaf's own words; so does `flatten: 1`.
-        match T::read(&number.to_string()) {
+        // A number is parsed as text: `10` instead of `10m` gets the message about durations, and `flatten: 1` is valid.
+        match T::parse(&number.to_string()) {
             Ok(_) if T::EXPECTED == "text" => Err(E::invalid_type(de::Unexpected::Unsigned(number), &self)),
-            read => read.map_err(E::custom),
+            parsed => parsed.map_err(E::custom),
         }
     }
 }
 
-macro_rules! leaf {
-    ($(#[doc = $doc:literal])* $name:ident($inner:ty), $expected:literal, $schema:tt, $read:expr) => {
+/// Defines a scalar: its doc comment, `Name(Inner)`, what is expected, its JSON Schema, and the parser.
+macro_rules! scalar {
+    ($(#[doc = $doc:literal])* $name:ident($inner:ty), $expected:literal, $schema:tt, $parse:expr) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone)]
         pub(super) struct $name(pub(super) $inner);
 
-        impl Read for $name {
+        impl Parse for $name {
             const EXPECTED: &'static str = $expected;
 
-            fn read(text: &str) -> Result<Self, String> {
-                let read: fn(&str) -> Result<$inner, String> = $read;
-                read(text).map(Self)
+            fn parse(text: &str) -> Result<Self, String> {
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(text).map(Self)
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                from.deserialize_any(Reading(PhantomData))
+                from.deserialize_any(ScalarVisitor(PhantomData))
             }
         }
 
@@ -80,96 +80,100 @@ macro_rules! leaf {
     };
 }
 
-leaf! {
+scalar! {
     /// Any text.
     Text(Box<str>), "text", { "type": "string" }, |text| Ok(text.into())
 }
 
-leaf! {
+scalar! {
     /// A name: letters, digits, `.`, `_` and `-`, at most 63.
     Name(Box<str>), "text", { "type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$" }, name
 }
 
-leaf! {
+scalar! {
     /// The name of a Kubernetes object: lower-case letters, digits, `.` and `-`.
     ObjectName(Box<str>), "text",
     { "type": "string", "maxLength": 253, "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" }, object_name
 }
 
-leaf! {
-    /// A registry host as references name it, `host[:port]`: no scheme, no path.
+scalar! {
+    /// A registry's host as image references name it, `host[:port]`: no scheme, no path.
     HostName(Box<str>), "text", { "type": "string", "pattern": "^[^/@?#]*[.:][^/@?#]*$|^localhost$" }, host
 }
 
-leaf! {
-    /// Where a registry is asked: an http or https URL, perhaps with a path prefix.
+scalar! {
+    /// Where a registry is asked: an http or https URL, optionally with a path prefix.
     Address(Url), "text", { "type": "string", "format": "uri", "pattern": "^https?://" }, address
 }
 
-leaf! {
+scalar! {
     /// The path of a file or folder.
     FilePath(PathBuf), "text", { "type": "string", "minLength": 1 },
-    |text| if text.is_empty() { Err("an empty path".to_owned()) } else { Ok(text.into()) }
+    |text| if text.is_empty() { Err("the path is empty\nwrite the path of the file".to_owned()) } else { Ok(text.into()) }
 }
 
-leaf! {
-    /// A pattern of repositories or tags: `*` and `?` within one component, `**` across, `{a,b}` either.
+scalar! {
+    /// A pattern of repositories or tags: `*` and `?` match within one component, `**` matches across components, `{a,b}` matches `a` or `b`.
     Glob(Pattern), "text", { "type": "string", "minLength": 1 },
     |text| Pattern::new(text).map_err(|error| no_pattern(text, &error))
 }
 
-leaf! {
-    /// A pattern of images, `host/repository pattern`, by the name at their primary.
+scalar! {
+    /// A pattern of images, `host/repository pattern`, compared with their name at the primary.
     ImageGlob(ImagePattern), "text", { "type": "string", "pattern": "^[^/]+/.+$" },
     |text| ImagePattern::new(text).map_err(|error| no_pattern(text, &error))
 }
 
-leaf! {
-    /// A destination namespace of a replication rule; empty keeps every path as it is.
+scalar! {
+    /// The destination namespace of a replication rule; if it is empty, every path stays as it is.
     Namespace(Box<str>), "text", { "type": "string", "pattern": "^([a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)?$" }, namespace
 }
 
-leaf! {
+scalar! {
     /// How many leading components the namespace replaces: a number from 0, or `all`.
     Levels(Flatten), "a number of levels, or `all`",
     { "oneOf": [{ "const": "all" }, { "type": "integer", "minimum": 0, "maximum": 255 }] }, levels
 }
 
-leaf! {
+scalar! {
     /// A duration with its units: `250ms`, `10m`, `1h30m`, `720h`.
     Length(Duration), "a duration such as `10m`", { "type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$" }, length
 }
 
-leaf! {
+scalar! {
     /// A platform, `os/architecture[/variant]`.
     Platform(PlatformPattern), "text", { "type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$" },
-    |text| text.parse().map_err(|error| format!("`{text}` is no platform\n{error}"))
+    |text| text.parse().map_err(|error| format!("`{text}` is not a platform\n{error}"))
 }
 
-leaf! {
-    /// A moment, RFC 3339.
+scalar! {
+    /// A time in RFC 3339 format.
     Timestamp(jiff::Timestamp), "text", { "type": "string", "format": "date-time" },
-    |text| text.parse().map_err(|_| format!("`{text}` is no moment\nwrite RFC 3339, as in \"2027-01-31T00:00:00Z\""))
+    |text| text.parse().map_err(|_| format!("`{text}` is not an RFC 3339 time\nwrite date, time and offset, as in \"2027-01-31T00:00:00Z\""))
 }
 
-leaf! {
+scalar! {
     /// A Kubernetes label key: `[prefix/]name`.
     LabelKey(Box<str>), "text", { "type": "string", "minLength": 1, "maxLength": 317 }, label_key
 }
 
-leaf! {
+scalar! {
     /// A Kubernetes label value.
     LabelValue(Box<str>), "text", { "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$" },
     |text| {
         let fine = text.is_empty() || is_label_name(text);
-        if fine { Ok(text.into()) } else { Err(format!("`{text}` cannot be a label's value")) }
+        if fine { Ok(text.into()) } else { Err(format!("`{text}` is not a valid label value\n{LABEL_RULE}, or leave it empty")) }
     }
 }
 
-/// A [`PatternError`] says what would be right behind its semicolon.
+/// A [`PatternError`] says what would be right after its semicolon.
 fn no_pattern(text: &str, error: &PatternError) -> String {
-    format!("`{text}` is no pattern: {}", error.to_string().replacen("; ", "\n", 1))
+    format!("`{text}` is not a valid pattern: {}", error.to_string().replacen("; ", "\n", 1))
 }
+
+/// The rule of [`is_label_name`], for hints.
+const LABEL_RULE: &str =
+    "use letters, digits, `.`, `_` and `-`, at most 63 characters, with a letter or digit at both ends";
 
 fn is_label_name(text: &str) -> bool {
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -194,9 +198,7 @@ fn name(text: &str) -> Result<Box<str>, String> {
     if is_label_name(text) {
         return Ok(text.into());
     }
-    Err(format!(
-        "`{text}` is no name\nletters, digits, `.`, `_` and `-`, a letter or digit at both ends, at most 63"
-    ))
+    Err(format!("`{text}` is not a valid name\n{LABEL_RULE}"))
 }
 
 fn object_name(text: &str) -> Result<Box<str>, String> {
@@ -204,7 +206,7 @@ fn object_name(text: &str) -> Result<Box<str>, String> {
         return Ok(text.into());
     }
     Err(format!(
-        "`{text}` cannot be the name of a Kubernetes object\nlower-case letters, digits, `.` and `-`"
+        "`{text}` is not a valid name for a Kubernetes object\nuse lower-case letters, digits, `.` and `-`"
     ))
 }
 
@@ -213,30 +215,38 @@ fn label_key(text: &str) -> Result<Box<str>, String> {
         Some((prefix, name)) => is_subdomain(prefix) && is_label_name(name),
         None => is_label_name(text),
     };
-    if fine { Ok(text.into()) } else { Err(format!("`{text}` cannot be a label's key")) }
+    if fine {
+        Ok(text.into())
+    } else {
+        Err(format!(
+            "`{text}` is not a valid label key\n{LABEL_RULE}; a prefix before a `/` must be a DNS name"
+        ))
+    }
 }
 
-/// The grammar of references, and their rule for what is a host at all.
+/// Follows the grammar of image references, and their rule for what counts as a host.
 fn host(text: &str) -> Result<Box<str>, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or_default();
         return Err(format!(
-            "a host has no scheme (`{scheme}://`)\nwrite `{rest}`; where to ask goes to `url`"
+            "a host must not contain a scheme (`{scheme}://`)\nwrite `{rest}`; the address to ask goes to `url`"
         ));
     }
     if let Some((host, _)) = text.split_once('/') {
-        return Err(format!("a host has no path\nwrite `{host}`; paths belong to the patterns of routes"));
+        return Err(format!(
+            "a host must not contain a path\nwrite `{host}`; paths belong to the patterns of routes"
+        ));
     }
     let port = text.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
     if !is_host(text) || port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
         return Err(format!(
-            "`{text}` is no host\nwrite `host` or `host:port`, as references name the registry"
+            "`{text}` is not a valid host\nwrite `host` or `host:port`, as image references name the registry"
         ));
     }
     if !looks_like_host(text) {
         return Err(format!(
-            "in an image's name, `{text}` reads as a path on the default registry, not as a host\n\
-             a host has a `.` or a `:port`, or is `localhost`"
+            "`{text}` is not a host: in an image reference it is read as a path on the default registry\n\
+             a host contains a `.` or a `:port`, or is `localhost`"
         ));
     }
     Ok(text.into())
@@ -244,15 +254,18 @@ fn host(text: &str) -> Result<Box<str>, String> {
 
 fn address(text: &str) -> Result<Url, String> {
     const HINT: &str = "write `https://host[:port]`, as in `https://harbor-core.harbor.svc`";
-    let url: Url = text.parse().map_err(|error| format!("`{text}` is no URL ({error})\n{HINT}"))?;
+    let url: Url = text.parse().map_err(|error| format!("`{text}` is not a valid URL ({error})\n{HINT}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}` is no scheme to ask a registry with\n{HINT}", url.scheme()));
+        return Err(format!("the scheme `{}` is not supported\n{HINT}", url.scheme()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL with credentials\nput them in a file and name it under `credentials`".to_owned());
+        return Err(
+            "the URL contains credentials\nput them in a file, and name the file under `credentials`"
+                .to_owned(),
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("a URL with a query or a fragment\n{HINT}"));
+        return Err(format!("the URL contains a query or a fragment\n{HINT}"));
     }
     Ok(url)
 }
@@ -271,7 +284,7 @@ fn namespace(text: &str) -> Result<Box<str>, String> {
         return Ok(text.into());
     }
     Err(format!(
-        "`{text}` is no path of a repository\nlower case, components between `/`, as Harbor's \"Destination namespace\" has it"
+        "`{text}` is not a valid repository path\nuse lower case, with `/` between components, as in Harbor's \"Destination namespace\""
     ))
 }
 
@@ -279,14 +292,14 @@ fn levels(text: &str) -> Result<Flatten, String> {
     if text == "all" {
         return Ok(Flatten::All);
     }
-    let hint = "the number of Harbor's \"Flatten n levels\" (`0` for \"No flattening\"), or `all`";
-    text.parse().map(Flatten::Levels).map_err(|_| format!("`{text}` is no number of levels\n{hint}"))
+    let hint = "write the number of Harbor's \"Flatten n levels\" (`0` for \"No flattening\"), or `all`";
+    text.parse().map(Flatten::Levels).map_err(|_| format!("`{text}` is not a number of levels\n{hint}"))
 }
 
 fn length(text: &str) -> Result<Duration, String> {
     let fail = || {
         format!(
-            "`{text}` is no duration\na number with its unit (ms, s, m, h), as in `250ms`, `10m` or `1h30m`"
+            "`{text}` is not a duration\nwrite numbers with their units (ms, s, m, h), as in `250ms`, `10m` or `1h30m`"
         )
     };
     let mut rest = text;

@@ -1,6 +1,7 @@
 //! Files that are right, files that are wrong, and what people read then.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -126,6 +127,50 @@ policies:
     let policy = &settings.policies[0].rules;
     assert_eq!(policy.actions.on_unrouted, crate::domain::verdict::Action::Block);
     assert_eq!(policy.scan, settings.defaults.scan);
+}
+
+/// Whoever writes every default of the schema out gets what leaving them out gives.
+#[test]
+fn the_schema_tells_the_defaults() {
+    let schema = schema().to_value();
+    let defaults = |name: &str| {
+        let object = if name == "File" { &schema } else { &schema["$defs"][name] };
+        let fields = object["properties"].as_object().unwrap();
+        let stated =
+            fields.iter().filter_map(|(key, field)| Some((key.clone(), field.get("default")?.clone())));
+        let stated: serde_json::Map<_, _> = stated.collect();
+        assert!(!stated.is_empty(), "{name}");
+        stated
+    };
+    let with = |name: &str, required: serde_json::Value, written: bool| {
+        let mut object = required.as_object().unwrap().clone();
+        object.extend(written.then(|| defaults(name)).into_iter().flatten());
+        serde_json::Value::Object(object)
+    };
+    let text = |written: bool| {
+        let registry = |site: &str| {
+            let host = format!("harbor.{site}.example.com");
+            with("Registry", json!({"host": host, "site": site, "kind": "harbor"}), written)
+        };
+        let replica = with("Replica", json!({"registry": "ams", "namespace": "", "flatten": 0}), written);
+        let route = json!({
+            "name": "r", "primary": {"registry": "fra", "repositories": "a/**"}, "replicas": [replica],
+        });
+        let file = json!({
+            "site": "ams",
+            "registries": {"ams": registry("ams"), "fra": registry("fra")},
+            "routes": [with("Route", route, written)],
+            "defaults": with("Defaults", json!({}), written),
+            "cache": with("Cache", json!({}), written),
+            "budget": with("Budget", json!({}), written),
+        });
+        with("File", file, written).to_string()
+    };
+    let settings = |text: &str| {
+        let loaded = parse(text, "", Files::Skip, now());
+        format!("{:#?}", loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}")).settings)
+    };
+    assert_eq!(settings(&text(true)), settings(&text(false)));
 }
 
 /// The schema refuses what the parser refuses: only Kubernetes' own `metadata` may hold more than we read.

@@ -1,7 +1,7 @@
-//! A YAML text as a tree whose every node knows its line, its column and its path.
+//! A YAML text as a tree. Every node has its line, its column and its path.
 //!
-//! We build it from the parser's events instead of deserializing directly, because serde stops at the
-//! first thing it does not like: a tree can be pruned of that thing and be asked again (`decode`).
+//! The tree is built from the parser's events instead of deserializing directly, because serde stops at its first error:
+//! the wrong node can be pruned from a tree, and the tree deserialized again (`decode`).
 
 mod parse;
 
@@ -53,11 +53,11 @@ pub(super) enum Value {
 impl Tree {
     pub(super) const ROOT: NodeId = NodeId(0);
 
-    /// Parses a text of one document.
+    /// Parses a text with one document.
     ///
     /// # Errors
-    /// The one syntax error that stopped the parser. What can be passed over (a key that stands twice)
-    /// is added to `problems` instead.
+    /// The syntax error that stopped the parser. A mistake that does not stop it (a key that is written twice) is added to
+    /// `problems` instead.
     pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Self, Problem> {
         parse::tree(text, problems)
     }
@@ -75,7 +75,7 @@ impl Tree {
         self.node(id).pruned
     }
 
-    /// Takes a node out of what `decode` sees. It stays known: what names it does not dangle.
+    /// Hides a node from `decode`. It stays in the tree, so that ids which point to it remain valid.
     pub(super) fn prune(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(id.0) {
             node.pruned = true;
@@ -88,7 +88,7 @@ impl Tree {
         entries.iter().find(|(name, _)| self.key(*name) == key).map(|(_, value)| *value)
     }
 
-    /// The keys of a mapping, pruned or not; none where it is something else.
+    /// The keys of a mapping, pruned or not; none if the node is not a mapping.
     pub(super) fn keys(&self, id: NodeId) -> impl Iterator<Item = &str> {
         let entries: &[_] = match self.value(id) {
             Value::Map(entries) => entries,
@@ -97,7 +97,7 @@ impl Tree {
         entries.iter().map(|(name, _)| self.key(*name))
     }
 
-    /// Whether something right under this node was pruned: what is left may look emptier than it was written.
+    /// Whether a direct child of this node was pruned: then the node looks emptier than it is written.
     pub(super) fn has_pruned(&self, id: NodeId) -> bool {
         match self.value(id) {
             Value::Plain(_) | Value::Quoted(_) => false,
@@ -116,7 +116,7 @@ impl Tree {
         self.text(id).unwrap_or_default()
     }
 
-    /// A scalar as it is written, whatever it was meant to be.
+    /// The text of a scalar, whatever its type.
     pub(super) fn text(&self, id: NodeId) -> Option<&str> {
         match self.value(id) {
             Value::Plain(text) | Value::Quoted(text) => Some(text),
@@ -124,7 +124,7 @@ impl Tree {
         }
     }
 
-    /// Where a node is, in the file's own terms.
+    /// The path of a node: `routes[0].replicas[1].flatten`.
     pub(super) fn path(&self, id: NodeId) -> String {
         let node = self.node(id);
         let mut path = node.parent.map(|parent| self.path(parent)).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Tree {
         path
     }
 
-    /// Says that something is wrong at a node.
+    /// A problem at a node.
     pub(super) fn problem(
         &self,
         severity: Severity,

@@ -21,6 +21,7 @@
 //! A registry lives in the runtime that started it and ends when its handle is dropped. What it does *not* do: accept
 //! pushes over the wire, scan, replicate, garbage-collect. Stories push into its [`Store`] and set scan states there.
 
+mod accounts;
 pub mod authority;
 pub mod content;
 mod distribution;
@@ -34,13 +35,14 @@ mod scan;
 pub mod seed;
 mod server;
 mod store;
+mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+pub use accounts::{Account, Namespace, Permission, Standing};
 use authority::{Authority, AuthorityError, Identity};
 pub use entry::entry;
-pub use harbor::access::{Account, Namespace, Permission, Standing};
 pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
 pub use scan::{Cve, Report, Scan};

@@ -3,6 +3,11 @@
 {{ .Release.Name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
+{{/* The API group, and the prefix of annotations and labels: `API_GROUP` in src/domain/api_group.rs. */}}
+{{- define "landfall.group" -}}
+landfall.dev
+{{- end }}
+
 {{- define "landfall.selector" -}}
 app.kubernetes.io/name: landfall
 app.kubernetes.io/instance: {{ .Release.Name }}

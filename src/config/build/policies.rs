@@ -10,7 +10,7 @@ use crate::domain::policy::{
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::verdict::Action;
 
-/// The built-in rules: Landfall never rejects a Pod unless somebody says so.
+/// The built-in rules. They block nothing: Landfall denies a Pod only where the configuration or a policy says so.
 fn built_in() -> Rules {
     Rules {
         actions: Actions::default(),
@@ -24,13 +24,13 @@ fn built_in() -> Rules {
     }
 }
 
-/// `defaults`, with what they leave out from the built-in rules.
+/// `defaults`; the built-in rules fill in what it leaves out.
 pub(super) fn defaults(defaults: raw::Defaults) -> Rules {
     over(&built_in(), defaults, Allowlist::Honoured)
 }
 
-/// What is written over what is not. The allowlist is never inherited: a policy that does not name it
-/// does not trust it.
+/// The written rules; `base` fills in what they leave out. The allowlist is never inherited: a policy that does not name
+/// it does not use it.
 fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
     let raw::Defaults { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted, scan } =
         written;
@@ -68,17 +68,17 @@ impl Build<'_> {
         let mut built = Vec::new();
         for At { node, value } in policies {
             let raw::Policy { api_version, kind, metadata, spec } = value;
-            // One word each so far: a second one will not compile before it means something here.
+            // Each has one value so far. A second one does not compile until it is handled here.
             let (None | Some(raw::ApiVersion::V1Alpha1)) = api_version;
             let (None | Some(raw::PolicyKind::LandingPolicy)) = kind;
-            let metadata = self.need(node, "metadata", metadata, "`metadata: {name: …}`");
+            let metadata = self.need(node, "metadata", metadata, "write `metadata: {name: …}`");
             let name = metadata.and_then(|At { node, value: raw::Metadata { name } }| {
-                self.need(node, "name", name, "the policy's name, which denials tell")
+                self.need(node, "name", name, "write the policy's name; denials show it")
             });
             if let Some(name) = &name {
                 self.unique("policy", &mut seen, &name.value.0, name.node);
             }
-            let spec = self.need(node, "spec", spec, "what the policy requires");
+            let spec = self.need(node, "spec", spec, "write what the policy requires");
             let name = name.map(|name| PolicyName::new(&*name.value.0));
             let policy = spec.and_then(|spec| self.policy(name, spec, defaults));
             built.extend(policy.map(Arc::new));
@@ -100,10 +100,10 @@ impl Build<'_> {
             scan,
             exceptions,
         } = value;
-        let hint = "`{}` for all namespaces, or `{matchLabels: {…}}`";
+        let hint = "write `{}` for all namespaces, or `{matchLabels: {…}}`";
         let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
         let selector = selector.map(|At { value, .. }| self.selector(value));
-        let enforcement = self.need(node, "enforcement", enforcement, "`Enforce` or `Observe`");
+        let enforcement = self.need(node, "enforcement", enforcement, "write `Enforce` or `Observe`");
         let exceptions = exceptions.unwrap_or_default();
         let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
         let rules = raw::Defaults {
@@ -141,8 +141,9 @@ impl Build<'_> {
 
     fn expression(&mut self, expression: At<raw::Expression>) -> Option<LabelRequirement> {
         let At { node, value: raw::Expression { key, operator, values } } = expression;
-        let key = self.need(node, "key", key, "the label's key");
-        let operator = self.need(node, "operator", operator, "`In`, `NotIn`, `Exists` or `DoesNotExist`")?;
+        let key = self.need(node, "key", key, "write the label's key");
+        let operator =
+            self.need(node, "operator", operator, "write `In`, `NotIn`, `Exists` or `DoesNotExist`")?;
         let spoiled = self
             .tree
             .child(node, "values")
@@ -152,9 +153,12 @@ impl Build<'_> {
         let wants_values = matches!(operator, raw::Operator::In | raw::Operator::NotIn);
         if wants_values == values.is_empty() && !spoiled {
             let (message, hint) = if wants_values {
-                ("`values` are missing", "`In` and `NotIn` compare with at least one value")
+                ("`values` is missing or empty", "`In` and `NotIn` need at least one value")
             } else {
-                ("`values` say nothing here", "`Exists` and `DoesNotExist` look at the key alone")
+                (
+                    "`values` may not be given here",
+                    "`Exists` and `DoesNotExist` look only at the key: remove `values`",
+                )
             };
             self.error(node, message, hint.to_owned());
         }
@@ -169,19 +173,32 @@ impl Build<'_> {
 
     fn exception(&mut self, exception: At<raw::Exception>) -> Option<Exception> {
         let At { node, value: raw::Exception { images, findings, until, reason } } = exception;
-        let images = self.need(node, "images", images, "which images, by their primary name");
+        let images = self.need(
+            node,
+            "images",
+            images,
+            "write which images are excepted, by their name at the primary",
+        );
         let findings =
-            self.need(node, "findings", findings, "which findings are lifted, as in `[Vulnerable]`");
-        let until =
-            self.need(node, "until", until, "an exception has an end, as in \"2027-01-31T00:00:00Z\"");
-        let reason = self.need(node, "reason", reason, "why, for whoever reads it after you");
+            self.need(node, "findings", findings, "write which findings are excepted, as in `[Vulnerable]`");
+        let until = self.need(
+            node,
+            "until",
+            until,
+            "every exception must end: write a time, as in \"2027-01-31T00:00:00Z\"",
+        );
+        let reason = self.need(node, "reason", reason, "write why, for whoever reads it later");
         let lists = [
             images.as_ref().map(|at| (at.node, at.value.is_empty())),
             findings.as_ref().map(|at| (at.node, at.value.is_empty())),
         ];
         for (at, is_empty) in lists.into_iter().flatten() {
             if is_empty && !self.tree.has_pruned(at) {
-                self.error(at, "an empty list", "the exception would lift nothing; remove it".to_owned());
+                self.error(
+                    at,
+                    "the list is empty",
+                    "an exception without entries has no effect: remove it, or fill the list".to_owned(),
+                );
             }
         }
         if let Some(At { node, value }) = &until
@@ -190,7 +207,7 @@ impl Build<'_> {
             self.warn(
                 *node,
                 format!("the exception ended at {}", value.0),
-                "remove it, or renew it".to_owned(),
+                "remove the exception, or set a later time".to_owned(),
             );
         }
         Some(Exception {

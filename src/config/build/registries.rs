@@ -49,13 +49,18 @@ impl Build<'_> {
             requests_per_hour,
         } = value;
 
-        let host = self.need(node, "host", host, "as references name it, `host[:port]`");
+        let host = self.need(node, "host", host, "write the host as image references name it, `host[:port]`");
         let aliases = aliases.unwrap_or_default();
         for host in host.iter().chain(&aliases) {
             self.host_is_new(host, hosts);
         }
-        let kind = self.need(node, "kind", kind, "`harbor` or `distribution`");
-        let site = self.need(node, "site", site, "the site it stands on; compared with `site`");
+        let kind = self.need(node, "kind", kind, "write `harbor` or `distribution`");
+        let site = self.need(
+            node,
+            "site",
+            site,
+            "write the site where the registry is; it is compared with the `site` of the file",
+        );
         let credentials = match credentials {
             None => CredentialSource::Anonymous,
             Some(credentials) => self.credentials(credentials),
@@ -67,8 +72,7 @@ impl Build<'_> {
         let url = match url {
             Some(At { node, value: url }) => {
                 if url.0.scheme() == "http" {
-                    let hint =
-                        "write `https://`, unless nothing but a trusted network lies between".to_owned();
+                    let hint = "write `https://`, unless the whole network in between is trusted".to_owned();
                     self.warn(node, "credentials and answers travel in clear text (http)", hint);
                 }
                 url.0
@@ -94,15 +98,15 @@ impl Build<'_> {
         })
     }
 
-    /// References would not know which of two registries they name.
+    /// A host that two registries share would make references ambiguous.
     fn host_is_new(&mut self, host: &At<HostName>, hosts: &mut Vec<(Host, NodeId)>) {
         let folded = Host::fold(&host.value.0);
         if let Some((_, first)) = hosts.iter().find(|(other, _)| *other == folded) {
             let hint = format!(
-                "it is taken on line {}; case and the port 443 make no difference",
+                "it is first used on line {}; case and the port 443 make no difference",
                 self.tree.line(*first)
             );
-            self.error(host.node, format!("`{}` names a registry already", host.value.0), hint);
+            self.error(host.node, format!("the host `{}` is used twice", host.value.0), hint);
         } else {
             hosts.push((folded, host.node));
         }
@@ -112,14 +116,18 @@ impl Build<'_> {
         let text = format!("https://{}", host.value.0);
         if Host::fold(&host.value.0).as_str() == "docker.io" {
             let hint = "write `url: https://registry-1.docker.io`".to_owned();
-            self.error(host.node, "Docker Hub's registry is not asked where its images say", hint);
+            self.error(
+                host.node,
+                "`url` is missing: Docker Hub does not answer at the host that its images name",
+                hint,
+            );
             return None;
         }
         match text.parse() {
             Ok(url) => Some(url),
             Err(error) => {
-                let hint = "write `url` for it".to_owned();
-                self.error(host.node, format!("`{text}` is no URL ({error})"), hint);
+                let hint = "write `url`".to_owned();
+                self.error(host.node, format!("`{text}` is not a valid URL ({error})"), hint);
                 None
             }
         }
@@ -132,11 +140,11 @@ impl Build<'_> {
         let given = given.into_iter().filter(|given| *given).count();
         if given != 1 && !self.tree.has_pruned(node) {
             let what = if given == 0 {
-                "nothing to read credentials from"
+                "`credentials` names no source"
             } else {
-                "several credentials for one registry"
+                "`credentials` names more than one source"
             };
-            let hint = "exactly one of `dir`, `dockerConfig`, `tokenFile`; leave `credentials` out to ask anonymously";
+            let hint = "give exactly one of `dir`, `dockerConfig` and `tokenFile`, or remove `credentials` to ask anonymously";
             self.error(node, what, hint.to_owned());
         }
         let mut there = |file: At<FilePath>, names: &[&str]| {
@@ -158,7 +166,7 @@ impl Build<'_> {
         token_file.map_or(CredentialSource::Anonymous, |file| CredentialSource::TokenFile(there(file, &[])))
     }
 
-    /// A missing file is found now, and not when the first Pod comes.
+    /// A missing file is reported now instead of when the first Pod arrives.
     fn file(&mut self, at: NodeId, path: &Path) {
         if self.files == Files::Skip {
             return;
@@ -168,7 +176,7 @@ impl Build<'_> {
             Ok(_) => "is not a file".to_owned(),
             Err(error) => format!("cannot be read: {error}"),
         };
-        let hint = "mount it; to check a file where its mounts are not, pass `--no-files`".to_owned();
+        let hint = "mount it; to check the configuration elsewhere, pass `--no-files`".to_owned();
         self.error(at, format!("`{}` {problem}", path.display()), hint);
     }
 }

@@ -1,4 +1,4 @@
-//! `routes:`, and what routes are to each other.
+//! `routes:`, each one and the conflicts between them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::registry::{RegistryName, SharedRegistry};
 use crate::domain::route::{Collision, Filter, Pin, Replica, Rewrite, Route, RouteName, Serves, TagProof};
 
-/// A Case names a Place by one byte, and the primary is one of them.
+/// A Case numbers its Places with one byte, and the primary is one of them.
 const MOST_REPLICAS: usize = 254;
 
 /// A route, and where its parts are written.
@@ -19,7 +19,7 @@ struct Written {
     route: Route,
     primary: NodeId,
     replicas: Vec<NodeId>,
-    /// Where the copies of each replica lie: every route is held against all others, so it is made once.
+    /// Where the copies of each replica are. Computed once, because every route is compared with all others.
     targets: Vec<Vec<Pattern>>,
 }
 
@@ -43,19 +43,19 @@ impl Build<'_> {
     ) -> Option<Written> {
         let At { node, value } = route;
         let raw::Route { name, primary, replicas, tag_proof, pin, rewrite } = value;
-        let name = self.need(node, "name", name, "the route's name, which verdicts tell");
+        let name = self.need(node, "name", name, "write the route's name; annotations and metrics show it");
         if let Some(name) = &name {
             self.unique("route", names, &name.value.0, name.node);
         }
         let primary_at = primary.as_ref().map_or(node, |primary| primary.node);
-        let hint = "`{registry: …, repositories: …}`: where the images are at home";
+        let hint = "write where the images are pushed to: `{registry: …, repositories: …}`";
         let primary = self.need(node, "primary", primary, hint);
         let (registry, repositories) = match primary {
             None => (None, None),
             Some(At { node, value: raw::Primary { registry, repositories } }) => {
-                let registry = self.need(node, "registry", registry, "a name from `registries`");
+                let registry = self.need(node, "registry", registry, "write a name from `registries`");
                 let registry = registry.and_then(|name| self.known_registry(&name, known));
-                let hint = "which of its repositories, as in `production/**`";
+                let hint = "write which of its repositories belong to the route, as in `production/**`";
                 (registry, self.need(node, "repositories", repositories, hint))
             }
         };
@@ -65,7 +65,11 @@ impl Build<'_> {
         let mut replicas_at = Vec::new();
         if let Some(At { node, value: replicas }) = replicas {
             if replicas.len() > MOST_REPLICAS {
-                self.error(node, format!("{} replicas", replicas.len()), format!("at most {MOST_REPLICAS}"));
+                self.error(
+                    node,
+                    format!("{} replicas are too many", replicas.len()),
+                    format!("give at most {MOST_REPLICAS}"),
+                );
             }
             for At { node, value } in replicas {
                 let replica = self.replica(node, value, known, registry.as_ref(), repositories.as_ref());
@@ -96,7 +100,7 @@ impl Build<'_> {
         if let Some(registry) = known.registries.get(&RegistryName::new(&**name)) {
             return Some(registry.clone());
         }
-        // One that is there, but wrong, was named already.
+        // A registry with a mistake was reported already.
         let written: Vec<&str> =
             known.registries_at.map(|at| self.tree.keys(at).collect()).unwrap_or_default();
         if !written.contains(&&**name) {
@@ -116,14 +120,15 @@ impl Build<'_> {
     ) -> Option<Replica> {
         let raw::Replica { registry, namespace, flatten, repositories, exclude, tags, exclude_tags, proxy } =
             replica;
-        let registry = self.need(node, "registry", registry, "a name from `registries`");
+        let registry = self.need(node, "registry", registry, "write a name from `registries`");
         let registry = registry.and_then(|name| self.known_registry(&name, known));
         let mapping = self.mapping(node, namespace, flatten);
         if let (Some(filter), Some(sources)) = (&repositories, sources)
             && !filter.value.0.may_overlap(sources)
         {
-            let hint = format!("the filter is over the primary's repositories, here `{}`", sources.as_str());
-            self.error(filter.node, "the filter matches none of the route's repositories", hint);
+            let hint =
+                format!("write a pattern of repositories at the primary, here within `{}`", sources.as_str());
+            self.error(filter.node, "the filter matches no repository of the route", hint);
         }
         let filter = Filter {
             repositories: repositories.map(|pattern| pattern.value.0),
@@ -136,16 +141,16 @@ impl Build<'_> {
             self.depth(node, &mapping, sources, &filter);
         }
         if primary == Some(&registry) && mapping.namespace.is_empty() {
-            let hint = "a replica is another registry, or other paths".to_owned();
-            self.error(node, "this is the primary itself", hint);
+            let hint = "name another registry, or a `namespace` in the same one".to_owned();
+            self.error(node, "the replica is the primary itself", hint);
             return None;
         }
         let serves = if proxy.unwrap_or(false) { Serves::ProxyCache } else { Serves::Copies };
-        // Whether it may collide is known when all routes are.
+        // Collisions are found when all routes are known.
         Some(Replica { registry, mapping, filter, serves, collision: Collision::Impossible })
     }
 
-    /// Harbor's API and its page have different defaults for the flattening, so neither is assumed here.
+    /// Harbor's API and its page have different defaults for flattening, so no default is assumed here.
     fn mapping(
         &mut self,
         node: NodeId,
@@ -164,19 +169,19 @@ impl Build<'_> {
             (Some(namespace), Some(flatten)) => {
                 let (namespace, at, flatten) = (namespace.value.0, flatten.node, flatten.value.0);
                 if namespace.is_empty() && flatten != Flatten::Levels(0) {
-                    let hint = "Harbor keeps every path where the namespace is empty; remove `flatten`";
+                    let hint = "Harbor keeps every path if the namespace is empty: remove `flatten`";
                     self.warn(at, "`flatten` has no effect here", hint.to_owned());
                 }
                 Some(Mapping { namespace, flatten })
             }
             (Some(namespace), None) => {
-                let hint = "copy both from the replication rule; `flatten: 1` is what Harbor's page proposes, `all` what its API assumes";
-                self.error(namespace.node, "`namespace` without `flatten`", hint.to_owned());
+                let hint = "copy both from the replication rule; Harbor's page proposes `flatten: 1`, its API assumes `all`";
+                self.error(namespace.node, "`namespace` is given without `flatten`", hint.to_owned());
                 None
             }
             (None, Some(flatten)) => {
-                let hint = "copy both from the replication rule; Harbor flattens only under a namespace";
-                self.error(flatten.node, "`flatten` without `namespace`", hint.to_owned());
+                let hint = "copy both from the replication rule; Harbor flattens only below a namespace";
+                self.error(flatten.node, "`flatten` is given without `namespace`", hint.to_owned());
                 None
             }
         }
@@ -184,16 +189,16 @@ impl Build<'_> {
 
     fn depth(&mut self, node: NodeId, mapping: &Mapping, sources: &Pattern, filter: &Filter) {
         if sources_of(sources, filter).all(|pattern| mapping.too_shallow(pattern)) {
-            let hint = "narrow `repositories` to what is deep enough, or flatten fewer levels";
+            let hint = "narrow `repositories` to paths that are deep enough, or flatten fewer levels";
             let message = format!(
-                "`{}` matches repositories too shallow to flatten: Harbor fails that rule's whole execution",
+                "`{}` matches repositories with too few components to flatten: Harbor then fails every execution of that rule",
                 sources.as_str()
             );
             self.warn(node, message, hint.to_owned());
         }
     }
 
-    /// Which of two equally specific routes has an image at home, nobody could say.
+    /// If two equally specific routes match an image, its primary is undefined: an error.
     fn primaries_do_not_tie(&mut self, routes: &[Written]) {
         let specific: Vec<_> =
             routes.iter().map(|written| written.route.repositories.specificity()).collect();
@@ -206,22 +211,22 @@ impl Build<'_> {
             });
             if let Some((Written { route: other, .. }, _)) = tie {
                 let message = format!(
-                    "ties with route `{}`: `{}` and `{}` may match the same repository of `{}`, neither more specific",
+                    "route `{}` may match the same repository, and neither is more specific: `{}` and `{}` at `{}`",
                     other.name,
                     other.repositories.as_str(),
                     pattern.as_str(),
                     ours.primary.name
                 );
-                let hint = "the most literal leading components win, then the most literal characters; make one more specific";
+                let hint = "make one pattern more specific: more literal leading components win, then more literal characters";
                 self.error(later.primary, message, hint.to_owned());
             }
         }
     }
 
-    /// Marks and names the replicas where two sources may land in one repository.
+    /// Marks, and warns about, the replicas where two sources may be copied into one repository.
     fn collisions(&mut self, routes: &mut [Written]) {
         let proof =
-            "a tag there is used only when it is proved against its primary (as under `tagProof: Required`)";
+            "tags there are used only if they are proved at the primary (as with `tagProof: Required`)";
         let mut found = Vec::new();
         for (index, written) in routes.iter().enumerate() {
             let route = &written.route;
@@ -230,21 +235,25 @@ impl Build<'_> {
                     .all(|pattern| !replica.mapping.injective(pattern));
                 if folds {
                     let message = format!(
-                        "two repositories of `{}` may land in one under `{}`",
+                        "two repositories of `{}` may be copied into one repository below `{}`",
                         route.repositories.as_str(),
                         replica.mapping.namespace
                     );
-                    self.warn(*node, message, format!("{proof}; flatten fewer levels, if they can meet"));
+                    self.warn(
+                        *node,
+                        message,
+                        format!("{proof}; if this can really happen, flatten fewer levels"),
+                    );
                     found.push((index, place));
                     continue;
                 }
                 if let Some(other) = meets(routes, index, place) {
                     let message = format!(
-                        "images of `{}` may lie in the same repositories of `{}`",
+                        "images of `{}` may be copied into the same repositories of `{}`",
                         self.tree.path(other),
                         replica.registry.name
                     );
-                    self.warn(*node, message, format!("{proof}; give each source a namespace of its own"));
+                    self.warn(*node, message, format!("{proof}; give each source its own namespace"));
                     found.push((index, place));
                 }
             }
@@ -259,12 +268,12 @@ impl Build<'_> {
     }
 }
 
-/// The sources of a replica match every one of these patterns: what one of them rules out cannot happen.
+/// The patterns that every source of a replica matches. What one of them rules out cannot happen.
 fn sources_of<'p>(route: &'p Pattern, filter: &'p Filter) -> impl Iterator<Item = &'p Pattern> {
     std::iter::once(route).chain(&filter.repositories)
 }
 
-/// What else lands where this replica's copies lie: another route's images, or copies of other sources.
+/// What else is stored where this replica's copies are: another route's images, or copies of other sources.
 fn meets(routes: &[Written], index: usize, place: usize) -> Option<NodeId> {
     let Written { route, targets, .. } = routes.get(index)?;
     let (replica, targets) = (route.replicas.get(place)?, targets.get(place)?);
@@ -296,8 +305,8 @@ fn targets_of(route: &Route, replica: &Replica) -> Vec<Pattern> {
         .collect()
 }
 
-/// Two rules that copy from one registry by one mapping, which is one to one over both, never make two
-/// sources meet.
+/// Two rules that copy from the same registry by the same mapping never collide if that mapping is one to one over the
+/// repositories of both.
 fn same_source(route: &Route, replica: &Replica, other: &Route, twin: &Replica) -> bool {
     let union = format!("{{{},{}}}", route.repositories.as_str(), other.repositories.as_str());
     route.primary == other.primary

@@ -1,4 +1,4 @@
-//! What serde says is wrong, in words for whoever wrote the file.
+//! serde's errors, in words for the person who wrote the file.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de;
 
 use crate::config::tree::NodeId;
 
-/// What serde did not like, and where.
+/// What is wrong, where, and what would be right.
 #[derive(Debug)]
 pub(super) struct Error {
     pub(super) at: Option<NodeId>,
@@ -19,7 +19,7 @@ impl Error {
         Self { at: None, message, hint }
     }
 
-    /// The innermost place is the right one.
+    /// Keeps the innermost position: it is the most precise one.
     pub(super) fn at(mut self, node: NodeId) -> Self {
         self.at.get_or_insert(node);
         self
@@ -35,7 +35,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl de::Error for Error {
-    /// By our own custom: the first line says what is wrong, the others what would be right.
+    /// Our own convention: the first line says what is wrong, the other lines say what would be right.
     fn custom<T: fmt::Display>(text: T) -> Self {
         let text = text.to_string();
         match text.split_once('\n') {
@@ -74,20 +74,21 @@ impl de::Error for Error {
         Self::new(format!("expected {expected}, found {found}"), hint)
     }
 
-    /// `-1` for a `u32`, too, is of the wrong type to whoever wrote it.
+    /// A value out of range, such as `-1` for a `u32`, is reported as one of the wrong type.
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::invalid_type(found, expected)
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("`{}` is no word for this", shorten(variant)), Some(choose(variant, expected)))
+        let message = format!("`{}` is not a valid value", shorten(variant));
+        Self::new(message, Some(choose(variant, expected)))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let hint = match nearest(field, expected.iter().copied()) {
-            _ if field == "<<" => "YAML 1.2 has no merge keys: write the fields out".to_owned(),
+            _ if field == "<<" => "YAML 1.2 has no merge keys: write each field out".to_owned(),
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", list(expected)),
+            None => format!("the fields here are {}", list(expected)),
         };
         Self::new(format!("unknown field `{}`", shorten(field)), Some(hint))
     }
@@ -95,9 +96,9 @@ impl de::Error for Error {
 
 fn choose(word: &str, expected: &'static [&'static str]) -> String {
     match nearest(word, expected.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? One of {}", list(expected)),
+        Some(near) => format!("did you mean `{near}`? Use one of {}", list(expected)),
         None if expected.len() == 1 => format!("write {}", list(expected)),
-        None => format!("one of {}", list(expected)),
+        None => format!("use one of {}", list(expected)),
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What is quoted in a message is bounded.
+/// Quotes at most 80 characters.
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -113,45 +114,20 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// The word that was probably meant: equal but for case, or with a slip or two in it.
+/// The word that was probably meant: it differs only in case, or by one or two typing mistakes.
 pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.to_lowercase().chars().collect();
-    let length = word.len();
+    let word = word.to_lowercase();
+    let length = word.chars().count();
     if length > 64 {
         return None;
     }
     let most = usize::from(length > 3).max(length / 3);
-    let near = |known: &'a str| {
-        let theirs: Vec<char> = known.to_lowercase().chars().collect();
-        // Each letter that one has more is a slip: most words are told apart by that.
-        (theirs.len().abs_diff(length) <= most).then(|| (distance(&word, &theirs), known))
+    let distance = |known: &'a str| {
+        // Each character that one of them has more is a mistake: that alone rules most words out.
+        let near = known.chars().count().abs_diff(length) <= most;
+        near.then(|| (strsim::osa_distance(&word, &known.to_lowercase()), known))
     };
-    let near = known.filter_map(near).min()?;
-    (near.0 <= most).then_some(near.1)
-}
-
-/// How many letters must be changed, put in, left out or swapped with their neighbour.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX);
-    // The rows of the table that are still looked at: that before the last, the last, and the one that is filled.
-    let (mut earlier, mut above) = (Vec::new(), (0..=b.len()).collect::<Vec<_>>());
-    let mut before_ours = None;
-    for (i, ours) in a.iter().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        row.push(i + 1);
-        let (mut left, mut before_theirs) = (i + 1, None);
-        for (j, theirs) in b.iter().enumerate() {
-            let swapped = before_ours == Some(theirs) && before_theirs == Some(ours);
-            let swap = if swapped { cell(&earlier, j.wrapping_sub(1)) } else { usize::MAX };
-            let least = cell(&above, j + 1).min(left).min(swap).saturating_add(1);
-            left = least.min(cell(&above, j).saturating_add(usize::from(ours != theirs)));
-            row.push(left);
-            before_theirs = Some(theirs);
-        }
-        before_ours = Some(ours);
-        earlier = std::mem::replace(&mut above, row);
-    }
-    above.last().copied().unwrap_or_default()
+    known.filter_map(distance).min().filter(|(mistakes, _)| *mistakes <= most).map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -175,17 +151,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(nearest(word, known.into_iter()), meant, "{word}");
-        }
-    }
-
-    #[test]
-    fn slips_are_counted() {
-        for (a, b, slips) in
-            [("", "", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 1), ("abcd", "acbe", 2)]
-        {
-            let letters = |word: &str| word.chars().collect::<Vec<_>>();
-            assert_eq!(distance(&letters(a), &letters(b)), slips, "{a} {b}");
-            assert_eq!(distance(&letters(b), &letters(a)), slips, "{b} {a}");
         }
     }
 }

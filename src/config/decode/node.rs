@@ -1,4 +1,4 @@
-//! A node of a [`Tree`] as a serde deserializer.
+//! A serde deserializer for a node of a [`Tree`].
 
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
@@ -6,7 +6,7 @@ use super::AT;
 use super::error::{Error, list};
 use crate::config::tree::{NodeId, Tree, Value};
 
-/// One node, as serde reads it.
+/// One node of the tree.
 #[derive(Clone, Copy)]
 pub(super) struct Node<'t> {
     pub(super) tree: &'t Tree,
@@ -60,7 +60,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// serde would fill a struct from a list, too, by position: nobody writes a configuration so.
+    /// serde would also fill a struct from a list, by position. In a configuration that is a mistake.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -84,12 +84,12 @@ impl<'de> Deserializer<'de> for Node<'_> {
                 visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str()))
             }
             Value::List(_) | Value::Map(_) => {
-                Err(Error::new("expected one word".to_owned(), Some(format!("one of {}", list(words)))))
+                Err(Error::new("expected one word".to_owned(), Some(format!("use one of {}", list(words)))))
             }
         }
     }
 
-    /// The name of a field is text, even `on` or `1`.
+    /// A field name is always text, even `on` or `1`.
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.tree.value(self.at) {
             Value::Plain(text) | Value::Quoted(text) => visitor.visit_str(text),
@@ -103,7 +103,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 }
 
-/// A plain scalar, resolved as YAML 1.2's core schema does (`yes` and `on` are text).
+/// A plain scalar, resolved by the core schema of YAML 1.2 (`yes` and `on` are text).
 fn plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error> {
     match text {
         "true" | "True" | "TRUE" => return visitor.visit_bool(true),

@@ -1,4 +1,4 @@
-//! From the YAML parser's events to a [`Tree`].
+//! Builds a [`Tree`] from the events of the YAML parser.
 
 use std::collections::HashMap;
 
@@ -7,62 +7,64 @@ use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError,
 use super::{Node, NodeId, Step, Tree, Value};
 use crate::config::problem::{Problem, Severity};
 
-/// The most nodes, aliases expanded: an answer to alias bombs, far above any real file.
+/// The most nodes, with aliases expanded. It stops alias bombs and is far above any real file.
 const MAX_NODES: usize = 200_000;
 
-/// After so many, the rest of a file that is this wrong is not worth naming: each holds the path to its place.
+/// The most problems that are kept: each holds its path, so that a file full of mistakes would take much memory.
 const MAX_PROBLEMS: usize = 100;
 
 /// See [`Tree::parse`].
 pub(super) fn tree(text: &str, problems: &mut Vec<Problem>) -> Result<Tree, Problem> {
-    let mut grow = Grow {
+    let mut builder = Builder {
         events: Parser::new_from_str(text),
         tree: Tree { nodes: Vec::new() },
         anchors: HashMap::new(),
         problems,
     };
-    grow.document().map_err(|stop| stop.problem(text))?;
-    Ok(grow.tree)
+    builder.document().map_err(|stopped| stopped.problem(text))?;
+    Ok(builder.tree)
 }
 
-/// Why the parser stopped.
-enum Stop {
+/// Why parsing stopped.
+enum Stopped {
     Syntax(ScanError),
     TooLarge(Marker),
 }
 
-impl From<ScanError> for Stop {
+impl From<ScanError> for Stopped {
     fn from(error: ScanError) -> Self {
         Self::Syntax(error)
     }
 }
 
-impl Stop {
+impl Stopped {
     fn problem(self, text: &str) -> Problem {
         let (mark, message) = match &self {
-            Self::Syntax(error) => (*error.marker(), format!("not YAML: {}", error.info())),
-            Self::TooLarge(mark) => (*mark, format!("more than {MAX_NODES} values, aliases expanded")),
+            Self::Syntax(error) => (*error.marker(), format!("the file is not valid YAML: {}", error.info())),
+            Self::TooLarge(mark) => {
+                (*mark, format!("the file has more than {MAX_NODES} values, with aliases expanded"))
+            }
         };
         let column = mark.col() + 1;
         let snippet = text.lines().nth(mark.line().saturating_sub(1)).map(|line| {
             let shown: String = line.chars().take(100).collect();
-            format!("it stopped here:\n{shown}\n{:>column$}", '^')
+            format!("the parser stopped here:\n{shown}\n{:>column$}", '^')
         });
         let hint = snippet.filter(|_| column <= 100);
         Problem { severity: Severity::Error, line: mark.line(), column, path: String::new(), message, hint }
     }
 }
 
-struct Grow<'input, 'problems> {
+struct Builder<'input, 'problems> {
     events: Parser<'input, StrInput<'input>>,
     tree: Tree,
     anchors: HashMap<usize, NodeId>,
     problems: &'problems mut Vec<Problem>,
 }
 
-impl<'input> Grow<'input, '_> {
+impl<'input> Builder<'input, '_> {
     /// The next event that is data.
-    fn next(&mut self) -> Result<Option<(Event<'input>, Span)>, Stop> {
+    fn next(&mut self) -> Result<Option<(Event<'input>, Span)>, Stopped> {
         loop {
             match self.events.next_event() {
                 None => return Ok(None),
@@ -77,10 +79,10 @@ impl<'input> Grow<'input, '_> {
         }
     }
 
-    fn document(&mut self) -> Result<(), Stop> {
+    fn document(&mut self) -> Result<(), Stopped> {
         match self.next()? {
             Some((event, span)) if event.is_node() => {
-                self.grow(event, span, None, Step::Root)?;
+                self.node(event, span, None, Step::Root)?;
             }
             _ => {
                 let start = Span::empty(Marker::new(0, 1, 0));
@@ -89,21 +91,21 @@ impl<'input> Grow<'input, '_> {
         }
         while let Some((event, span)) = self.next()? {
             if event.is_node() {
-                let other = self.grow(event, span, None, Step::Root)?;
-                let hint = Some("keep one document: what follows `---` is not read".to_owned());
-                self.error(other, "a second document", hint);
+                let other = self.node(event, span, None, Step::Root)?;
+                let hint = Some("keep one document: the text after `---` is not read".to_owned());
+                self.error(other, "the file has a second document", hint);
             }
         }
         Ok(())
     }
 
-    fn grow(
+    fn node(
         &mut self,
         event: Event<'input>,
         span: Span,
         parent: Option<NodeId>,
         step: Step,
-    ) -> Result<NodeId, Stop> {
+    ) -> Result<NodeId, Stopped> {
         let tag = event.tag().map(|tag| tag.core_suffix().unwrap_or("?").to_owned());
         let anchor = event.anchor_id();
         let id = match event {
@@ -111,7 +113,11 @@ impl<'input> Grow<'input, '_> {
                 Some(original) => self.copy(original, span.start, parent, step)?,
                 None => {
                     let id = self.push(span.start, parent, step, Value::Plain(String::new()))?;
-                    self.error(id, "an alias inside the very value it names", None);
+                    self.error(
+                        id,
+                        "the alias is inside the value that it names",
+                        Some("write the value out".to_owned()),
+                    );
                     id
                 }
             },
@@ -125,7 +131,7 @@ impl<'input> Grow<'input, '_> {
                 let id = self.push(span.start, parent, step, Value::List(Vec::new()))?;
                 let mut items = Vec::new();
                 while let Some((event, span)) = self.next()?.filter(|(event, _)| event.is_node()) {
-                    items.push(self.grow(event, span, Some(id), Step::Index(items.len()))?);
+                    items.push(self.node(event, span, Some(id), Step::Index(items.len()))?);
                 }
                 self.set(id, Value::List(items));
                 id
@@ -143,27 +149,27 @@ impl<'input> Grow<'input, '_> {
             self.anchors.insert(anchor, id);
         }
         if let Some(tag) = tag.filter(|tag| tag == "?") {
-            self.error(id, format!("an unknown tag (`{tag}`)"), Some("remove the tag".to_owned()));
+            self.error(id, format!("the tag `{tag}` is not supported"), Some("remove the tag".to_owned()));
         }
         Ok(id)
     }
 
-    fn entries(&mut self, map: NodeId) -> Result<Vec<(NodeId, NodeId)>, Stop> {
+    fn entries(&mut self, map: NodeId) -> Result<Vec<(NodeId, NodeId)>, Stopped> {
         let mut entries: Vec<(NodeId, NodeId)> = Vec::new();
         let mut lines: HashMap<Box<str>, usize> = HashMap::new();
         while let Some((event, span)) = self.next()?.filter(|(event, _)| event.is_node()) {
             let text = event.scalar().map(|(text, _)| Box::from(text));
             let step = Step::Key(text.clone().unwrap_or_else(|| "?".into()));
-            let key = self.grow(event, span, Some(map), step.clone())?;
+            let key = self.node(event, span, Some(map), step.clone())?;
             let Some((event, span)) = self.next()? else { break };
-            let value = self.grow(event, span, Some(map), step)?;
+            let value = self.node(event, span, Some(map), step)?;
             let Some(text) = text else {
-                self.error(key, "a key that is not plain text", None);
+                self.error(key, "the key is not plain text", Some("write the key as text".to_owned()));
                 continue;
             };
             if let Some(line) = lines.get(&text) {
-                let hint = format!("the first is on line {line}; keep one of them");
-                self.error(key, "the same key twice", Some(hint));
+                let hint = format!("it is first written on line {line}; keep one of them");
+                self.error(key, "the key is written twice", Some(hint));
             } else {
                 lines.insert(text, self.tree.line(key));
                 entries.push((key, value));
@@ -172,14 +178,14 @@ impl<'input> Grow<'input, '_> {
         Ok(entries)
     }
 
-    /// An alias stands for a copy of what it names, with a path of its own.
+    /// An alias becomes a copy of the value that it names, with its own path.
     fn copy(
         &mut self,
         original: NodeId,
         mark: Marker,
         parent: Option<NodeId>,
         step: Step,
-    ) -> Result<NodeId, Stop> {
+    ) -> Result<NodeId, Stopped> {
         let value = self.tree.value(original).clone();
         let id = self.push(mark, parent, step, value.clone())?;
         let value = match value {
@@ -195,7 +201,7 @@ impl<'input> Grow<'input, '_> {
                     let key = self.copy(key, mark, Some(id), step.clone())?;
                     Ok((key, self.copy(value, mark, Some(id), step)?))
                 });
-                Value::Map(copies.collect::<Result<_, Stop>>()?)
+                Value::Map(copies.collect::<Result<_, Stopped>>()?)
             }
         };
         self.set(id, value);
@@ -208,10 +214,10 @@ impl<'input> Grow<'input, '_> {
         parent: Option<NodeId>,
         step: Step,
         value: Value,
-    ) -> Result<NodeId, Stop> {
+    ) -> Result<NodeId, Stopped> {
         let id = NodeId(self.tree.nodes.len());
         if id.0 >= MAX_NODES {
-            return Err(Stop::TooLarge(mark));
+            return Err(Stopped::TooLarge(mark));
         }
         let (line, column) = (mark.line(), mark.col() + 1);
         self.tree.nodes.push(Node { line, column, parent, step, value, pruned: false });

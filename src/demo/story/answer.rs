@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::StoryError;
 use super::told::{Found, ToldImage};
+use crate::domain::api_group::api_group;
 
 /// The annotation that says what became of each image.
-const IMAGES: &str = "landfall.dev/images";
+const IMAGES: &str = concat!(api_group!(), "/images");
 
 /// The `response` of an AdmissionReview.
 #[derive(Debug, Deserialize)]

@@ -13,10 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{Method, StatusCode};
 
+use super::accounts::Caller;
 use super::distribution::CONTENT_DIGEST;
 use super::message::{Answer, Ask, body, error, with};
 use super::store::{Store, Upstream};
-use access::{Attempt, Caller};
+use access::Attempt;
 
 /// An answer, or the upstream that has to be asked for it first.
 enum Step {

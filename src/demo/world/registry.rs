@@ -1,6 +1,5 @@
 //! A plain distribution registry, with the logins that such registries ask for.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use http::header::{ALLOW, WWW_AUTHENTICATE};
@@ -11,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::distribution::{self, Target};
 use super::message::{Answer, Ask, Presented, body, empty, error, json, of_distribution, with};
 use super::store::{Store, Stored};
+use super::tokens::PlainToken;
 
 /// How a plain registry wants to know who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,17 +78,6 @@ impl Login {
             Self::Basic { user, password } | Self::Bearer { user, password, .. } => Some((user, password)),
         }
     }
-}
-
-/// The tokens given out.
-#[derive(Default)]
-pub(super) struct Tokens {
-    given: HashMap<String, Token>,
-}
-
-struct Token {
-    scopes: Vec<String>,
-    until: Timestamp,
 }
 
 /// Answers one request. `url` is the registry's own address, `user` takes who it was recognised as.
@@ -212,7 +201,7 @@ fn token(store: &mut Store, login: &Login, ask: &Ask, recognised: &mut Option<St
     let until = now.checked_add(*lifetime).unwrap_or(Timestamp::MAX);
     let name =
         format!("token-{}-{}", store.plain_tokens.given.len(), super::content::sha256(ask.path.as_bytes()));
-    store.plain_tokens.given.insert(name.clone(), Token { scopes, until });
+    store.plain_tokens.given.insert(name.clone(), PlainToken { scopes, until });
     let mut fields = Map::new();
     let (token, access_token) = match answer {
         TokenAnswer::Both => (Some(name.as_str()), Some(name.as_str())),

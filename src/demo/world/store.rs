@@ -7,11 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::accounts::Account;
 use super::content::{Content, Role};
-use super::harbor::access::Account;
-use super::harbor::token::Tokens as HarborTokens;
-use super::registry::Tokens as PlainTokens;
 use super::scan::Scan;
+use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 

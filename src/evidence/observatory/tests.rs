@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::policy::{Actions, Rules};
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service, Site};
-use crate::domain::route::RouteIndex;
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 
@@ -38,8 +37,8 @@ fn settings(registries: [SharedRegistry; 2]) -> Settings {
         site: Site::new("ams"),
         near: vec![],
         registries: registries.into_iter().map(|one| (one.name.clone(), one)).collect::<BTreeMap<_, _>>(),
-        routes: vec![],
-        index: RouteIndex::default(),
+        routes: Arc::default(),
+        index: Arc::default(),
         platforms: vec!["linux/amd64".parse().unwrap()].into(),
         defaults: Arc::new(Rules { actions: Actions::default(), scan }),
         policies: vec![],

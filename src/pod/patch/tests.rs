@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::annotation::OldEntries;
+use super::super::surface::IMAGES;
 use super::*;
 use crate::domain::registry::RegistryName;
 use crate::domain::verdict::{FindingKind, Reason};

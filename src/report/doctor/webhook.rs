@@ -210,7 +210,7 @@ mod tests {
 
     fn registration() -> Registration {
         Registration {
-            name: "mutate.landfall.dev".into(),
+            name: concat!("mutate.", crate::domain::api_group::api_group!()).into(),
             service: Some(Called {
                 namespace: "landfall".into(),
                 name: "landfall".into(),

@@ -3,6 +3,7 @@
 use super::super::pod::{Becomes, Image, Pod, Stands};
 use super::super::world::seed::{CHILD_LOST, MULTI_ARCH, Named, PRESENT};
 use super::{Act, PILOT, TILL, TRIAL, allowed, at, fra};
+use crate::pod::surface::MODE;
 
 pub(super) fn acts() -> Vec<Act> {
     vec![ashore(), left_alone()]
@@ -100,7 +101,7 @@ fn left_alone() -> Act {
         allowed(
             "exempt",
             "The Pod asks to be left alone.",
-            Pod::new("web", [fra(PRESENT).stays("Exempt")]).annotation("landfall.dev/mode", "Skip"),
+            Pod::new("web", [fra(PRESENT).stays("Exempt")]).annotation(MODE, "Skip"),
         ),
         allowed(
             "pull-never",

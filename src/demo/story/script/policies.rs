@@ -3,6 +3,7 @@
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, MULTI_ARCH, PRESENT, REFUSED, UNSCANNED, VULNERABLE};
 use super::{Act, Story, allowed, denied, fra};
+use crate::pod::surface::MODE;
 
 const REGULATED: &str = "payments";
 
@@ -51,9 +52,7 @@ pub(super) fn act() -> Act {
         allowed(
             "regulated-no-way-round",
             "It asks to be left alone. Where a policy speaks nobody is: it is judged like all others.",
-            Pod::new("sly", [fra(MULTI_ARCH).local()])
-                .namespace(REGULATED)
-                .annotation("landfall.dev/mode", "Skip"),
+            Pod::new("sly", [fra(MULTI_ARCH).local()]).namespace(REGULATED).annotation(MODE, "Skip"),
         ),
         allowed(
             "exception",

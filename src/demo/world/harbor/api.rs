@@ -7,9 +7,9 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::access::{Caller, Permission};
 use super::artifact::render;
 use super::v2::not_found;
+use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
 use crate::demo::world::scan::{self, Scan, stamp};
 use crate::demo::world::store::{Allowlist, Reachable, ScannerState, Store, Visibility};

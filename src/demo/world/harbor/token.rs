@@ -1,6 +1,5 @@
 //! `/service/token`: Harbor gives everybody a token, and only its use tells what it is good for.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,26 +8,11 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::access::{Caller, Permission};
+use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::message::{Answer, Ask, body, empty};
 use crate::demo::world::store::{Reachable, Store};
 
 const LIFETIME: Duration = Duration::from_mins(30);
-
-/// The tokens given out, each with whom it speaks for: it outlives that account.
-#[derive(Default)]
-pub(in crate::demo::world) struct Tokens {
-    given: HashMap<String, (Caller, Timestamp)>,
-}
-
-impl Tokens {
-    pub(super) fn caller(&self, token: &str) -> Caller {
-        match self.given.get(token) {
-            Some((caller, until)) if *until > Timestamp::now() => caller.clone(),
-            _ => Caller::Anonymous,
-        }
-    }
-}
 
 pub(super) fn answer(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
     if ask.path != "/service/token" {

@@ -4,8 +4,8 @@ use http::header::{IF_NONE_MATCH, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 
 use super::Step;
-use super::access::{Caller, Permission};
 use super::gate;
+use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::distribution::{self, Target};
 use crate::demo::world::message::{Answer, Ask, Presented, body, empty, error, of_distribution, with};
 use crate::demo::world::store::{Reachable, Store, Stored};
