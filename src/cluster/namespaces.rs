@@ -108,8 +108,8 @@ impl Namespaces {
         }
     }
 
-    /// Keeps the table for as long as it is polled. After a failure everything is listed again: nobody can tell what a
-    /// broken watch has missed, and only a complete list shows that it works again.
+    /// Keeps the table for as long as it is polled. After a failure everything is listed again: it is not
+    /// known what a broken watch has missed, and only a complete list shows that watching works again.
     pub async fn watch(&self, mut show: impl FnMut(Known)) {
         let Some(api) = &self.api else { return };
         let mut pauses = DefaultBackoff::default();
