@@ -1,14 +1,14 @@
-//! Certificates of our own: an authority in one Secret, a leaf in each replica's memory.
+//! Self-managed certificates: an authority in one Secret, and a leaf in the memory of each replica.
 //!
 //! ```text
 //! Secret:   ca.crt ca.key        the authority that signs leaves now
-//!           next.crt next.key    the one that will; published, but it does not sign yet
+//!           next.crt next.key    the next one; published, but it does not sign yet
 //!           previous.crt         those that no longer sign, but whose leaves may still be served
-//!           retired.crt          those whose leaves are gone: no longer published
+//!           retired.crt          those whose leaves are gone; no longer published
 //! ```
 //!
-//! The rule that everything here serves: *no replica ever serves a leaf that the published caBundle does not verify.*
-//! So an authority is published before it signs, and stays published until its last leaf is gone:
+//! The purpose of all this: *no replica ever serves a leaf that the published caBundle does not verify.* So an authority
+//! is published before it signs, and stays published until its last leaf is gone:
 //!
 //! ```text
 //! Introduce ─► Publish ─► Settle ─► Promote ─► leaves switch ─► Retire ─► Publish
@@ -16,10 +16,10 @@
 //!                                   ca.crt → previous.crt
 //! ```
 //!
-//! Each arrow is one write, bound to the version that it was computed from; [`rotation::step`] says which is next, from
-//! nothing but what is there. So whoever looks next goes on from there, and two who look at once do no harm. What is
-//! waited for is waited for on the monotonic clock, by one process that saw all of it: a clock that is set wrong makes
-//! us wait longer, never shorter. Only renewal asks the wall clock, as certificates do.
+//! Each arrow is one write, bound to the version that it was computed from. [`rotation::step`] chooses the next one from
+//! the state in the cluster alone. So another leader can go on from there, and two leaders at once do no harm. Waiting
+//! times are measured on the monotonic clock, by one process that has seen all of the time: a wrong wall clock makes us
+//! wait longer, never shorter. Only renewal uses the wall clock, because the dates in certificates do.
 
 mod authority;
 mod leaf;
@@ -37,15 +37,15 @@ pub use leaf::{Leaf, LeafDates, Renewal, renewal};
 pub use metrics::Metrics;
 pub use store::Authorities;
 
-/// Why a certificate or a key is not usable.
+/// Why a certificate or a key cannot be used.
 #[derive(Debug, Error)]
 pub enum CertsError {
-    /// It could not be made.
-    #[error("the {what} could not be made")]
+    /// It cannot be made.
+    #[error("the {what} cannot be made")]
     Make {
-        /// Which: an authority or a leaf.
+        /// An authority or a leaf.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: rcgen::Error,
     },
@@ -54,24 +54,24 @@ pub enum CertsError {
     Damaged {
         /// The key of the Secret.
         key: &'static str,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
 
-/// How long everything lasts.
+/// How long authorities and leaves live.
 #[derive(Debug, Clone, Copy)]
 pub struct Periods {
-    /// The life of an authority; at half of it the next one is introduced.
+    /// The life of an authority. After half of it the next one is made.
     pub authority: Duration,
-    /// The life of a leaf; at two thirds of it, a little more or less, the next one is issued.
+    /// The life of a leaf. After about two thirds of it the next one is issued.
     pub leaf: Duration,
-    /// From a published bundle until every API server goes by it: twice the delay of an informer, generously.
+    /// The time until every API server uses a published bundle: more than twice the delay of an informer.
     pub settle: Duration,
 }
 
 impl Periods {
-    /// Certificates begin this long before they are made: other machines' clocks are slow.
+    /// Certificates are valid from this long before they are made, because the clocks of other machines may be slow.
     pub const BACKDATED: Duration = Duration::from_secs(5 * 60);
 }
 
@@ -82,12 +82,12 @@ impl Default for Periods {
     }
 }
 
-/// `moment` and `by` later; at the end of time where that is beyond it.
+/// The time `by` after `moment`, at most the greatest that there is.
 fn later(moment: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| moment.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// `moment` and `by` earlier.
+/// The time `by` before `moment`, at least the smallest that there is.
 fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| moment.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
 }

@@ -1,4 +1,4 @@
-//! The command line: one file per role.
+//! The command line: one file for each subcommand.
 
 mod check;
 #[cfg(feature = "demo")]
@@ -29,7 +29,7 @@ enum Role {
     Serve(Box<serve::Args>),
 }
 
-/// How a role prints what it found.
+/// How a subcommand prints what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people.
@@ -38,10 +38,10 @@ enum Output {
     Json,
 }
 
-/// Parses the command line and plays the role it names.
+/// Parses the command line and runs the subcommand that it names.
 ///
-/// Exit codes: 0, all is well; 1, the role found something wrong with what it was given; 2, it could not
-/// do its work (so does clap, for a command line that makes no sense).
+/// Exit codes: 0, all is well; 1, the subcommand found something wrong in its input; 2, it could not do its work, or the
+/// command line is wrong.
 pub fn main() -> ExitCode {
     let Cli { role } = Cli::parse();
     let outcome = match role {
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         let io = error.downcast_ref::<std::io::Error>();
         if io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
-            // `landfall check … | head`: whoever read us has read enough.
+            // `landfall check … | head`: the reader has read enough.
             return ExitCode::SUCCESS;
         }
         anstream::eprintln!("landfall: {error:#}");
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_comes_from_files_or_from_an_authority_of_our_own() {
+    fn flags_that_belong_together_are_asked_for() {
         Cli::command().debug_assert();
         let says = |flags: &str| {
             let line = format!("landfall serve --config=site.yaml {flags}");
@@ -78,7 +78,7 @@ mod tests {
         };
         let own = "--certificate-secret=ca --service=s --webhook=w --lease=l --namespace=n --pod-name=p";
         let files = "--tls-cert=tls.crt --tls-key=tls.key";
-        for good in [own, files, &format!("{files} --namespace=n --pod-name=p")] {
+        for good in [own, files, &format!("{files} --lease=l --namespace=n --pod-name=p")] {
             assert_eq!(says(good), Ok(()), "{good}");
         }
         for (wrong, expected) in [
@@ -86,6 +86,9 @@ mod tests {
             ("--tls-cert=tls.crt", "--tls-key <FILE>"),
             ("--certificate-secret=ca --service=s", "--webhook <NAME>"),
             (&format!("{files} --service=s"), "--certificate-secret <NAME>"),
+            (&format!("{files} --lease=l --namespace=n"), "--pod-name <NAME>"),
+            (&format!("{files} --lease=l --pod-name=p"), "--namespace <NAME>"),
+            (&own.replace("--lease=l", ""), "--lease <NAME>"),
             (&format!("{files} {own}"), "cannot be used with"),
             (&format!("{files} --client-name=kube-apiserver"), "--client-ca <FILE>"),
         ] {

@@ -1,14 +1,16 @@
-//! The API server, asked: one client, and the few objects that Landfall reads and writes there.
+//! The API server: one client, and the few objects that Landfall reads and writes there.
 //!
-//! Every call is bounded in time and tried once: who called tries again, with what it then finds. Every write names
-//! the version of the object that it was computed from, so that of two writers the second one is refused and looks
-//! again ([`Written::Outdated`]): leadership spares work, but nothing rests on there being one leader only.
+//! Every call is bounded in time and sent once. The caller may try again, after it has read the object again. Every write
+//! names the version of the object that it was computed from, so of two writers the second one is refused
+//! ([`Written::Outdated`]) and reads again. Leadership only saves work: no write is correct only because there is one
+//! leader.
 
 mod backends;
 mod changes;
 mod events;
 mod lease;
 mod namespaces;
+mod pace;
 mod registration;
 mod secret;
 mod trial;
@@ -16,81 +18,83 @@ mod webhook;
 
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
+use kube::runtime::watcher;
 use kube::{Client, Config};
 use thiserror::Error;
 
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
-pub use events::{Event, EventRecorder};
-pub use lease::{Lease, Term};
+pub use events::{Event, EventReason, EventRecorder, EventWriter, ObjectRef, Severity};
+pub use lease::{Lease, LeaseState};
 pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use webhook::{Entries, Webhook};
 
-/// Who we are to the API server where it keeps account of who owns which field.
+/// Our name as a field manager: the API server records who owns which field.
 const MANAGER: &str = "landfall";
 
-/// How long one call may take. The API server's own limit is 34 s, but whoever waits here has better to do.
+/// How long one call may take. The API server's own limit is 34 s; nobody here should wait that long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why the API server could not be asked, or what it refused.
+/// Why a call to the API server failed.
 #[derive(Debug, Error)]
 pub enum ClusterError {
-    /// The Pod's own account cannot be used.
+    /// The ServiceAccount of our Pod cannot be used.
     #[error("the Pod's ServiceAccount cannot be used to reach the API server")]
     Account {
-        /// Why.
+        /// The cause.
         #[source]
         source: InClusterError,
     },
     /// The file that `KUBECONFIG` names cannot be used.
     #[error("KUBECONFIG cannot be used to reach the API server")]
     Kubeconfig {
-        /// Why.
+        /// The cause.
         #[source]
         source: KubeconfigError,
     },
-    /// There is nothing to reach it with.
+    /// Neither of the two exists.
     #[error(
         "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set"
     )]
     Nowhere,
-    /// A call failed.
+    /// The call failed, or the API server refused it.
     #[error("cannot {what}")]
     Call {
-        /// What we were doing, and to what.
+        /// What we were doing and to which object, as in "cannot …".
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// A call was not answered in time.
+    /// The call was not answered in time.
     #[error("cannot {what}: no answer within {} s", PATIENCE.as_secs())]
     Silent {
-        /// What we were doing, and to what.
+        /// What we were doing and to which object, as in "cannot …".
         what: String,
     },
-    /// What the chart should have rendered is not there.
+    /// An object that the chart renders does not exist.
     #[error("there is no {what}; it comes with the chart or the manifests")]
     Missing {
-        /// What.
+        /// The kind and the name of the object.
         what: String,
     },
 }
 
-/// Whether a write took place.
+/// Whether a write changed the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It did.
     Done,
-    /// It did not: the object has changed since it was read.
+    /// It did not, because the object has changed since it was read.
     Outdated,
 }
 
-/// A cluster's API server. A clone is a handle to the same.
+/// The API server of a cluster. A clone uses the same client.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -103,11 +107,11 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The one that the environment leads to: `KUBECONFIG` where it is set, else the Pod's ServiceAccount. Never the
-    /// kubeconfig in somebody's home: a server must not talk to whatever cluster a person last looked at.
+    /// The API server that `KUBECONFIG` names, else that of the cluster whose Pod we are. The kubeconfig in a home directory
+    /// is not used: a server must not write to the cluster that a person happened to look at last.
     ///
     /// # Errors
-    /// [`ClusterError::Nowhere`] where there is neither; else what is wrong with it. The API server itself is not asked.
+    /// [`ClusterError::Nowhere`] if neither exists, else what is wrong with it. Nothing is sent to the API server.
     pub async fn from_environment() -> Result<Self, ClusterError> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let config = if is_set("KUBECONFIG") {
@@ -122,22 +126,43 @@ impl Cluster {
         Self::at(config)
     }
 
-    /// The one that `config` leads to.
+    /// The API server that `config` names.
     ///
     /// # Errors
-    /// Where TLS cannot be set up with it.
+    /// If no TLS client can be set up with it.
     pub fn at(mut config: Config) -> Result<Self, ClusterError> {
-        // Retries are ours: what was computed from an old look is not to be sent again.
+        // kube would repeat even a POST after a 503 (kube-rs/kube#2082), and a repeated write would be computed from an
+        // object that has changed.
         config.default_retry = false;
-        let client = Client::try_from(config).map_err(|source| ClusterError::Call {
+        let builder = ClientBuilder::try_from(config).map_err(|source| ClusterError::Call {
             what: "set up a client of the API server".to_owned(),
             source: Box::new(source),
         })?;
-        Ok(Self { client })
+        Ok(Self::of(builder.with_layer(&pace::Pace).build()))
+    }
+
+    /// The API server behind this client.
+    pub(crate) fn of(client: Client) -> Self {
+        Self { client }
     }
 }
 
-/// Waits for one call.
+impl ClusterError {
+    /// A failed watch of these objects.
+    fn watch(objects: &str, error: watcher::Error) -> Self {
+        let (verb, source) = match error {
+            watcher::Error::InitialListFailed(source) => ("list", source),
+            watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source) => {
+                ("watch", source)
+            }
+            watcher::Error::WatchError(status) => ("watch", kube::Error::Api(status)),
+            error @ watcher::Error::NoResourceVersion => ("watch", kube::Error::Service(Box::new(error))),
+        };
+        Self::Call { what: format!("{verb} {objects}"), source: Box::new(source) }
+    }
+}
+
+/// Waits for the answer to one call, at most [`PATIENCE`].
 async fn call<T>(
     what: impl Fn() -> String,
     answer: impl Future<Output = kube::Result<T>>,
@@ -149,7 +174,7 @@ async fn call<T>(
     }
 }
 
-/// Waits for one write that names the version it was computed from.
+/// Waits for the answer to a write that names the version it was computed from.
 async fn write<T>(
     what: impl Fn() -> String,
     answer: impl Future<Output = kube::Result<T>>,
@@ -163,12 +188,4 @@ async fn write<T>(
 
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
-/// A stretch of time that is a little longer or shorter (± 20 %), so that replicas do not ask in step.
-fn about(time: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    // The standard library's keys are random; that is all the randomness this needs.
-    let random = RandomState::new().hash_one(()) % 401;
-    time.mul_f64(0.8 + random as f64 / 1000.0)
 }

@@ -1,3 +1,5 @@
-//! What each replica, and of them the leader, keeps in step with the cluster.
+//! The control loops: what each replica, or only the leader, keeps in step with the cluster and the configuration.
 
 pub mod certificates;
+pub mod leader;
+pub mod settings;

@@ -1,32 +1,32 @@
-//! The Observatory: what the registries answer, kept for a while, and asked for once however many want to know.
+//! The Observatory: asks the registries, caches their answers, and asks once however many callers want to know.
 //!
 //! ```text
-//! judge ── decide ─ Ask ─► observe ─► memories ── fresh ──────────────────────────► Observation
-//!   ▲                         │         │ often asked for, near its end ─► background ─► lookup
-//!   │                         │ not fresh, or outdated
+//! judge ── decide ─ Ask ─► look_in_cache ─ hit ────────────────────────────────────► Observation
+//!   ▲                         │         │ popular, near its end ─► background ─► lookup
+//!   │                         │ miss, stale or outdated
 //!   │                         ▼
-//!   │                      lookup ── one task for each question ─► gate ─► health ─► registry | harbor
-//!   │                         │                                  (queue)     ▲       bounded by `budget.attempt`
+//!   │                      lookup ── one task for each question ─► queue ─► health ─► registry | harbor
+//!   │                         │                                              ▲      bounded by `budget.attempt`
 //!   └── Settle ◄── Unknown ◄──┴── at the caller's deadline;                  └── prober
-//!         ▲                       the lookup goes on and fills the memory
-//!         └── what is remembered behind the silence: presence while the registry is slow, tags, the last scan
+//!         ▲                       the look-up goes on and fills the cache
+//!         └── older answers that still count: presence while the registry is slow, tags, the last scan
 //! ```
 //!
-//! | file | what it knows |
+//! | file | what it decides |
 //! |---|---|
-//! | `life` | how long each kind of answer is fresh |
-//! | `memory` | what one answer is worth: fresh, remembered, due |
-//! | `currency` | what ends the life of answers before their time: notifications, credentials, a return |
-//! | `memories` | the room of all of them |
-//! | `lookup` | one look-up for each question |
-//! | `health` | whether a registry is up, by its attempts and its prober |
-//! | `settled` | verdicts that still hold, so that nothing need be judged |
-//! | `background` | what is looked up though nobody waits: proofs of tags, and renewals |
+//! | `ttl` | how long each kind of answer is fresh |
+//! | `cached_answer` | whether an answer is fresh, still counts, or is due for renewal |
+//! | `invalidation` | what outdates answers early: notifications, credentials, a registry that is back |
+//! | `answer_cache` | which answers are evicted |
+//! | `lookup` | when a look-up starts, is joined, or is refused |
+//! | `upstream` | how one registry is asked: its client, its queue |
+//! | `health` | whether a registry is up, from attempts and probes |
+//! | `verdict_cache` | which verdicts still hold |
+//! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
-//! Nothing here decides: [`decide`](crate::domain::decide) does. Nothing here fails: what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown). What it remembers is never wrong after a change of settings, for
-//! every registry that changed is a new station, memories belong to stations, and how long one lives is read from
-//! the settings whenever it is looked at.
+//! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
+//! [`Unknown`](crate::domain::evidence::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
+//! that changed gets a new id, which is part of each key, and TTLs are read from the settings on each access.
 
 mod answer_cache;
 mod background;

@@ -1,4 +1,4 @@
-//! Harbor's own API beside its registry: what `/v2` cannot say, and what it says misleadingly.
+//! Harbor's own API beside its registry: what `/v2` does not tell, and where it misleads.
 //!
 //! ```text
 //! presence ─ HEAD /v2 ┬ 200 ─ project: a proxy cache? ─ Present | ProxyCache
@@ -10,11 +10,12 @@
 //!                                                        └ none ───── NotScanned, Scanner::Absent
 //! ```
 //!
-//! How `domain::scan` reads a scanner that is down: the state is `ScannerDown` whether or not Harbor's stored report
-//! could be read; the report, where it could, is `last`, and counts, good or bad.
+//! While a scanner is down the state is `ScannerDown`, whether or not Harbor's stored report could be read. The report, if
+//! it could be read, is `last` and counts, good or bad.
 //!
-//! What may not be assumed: a 401 is not "wrong password" (an absent project and a dead database answer so, too), a 200
-//! is not "right password" (a public project answers anybody), and a missing overview is not "never scanned".
+//! What may not be assumed: a 401 does not mean a wrong password (a missing project and a database that is down answer
+//! the same), a 200 does not mean a right password (a public project answers anybody), and a missing overview does not
+//! mean that the image was never scanned.
 
 mod answer;
 mod api;
@@ -27,13 +28,12 @@ mod recordings;
 mod replay;
 mod report;
 mod scan;
-mod shared;
-mod standing;
+mod self_test;
 
 pub use client::Harbor;
-pub use standing::{Look, SelfTest, Standing};
+pub use self_test::{Check, SelfTest, SelfTestResult};
 
-/// What `tests/fuzz` feeds: readers of bodies that are otherwise reached over the network alone.
+/// Parsers for `tests/fuzz`, which otherwise only the network reaches.
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use super::overview::{Overview, overview, scanner};

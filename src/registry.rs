@@ -1,31 +1,38 @@
-//! The OCI distribution client: asks one registry one question and tells exactly what it heard.
+//! The OCI distribution client: asks one registry one question, and returns exactly what it answered.
 //!
 //! ```text
 //! Client ── presence / children ──► head / get ──► send ──► transport ──► reqwest
-//!                                                   │  ▲        one client per registry: its CA, its redirects
+//!                                                   │  ▲        one HTTP client per registry, with its CA
 //!                                          tokens ──┘  └── credentials, re-read when their files change
 //! ```
 //!
-//! Absence is an answer and so is silence: [`Presence`](crate::domain::evidence::Presence) and
+//! Absence is an answer: [`Presence`](crate::domain::evidence::Presence) and
 //! [`Children`](crate::domain::evidence::Children) are values, and what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing is retried, cached or
-//! queued here but tokens: that is the business of `evidence/`. Every HTTP request, those for tokens and redirects too,
-//! is taken from the registry's `requestsPerHour`, where it has one.
+//! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing but tokens is cached here, and
+//! nothing is retried or queued: `evidence/` does that. Each HTTP request, including those for tokens and redirects,
+//! counts towards the registry's `requestsPerHour`.
+//!
+//! [`SharedLookup`], [`SingleFlight`] and [`Tasks`] are here because this is the innermost room that needs them.
 
 mod address;
 mod answer;
+mod base;
 mod challenge;
 mod client;
+mod credential;
 mod credentials;
+mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod greeting;
 mod json;
 mod keyring;
 mod manifest;
 mod meter;
 mod metrics;
+mod shared_lookup;
+mod single_flight;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -34,8 +41,13 @@ mod watched;
 
 pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
-pub use client::{Client, ClientError, Door, MANIFEST_LIMIT, Request, USER_AGENT};
+pub use client::{Client, Endpoint, MANIFEST_LIMIT, Request};
+pub use error::ClientError;
 pub use json::{Object, object};
 pub use manifest::{Head, Target};
 pub use metrics::Metrics;
+pub use shared_lookup::{Age, LookedUp, SharedLookup};
+pub use single_flight::{Flight, Joined, SingleFlight};
+pub use tasks::Tasks;
+pub use transport::USER_AGENT;
 pub use watched::FileError;

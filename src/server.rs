@@ -1,4 +1,4 @@
-//! The process towards the network: TLS, connections, the way out, and what an operator reads.
+//! The network side of the process: TLS, connections, the drain, and what an operator reads.
 //!
 //! ```text
 //! TCP ─listener→ connection ─tls→ HTTP/1.1 or h2 ─answer→ the doors (an `axum::Router` built elsewhere)
@@ -6,19 +6,20 @@
 //!          └────────────── drain ──────────────────┘        conditions, metrics ─admin→ /livez /readyz /metrics
 //! ```
 //!
-//! Who calls: the API server, over HTTP/1.1 (on purpose: kubernetes #75791), with up to 25 idle connections that it
-//! keeps for 90 s. It never retries a POST that meets a close, so a connection is never closed silently: the last
-//! answer on it says `Connection: close`.
+//! The caller is the API server. It speaks HTTP/1.1 (on purpose: kubernetes #75791) and keeps up to 25 idle connections
+//! for 90 s. It never repeats a POST that meets a closed connection. So a connection is never closed without notice: the
+//! last answer on it says `Connection: close`.
 //!
-//! Architecture invariant: nothing here knows what the doors say, and nothing here spawns anything that outlives
-//! the listener. The long-lived futures ([`CertificateFiles::watch`], [`Drain::conduct`], [`Listener::serve`]) are
-//! run by `cli/`.
+//! Architecture invariant: nothing here knows what the doors answer, and nothing spawned here outlives the listener.
+//! `cli/` runs the long-lived futures ([`CertificateFiles::watch`], [`Drain::conduct`], [`Listener::serve`]).
 
 mod answer;
 mod callers;
 mod conditions;
 mod connection;
 mod drain;
+mod error;
+mod limits;
 mod listener;
 mod metrics;
 mod tls;
@@ -29,6 +30,8 @@ pub mod logging;
 pub use callers::{CallerCheck, CallerFile, Callers};
 pub use conditions::{Condition, ConditionName, Conditions, State};
 pub use drain::{Drain, Signals};
-pub use listener::{Limits, Listener, Served};
+pub use error::TlsError;
+pub use limits::Limits;
+pub use listener::{Listener, Served};
 pub use metrics::ServerMetrics;
-pub use tls::{CertificateFiles, Pair, ServingCertificate, TlsError, TlsVersions, server_config};
+pub use tls::{CertificateFiles, Pair, ServingCertificate, TlsVersions, server_config};

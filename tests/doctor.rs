@@ -46,11 +46,11 @@ fn robot(at: &Embedded, permissions: &[Permission]) {
 }
 
 const PLANTED: [Planted; 15] = [
-    ("ams", |_, _| {}, "answers and knows us", ""),
+    ("ams", |_, _| {}, "answers and accepts our credentials", ""),
     (
         "ams",
         |world, _| drop(world.world.credentials("ams", "robot$landfall", "old").unwrap()),
-        "does not know us",
+        "rejects our credentials",
         "present secret",
     ),
     (
@@ -60,7 +60,7 @@ const PLANTED: [Planted; 15] = [
             let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
             ams.store().add_account(robot.standing(Standing::Expired));
         },
-        "does not know us",
+        "rejects our credentials",
         "neither disabled nor expired",
     ),
     (
@@ -81,7 +81,7 @@ const PLANTED: [Planted; 15] = [
         "expired",
         "the certificate must be valid",
     ),
-    ("ams", |_, ams| ams.store().database = Reachable::Down, "reads its database", "Harbor's database"),
+    ("ams", |_, ams| ams.store().database = Reachable::Down, "cannot read its database", "Harbor's database"),
     (
         "ams",
         |_, ams| ams.faults().add(Scope::Everything, Fault::Delay(Duration::from_millis(700))),

@@ -1,5 +1,5 @@
-//! Files that are made from the code must say what the code says. `LANDFALL_GENERATE=1 cargo test --test generated`
-//! writes them anew. (`manifests/` is made by Helm: see `cluster/chart.rs`.)
+//! Files that are generated from the code must be up to date. `LANDFALL_GENERATE=1 cargo test --test generated` writes
+//! them. (`manifests/` is rendered by Helm: see `cluster/chart.rs`.)
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -38,7 +38,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The file holds this text, or is made to.
+/// Checks that the file holds this text, or writes it.
 fn holds(path: &PathBuf, text: &str) {
     if std::env::var_os("LANDFALL_GENERATE").is_some() {
         fs::write(path, text).unwrap();
@@ -56,13 +56,13 @@ fn holds(path: &PathBuf, text: &str) {
 fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<values::Values>().to_value();
-    assert!(schema.get("$defs").is_none(), "its names could be those of the configuration");
+    assert!(schema.get("$defs").is_none(), "the names might be those of the configuration");
     let mut file = config::schema().to_value();
     let mut defs = file["$defs"].take();
     file.as_object_mut().unwrap().retain(|key, _| !key.starts_with('$'));
     defs["Configuration"] = file;
     schema["$defs"] = defs;
-    // One of two, told apart first: or a mistake in the one would be reported as a mistake in both.
+    // Decide by the type which of the two schemas applies. With `anyOf` one mistake would be reported for both.
     let config = schema["properties"]["config"].as_object_mut().unwrap();
     config.insert("if".into(), json!({"type": "object"}));
     config.insert("then".into(), json!({"$ref": "#/$defs/Configuration"}));
@@ -91,7 +91,7 @@ fn the_reference_of_reasons_is_made_from_the_code() {
 fn the_values_say_every_name_and_no_other() {
     let text = fs::read_to_string(root().join("helm/landfall/values.yaml")).unwrap();
     let values: values::Values = serde_saphyr::from_str(&text).unwrap();
-    assert!(values.config.is_none(), "whose would it be?");
+    assert!(values.config.is_none(), "there is no default configuration");
 }
 
 #[test]

@@ -50,6 +50,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         callers: None,
         own_namespace: Some("landfall".into()),
         cluster: None,
+        candidate: None,
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();
@@ -92,7 +93,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     demo.edge.down().await;
     let running = start(demo, site::configuration).await;
     let ready = running.until(200, "[!] Registries: 2 of 3 are well").await;
-    assert!(ready.contains("\n    [+] ams: Up: answers and knows us (v2."), "{ready}");
+    assert!(ready.contains("\n    [+] ams: Up: answers and accepts our credentials (v2."), "{ready}");
     assert!(ready.contains("\n    [!] edge: Down: cannot connect to "), "{ready}");
     assert!(ready.contains("[+] Settings: generation 1") && ready.contains("[+] Certificate"), "{ready}");
 
@@ -154,7 +155,7 @@ async fn it_is_ready_when_each_registry_was_probed_whatever_it_answered() {
     let running = start(demo, site::configuration).await;
     let waiting = running.until(503, "\n    [!] edge: Unprobed").await;
     assert!(waiting.contains("[-] Registries: "), "{waiting}");
-    let ready = running.until(200, "\n    [!] edge: Silent: ").await;
+    let ready = running.until(200, "\n    [!] edge: Unresponsive: ").await;
     assert!(ready.contains("\n    [!] fra: Down: cannot connect to "), "{ready}");
     running.leave.send(()).unwrap();
     timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();

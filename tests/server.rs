@@ -19,8 +19,8 @@ use std::time::Duration;
 use fixture::{Authority, Client, Site, eventually, get, post};
 use jiff::Timestamp;
 use landfall::server::{
-    CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Served,
-    Signals, State, TlsError, TlsVersions,
+    CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits,
+    Served, Signals, State, TlsError, TlsVersions,
 };
 use prometheus_client::registry::Registry;
 use rustls::version::{TLS12, TLS13};
@@ -64,7 +64,7 @@ async fn tls_12_only_by_option() {
     let site = Site::start(Limits::default()).await;
     let refused = Client::try_connect(site.address, site.authority.client(&[&TLS12])).await;
     assert!(refused.is_err());
-    eventually(|| site.metric("landfall_tls_handshake_failures_total{reason=\"tls\"}") == 1.0).await;
+    eventually(|| site.metric("landfall_tls_handshake_failures_total{reason=\"Tls\"}") == 1.0).await;
 
     let site = Site::with(Limits::default(), TlsVersions::Tls12AndTls13, |_| Callers::Anyone).await;
     for version in [&TLS12, &TLS13] {
@@ -75,7 +75,8 @@ async fn tls_12_only_by_option() {
 
 #[tokio::test]
 async fn callers_may_have_to_prove_themselves() {
-    let ours = |site: &Authority| Callers::signed_by_pem(site.pem().as_bytes()).unwrap();
+    let signed_by = |authorities: &[u8]| CallerCheck::new(authorities, Vec::new());
+    let ours = |site: &Authority| Callers::Known(Arc::new(signed_by(site.pem().as_bytes()).unwrap()));
     let site = Site::with(Limits::default(), TlsVersions::Tls13, ours).await;
 
     let mut stranger = Client::connect(site.address, site.authority.client(&[&TLS13])).await;
@@ -84,7 +85,7 @@ async fn callers_may_have_to_prove_themselves() {
     assert_eq!(caller.ask(&get("/hello")).await.status, 200);
 
     // A wrong file must not read as "nobody is trusted".
-    assert!(matches!(Callers::signed_by_pem(b"site: ams\n"), Err(TlsError::NoAuthority)));
+    assert!(matches!(signed_by(b"site: ams\n"), Err(TlsError::NoAuthority)));
 }
 
 #[tokio::test]
@@ -123,7 +124,7 @@ async fn callers_are_known_by_name_and_by_authorities_that_change() {
         let changes = async {
             says("must show").await;
             std::fs::write(&path, "no PEM").unwrap();
-            says("keeping the old authorities: there is no certificate in PEM in it").await;
+            says("the old authorities stay in use: the file holds no certificate (PEM)").await;
             assert_eq!(passes().await, good, "{names:?}");
             std::fs::write(&path, other.authority.pem()).unwrap();
             says("must show").await;
@@ -144,7 +145,7 @@ async fn a_new_certificate_serves_new_connections_and_the_old_ones_live_on() {
     let mut first = site.connect().await;
     assert_eq!(first.ask(&get("/hello")).await.status, 200);
 
-    // The kubelet's dance: whoever watches a file instead of reading it misses the second swap.
+    // As the kubelet does it. A watch on the file would miss the second swap.
     let mut seen = vec![first.certificate()];
     for _ in 0..2 {
         let leaf = site.authority.leaf(90);
@@ -200,11 +201,7 @@ async fn what_is_not_a_usable_pair_keeps_the_old_one() {
         site.secret.swap(certificate, key);
         let condition = site.files.poll(&site.serving, Timestamp::now()).await;
         assert_eq!(condition.state, State::Degraded, "{why}: {}", condition.message);
-        assert!(
-            condition.message.starts_with("keeping the one that is valid until"),
-            "{}",
-            condition.message
-        );
+        assert!(condition.message.starts_with("the old one stays, valid until"), "{}", condition.message);
         assert_eq!(site.connect().await.certificate(), served, "{why}");
     }
     site.secret.swap(&new.certificate, &new.key);
@@ -338,7 +335,7 @@ async fn the_slow_block_nobody_and_are_let_go() {
     assert_eq!((answer.status, answer.says_close()), (408, true));
     assert!(drip.is_closed().await, "a head that does not arrive ends its connection");
     assert_eq!(timeout(PATIENCE, mute.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
-    eventually(|| site.metric("landfall_tls_handshake_failures_total{reason=\"timeout\"}") == 1.0).await;
+    eventually(|| site.metric("landfall_tls_handshake_failures_total{reason=\"Timeout\"}") == 1.0).await;
 }
 
 #[tokio::test]

@@ -88,9 +88,12 @@ const IMPURE: &[&[&str]] = &[
 /// Where something may be spawned outside `cli/`, and why.
 /// (`spawn_blocking` is not meant: its caller waits for it.)
 const SPAWN_SITES: &[(&str, &str)] = &[
-    ("src/evidence", "a look-up outlives the caller that gave up on it: the next one finds its answer"),
-    ("src/registry/token", "a token outlives the caller whose deadline passed: the next one finds it"),
-    ("src/harbor/shared", "a shared look-up runs to its end whoever gives up waiting"),
+    ("src/evidence", "a look-up in the background has no caller: later ones find its answer"),
+    (
+        "src/registry/tasks",
+        "the tasks that look-ups share: `Observatory::close` cancels them and waits for them",
+    ),
+    ("src/registry/single_flight", "a look-up outlives the caller that gave up on it: the next one joins it"),
     ("src/server", "one task for each connection, drained at the end"),
     (
         "src/admission/observe",

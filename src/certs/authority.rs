@@ -1,10 +1,11 @@
-//! An authority: a certificate that signs others, and its key.
+//! A certificate authority: a certificate that signs others, and its key.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -16,7 +17,7 @@ use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 use super::leaf::{Leaf, LeafDates};
 use super::{CertsError, Periods, earlier, later};
 
-/// The organisation in the name of each of our authorities: by it we know our own in a bundle.
+/// The organisation in the name of each of our authorities. We recognise our own in a bundle by it.
 const ORGANISATION: &str = crate::domain::api_group::API_GROUP;
 
 /// The certificate of an authority.
@@ -35,7 +36,7 @@ impl fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// All certificates in a text of PEM; what is none is passed over.
+    /// All certificates in a PEM text. What cannot be read is skipped.
     pub fn all_in(pem: &[u8]) -> Vec<Self> {
         CertificateDer::pem_slice_iter(pem).filter_map(|der| Self::read(der.ok()?).ok()).collect()
     }
@@ -56,23 +57,23 @@ impl Certificate {
         pem("CERTIFICATE", &self.der)
     }
 
-    /// The first moment at which it does not hold.
+    /// The end of its validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Is it one that we made?
+    /// Whether we made it.
     pub(super) fn is_ours(&self) -> bool {
         self.ours
     }
 
-    /// Does it hold at `now`?
+    /// Whether it is valid at `now`.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
         self.not_before <= now && now < self.not_after
     }
 }
 
-/// A certificate and the key that belongs to it.
+/// An authority: a certificate and the key that belongs to it.
 #[derive(Clone)]
 pub struct Authority {
     certificate: Certificate,
@@ -92,10 +93,10 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// A new one (ECDSA P-256), made at `now`.
+    /// Makes one (ECDSA P-256) at `now`.
     ///
     /// # Errors
-    /// Where the machine has no randomness.
+    /// If the machine has no randomness.
     pub fn new(now: Timestamp, periods: &Periods) -> Result<Self, CertsError> {
         let failed = |source| CertsError::Make { what: "authority", source };
         let key = KeyPair::generate().map_err(failed)?;
@@ -104,7 +105,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, ORGANISATION);
-        // Another name for each: of two authorities of one name, some verifiers try only the first.
+        // Each has a name of its own: of two authorities with the same name, some verifiers try only the first.
         let name = format!("landfall authority {:x}", now.as_millisecond());
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = SystemTime::from(earlier(now, Periods::BACKDATED)).into();
@@ -115,7 +116,7 @@ impl Authority {
         Ok(Self { certificate, key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())) })
     }
 
-    /// From the values of two keys of the Secret.
+    /// Reads one from the values of two keys of the Secret.
     pub(super) fn read(
         names: [&'static str; 2],
         certificate: Certificate,
@@ -132,7 +133,7 @@ impl Authority {
             return Err(damaged(of_key, format!("it does not belong to `{of_certificate}`")));
         }
         if !read.is_ca() {
-            return Err(damaged(of_certificate, "it is no authority".to_owned()));
+            return Err(damaged(of_certificate, "it is not an authority".to_owned()));
         }
         Ok(Self { certificate, key: Arc::new(key) })
     }
@@ -147,10 +148,10 @@ impl Authority {
         pem("PRIVATE KEY", self.key.secret_pkcs8_der())
     }
 
-    /// Issues a leaf for these DNS names (ECDSA P-256), made at `now`. It never outlives its authority.
+    /// Issues a leaf (ECDSA P-256) for these DNS names at `now`. It never outlives its authority.
     ///
     /// # Errors
-    /// Where a name is none, or the machine has no randomness.
+    /// If a name is not a DNS name, or the machine has no randomness.
     pub fn issue(&self, names: &[String], now: Timestamp, periods: &Periods) -> Result<Leaf, CertsError> {
         let failed = |source| CertsError::Make { what: "leaf", source };
         let signing = KeyPair::try_from(&*self.key).map_err(failed)?;
@@ -176,23 +177,13 @@ impl Authority {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        // Base64 is ASCII: every byte is a boundary.
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem += line;
-        pem.push('\n');
-        rest = after;
-    }
-    pem + "-----END " + label + "-----\n"
+    let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&Pem::new(label, der), lines)
 }
 
 #[cfg(test)]
 impl Authority {
-    /// One that is not real, for models: `n` is all that tells it from others.
+    /// One for models, without a real certificate. `n` tells it from others.
     pub(super) fn model(n: u32, now: Timestamp, periods: &Periods) -> Self {
         let certificate = Certificate {
             der: CertificateDer::from(n.to_be_bytes().to_vec()),

@@ -1,4 +1,4 @@
-//! A replica's own certificate, and when it needs another one.
+//! The leaf: the certificate of one replica, and when the replica needs another one.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::{Authorities, Authority, Certificate, Periods, earlier, later};
 
-/// A certificate for our Service's names, and its key. It lives in memory alone.
+/// A certificate for the names of our Service, and its key. It exists only in memory.
 pub struct Leaf {
-    /// The certificate; its authority is in the bundle, so it is the whole chain.
+    /// The certificate. It is the whole chain, because its authority is in the bundle.
     pub certificate: CertificateDer<'static>,
     /// Its key.
     pub key: PrivatePkcs8KeyDer<'static>,
-    /// What renewal goes by.
+    /// The dates that renewal uses.
     pub dates: LeafDates,
 }
 
@@ -24,14 +24,14 @@ impl fmt::Debug for Leaf {
     }
 }
 
-/// When a leaf was issued, until when it holds, and by whom.
+/// Who issued a leaf, when, and how long it is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafDates {
     /// Who signed it.
     pub issuer: Certificate,
-    /// When, by our wall clock.
+    /// When it was issued, by our wall clock.
     pub issued: Timestamp,
-    /// The first moment at which it does not hold; never after its issuer's end.
+    /// The end of its validity, never later than that of its issuer.
     pub not_after: Timestamp,
 }
 
@@ -41,16 +41,16 @@ impl LeafDates {
         Duration::try_from(self.issued.duration_until(self.not_after)).unwrap_or_default()
     }
 
-    /// Is it over? By the wall clock, or by its age on the monotonic one: a wall clock that was set back must not
-    /// keep a leaf alive whose authority may be gone.
+    /// Whether it has expired, by the wall clock or by its age on the monotonic clock. A wall clock that was set back must
+    /// not keep a leaf in use whose authority may be gone.
     pub fn is_over(&self, now: Timestamp, age: Duration) -> bool {
         now >= self.not_after || age >= self.life()
     }
 
-    /// Is it time for another one? `jitter` in thousandths of its life, so that replicas do not renew in step.
+    /// Whether it is time for another one. `jitter`, in thousandths of its life, keeps replicas from renewing in step.
     ///
-    /// A clock that was set back to before it was issued is a reason, too: most often it was wrong *then*, and to others
-    /// the leaf is not valid yet.
+    /// A clock that now shows a time before the leaf was issued is a reason, too: most often it was wrong when the leaf was
+    /// issued, and for other machines the leaf is not valid yet.
     fn is_due(&self, now: Timestamp, age: Duration, jitter: u16) -> bool {
         let share = 2.0 / 3.0 + f64::from(jitter.min(100)) / 1000.0 - 0.05;
         let old = self.life().mul_f64(share);
@@ -61,15 +61,15 @@ impl LeafDates {
 /// What a replica does about its leaf.
 #[derive(Debug, PartialEq)]
 pub enum Renewal<'a> {
-    /// It is good.
+    /// Nothing: the leaf is good.
     Keep,
-    /// Another one is wanted, but cannot be had: the sentence says why.
+    /// Wait: another one is needed but cannot be issued, for this reason.
     Wait(&'static str),
-    /// Have this authority issue another one.
+    /// Let this authority issue another one.
     Issue(&'a Authority),
 }
 
-/// Judges the leaf that is served, of age `age`; what is published and who signs were read in this order.
+/// Judges the leaf that is served and its age. What is `published` must have been read before the `authorities`.
 pub fn renewal<'a>(
     leaf: Option<(&LeafDates, Duration)>,
     authorities: &'a Authorities,
@@ -92,7 +92,7 @@ pub fn renewal<'a>(
         (Some((leaf, age)), _) if leaf.is_over(now, age) => true,
         (Some((leaf, _)), Ok(current)) if leaf.issuer != *current.certificate() => true,
         (Some((leaf, age)), Ok(current)) if leaf.is_due(now, age, jitter) => {
-            // Near the end of its authority another leaf would end no later.
+            // Near the end of the authority another leaf would not end later.
             leaf.not_after != current.certificate().not_after()
         }
         (Some((leaf, age)), Err(_)) => leaf.is_due(now, age, jitter),

@@ -1,4 +1,4 @@
-//! What the leader does next, from nothing but what is there. Pure.
+//! The next step of the leader, chosen from the state in the cluster alone. Pure.
 
 #[cfg(test)]
 mod model;
@@ -9,57 +9,57 @@ use jiff::Timestamp;
 
 use super::{Authorities, Authority, Certificate, Periods, earlier};
 
-/// Previous authorities up to which strays are taken up. One is normal; more come of damage by hand, or of leaders whose
-/// clocks are years apart. Whatever empties the Secret again and again must not let the bundle grow for ever.
+/// The most previous authorities. One is normal; there are more after damage by hand, or with leaders whose clocks differ
+/// by years. The bound keeps the bundle from growing for ever if something empties the Secret again and again.
 const PREVIOUS: usize = 16;
 
-/// What one look at the cluster shows. The published bundles were read *before* the authorities: then whatever the
-/// authorities no longer hold was no longer needed when the bundles were read.
+/// What was read from the cluster. The bundles must have been read *before* the authorities: then a certificate that the
+/// authorities no longer hold was already not needed when the bundles were read.
 #[derive(Debug)]
 pub struct Look<'a> {
     /// What the Secret holds.
     pub authorities: &'a Authorities,
-    /// The `caBundle` of each entry, as it is written.
+    /// The `caBundle` of each entry.
     pub bundles: &'a [Vec<u8>],
     /// The certificates in them.
     pub published: &'a [Vec<Certificate>],
-    /// Who signed the leaf that we serve ourselves.
+    /// The issuer of the leaf that we serve ourselves.
     pub serving: Option<&'a Certificate>,
-    /// How long we have seen exactly this, Secret and bundles, on the monotonic clock.
+    /// How long the Secret and the bundles have been exactly like this, as we saw it on the monotonic clock.
     pub seen: Duration,
     /// The wall clock.
     pub now: Timestamp,
 }
 
-/// One step. Each is one write, or none.
+/// One step: one write, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write down these as previous authorities: they are published, or serve, but the Secret knows nothing of them.
+    /// Add these to the previous authorities: they are published or in use, but missing from the Secret.
     Adopt(Vec<Certificate>),
-    /// Make the current authority the next one: nobody has published it, so it was put there by hand.
+    /// Make the current authority the next one: it is not published, so somebody put it there by hand.
     Demote,
-    /// Make a next authority.
+    /// Create the next authority.
     Introduce(Cause),
     /// Publish the bundle of the Secret.
     Publish,
-    /// Wait until every API server goes by what is published.
+    /// Wait until every API server uses what is published.
     Settle(Duration),
-    /// The next authority signs from now on.
+    /// Let the next authority sign from now on.
     Promote,
     /// Wait until no leaf of a previous authority is served.
     Linger(Duration),
     /// Publish these previous authorities no longer.
     Retire(Vec<Certificate>),
-    /// Nothing is to be done.
+    /// Nothing: all is well.
     Rest,
 }
 
-/// Why another authority is made.
+/// Why an authority is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// There is none that could sign: the first start, or damage, or the last one has expired.
+    /// None can sign: it is the first start, or the Secret is damaged, or the last one has expired.
     Lacking,
-    /// The one that signs is half through its life.
+    /// Half of the life of the one that signs is over.
     Due,
 }
 
@@ -75,7 +75,7 @@ pub fn step(look: &Look<'_>, periods: &Periods) -> Step {
             strays.push(one.clone());
         }
     }
-    // Where there is no room for all, the newest are the ones that are served.
+    // If there are too many, the newest are those whose leaves are served.
     strays.sort_by_key(|one| std::cmp::Reverse(one.not_after()));
     strays.truncate(PREVIOUS.saturating_sub(authorities.previous.len()));
     if !strays.is_empty() {
@@ -108,19 +108,19 @@ pub fn step(look: &Look<'_>, periods: &Periods) -> Step {
     match periods.leaf.saturating_add(periods.settle).checked_sub(seen) {
         _ if authorities.previous.is_empty() => Step::Rest,
         Some(left) if !left.is_zero() => Step::Linger(left),
-        // Not by their dates: a clock that is ahead would take them from those who still need them.
+        // Whatever their dates are: a clock that is ahead would remove authorities that are still needed.
         _ => Step::Retire(authorities.previous.clone()),
     }
 }
 
-/// Is it half through its life, or not to be used at all?
+/// Whether half of its life is over, or it is not valid at all.
 fn is_due(authority: &Authority, now: Timestamp, periods: &Periods) -> bool {
     let certificate = authority.certificate();
     !certificate.holds(now) || now >= earlier(certificate.not_after(), periods.authority / 2)
 }
 
 impl Authorities {
-    /// What the Secret holds after a step that writes it; `fresh` is the authority for [`Step::Introduce`].
+    /// What the Secret holds after a step. `fresh` is the authority for [`Step::Introduce`].
     #[must_use]
     pub fn after(&self, step: &Step, fresh: Option<Authority>) -> Self {
         let mut after = self.clone();
@@ -128,7 +128,7 @@ impl Authorities {
             Step::Adopt(strays) => after.previous.extend(strays.iter().cloned()),
             Step::Demote => after.next = after.current.take(),
             Step::Introduce(_) => {
-                // Where the Secret was put back to an older state, what it calls next may have signed already.
+                // If an older state of the Secret was restored, its next authority may have signed already.
                 let replaced = std::mem::replace(&mut after.next, fresh);
                 after.previous.extend(replaced.map(|one| one.certificate().clone()));
                 after.retired.clear();
@@ -148,11 +148,11 @@ impl Authorities {
 }
 
 impl Step {
-    /// The closed set, for a metric.
+    /// The words of all steps, for a metric.
     pub const ALL: [&'static str; 9] =
         ["Adopt", "Demote", "Introduce", "Publish", "Settle", "Promote", "Linger", "Retire", "Rest"];
 
-    /// Its word.
+    /// The word for it.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Adopt(_) => "Adopt",

@@ -1,4 +1,4 @@
-//! The authorities, as one Secret keeps them.
+//! The authorities, as the Secret keeps them.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ const NEXT: [&str; 2] = ["next.crt", "next.key"];
 const PREVIOUS: &str = "previous.crt";
 const RETIRED: &str = "retired.crt";
 
-/// The state of rotation: who signs, who will, and who did.
+/// The state of rotation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Authorities {
-    /// Signs leaves.
+    /// The authority that signs leaves.
     pub current: Option<Authority>,
-    /// Will sign leaves; published before it does.
+    /// The one that signs next. It is published before it signs.
     pub next: Option<Authority>,
-    /// No longer sign, but stay published until their leaves are gone.
+    /// Those that no longer sign. They stay published until their leaves are gone.
     pub previous: Vec<Certificate>,
-    /// Their leaves are gone: no longer published, and not to be taken up again from an old bundle.
+    /// Those whose leaves are gone. They are not published, and not adopted again if an old bundle still holds them.
     pub retired: Vec<Certificate>,
 }
 
 impl Authorities {
-    /// What a Secret holds, and what of it is damaged. Of an authority without its key the certificate still counts as
-    /// a previous one: its leaves may be served.
+    /// What a Secret holds, and what in it is damaged. An authority without its key counts as a previous one, because its
+    /// leaves may still be served.
     pub fn read(data: &BTreeMap<String, Vec<u8>>) -> (Self, Vec<CertsError>) {
         let mut damage = Vec::new();
         let mut found = Self {
@@ -54,7 +54,7 @@ impl Authorities {
         (found, damage)
     }
 
-    /// What the Secret is to hold; `None`: nothing under that key.
+    /// What the Secret must hold; `None` for a key that must not be there.
     pub fn data(&self) -> BTreeMap<&'static str, Option<String>> {
         let mut data = BTreeMap::new();
         for ([certificate, key], authority) in [(CURRENT, &self.current), (NEXT, &self.next)] {
@@ -68,8 +68,8 @@ impl Authorities {
         data
     }
 
-    /// The certificates that are to be published, in a fixed order. No clock is asked: what is in the Secret is
-    /// published, until rotation takes it out.
+    /// The certificates that must be published, in a fixed order. Their dates do not matter: what is in the Secret is
+    /// published until rotation removes it.
     pub fn published(&self) -> impl Iterator<Item = &Certificate> {
         let signing = [&self.current, &self.next].into_iter().flatten().map(Authority::certificate);
         signing.chain(&self.previous)
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_damage_costs_only_what_is_damaged() {
+    fn what_is_written_is_read_and_only_what_is_damaged_is_lost() {
         let now = Timestamp::now();
         let [one, two, three] = [(); 3].map(|()| Authority::new(now, &Periods::default()).unwrap());
         let whole = Authorities {

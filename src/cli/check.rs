@@ -1,4 +1,4 @@
-//! `landfall check`: is this configuration right?
+//! `landfall check`: whether configuration files can be used.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use serde::Serialize;
 use super::Output;
 use crate::config::{self, Files, Problems};
 
-/// Check configuration files: every problem at once, with its line and what would be right.
+/// Check configuration files. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The files.
+    /// The configuration files.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How to print the problems.
+    /// The format of the output.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Do not look for the files that a configuration names: its mounts are elsewhere.
+    /// Do not check that the files named in a configuration exist. Use it outside the Pod, where nothing is mounted.
     #[arg(long)]
     no_files: bool,
 }

@@ -1,4 +1,4 @@
-//! `landfall doctor`: does an installation stand, and if not, what is to be done?
+//! `landfall doctor`: whether an installation works, and what to do if not.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,33 +16,34 @@ use crate::domain::error_chain::error_chain;
 use crate::domain::settings::Settings;
 use crate::report::doctor::{self, Found, Installation, Line, Specimen};
 
-/// Examine an installation: configuration, registries, webhook, certificate, and a Pod's whole way as a dry run.
+/// Examine an installation: configuration, registries, webhook, certificate, and a Pod created as a dry run.
 ///
-/// Each line says `ok`, or what is wrong and what to do. In a cluster, `helm test` runs it in a Pod with what Landfall
-/// itself has mounted. Elsewhere KUBECONFIG leads to the cluster, and what cannot be seen from there is skipped.
+/// Each line says `ok`, or what is wrong and what to do. `helm test` runs it in a Pod of the cluster with the files that
+/// Landfall itself has mounted. Elsewhere KUBECONFIG names the cluster, and checks that are not possible from there are
+/// skipped.
 ///
-/// Exit status: 0, all is well; 1, something is wrong; 2, nothing is, but something was skipped.
+/// Exit status: 0, all is well; 1, something is wrong; 2, nothing is wrong, but something was skipped.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
     config: PathBuf,
-    /// The credentials and bundles that it names are mounted elsewhere: the registries are skipped.
+    /// Skip the registries: the credentials and CA files that the configuration names are not here.
     #[arg(long)]
     no_files: bool,
-    /// The release: its webhook configuration, Service and Deployment are called so.
+    /// The name of the release, which its webhook configuration, Service and Deployment have.
     #[arg(long, env = "LANDFALL_RELEASE", value_name = "NAME", default_value = "landfall")]
     release: String,
-    /// Its namespace.
+    /// The namespace of the release.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME", default_value = "landfall")]
     namespace: String,
-    /// A namespace whose Pods come to Landfall: Pods are tried there, as dry runs.
+    /// A namespace whose Pods go through Landfall. Pods are created there, as dry runs.
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     pods_in: String,
-    /// An image that has a copy at this site, as Pods write it. Without one, it is not proved that images come ashore.
+    /// An image that has a copy at this site, as Pods name it. Without one, it is not tested that images are rewritten.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
-    /// How to print what was found.
+    /// The format of the output.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -79,9 +80,9 @@ impl Summary {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    // Before anything asks for TLS. Whoever was here before us installed the same: there is only one to choose.
+    // Before anything uses TLS. It fails if a provider is installed already, which can only be the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Runtime::new().context("no runtime for the examination")?;
+    let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
     let summary = Summary::of(runtime.block_on(examine(args)));
     match args.output {
         Output::Text => text(&summary, out)?,
@@ -98,12 +99,12 @@ async fn examine(args: &Args) -> Vec<Line> {
     let settings = loaded.as_ref().ok().map(|loaded| &loaded.settings);
     let specimen = match settings {
         Some(settings) => Specimen::of(settings, image.as_deref(), now),
-        None => Err("without a configuration nobody knows which image to try".to_owned()),
+        None => Err("without a configuration there is no image to try".to_owned()),
     };
     match settings {
-        None => lines.push(Line::skipped("registries", "the configuration does not say which")),
+        None => lines.push(Line::skipped("registries", "there is no usable configuration")),
         Some(_) if *no_files => {
-            lines.push(Line::skipped("registries", "--no-files: there are no credentials to ask them with"));
+            lines.push(Line::skipped("registries", "--no-files: there are no credentials"));
         }
         Some(settings) => lines.extend(doctor::registries(settings, specimen.as_ref().ok()).await),
     }
@@ -143,7 +144,7 @@ fn count(number: usize, one: &str, many: &str) -> String {
 fn problematic(file: &str, Problem { line, path, message, hint, .. }: &Problem) -> Line {
     let place = if *line > 0 { format!("{file}:{line}: ") } else { format!("{file}: ") };
     let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    let todo = hint.clone().unwrap_or_else(|| "`landfall check` says all there is to say".to_owned());
+    let todo = hint.clone().unwrap_or_else(|| "run `landfall check` for all details".to_owned());
     Line::wrong("configuration", format!("{place}{path}{message}"), todo)
 }
 

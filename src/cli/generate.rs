@@ -1,4 +1,4 @@
-//! `landfall generate`: files that are made from the code, and so never disagree with it.
+//! `landfall generate`: files that are made from the code.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,10 +7,10 @@ use clap::ValueEnum;
 
 use crate::config;
 
-/// Print a file that is made from the code.
+/// Print a file that is generated from the code.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which.
+    /// The file.
     #[arg(value_enum)]
     what: What,
 }

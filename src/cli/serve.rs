@@ -1,15 +1,16 @@
-//! `landfall serve`: the webhook server, put together.
+//! `landfall serve`: the webhook server.
 //!
 //! ```text
-//! configuration ─reload─► Settings ──► the door /mutate ──► Observatory ──► registries
-//! certificate files ─watch─► TLS listener ─┘        conditions, metrics ──► admin port
-//! SIGTERM ──► drain
+//! configuration ─controllers::settings─► Settings ──► the door /mutate ──► Observatory ──► registries
+//! certificate ─files or controllers::certificates─► TLS listener ─┘  conditions, metrics ──► admin port
+//! Lease ─controllers::leader─► what only one replica does            SIGTERM ──► drain
 //! ```
 
 pub mod certificate;
 mod namespaces;
 mod parts;
 mod probe;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,35 +24,36 @@ use certificate::Source;
 pub use parts::{Ended, Parts};
 
 use crate::cluster::Cluster;
+use crate::controllers::leader::{Candidate, Term};
 use crate::domain::error_chain::error_chain;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 
-/// More threads than this only cost memory: one core answers tens of thousands of reviews a second.
+/// The most threads. More only cost memory: one core answers tens of thousands of reviews a second.
 const MOST_THREADS: usize = 4;
 
 /// Serve the admission webhook.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration; read again when its content changes.
+    /// The configuration. It is read again when it changes.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
     certificate: certificate::Flags,
-    /// Where the API server finds us. `[::]:8443` in a cluster that speaks IPv6.
+    /// The address that the API server calls; `[::]:8443` in an IPv6 cluster.
     #[arg(long, env = "LANDFALL_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
-    /// Where the kubelet and Prometheus find us: /livez, /readyz, /metrics. Without TLS.
+    /// The address of /livez, /readyz and /metrics, without TLS.
     #[arg(long, env = "LANDFALL_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     admin_listen: SocketAddr,
-    /// The oldest TLS that is spoken.
+    /// The oldest version of TLS that is accepted.
     #[arg(long, env = "LANDFALL_TLS_MIN", value_enum, default_value_t)]
     tls_min: TlsVersions,
-    /// The authorities (PEM) of which callers must show a certificate: those of the API server; read again when its
-    /// content changes.
+    /// Certificate authorities (PEM). If given, callers must show a certificate that one of them signed: that of the
+    /// API server. The file is read again when it changes.
     #[arg(long, env = "LANDFALL_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// A name that a caller's certificate must bear, as its CN or as a DNS name; several: one of them.
+    /// A name that must be in a caller's certificate, as its CN or as a DNS name. If several are given, one of them.
     #[arg(
         long,
         env = "LANDFALL_CLIENT_NAME",
@@ -60,16 +62,22 @@ pub(super) struct Args {
         value_delimiter = ','
     )]
     client_name: Vec<String>,
-    /// How long after SIGTERM new connections are still accepted, while the news spreads that we leave.
+    /// How long new connections are accepted after SIGTERM, until the API server no longer sends any.
     #[arg(long, env = "LANDFALL_DRAIN_DELAY", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     drain_delay: Duration,
-    /// Our own namespace, which is left alone; self-managed certificates live there.
+    /// Our own namespace. Its Pods are never changed; the Lease and the Secret are in it.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME")]
     namespace: Option<Box<str>>,
-    /// How log lines look.
+    /// The name of our Pod: the Lease is held by it.
+    #[arg(long, env = "LANDFALL_POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// The Lease of the replica that leads: it does what only one replica may do, such as to rotate certificates.
+    #[arg(long, env = "LANDFALL_LEASE", value_name = "NAME", requires_all = ["namespace", "pod_name"])]
+    lease: Option<String>,
+    /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// What is logged: a level, or `info,landfall=debug`.
+    /// What is logged: a level, or a filter such as `info,landfall=debug`.
     #[arg(long, env = "LANDFALL_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
 }
@@ -81,10 +89,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| wanted())
 }
 
-/// Serves until a signal asks us to leave. 0: we left as asked; 1: the configuration cannot be used; 2: we could not
-/// serve.
+/// Serves until a signal asks us to leave. Exit codes: 0, we left as asked; 1, the configuration cannot be used; 2, we
+/// could not serve.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    // Before anything asks for TLS. Whoever was here before us installed the same: there is only one to choose.
+    // Before anything uses TLS. It fails if a provider is installed already, which can only be the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     logging::init(args.log_format, &args.log)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -103,10 +111,12 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         client_name,
         drain_delay,
         namespace,
+        pod_name,
+        lease,
         log_format: _,
         log: _,
     } = args;
-    // First, so that a signal while we start is not lost.
+    // First, so that a signal during the start is not lost.
     let mut signals = Signals::take().context("cannot listen for signals")?;
     let callers = client_ca
         .map(|path| {
@@ -120,12 +130,21 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let certificate = certificate.source(namespace.as_deref())?;
     let cluster = match Cluster::from_environment().await {
         Ok(cluster) => Some(cluster),
-        // Labels of namespaces are worth a warning, not a server that does not start.
+        // Without labels of namespaces and without a leader we still serve.
         Err(error) if matches!(certificate, Source::Files(_)) => {
-            tracing::warn!(error = error_chain(&error), "namespaces are known by their names alone");
+            tracing::warn!(
+                error = error_chain(&error),
+                "only the names of namespaces are known, and this replica never leads"
+            );
             None
         }
-        Err(error) => return Err(error).context("certificates of our own take an API server to reach"),
+        Err(error) => return Err(error).context("--certificate-secret needs an API server"),
+    };
+    let candidate = match (&namespace, lease, pod_name) {
+        (Some(namespace), Some(lease), Some(pod)) => {
+            Some(Candidate { namespace: namespace.to_string(), lease, pod, term: Term::default() })
+        }
+        _ => None,
     };
     let parts = Parts {
         config,
@@ -136,6 +155,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         callers,
         own_namespace: namespace,
         cluster,
+        candidate,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {
@@ -150,7 +170,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// How long the drain takes by default is said once, in `server/`; the command line must say the same.
+// The default is defined in `server/`; the text of the flag must say the same.
 const _: () = assert!(Drain::PROPAGATION.as_secs() == 20, "the default of --drain-delay");
 
 #[cfg(test)]

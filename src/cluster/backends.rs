@@ -1,4 +1,4 @@
-//! Who stands behind a Service: where the API server's calls arrive.
+//! The endpoints of a Service: where calls of the API server arrive.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,31 +8,31 @@ use kube::api::{Api, ListParams};
 
 use super::{Cluster, ClusterError, call};
 
-/// What stands behind one port of a Service.
+/// The endpoints behind one port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backends {
     /// There is no such Service.
     NoService,
-    /// It has other ports only: these.
+    /// The Service does not have that port. These are the ports that it has.
     NoPort(Vec<i32>),
-    /// These.
+    /// The endpoints that are ready.
     Some(Vec<Backend>),
 }
 
-/// One address that is ready to be called.
+/// One endpoint that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// The Pod, where it is one.
+    /// The name of the Pod, if the endpoint is a Pod.
     pub pod: Option<String>,
-    /// Its address and port.
+    /// The address and the port.
     pub address: SocketAddr,
 }
 
 impl Cluster {
-    /// Who is ready to answer at this port of a Service.
+    /// The ready endpoints behind this port of a Service.
     ///
     /// # Errors
-    /// Where the API server cannot be asked.
+    /// If the API server cannot be asked.
     pub async fn backends(&self, namespace: &str, name: &str, port: u16) -> Result<Backends, ClusterError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let what = || format!("read Service `{name}` of namespace `{namespace}`");
@@ -50,12 +50,12 @@ impl Cluster {
     }
 }
 
-/// What of one slice is ready, at the port of this name.
+/// The ready endpoints of one slice, at the port of this name.
 fn ready(slice: &EndpointSlice, port: &str) -> Vec<Backend> {
     let mut ports = slice.ports.iter().flatten();
     let port = ports.find(|known| known.name.as_deref().unwrap_or_default() == port);
     let Some(port) = port.and_then(|port| u16::try_from(port.port?).ok()) else { return Vec::new() };
-    // Where nobody says, it is ready.
+    // The API: "nil should be interpreted as true".
     let is_ready = |conditions: Option<bool>| conditions.unwrap_or(true);
     let endpoints = slice
         .endpoints

@@ -1,73 +1,164 @@
-//! Events: what happened, where an operator looks for it (`kubectl describe`).
+//! Events: what happened to an object, where an operator looks for it (`kubectl describe`).
+//!
+//! Recording never waits: an event goes into a bounded queue and is lost, with a warning, if the queue is full.
+//! [`EventWriter`] writes one after the other. kube's `Recorder` merges repetitions of the same reason, action and
+//! object into a series; the message of a series stays that of its first event.
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{self, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{self, Recorder, Reporter};
+use tokio::sync::mpsc;
 
 use super::{Cluster, call};
+use crate::domain::error_chain::error_chain;
 
-/// Writes events about one Secret.
-#[derive(Debug, Clone)]
-pub struct EventRecorder {
-    api: Api<v1::Event>,
-    namespace: String,
-    secret: String,
-    /// The Pod that says so.
-    pod: String,
+/// How many events may wait to be written.
+const QUEUE: usize = 64;
+
+/// The longest message that the API server takes, in bytes.
+const LONGEST: usize = 1024;
+
+/// Which object an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// As in a manifest: `v1`, `apps/v1`.
+    pub api_version: &'static str,
+    /// As in a manifest.
+    pub kind: &'static str,
+    /// `None` for an object of the cluster.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Which object of that name, where it is known.
+    pub uid: Option<String>,
+}
+
+/// Whether somebody should look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It went as it should.
+    Normal,
+    /// It did not.
+    Warning,
+}
+
+/// What happened. The closed set of all reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventReason {
+    /// A certificate authority was created.
+    AuthorityMade,
+    /// An authority signs from now on.
+    AuthorityPromoted,
+    /// Authorities are no longer published.
+    AuthorityRetired,
+    /// Authorities that the Secret had lost stay published.
+    AuthorityAdopted,
+    /// An authority signs later than the Secret said.
+    AuthorityDemoted,
+}
+
+impl EventReason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorityMade => "AuthorityMade",
+            Self::AuthorityPromoted => "AuthorityPromoted",
+            Self::AuthorityRetired => "AuthorityRetired",
+            Self::AuthorityAdopted => "AuthorityAdopted",
+            Self::AuthorityDemoted => "AuthorityDemoted",
+        }
+    }
+
+    /// What we were doing.
+    fn action(self) -> &'static str {
+        match self {
+            Self::AuthorityMade
+            | Self::AuthorityPromoted
+            | Self::AuthorityRetired
+            | Self::AuthorityAdopted
+            | Self::AuthorityDemoted => "Rotate",
+        }
+    }
 }
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// One word in CamelCase, from a closed set.
-    pub reason: &'static str,
-    /// One sentence, at most 1,024 bytes.
+    /// The object that it is about.
+    pub about: ObjectRef,
+    /// Whether somebody should look.
+    pub severity: Severity,
+    /// What happened, as one word.
+    pub reason: EventReason,
+    /// What happened, as one sentence. It is cut at 1,024 bytes.
     pub message: String,
 }
 
+/// Takes events. A clone feeds the same queue.
+#[derive(Debug, Clone)]
+pub struct EventRecorder {
+    queue: mpsc::Sender<Event>,
+}
+
+/// Writes the events of one queue.
+pub struct EventWriter {
+    recorder: Recorder,
+    queue: mpsc::Receiver<Event>,
+}
+
 impl Cluster {
-    /// Announces what becomes of a Secret, in the name of a Pod of its namespace.
-    pub fn events(&self, namespace: &str, secret: &str, pod: &str) -> EventRecorder {
-        EventRecorder {
-            api: Api::namespaced(self.client.clone(), namespace),
-            namespace: namespace.to_owned(),
-            secret: secret.to_owned(),
-            pod: pod.to_owned(),
-        }
+    /// A queue of events, reported by the Pod of that name. Somebody has to poll [`EventWriter::run`].
+    pub fn events(&self, pod: &str) -> (EventRecorder, EventWriter) {
+        let reporter = Reporter { controller: "landfall".to_owned(), instance: Some(pod.to_owned()) };
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let writer = EventWriter { recorder: Recorder::new(self.client.clone(), reporter), queue: receiver };
+        (EventRecorder { queue: sender }, writer)
     }
 }
 
 impl EventRecorder {
-    /// Writes it down at `now`. An event that cannot be written is logged and forgotten: what happened, happened.
-    pub async fn publish(&self, news: Event, now: Timestamp) {
-        let event = v1::Event {
-            metadata: ObjectMeta {
-                // As client-go does it: unique enough, and sorted by time.
-                name: Some(format!("{}.{:x}", self.secret, now.as_nanosecond())),
-                namespace: Some(self.namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Secret".to_owned()),
-                name: Some(self.secret.clone()),
-                namespace: Some(self.namespace.clone()),
-                ..ObjectReference::default()
-            },
-            type_: Some("Normal".to_owned()),
-            reason: Some(news.reason.to_owned()),
-            message: Some(news.message),
-            action: Some("Rotate".to_owned()),
-            event_time: Some(MicroTime(now)),
-            reporting_component: Some("landfall".to_owned()),
-            reporting_instance: Some(self.pod.clone()),
-            ..v1::Event::default()
-        };
-        let params = PostParams::default();
-        let written = call(|| "write an event".to_owned(), self.api.create(&params, &event)).await;
-        if let Err(error) = written {
-            tracing::warn!(%error, reason = news.reason, "an event is lost");
+    /// Puts an event into the queue.
+    pub fn record(&self, event: Event) {
+        if let Err(error) = self.queue.try_send(event) {
+            let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = &error;
+            tracing::warn!(%error, reason = event.reason.as_str(), "an event is lost");
         }
     }
+}
+
+impl EventWriter {
+    /// Writes events until the last recorder is gone. An event that cannot be written is logged and not tried again.
+    pub async fn run(mut self) {
+        while let Some(event) = self.queue.recv().await {
+            let (reason, (object, event)) = (event.reason.as_str(), kubernetes(event));
+            let written = call(|| "write an event".to_owned(), self.recorder.publish(&event, &object)).await;
+            if let Err(error) = written {
+                tracing::warn!(error = error_chain(&error), reason, "an event is lost");
+            }
+        }
+    }
+}
+
+/// An event in Kubernetes' words.
+fn kubernetes(event: Event) -> (ObjectReference, events::Event) {
+    let Event { about: ObjectRef { api_version, kind, namespace, name, uid }, severity, reason, mut message } =
+        event;
+    message.truncate(message.floor_char_boundary(LONGEST));
+    let object = ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace,
+        name: Some(name),
+        uid,
+        ..ObjectReference::default()
+    };
+    let event = events::Event {
+        type_: match severity {
+            Severity::Normal => events::EventType::Normal,
+            Severity::Warning => events::EventType::Warning,
+        },
+        reason: reason.as_str().to_owned(),
+        note: Some(message),
+        action: reason.action().to_owned(),
+        secondary: None,
+    };
+    (object, event)
 }

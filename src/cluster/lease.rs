@@ -1,8 +1,4 @@
-//! Leadership by Lease.
-//!
-//! Who leads renews the Lease every few seconds. Another one takes it when it has seen it unchanged for as long as it
-//! is said to last, by its own monotonic clock: the times in a Lease are somebody else's wall clock, and are for people
-//! to read.
+//! One Lease: who holds it, and the writes of somebody who wants it. `controllers/leader.rs` decides which write.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,181 +8,120 @@ use k8s_openapi::api::coordination::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PostParams};
 use serde_json::json;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::secret::manager;
-use super::{Cluster, ClusterError, MANAGER, Written, about, call, write};
-use crate::domain::error_chain::error_chain;
+use super::{Cluster, ClusterError, MANAGER, Written, call, write};
 
-/// How long leadership lasts, and how often it is renewed.
-#[derive(Debug, Clone, Copy)]
-pub struct Term {
-    /// Without a renewal.
-    pub lasts: Duration,
-    /// Between two renewals, and between two looks of those who wait.
-    pub renewed: Duration,
-}
-
-impl Default for Term {
-    /// As Kubernetes' own controllers have it, but renewed more sparingly.
-    fn default() -> Self {
-        Self { lasts: Duration::from_secs(15), renewed: Duration::from_secs(4) }
-    }
-}
-
-/// A Lease, and who wants it.
+/// A Lease, and the holder that wants it.
 #[derive(Debug)]
 pub struct Lease {
     api: Api<v1::Lease>,
     name: String,
     me: String,
-    term: Term,
     clock: fn() -> Timestamp,
-    /// The version that was seen last, and since when.
-    seen: Option<(String, Instant)>,
 }
 
-/// What one look at a Lease comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// It is ours: renew it.
-    Renew,
-    /// Nobody's, or its holder is gone: take it.
-    Take,
-    /// Somebody else's.
-    Leave,
-}
-
-/// Judges one look; the holder has not moved for as long as `unmoved`.
-fn claim(holder: &str, me: &str, lasts: Duration, unmoved: Duration) -> Claim {
-    match holder {
-        "" => Claim::Take,
-        holder if holder == me => Claim::Renew,
-        _ if unmoved >= lasts => Claim::Take,
-        _ => Claim::Leave,
-    }
+/// What a Lease said when it was read.
+#[derive(Debug, Clone, Default)]
+pub struct LeaseState {
+    /// The version of the object: it changes with every renewal.
+    pub version: String,
+    /// Who holds it; empty: nobody.
+    pub holder: String,
+    /// How long it lasts without a renewal, in its holder's words.
+    pub lasts: Option<Duration>,
+    transitions: i32,
 }
 
 impl Cluster {
-    /// The Lease of that name, wanted by `me`, a name that no other process has.
-    pub fn lease(
-        &self,
-        namespace: &str,
-        name: &str,
-        me: &str,
-        term: Term,
-        clock: fn() -> Timestamp,
-    ) -> Lease {
+    /// The Lease of that name, wanted by `me`. No other process may use that name.
+    pub fn lease(&self, namespace: &str, name: &str, me: &str, clock: fn() -> Timestamp) -> Lease {
         Lease {
             api: Api::namespaced(self.client.clone(), namespace),
             name: name.to_owned(),
             me: me.to_owned(),
-            term,
             clock,
-            seen: None,
         }
     }
 }
 
 impl Lease {
-    /// Says whether we lead, for as long as it is polled. Nobody leads longer than a term after the last renewal that
-    /// the API server confirmed.
-    pub async fn run(&mut self, leading: &watch::Sender<bool>) {
-        let mut until = Instant::now();
-        loop {
-            let asked = Instant::now();
-            match tokio::time::timeout(self.term.renewed, self.look()).await {
-                Ok(Ok(true)) => until = asked + self.term.lasts,
-                Ok(Ok(false)) => until = asked,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = error_chain(&error), "the Lease cannot be looked at")
-                }
-                Err(_) => tracing::warn!(lease = %self.name, "the API server does not answer"),
-            }
-            let leads = Instant::now() < until;
-            let changed = leading.send_if_modified(|before| std::mem::replace(before, leads) != leads);
-            if changed {
-                tracing::info!(lease.name = %self.name, leads, "leadership");
-            }
-            // A leader that cannot renew must notice when its term is over, and not a renewal later.
-            let next = Instant::now() + about(self.term.renewed);
-            let next = if leads { next.min(until) } else { next };
-            tokio::time::sleep_until(next).await;
-        }
+    /// The name that we hold it by.
+    pub fn me(&self) -> &str {
+        &self.me
     }
 
-    /// Gives it back, so that the next one need not wait for it to run out.
+    /// What it says now; `None`: there is none.
     ///
     /// # Errors
     /// Where the API server cannot be asked.
-    pub async fn release(&mut self) -> Result<(), ClusterError> {
-        let Some(found) = self.read().await? else { return Ok(()) };
-        let spec = found.spec.unwrap_or_default();
-        if spec.holder_identity.as_deref() == Some(&self.me) {
-            let version = found.metadata.resource_version.unwrap_or_default();
-            // Somebody else has it by now, or it is nobody's.
-            let _: Written = self.write(&version, "", &spec).await?;
-        }
-        Ok(())
+    pub async fn read(&self) -> Result<Option<LeaseState>, ClusterError> {
+        let found = call(|| format!("read {self}"), self.api.get_opt(&self.name)).await?;
+        Ok(found.map(|found| {
+            let spec = found.spec.unwrap_or_default();
+            let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            LeaseState {
+                version: found.metadata.resource_version.unwrap_or_default(),
+                holder: spec.holder_identity.unwrap_or_default(),
+                lasts: seconds.map(Duration::from_secs),
+                transitions: spec.lease_transitions.unwrap_or_default(),
+            }
+        }))
     }
 
-    /// Looks once, and takes or renews it where it is ours to.
-    async fn look(&mut self) -> Result<bool, ClusterError> {
-        // Whoever renders the chart may leave it out, as Argo CD does.
-        let Some(found) = self.read().await? else { return Ok(self.make().await? == Written::Done) };
-        let (spec, version) =
-            (found.spec.unwrap_or_default(), found.metadata.resource_version.unwrap_or_default());
-        let since = match &self.seen {
-            Some((seen, since)) if *seen == version => *since,
-            _ => self.seen.insert((version.clone(), Instant::now())).1,
-        };
-        let holder = spec.holder_identity.as_deref().unwrap_or_default();
-        // Somebody else's term is what they say it is.
-        let said = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let lasts = said.map_or(self.term.lasts, Duration::from_secs);
-        match claim(holder, &self.me, lasts, since.elapsed()) {
-            Claim::Leave => Ok(false),
-            Claim::Renew | Claim::Take => Ok(self.write(&version, &self.me, &spec).await? == Written::Done),
-        }
-    }
-
-    async fn read(&self) -> Result<Option<v1::Lease>, ClusterError> {
-        call(|| format!("read {self}"), self.api.get_opt(&self.name)).await
-    }
-
-    /// Makes it, ours. Of several who do at once, one does.
-    async fn make(&self) -> Result<Written, ClusterError> {
+    /// Creates it, held by us. If several replicas do so at once, one succeeds.
+    ///
+    /// # Errors
+    /// Where the API server cannot be asked or refuses it.
+    pub async fn create(&self, lasts: Duration) -> Result<Written, ClusterError> {
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-        let spec = Some(self.spec(&self.me, &v1::LeaseSpec::default()));
+        let lease = v1::Lease { metadata, spec: Some(self.held(&LeaseState::default(), lasts)) };
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let lease = v1::Lease { metadata, spec };
         write(|| format!("create {self}"), self.api.create(&params, &lease)).await
     }
 
-    async fn write(
-        &self,
-        version: &str,
-        holder: &str,
-        before: &v1::LeaseSpec,
-    ) -> Result<Written, ClusterError> {
-        let merge = json!({"metadata": {"resourceVersion": version}, "spec": self.spec(holder, before)});
+    /// Takes or renews it, if it is still as it was `read`.
+    ///
+    /// # Errors
+    /// Where the API server cannot be asked or refuses it.
+    pub async fn hold(&self, read: &LeaseState, lasts: Duration) -> Result<Written, ClusterError> {
+        self.write(read, self.held(read, lasts)).await
+    }
+
+    /// Gives it up if we hold it, so that the next leader need not wait until it runs out.
+    ///
+    /// # Errors
+    /// Where the API server cannot be asked.
+    pub async fn release(&self) -> Result<(), ClusterError> {
+        let Some(read) = self.read().await?.filter(|read| read.holder == self.me) else { return Ok(()) };
+        let nobody = v1::LeaseSpec {
+            holder_identity: Some(String::new()),
+            // The API server refuses 0.
+            lease_duration_seconds: Some(1),
+            renew_time: Some(MicroTime((self.clock)())),
+            ..v1::LeaseSpec::default()
+        };
+        // `Outdated`: somebody else holds it by now.
+        let _: Written = self.write(&read, nobody).await?;
+        Ok(())
+    }
+
+    async fn write(&self, read: &LeaseState, spec: v1::LeaseSpec) -> Result<Written, ClusterError> {
+        let merge = json!({"metadata": {"resourceVersion": read.version}, "spec": spec});
         let merge = Patch::Merge(merge);
         write(|| format!("write {self}"), self.api.patch(&self.name, &manager(), &merge)).await
     }
 
-    /// What it says from now on: this holder's (nobody's where that is empty), after what it said before.
-    fn spec(&self, holder: &str, before: &v1::LeaseSpec) -> v1::LeaseSpec {
+    /// What it says when we hold it, after what it said before. The times are for people: nobody decides by them.
+    fn held(&self, before: &LeaseState, lasts: Duration) -> v1::LeaseSpec {
         let now = MicroTime((self.clock)());
-        let takes = !holder.is_empty() && before.holder_identity.as_deref() != Some(holder);
-        // A Lease whose duration is 0 is refused.
-        let lasts = if holder.is_empty() { 1 } else { self.term.lasts.as_secs().max(1) };
+        let takes = before.holder != self.me;
         v1::LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: Some(i32::try_from(lasts).unwrap_or(i32::MAX)),
+            holder_identity: Some(self.me.clone()),
+            lease_duration_seconds: Some(i32::try_from(lasts.as_secs().max(1)).unwrap_or(i32::MAX)),
             renew_time: Some(now.clone()),
             acquire_time: takes.then_some(now),
-            lease_transitions: takes.then(|| before.lease_transitions.unwrap_or_default().saturating_add(1)),
+            lease_transitions: takes.then(|| before.transitions.saturating_add(1)),
             ..v1::LeaseSpec::default()
         }
     }
@@ -195,25 +130,5 @@ impl Lease {
 impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease `{}` in namespace `{}`", self.name, self.api.namespace().unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_is_taken_from_nobody_who_moves() {
-        let (lasts, just_under) = (Duration::from_secs(15), Duration::from_millis(14_999));
-        for (holder, unmoved, expected) in [
-            ("", Duration::ZERO, Claim::Take),
-            ("me", Duration::ZERO, Claim::Renew),
-            ("me", lasts, Claim::Renew),
-            ("you", Duration::ZERO, Claim::Leave),
-            ("you", just_under, Claim::Leave),
-            ("you", lasts, Claim::Take),
-        ] {
-            assert_eq!(claim(holder, "me", lasts, unmoved), expected, "{holder:?} {unmoved:?}");
-        }
     }
 }

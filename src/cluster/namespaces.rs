@@ -1,84 +1,83 @@
-//! The labels of namespaces, which policies select by: a watch of metadata alone, and a look where the watch is late.
+//! The labels of namespaces, which policies select by: a watch of their metadata, and a question for a namespace that
+//! the watch has not brought yet.
+//!
+//! kube's `reflector` would keep the whole metadata of each namespace and turn labels into ours for every review. So
+//! the watch is kube's and the table is our own: it holds the name and the labels, ready to be handed out.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use futures::StreamExt;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::changes::{LASTS, OUTLASTS};
-use super::{Cluster, ClusterError, about, call};
+use super::{Cluster, ClusterError};
 use crate::domain::policy::{Labels, NAMESPACE_NAME};
 
-/// How long a review may wait for one namespace that the watch has not brought yet.
+/// How long a review may wait for the labels of one namespace that the watch has not brought yet.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How many such looks are under way at most. Whoever can send us reviews can name namespaces that do not exist.
+/// How many such questions are open at most: who can send us reviews can name namespaces that do not exist.
 const LOOKS: usize = 8;
 
-/// How long to wait before everything is listed anew.
-const PAUSE: Duration = Duration::from_secs(2);
+type Metadata = PartialObjectMeta<Namespace>;
+type Table = HashMap<Box<str>, Arc<Labels>>;
 
-/// Namespaces per page of a list.
-const PAGE: u32 = 500;
-
-type Map = HashMap<Box<str>, Arc<Labels>>;
-
-/// What is known of namespaces. A clone is a handle to the same.
+/// What is known of namespaces. A clone is a handle to the same table.
 ///
-/// *Unknown is never treated as absent*: a namespace that the watch does not know is asked for, and where that fails,
-/// all that is known of it is its name ([`Labels::at_least`]): a policy that may select it does.
+/// *Unknown is never treated as absent*: a namespace that is not in the table is asked for. Where that fails, only its
+/// name is known ([`Labels::at_least`]), and every policy that may select it does.
 #[derive(Clone)]
 pub struct Namespaces {
-    api: Option<Api<Namespace>>,
-    known: Arc<ArcSwap<Map>>,
+    api: Option<Api<Metadata>>,
+    table: Arc<RwLock<Table>>,
     looks: Arc<Semaphore>,
 }
 
-/// How the watch stands.
+/// How far the table can be trusted.
 #[derive(Debug)]
 pub enum Known {
-    /// All namespaces are known.
+    /// All namespaces are in it, and changes arrive.
     All,
-    /// What is known may be old, or nothing.
+    /// The watch failed: the table may be old or empty.
     Stale(ClusterError),
 }
 
 impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namespaces").field("known", &self.known.load().len()).finish_non_exhaustive()
+        f.debug_struct("Namespaces").field("watched", &self.is_watched()).finish_non_exhaustive()
     }
 }
 
 impl Cluster {
-    /// The cluster's namespaces; none is known before [`Namespaces::watch`] is polled.
+    /// The namespaces of the cluster. The table is empty until [`Namespaces::watch`] is polled.
     pub fn namespaces(&self) -> Namespaces {
         Namespaces { api: Some(Api::all(self.client.clone())), ..Namespaces::nowhere() }
     }
 }
 
 impl Namespaces {
-    /// Without a cluster: of each namespace its name is known.
+    /// Without a cluster: only the name of each namespace is known.
     pub fn nowhere() -> Self {
-        Self { api: None, known: Arc::default(), looks: Arc::new(Semaphore::new(LOOKS)) }
+        Self { api: None, table: Arc::default(), looks: Arc::new(Semaphore::new(LOOKS)) }
     }
 
-    /// Is there a cluster to watch?
-    pub fn are_watched(&self) -> bool {
+    /// Whether there is a cluster to watch.
+    pub fn is_watched(&self) -> bool {
         self.api.is_some()
     }
 
-    /// The labels of a namespace. Ready at once for one that the watch has seen.
+    /// The labels of a namespace; at once for one that is in the table.
     pub fn labels(&self, name: &str) -> BoxFuture<'static, Arc<Labels>> {
-        if let Some(labels) = self.known.load().get(name) {
+        if let Some(labels) = self.table.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Box::pin(std::future::ready(labels.clone()));
         }
         let (this, name) = (self.clone(), name.to_owned());
@@ -91,102 +90,62 @@ impl Namespaces {
         })
     }
 
-    /// Asks for one that is new. It is not remembered: the watch brings it, and what came later must not be undone.
+    /// Asks for one namespace. The answer is not put into the table: the watch does that, and an answer that arrives
+    /// late must not replace what the watch has brought since.
     async fn look(&self, name: &str) -> Option<Labels> {
         let api = self.api.as_ref()?;
-        let _one = self.looks.try_acquire().ok()?;
-        match timeout(LOOK, api.get_metadata(name)).await {
+        let _permit = self.looks.try_acquire().ok()?;
+        match timeout(LOOK, api.get(name)).await {
             Ok(Ok(found)) => Some(labels(&found.metadata)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, pod.namespace = name, "the namespace's labels are unknown");
                 None
             }
             Err(_) => {
-                tracing::warn!(pod.namespace = name, "the namespace's labels are unknown: no answer");
+                tracing::warn!(pod.namespace = name, "the namespace's labels are unknown: no answer in time");
                 None
             }
         }
     }
 
-    /// Keeps them known for as long as it is polled. Whatever fails, everything is listed anew: what a watch that broke
-    /// has missed cannot be told.
+    /// Keeps the table for as long as it is polled. After a failure everything is listed again: nobody can tell what a
+    /// broken watch has missed, and only a complete list shows that it works again.
     pub async fn watch(&self, mut show: impl FnMut(Known)) {
         let Some(api) = &self.api else { return };
+        let mut pauses = DefaultBackoff::default();
         loop {
-            let failed = match self.list(api).await {
-                Ok(version) => {
+            let failure = self.follow(api, &mut show).await;
+            show(Known::Stale(failure));
+            sleep(pauses.next().unwrap_or_default()).await;
+        }
+    }
+
+    /// Lists and watches until something fails.
+    async fn follow(&self, api: &Api<Metadata>, show: &mut impl FnMut(Known)) -> ClusterError {
+        let mut events = pin!(watcher::watcher(api.clone(), watcher::Config::default()));
+        let mut listed = Table::new();
+        loop {
+            match events.try_next().await {
+                Ok(Some(Event::Init)) => listed.clear(),
+                Ok(Some(Event::InitApply(one))) => listed.extend(entry(&one.metadata)),
+                Ok(Some(Event::InitDone)) => {
+                    self.change(|table| *table = std::mem::take(&mut listed));
                     show(Known::All);
-                    self.follow(api, version).await
                 }
-                Err(error) => Some(error),
-            };
-            failed.map(Known::Stale).map(&mut show);
-            tokio::time::sleep(about(PAUSE)).await;
-        }
-    }
-
-    async fn list(&self, api: &Api<Namespace>) -> Result<String, ClusterError> {
-        let mut page = ListParams::default().limit(PAGE);
-        let mut all = Map::new();
-        loop {
-            let found = call(|| "list the namespaces".to_owned(), api.list_metadata(&page)).await?;
-            all.extend(found.items.iter().filter_map(|one| entry(&one.metadata)));
-            match found.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => {
-                    self.known.store(Arc::new(all));
-                    return Ok(found.metadata.resource_version.unwrap_or_default());
-                }
+                Ok(Some(Event::Apply(one))) => self.change(|table| table.extend(entry(&one.metadata))),
+                Ok(Some(Event::Delete(one))) => self.change(|table| {
+                    table.remove(one.metadata.name.as_deref().unwrap_or_default());
+                }),
+                // The version that the watch starts from is too old: the watcher lists again by itself.
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => {}
+                Err(error) => return ClusterError::watch("the namespaces", error),
+                Ok(None) => return ClusterError::Silent { what: "watch the namespaces".to_owned() },
             }
         }
     }
 
-    /// Follows what happens after `version`. Ends without an error when that is too long ago by now.
-    async fn follow(&self, api: &Api<Namespace>, mut version: String) -> Option<ClusterError> {
-        let failed = |source| {
-            let what = "watch the namespaces".to_owned();
-            Some(ClusterError::Call { what, source: Box::new(source) })
-        };
-        let params = WatchParams::default().timeout(LASTS);
-        loop {
-            let mut events =
-                match call(|| "watch the namespaces".to_owned(), api.watch_metadata(&params, &version)).await
-                {
-                    Ok(events) => events.boxed(),
-                    Err(error) => return Some(error),
-                };
-            loop {
-                // A connection that died in silence would never end.
-                let Ok(Some(event)) = timeout(OUTLASTS, events.next()).await else { break };
-                let meta = match event {
-                    Ok(WatchEvent::Added(one) | WatchEvent::Modified(one)) => {
-                        self.known.rcu(|all| {
-                            let mut all = Map::clone(all);
-                            all.extend(entry(&one.metadata));
-                            all
-                        });
-                        one.metadata
-                    }
-                    Ok(WatchEvent::Deleted(one)) => {
-                        let gone = one.metadata.name.as_deref().unwrap_or_default();
-                        self.known.rcu(|all| {
-                            let mut all = Map::clone(all);
-                            all.remove(gone);
-                            all
-                        });
-                        one.metadata
-                    }
-                    Ok(WatchEvent::Bookmark(mark)) => {
-                        version = mark.metadata.resource_version;
-                        continue;
-                    }
-                    Ok(WatchEvent::Error(status)) if status.code == 410 => return None,
-                    Ok(WatchEvent::Error(status)) => return failed(kube::Error::Api(status)),
-                    Err(error) => return failed(error),
-                };
-                version = meta.resource_version.unwrap_or(version);
-            }
-        }
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -196,4 +155,69 @@ fn labels(meta: &ObjectMeta) -> Labels {
 
 fn entry(meta: &ObjectMeta) -> Option<(Box<str>, Arc<Labels>)> {
     Some((meta.name.as_deref()?.into(), Arc::new(labels(meta))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::{Body, ClientBuilder};
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cluster::pace::Pace;
+
+    /// Watches an API server for a minute. Its one namespace has the label `lists`, the number of lists so far; it ends
+    /// every watch at once with this status. Returns what was shown, the number of watches and the labels in the end.
+    async fn a_minute(watch: StatusCode) -> (Vec<String>, usize, Arc<Labels>) {
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let (server, watched) = (counts.clone(), Arc::clone(&counts));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (lists, watches) = &mut *server.lock().unwrap();
+            let (status, body) = if is_watch {
+                *watches += 1;
+                (watch, String::new())
+            } else {
+                *lists += 1;
+                let metadata =
+                    json!({"name": "a", "resourceVersion": "1", "labels": {"lists": lists.to_string()}});
+                let items = json!([{"metadata": metadata}]);
+                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                                  "metadata": {"resourceVersion": "1"}, "items": items});
+                (StatusCode::OK, list.to_string())
+            };
+            let answer = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
+            std::future::ready(Ok::<_, kube::Error>(answer))
+        });
+        let client = ClientBuilder::new(service, "default").with_layer(&Pace).build();
+        let namespaces = Cluster::of(client).namespaces();
+        let mut shown = Vec::new();
+        let end = Instant::now() + Duration::from_secs(59);
+        let show = |known: Known| shown.push(format!("{known:?}").split('(').next().unwrap().to_owned());
+        drop(tokio::time::timeout_at(end, namespaces.watch(show)).await);
+        let watches = watched.lock().unwrap().1;
+        (shown, watches, namespaces.labels("a").await)
+    }
+
+    fn lists(number: usize) -> Labels {
+        [("lists".to_owned(), number.to_string())].into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_ends_is_opened_again_after_a_pause() {
+        let (shown, watches, labels) = a_minute(StatusCode::OK).await;
+        assert_eq!((shown, watches), (vec!["All".to_owned()], 30), "one every 2 s");
+        assert_eq!(*labels, lists(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_everything_is_listed_again() {
+        let (shown, watches, labels) = a_minute(StatusCode::INTERNAL_SERVER_ERROR).await;
+        assert!(shown.chunks(2).all(|two| *two == ["All", "Stale"][..two.len()]), "{shown:?}");
+        assert!((3..10).contains(&watches), "with growing pauses: {watches}");
+        assert_eq!(*labels, lists(watches));
+    }
 }

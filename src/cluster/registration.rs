@@ -1,4 +1,4 @@
-//! A webhook configuration as the API server has it: whom it calls, when, and what it makes of silence.
+//! Webhook configurations as the API server has them: whom it calls, for which Pods, and what it does without an answer.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use kube::api::{Api, ListParams};
 use super::{Cluster, ClusterError, call};
 use crate::domain::policy::{LabelRequirement, LabelTest, Selector};
 
-/// One entry of a MutatingWebhookConfiguration, the API server's defaults filled in.
+/// One entry of a MutatingWebhookConfiguration, with the API server's defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// Its name.
     pub name: String,
-    /// The Service that is called; `None`: a URL is.
+    /// The Service that is called; `None` if a URL is called.
     pub service: Option<Called>,
-    /// The PEM of the authorities that its certificate is verified by; empty where there are none.
+    /// The authorities (PEM) that the certificate is verified by; empty if there are none.
     pub bundle: Vec<u8>,
-    /// `Ignore` or `Fail`: what becomes of a Pod when nobody answers.
+    /// `Ignore` or `Fail`: whether a Pod is admitted if nobody answers.
     pub failure_policy: String,
-    /// `IfNeeded` or `Never`: whether it is called again after others have changed the Pod.
+    /// `IfNeeded` or `Never`: whether it is called again after other webhooks have changed the Pod.
     pub reinvocation: String,
-    /// How long an answer is waited for.
+    /// How long the API server waits for an answer.
     pub timeout: Duration,
-    /// Whether it is called for new Pods.
+    /// Whether it is called when a Pod is created.
     pub pods: bool,
-    /// Of which namespaces.
+    /// The namespaces it is called for.
     pub namespaces: Selector,
-    /// Of which Pods.
+    /// The Pods it is called for.
     pub objects: Selector,
 }
 
-/// Where a webhook is called.
+/// The Service that a webhook is called at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Called {
-    /// The Service's namespace.
+    /// The namespace of the Service.
     pub namespace: String,
-    /// The Service.
+    /// The name of the Service.
     pub name: String,
-    /// The path; empty where none is given.
+    /// The path; empty if none is given.
     pub path: String,
-    /// The Service's port.
+    /// The port of the Service.
     pub port: u16,
 }
 
@@ -53,7 +53,7 @@ impl Cluster {
     /// The entries of the MutatingWebhookConfiguration of that name.
     ///
     /// # Errors
-    /// Where the API server cannot be asked, or there is no such configuration.
+    /// If the API server cannot be asked, or there is no such configuration.
     pub async fn registrations(&self, name: &str) -> Result<Vec<Registration>, ClusterError> {
         let what = || format!("MutatingWebhookConfiguration `{name}`");
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
@@ -62,10 +62,10 @@ impl Cluster {
         Ok(found.webhooks.unwrap_or_default().into_iter().map(Registration::of).collect())
     }
 
-    /// The MutatingWebhookConfigurations that are called for new Pods, in the order in which they are.
+    /// The MutatingWebhookConfigurations that are called when a Pod is created, in the order of the calls.
     ///
     /// # Errors
-    /// Where the API server cannot be asked.
+    /// If the API server cannot be asked.
     pub async fn mutators(&self) -> Result<Vec<String>, ClusterError> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let what = || "list MutatingWebhookConfigurations".to_owned();
@@ -74,7 +74,7 @@ impl Cluster {
                 configuration.webhooks.iter().flatten().any(|entry| creates_pods(entry.rules.as_deref()))
             });
         let mut names: Vec<String> = concerned.map(|configuration| configuration.name_any()).collect();
-        // The API server goes by their names.
+        // The API server calls them in the order of their names.
         names.sort();
         Ok(names)
     }
@@ -114,7 +114,7 @@ fn creates_pods(rules: Option<&[RuleWithOperations]>) -> bool {
     })
 }
 
-/// A selector in our own words. The API server has refused operators that it does not know.
+/// A label selector as our own type. An unknown operator cannot occur: the API server refuses it.
 fn selector(selector: Option<LabelSelector>) -> Selector {
     let LabelSelector { match_expressions, match_labels } = selector.unwrap_or_default();
     let labels = match_labels

@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 
 use super::{Changes, Cluster, ClusterError, MANAGER, Written, call, write};
 
-/// A Secret that is there already: we may read and fill it, not create it.
+/// A Secret that exists already: our rights let us read and fill it, not create it.
 #[derive(Debug, Clone)]
 pub struct Secret {
     api: Api<v1::Secret>,
     name: String,
 }
 
-/// What it held when it was read.
+/// What a Secret held when it was read.
 #[derive(Clone, Default)]
 pub struct Stored {
-    /// Which version of the object this is.
+    /// The version of the object.
     pub version: String,
     /// Its keys and values.
     pub data: BTreeMap<String, Vec<u8>>,
@@ -44,7 +44,7 @@ impl Secret {
     /// What it holds now.
     ///
     /// # Errors
-    /// Where the API server cannot be asked, or there is no such Secret.
+    /// If the API server cannot be asked, or there is no such Secret.
     pub async fn read(&self) -> Result<Stored, ClusterError> {
         let found = call(|| format!("read {self}"), self.api.get_opt(&self.name)).await?;
         let found = found.ok_or_else(|| ClusterError::Missing { what: self.to_string() })?;
@@ -55,10 +55,11 @@ impl Secret {
         })
     }
 
-    /// Sets keys, and removes those that are `None`; others stay. Only if it is still as it was `read`.
+    /// Sets these keys, and removes those that are `None`; other keys stay. Nothing is written if the Secret has changed
+    /// since it was `read`.
     ///
     /// # Errors
-    /// Where the API server cannot be asked or refuses it.
+    /// If the API server cannot be asked or refuses it.
     pub async fn write(
         &self,
         read: &Stored,
@@ -76,9 +77,12 @@ impl Secret {
         write(|| format!("write {self}"), self.api.patch(&self.name, &params, &merge)).await
     }
 
-    /// Event of it.
+    /// A watch that tells when it changes.
     pub fn changes(&self) -> Changes<v1::Secret> {
-        Changes { api: self.api.clone(), name: self.name.clone() }
+        Changes {
+            api: Api::namespaced(self.api.clone().into_client(), self.api.namespace().unwrap_or_default()),
+            name: self.name.clone(),
+        }
     }
 }
 

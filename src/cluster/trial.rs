@@ -1,4 +1,4 @@
-//! A Pod that is created for a trial: as a dry run, so that admission says what it would, and nothing is stored.
+//! A Pod that is created as a dry run: admission answers as for a real Pod, and nothing is stored.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use serde_json::json;
 use super::{Cluster, ClusterError, call};
 use crate::domain::policy::Labels;
 
-/// A Pod that asks for nothing but its image, and that the strictest namespace takes.
+/// A Pod that only names an image, and that the strictest Pod Security level admits.
 #[derive(Debug, Clone, Default)]
 pub struct TrialPod {
-    /// The name of its one container, and the beginning of its own.
+    /// The name of its one container, and the beginning of the Pod's own name.
     pub name: &'static str,
-    /// The container's image.
+    /// The image of the container.
     pub image: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -25,25 +25,25 @@ pub struct TrialPod {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What became of a Pod.
+/// The answer to a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trial {
-    /// It would be stored, with this image and these annotations.
+    /// The Pod would be created, with this image and these annotations.
     Admitted {
-        /// The container's image.
+        /// The image of the container.
         image: String,
-        /// The Pod's annotations.
+        /// The annotations of the Pod.
         annotations: BTreeMap<String, String>,
     },
-    /// It would not, in the API server's words: they name who refused.
+    /// The Pod would be refused. The API server's message names who refuses it.
     Refused(String),
 }
 
 impl Cluster {
-    /// The labels of a namespace; `None`: there is no such namespace.
+    /// The labels of a namespace; `None` if there is no such namespace.
     ///
     /// # Errors
-    /// Where the API server cannot be asked.
+    /// If the API server cannot be asked.
     pub async fn labels_of(&self, namespace: &str) -> Result<Option<Labels>, ClusterError> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let what = || format!("read namespace `{namespace}`");
@@ -51,10 +51,10 @@ impl Cluster {
         Ok(found.map(|found| found.metadata.labels.unwrap_or_default().into_iter().collect()))
     }
 
-    /// May we create Pods in this namespace? Anybody may ask that of himself.
+    /// Whether we may create Pods in this namespace. Every account may ask that about itself.
     ///
     /// # Errors
-    /// Where the API server cannot be asked.
+    /// If the API server cannot be asked.
     pub async fn may_create_pods(&self, namespace: &str) -> Result<bool, ClusterError> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
         let attributes = ResourceAttributes {
@@ -75,10 +75,10 @@ impl Cluster {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    /// Creates this Pod there, as a dry run.
+    /// Creates this Pod in this namespace, as a dry run.
     ///
     /// # Errors
-    /// Where the API server cannot be asked.
+    /// If the API server cannot be asked.
     pub async fn try_pod(&self, namespace: &str, pod: &TrialPod) -> Result<Trial, ClusterError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams { dry_run: true, ..PostParams::default() };
@@ -107,7 +107,7 @@ impl Cluster {
 
 fn object(pod: &TrialPod) -> serde_json::Value {
     let TrialPod { name, image, labels, annotations } = pod;
-    // Where a quota counts them, a Pod must say what it takes.
+    // A namespace with a ResourceQuota admits only Pods that state what they use.
     let little = json!({"cpu": "1m", "memory": "1Mi"});
     json!({
         "metadata": {"generateName": format!("{name}-"), "labels": labels, "annotations": annotations},

@@ -1,4 +1,4 @@
-//! Our own webhook configuration, by name: whom the API server trusts when it calls us.
+//! Our own webhook configuration, by name. Its `caBundle` says which authorities the API server trusts when it calls us.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,22 +10,22 @@ use serde_json::json;
 
 use super::{Changes, Cluster, ClusterError, Written, call, write};
 
-/// Owns `caBundle`, and nothing else: the chart owns the rest of each entry, and neither takes from the other.
+/// The field manager of `caBundle` alone. The chart owns the rest of each entry, and neither changes what the other owns.
 const BUNDLE_MANAGER: &str = "landfall-ca-bundle";
 
-/// A MutatingWebhookConfiguration whose entries the chart renders whole but for their `caBundle`.
+/// A MutatingWebhookConfiguration whose entries the chart renders without their `caBundle`.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     api: Api<MutatingWebhookConfiguration>,
     name: String,
 }
 
-/// What it said when it was read.
+/// The entries as they were when they were read.
 #[derive(Debug, Clone, Default)]
 pub struct Entries {
-    /// Which version of the object this is.
+    /// The version of the object.
     pub version: String,
-    /// The `caBundle` of each entry by the entry's name; empty where there is none.
+    /// The `caBundle` of each entry, by the name of the entry; empty if it has none.
     pub bundles: BTreeMap<String, Vec<u8>>,
 }
 
@@ -40,7 +40,7 @@ impl Webhook {
     /// What it says now.
     ///
     /// # Errors
-    /// Where the API server cannot be asked, or there is no such configuration.
+    /// If the API server cannot be asked, or there is no such configuration.
     pub async fn read(&self) -> Result<Entries, ClusterError> {
         let found = call(|| format!("read {self}"), self.api.get_opt(&self.name)).await?;
         let found = found.ok_or_else(|| ClusterError::Missing { what: self.to_string() })?;
@@ -52,11 +52,11 @@ impl Webhook {
         })
     }
 
-    /// Sets the `caBundle` of every entry. Only if it is still as it was `read`: an entry that is gone by now would
-    /// come back as a stump.
+    /// Sets the `caBundle` of every entry. Nothing is written if the object has changed since it was `read`: server-side
+    /// apply would create an entry that was removed meanwhile again, with a `caBundle` and nothing else.
     ///
     /// # Errors
-    /// Where the API server cannot be asked or refuses it.
+    /// If the API server cannot be asked or refuses it.
     pub async fn publish(&self, read: &Entries, bundle: &str) -> Result<Written, ClusterError> {
         let bundle = ByteString(bundle.as_bytes().to_vec());
         let entry = |name| json!({"name": name, "clientConfig": {"caBundle": bundle}});
@@ -66,14 +66,14 @@ impl Webhook {
             "metadata": {"name": self.name, "resourceVersion": read.version},
             "webhooks": read.bundles.keys().map(entry).collect::<Vec<_>>(),
         });
-        // By force: whoever overwrote it must not keep it.
+        // By force: somebody who overwrote the bundle owns the field until we take it back.
         let (params, ours) = (PatchParams::apply(BUNDLE_MANAGER).force(), Patch::Apply(ours));
         write(|| format!("publish the caBundle in {self}"), self.api.patch(&self.name, &params, &ours)).await
     }
 
-    /// Event of it.
+    /// A watch that tells when it changes.
     pub fn changes(&self) -> Changes<MutatingWebhookConfiguration> {
-        Changes { api: self.api.clone(), name: self.name.clone() }
+        Changes { api: Api::all(self.api.clone().into_client()), name: self.name.clone() }
     }
 }
 

@@ -1,38 +1,39 @@
-//! Hot reload: the file is read again and again, and a valid new text becomes the next snapshot.
+//! Hot reload: the file is read again and again, and a good text becomes the next snapshot.
 //!
-//! The content is compared, because the kubelet replaces the `..data` symlink of a mounted ConfigMap: a watch on the file
-//! notices nothing after the first replacement. A file with errors changes only [`Handle::condition`].
+//! Its content is compared, because the kubelet replaces the symlink `..data` under the mount of a ConfigMap: a watch on
+//! the file would see nothing after the first replacement. A bad file changes nothing but [`Handle::condition`].
 
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 
 use super::{Files, Loaded, Problems, parse, unreadable};
 use crate::domain::settings::Settings;
 
-/// The configuration in force.
+/// The last good configuration.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// What it says.
     pub settings: Arc<Settings>,
-    /// Starts at 1 and grows with every change.
+    /// Counts from 1; grows with every change.
     pub generation: u64,
     /// When it was loaded.
     pub loaded: Timestamp,
 }
 
-/// The result of the last reading of the file.
+/// The result of the last look at the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// The file is in force; its warnings.
+    /// The snapshot is what the file says, with these warnings.
     InForce(Problems),
-    /// The file is refused, and an older snapshot is in force.
+    /// The file is refused, and the snapshot is older.
     Refused {
         /// What is wrong with it.
         problems: Problems,
@@ -41,7 +42,7 @@ pub enum Condition {
     },
 }
 
-/// Read access to the configuration in force: cheap to clone, never waits.
+/// What others see of the configuration. It is cheap to clone and never waits.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Published>);
 
@@ -52,25 +53,25 @@ struct Published {
 }
 
 impl Handle {
-    /// The snapshot in force. A request takes it once and uses it to its end.
+    /// The last good configuration.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
     }
 
-    /// The result of the last reading of the file.
+    /// The result of the last look at the file.
     #[must_use]
     pub fn condition(&self) -> Arc<Condition> {
         self.0.condition.load_full()
     }
 }
 
-/// The result of a poll.
+/// The result of one poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Polled {
-    /// The file is as it was.
+    /// The file says what the snapshot says.
     Unchanged,
-    /// The file has changed, and is in force now.
+    /// The file said something new, which is the snapshot now.
     Published,
     /// The file is refused.
     Refused,
@@ -82,16 +83,26 @@ pub struct Watch {
     path: PathBuf,
     files: Files,
     clock: fn() -> Timestamp,
-    /// The text in force.
+    /// The text of the snapshot.
     text: String,
+    /// A text that stays refused until somebody edits it.
+    refused: Option<String>,
     handle: Handle,
 }
 
+/// A text and what became of it.
+struct Judged {
+    text: String,
+    result: Result<Loaded, Problems>,
+    /// Whether it is refused whatever files there are.
+    hopeless: bool,
+}
+
 impl Watch {
-    /// Loads the file for the first time.
+    /// Loads the file for the first time. It blocks.
     ///
     /// # Errors
-    /// Every problem of the file: without a first snapshot there is nothing to keep.
+    /// Every problem of the file: without a first snapshot there is nothing to serve with.
     pub fn open(path: PathBuf, files: Files, clock: fn() -> Timestamp) -> Result<Self, Problems> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(name.clone(), &error))?;
@@ -102,60 +113,71 @@ impl Watch {
             snapshot: ArcSwap::from_pointee(snapshot),
             condition: ArcSwap::from_pointee(Condition::InForce(warnings)),
         }));
-        Ok(Self { path, files, clock, text, handle })
+        Ok(Self { path, files, clock, text, refused: None, handle })
     }
 
-    /// A handle to what it publishes.
+    /// What it publishes to.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Polls for ever. The caller spawns it, and drops it to stop it.
-    pub async fn run(mut self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.poll().await;
-        }
-    }
-
-    /// Reads the file once.
+    /// Looks once. A new text is parsed on a thread that may block: a thousand routes take long enough to delay every
+    /// admission on the same worker.
     pub async fn poll(&mut self) -> Polled {
         let name = self.path.display().to_string();
         let read = tokio::fs::read_to_string(&self.path).await;
-        let now = (self.clock)();
-        let parsed = match read {
+        let (files, now) = (self.files, (self.clock)());
+        let judged = match read {
             Ok(text) if text == self.text && !self.is_refused() => return Polled::Unchanged,
-            // A refused text is checked again even if it is the same: the files that it names may exist by now.
-            Ok(text) => parse(&text, &name, self.files, now).map(|loaded| (text, loaded)),
-            Err(error) => Err(unreadable(name, &error)),
+            Ok(text) if self.refused.as_ref() == Some(&text) => return Polled::Refused,
+            Ok(text) => {
+                let file = name.clone();
+                spawn_blocking(move || judge(text, &file, files, now)).await.map_err(io::Error::other)
+            }
+            Err(error) => Err(error),
         };
-        match parsed {
-            Ok((text, Loaded { settings, warnings })) => {
-                self.handle.0.condition.store(Arc::new(Condition::InForce(warnings)));
-                if text == self.text {
-                    return Polled::Unchanged;
-                }
-                let generation = self.handle.0.snapshot.load().generation + 1;
-                let snapshot = Snapshot { settings: Arc::new(settings), generation, loaded: now };
-                self.handle.0.snapshot.store(Arc::new(snapshot));
-                self.text = text;
-                Polled::Published
+        self.refused = None;
+        match judged {
+            Ok(Judged { text, result: Ok(loaded), .. }) => self.accept(text, loaded, now),
+            Ok(Judged { text, result: Err(problems), hopeless }) => {
+                self.refused = hopeless.then_some(text);
+                self.refuse(problems, now)
             }
-            Err(problems) => {
-                let since = match &**self.handle.0.condition.load() {
-                    Condition::Refused { since, .. } => *since,
-                    Condition::InForce(_) => now,
-                };
-                self.handle.0.condition.store(Arc::new(Condition::Refused { problems, since }));
-                Polled::Refused
-            }
+            Err(error) => self.refuse(unreadable(name, &error), now),
         }
+    }
+
+    fn accept(&mut self, text: String, Loaded { settings, warnings }: Loaded, now: Timestamp) -> Polled {
+        self.handle.0.condition.store(Arc::new(Condition::InForce(warnings)));
+        if text == self.text {
+            return Polled::Unchanged;
+        }
+        let generation = self.handle.0.snapshot.load().generation + 1;
+        let snapshot = Snapshot { settings: Arc::new(settings), generation, loaded: now };
+        self.handle.0.snapshot.store(Arc::new(snapshot));
+        self.text = text;
+        Polled::Published
+    }
+
+    fn refuse(&self, problems: Problems, now: Timestamp) -> Polled {
+        let since = match &**self.handle.0.condition.load() {
+            Condition::Refused { since, .. } => *since,
+            Condition::InForce(_) => now,
+        };
+        self.handle.0.condition.store(Arc::new(Condition::Refused { problems, since }));
+        Polled::Refused
     }
 
     fn is_refused(&self) -> bool {
         matches!(**self.handle.0.condition.load(), Condition::Refused { .. })
     }
+}
+
+/// Parses a text. One that is refused only because a file that it names is missing may be good a moment later, so it is
+/// parsed again at the next poll; any other refused text is not.
+fn judge(text: String, name: &str, files: Files, now: Timestamp) -> Judged {
+    let result = parse(&text, name, files, now);
+    let hopeless = result.is_err() && parse(&text, name, Files::Skip, now).is_err();
+    Judged { text, result, hopeless }
 }

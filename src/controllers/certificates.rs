@@ -1,12 +1,12 @@
-//! Self-managed certificates: one loop that looks, renews this replica's leaf, and, where it leads, takes the next step of
-//! rotation.
+//! Self-managed certificates: one loop that reads, renews the leaf of this replica and, in the leader, takes the next step
+//! of rotation.
 //!
 //! ```text
 //! bell: watches, a timer ─► read the bundles, then the Secret ─┬► renewal ─► the leaf that is served
-//!                                                              └► leader: rotation::step ─► one write ─► look again
+//!                                                              └► leader: rotation::step ─► one write ─► read again
 //! ```
 //!
-//! A replica with a leaf goes on while the API server is gone: nothing here takes a leaf away, the condition says when
+//! A replica that has a leaf goes on without the API server: nothing here takes a leaf away, and the condition says when
 //! it ends.
 
 use std::time::Duration;
@@ -15,64 +15,61 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::leader::Leading;
 use crate::certs::rotation::{Cause, Look, Step, step};
 use crate::certs::{
     Authorities, Authority, Certificate, CertsError, Leaf, LeafDates, Metrics, Periods, Renewal, renewal,
 };
 use crate::cluster::{
-    Cluster, ClusterError, Entries, Event, EventRecorder, Secret, Stored, Term, Webhook, Written,
+    Cluster, ClusterError, Entries, Event, EventReason, EventRecorder, ObjectRef, Secret, Severity, Stored,
+    Webhook, Written,
 };
 use crate::domain::error_chain::error_chain;
 
-/// How often everybody looks at least without being called: a watch can be deaf.
+/// The longest time between two rounds: the watches may miss a change.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// How soon again after a look that failed, or a write that came too late.
+/// The time until the next round after a round that failed or a write that came too late.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// The names of everything that self-managed certificates need. The chart renders all of it.
+/// The names of the objects that self-managed certificates need. The chart renders all of them.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// Our namespace.
     pub namespace: String,
-    /// Our Pod: who we are to the Lease.
-    pub pod: String,
     /// The Service that the API server calls.
     pub service: String,
     /// The Secret that holds the authorities.
     pub secret: String,
     /// The MutatingWebhookConfiguration whose `caBundle` we fill.
     pub webhook: String,
-    /// The Lease of the leader.
-    pub lease: String,
 }
 
-/// What this replica serves, and what stands between it and a better one.
+/// What this replica serves, and why it has nothing better.
 #[derive(Debug, Default)]
 pub struct Served {
-    /// The newest leaf, and since before when it can have been made.
+    /// The newest leaf, and a moment before which it was not made.
     pub leaf: Option<(Leaf, Instant)>,
-    /// What was wrong with the last look.
+    /// What was wrong in the last round.
     pub problem: Option<String>,
 }
 
-/// Keeps certificates for one replica.
+/// Keeps the certificates of one replica.
 #[derive(Debug)]
 pub struct Certificates {
     names: Names,
     periods: Periods,
-    cluster: Cluster,
-    term: Term,
     secret: Secret,
     webhook: Webhook,
+    leading: Leading,
     events: EventRecorder,
     metrics: Metrics,
     clock: fn() -> Timestamp,
-    /// Which share of a leaf's life this replica lets pass, in thousandths: no two renew in step.
+    /// A part of the life of a leaf, in thousandths, that differs from replica to replica: no two renew in step.
     jitter: u16,
 }
 
-/// What one look showed.
+/// What one round has read.
 struct Seen {
     entries: Entries,
     bundles: Vec<Vec<u8>>,
@@ -81,96 +78,80 @@ struct Seen {
     authorities: Authorities,
 }
 
-/// What this replica remembers from look to look.
+/// What this replica remembers from round to round.
 #[derive(Default)]
 struct Memory {
-    /// The leaf that is served, and since before when it can have been made.
+    /// The leaf that is served, and a moment before which it was not made.
     leaf: Option<(LeafDates, Instant)>,
-    /// What the leader saw last, and since when it has been so.
+    /// What the leader has read last, and since when it reads the same.
     unchanged: Option<(Authorities, Vec<Vec<u8>>, Instant)>,
 }
 
 impl Certificates {
-    /// For the replica that `names` tells of.
+    /// For this replica, which rotates the authorities whenever it is `leading`.
     pub fn new(
-        cluster: Cluster,
+        cluster: &Cluster,
         names: Names,
         periods: Periods,
-        term: Term,
+        leading: Leading,
+        events: EventRecorder,
         metrics: Metrics,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let Names { namespace, pod, secret, webhook, .. } = &names;
         Self {
-            secret: cluster.secret(namespace, secret),
-            webhook: cluster.webhook(webhook),
-            events: cluster.events(namespace, secret, pod),
-            cluster,
-            term,
+            secret: cluster.secret(&names.namespace, &names.secret),
+            webhook: cluster.webhook(&names.webhook),
+            leading,
+            events,
             periods,
             metrics,
             clock,
-            jitter: jitter(),
+            jitter: fastrand::u16(..=100),
             names,
         }
     }
 
-    /// Keeps them until `leaving`, and gives the lead back. What is served goes to `served`.
+    /// Keeps them until `leaving`. Each new leaf goes to `served`.
     pub async fn run(self, served: &watch::Sender<Served>, leaving: impl Future<Output = ()>) {
-        let (bell, (lead, leads)) = (Notify::new(), watch::channel(false));
+        let bell = Notify::new();
         let (secret, webhook) = (self.secret.changes(), self.webhook.changes());
-        let Names { namespace, lease, pod, .. } = &self.names;
-        let mut lease = self.cluster.lease(namespace, lease, pod, self.term, self.clock);
-        {
-            let work = async {
-                tokio::join!(
-                    lease.run(&lead),
-                    secret.ring(&bell),
-                    webhook.ring(&bell),
-                    self.keep(served, &bell, leads)
-                );
-            };
-            tokio::select! {
-                () = work => {}
-                () = leaving => {}
-            }
-        }
-        if *lead.borrow()
-            && let Err(error) = lease.release().await
-        {
-            tracing::warn!(%error, "the lead was not given back; it runs out");
+        tokio::select! {
+            () = secret.ring(&bell) => {}
+            () = webhook.ring(&bell) => {}
+            () = self.keep(served, &bell) => {}
+            () = leaving => {}
         }
     }
 
-    async fn keep(&self, served: &watch::Sender<Served>, bell: &Notify, mut leads: watch::Receiver<bool>) {
-        let mut memory = Memory::default();
+    async fn keep(&self, served: &watch::Sender<Served>, bell: &Notify) {
+        let (mut memory, mut leading) = (Memory::default(), self.leading.clone());
         loop {
-            let leading = *leads.borrow_and_update();
-            let pause = match self.round(served, &mut memory, leading).await {
+            let leads = leading.now();
+            let pause = match self.round(served, &mut memory, leads).await {
                 Ok(pause) => pause,
                 Err(problem) => {
-                    tracing::warn!(problem, "certificates cannot be looked after");
+                    tracing::warn!(problem, "the certificates cannot be maintained");
                     served.send_modify(|served| served.problem = Some(problem));
                     AGAIN
                 }
             };
-            // The timer is what rotation and renewal go by; the rest only saves time.
+            // Rotation and renewal rely on the timer; the other two only make it faster.
             let _ = timeout(pause.min(LOOK).min(self.periods.leaf / 10), async {
                 tokio::select! {
                     () = bell.notified() => {}
-                    _ = leads.changed() => {}
+                    () = leading.changed() => {}
                 }
             })
             .await;
         }
     }
 
-    /// One look and what follows from it. Says how long until the next one.
+    /// Reads once and does what follows from it. Returns the time until the next round.
     async fn round(
         &self,
         served: &watch::Sender<Served>,
         memory: &mut Memory,
-        leading: bool,
+        leads: bool,
     ) -> Result<Duration, String> {
         let began = Instant::now();
         let seen = self.look().await.map_err(|error| error_chain(&error))?;
@@ -181,9 +162,9 @@ impl Certificates {
             served.problem = problem;
             changed
         });
-        if !leading {
+        if !leads {
             memory.unchanged = None;
-            self.metrics.leads(None);
+            self.metrics.rotation(None);
             return Ok(LOOK);
         }
         let now = (self.clock)();
@@ -193,7 +174,7 @@ impl Certificates {
             *authorities == seen.authorities && *bundles == seen.bundles
         });
         if !as_before {
-            // From the end of the look, which is later than what it saw.
+            // The end of the look: what it read was there before.
             memory.unchanged = Some((seen.authorities.clone(), seen.bundles.clone(), Instant::now()));
         }
         let since = memory.unchanged.as_ref().map_or(began, |(_, _, since)| *since);
@@ -206,24 +187,24 @@ impl Certificates {
             now,
         };
         let step = step(&look, &self.periods);
-        self.metrics.leads(Some(&step));
+        self.metrics.rotation(Some(&step));
         self.take(&step, &seen).await.map_err(|error| error_chain(&*error))
     }
 
-    /// The bundles before the Secret: see [`Look`].
+    /// Reads the bundles before the Secret: [`Look`] says why.
     async fn look(&self) -> Result<Seen, ClusterError> {
         let entries = self.webhook.read().await?;
         let stored = self.secret.read().await?;
         let (authorities, damage) = Authorities::read(&stored.data);
         for damage in damage {
-            tracing::warn!(error = error_chain(&damage), secret = %self.secret, "the Secret is damaged; rotation mends it");
+            tracing::warn!(error = error_chain(&damage), secret = %self.secret, "the Secret is damaged; rotation repairs it");
         }
         let bundles: Vec<_> = entries.bundles.values().cloned().collect();
         let published = bundles.iter().map(|bundle| Certificate::all_in(bundle)).collect();
         Ok(Seen { entries, bundles, published, stored, authorities })
     }
 
-    /// Renews the leaf where it is time to. Says why it cannot be, where it should.
+    /// Renews the leaf if it is time to. Returns why it cannot be renewed, if it should be.
     fn renew(
         &self,
         served: &watch::Sender<Served>,
@@ -241,7 +222,7 @@ impl Certificates {
                 let name = format!("{service}.{namespace}.svc");
                 let leaf =
                     authority.issue(&[name.clone(), format!("{name}.cluster.local")], now, &self.periods)?;
-                tracing::info!(not_after = %leaf.dates.not_after, "a new certificate of our own");
+                tracing::info!(not_after = %leaf.dates.not_after, "issued a new certificate");
                 memory.leaf = Some((leaf.dates.clone(), began));
                 served.send_replace(Served { leaf: Some((leaf, began)), problem: None });
                 Ok(None)
@@ -249,7 +230,7 @@ impl Certificates {
         }
     }
 
-    /// Takes one step of rotation. Says how long until there is something to see.
+    /// Takes one step of rotation. Returns the time until the next round.
     async fn take(
         &self,
         step: &Step,
@@ -269,48 +250,59 @@ impl Certificates {
                 self.secret.write(&seen.stored, &after.data()).await?
             }
         };
-        tracing::info!(rotation.step = step.as_str(), ?written, "rotation");
-        match (written, news(step, &seen.authorities)) {
-            (Written::Outdated, _) => return Ok(AGAIN),
-            (Written::Done, Some(news)) => self.events.publish(news, now).await,
-            (Written::Done, None) => {}
+        tracing::info!(rotation.step = step.as_str(), ?written, "took a step of rotation");
+        if written == Written::Outdated {
+            return Ok(AGAIN);
         }
-        // Look at once: what we wrote is there.
+        if let Some((reason, message)) = news(step, &seen.authorities) {
+            self.events.record(Event { about: self.about(), severity: Severity::Normal, reason, message });
+        }
+        // Read again at once: the write has changed something.
         Ok(Duration::ZERO)
+    }
+
+    /// The object that events are about.
+    fn about(&self) -> ObjectRef {
+        let Names { namespace, secret, .. } = &self.names;
+        ObjectRef {
+            api_version: "v1",
+            kind: "Secret",
+            namespace: Some(namespace.clone()),
+            name: secret.clone(),
+            uid: None,
+        }
     }
 }
 
-/// What a step that was taken is to be announced with.
-fn news(step: &Step, before: &Authorities) -> Option<Event> {
-    let (reason, message) = match step {
+/// What the event about a step says.
+fn news(step: &Step, before: &Authorities) -> Option<(EventReason, String)> {
+    Some(match step {
         Step::Introduce(Cause::Lacking) => {
-            ("AuthorityMade", "made an authority: there was none that could sign".to_owned())
+            (EventReason::AuthorityMade, "made an authority: there was none that could sign".to_owned())
         }
         Step::Introduce(Cause::Due) => (
-            "AuthorityMade",
-            "made the next authority: the one that signs is half through its life".to_owned(),
+            EventReason::AuthorityMade,
+            "made the next authority: half of the life of the current one is over".to_owned(),
         ),
         Step::Promote => {
             let end = before.next.as_ref().map(|next| next.certificate().not_after())?;
-            ("AuthorityPromoted", format!("the next authority signs from now on, until {end}"))
+            (EventReason::AuthorityPromoted, format!("the next authority signs from now on, until {end}"))
         }
-        Step::Retire(gone) => {
-            ("AuthorityRetired", format!("{} previous authorities are no longer published", gone.len()))
-        }
+        Step::Retire(gone) => (
+            EventReason::AuthorityRetired,
+            format!("{} previous authorities are no longer published", gone.len()),
+        ),
         Step::Adopt(strays) => {
             let many = strays.len();
-            ("AuthorityAdopted", format!("{many} authorities that the Secret had lost stay published"))
+            (
+                EventReason::AuthorityAdopted,
+                format!("{many} authorities that the Secret had lost stay published"),
+            )
         }
-        Step::Demote => {
-            ("AuthorityDemoted", "the authority was not published yet: it signs after it is".to_owned())
-        }
+        Step::Demote => (
+            EventReason::AuthorityDemoted,
+            "the authority is not published yet; it signs after it is".to_owned(),
+        ),
         Step::Publish | Step::Settle(_) | Step::Linger(_) | Step::Rest => return None,
-    };
-    Some(Event { reason, message })
-}
-
-fn jitter() -> u16 {
-    use std::hash::{BuildHasher, RandomState};
-    // The standard library's keys are random; that is all the randomness this needs.
-    u16::try_from(RandomState::new().hash_one(()) % 101).unwrap_or_default()
+    })
 }

@@ -68,6 +68,26 @@ pub enum Kind {
     Distribution,
 }
 
+impl Kind {
+    /// Does it scan images, so that a scan can be required of it?
+    #[must_use]
+    pub fn scans(self) -> bool {
+        match self {
+            Self::Harbor => true,
+            Self::Distribution => false,
+        }
+    }
+
+    /// Does it accept user name and password without asking for them first?
+    #[must_use]
+    pub fn takes_basic_unasked(self) -> bool {
+        match self {
+            Self::Harbor => true,
+            Self::Distribution => false,
+        }
+    }
+}
+
 /// Whether a registry takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {

@@ -20,9 +20,9 @@ pub struct Settings {
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
     /// The routes, as configured.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Arc<[Arc<Route>]>,
     /// The same routes, to be found by reference.
-    pub index: RouteIndex,
+    pub index: Arc<RouteIndex>,
     /// The cluster's platforms.
     pub platforms: Arc<[PlatformPattern]>,
     /// What applies where no policy says otherwise.
@@ -35,6 +35,14 @@ pub struct Settings {
     pub cache: CacheLife,
     /// How long and how much we ask.
     pub budget: Budget,
+}
+
+impl Settings {
+    /// The same settings with these policies instead. Routes and their index are shared, not built again.
+    #[must_use]
+    pub fn with_policies(&self, policies: Vec<Arc<Policy>>) -> Self {
+        Self { policies, ..self.clone() }
+    }
 }
 
 /// What is left alone, unless an enforcing policy speaks for it.

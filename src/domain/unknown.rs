@@ -77,6 +77,8 @@ pub enum Cause {
     Deadline,
     /// Our own queue for this registry is full.
     Overloaded,
+    /// Our own look-up ended without an answer, as at shutdown. It says nothing of the registry.
+    Internal,
 }
 
 /// What a registry's silence means for pulling from it: does a remembered answer still count?
@@ -95,7 +97,7 @@ impl Cause {
         match self {
             Self::Unauthorized | Self::Forbidden => FindingKind::Unauthorized,
             Self::RateLimited { .. } | Self::Spent { .. } => FindingKind::RateLimited,
-            Self::Deadline | Self::Overloaded => FindingKind::Deadline,
+            Self::Deadline | Self::Overloaded | Self::Internal => FindingKind::Deadline,
             Self::Connect
             | Self::Tls
             | Self::Broken

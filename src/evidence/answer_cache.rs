@@ -1,11 +1,11 @@
-//! All answers, in bounded room: so many entries, and so many bytes.
+//! The cache of all answers, bounded by a number of entries and of bytes.
 //!
-//! Who makes room goes round like the hand of a clock: what was looked at since it last came by stays for another
-//! round. Each new entry sweeps a little, too, so that what is of no use any more goes quietly.
+//! Eviction is CLOCK (second chance): an entry that was read since the hand last passed survives one more round. Each
+//! insert also checks two entries, so that useless ones leave without a timer.
 //!
-//! A cache of its own because of its size and its clock: moka takes 378 B and 200 ns for each entry beside key and
-//! value (measured), keeps its bound for good, may refuse what was just learned, and ends lives by another clock than
-//! the rest of us. This takes some forty bytes.
+//! Why not a crate: moka takes 378 B for each entry beside key and value, and 200 ns for a get (measured); this takes some
+//! 40 B. moka also fixes its bound when it is built, may refuse what was just learned, and expires entries by its own
+//! clock, while settings change our bounds and TTLs, and the answer just learned is the one that a Pod waits for.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,17 +17,16 @@ use tokio::time::Instant;
 use crate::domain::settings::CacheLife;
 
 use super::cached_answer::CachedAnswer;
-use super::question::Question;
-use super::upstream::UpstreamId;
+use super::question::{Question, UpstreamId};
 
-/// The room of an ordinary entry in bytes; `cache.entries` times this is what all may take together. Lists of
-/// vulnerabilities and children count as many.
+/// The bytes of an ordinary entry. All entries together take at most `cache.entries` times this; a long list of
+/// vulnerabilities or children takes the place of many.
 const ORDINARY: usize = 512;
 
-/// What the map and the ring take for an entry.
+/// The bytes that the map and the ring take for an entry.
 const OVERHEAD: usize = 48;
 
-/// How many old entries each new one has looked at for being of no use.
+/// How many entries each insert checks for being useless.
 const SWEPT: usize = 2;
 
 /// The answers of all upstreams.
@@ -38,19 +37,19 @@ pub(super) struct AnswerCache {
 
 #[derive(Default)]
 struct Entries {
-    /// Where the memory of a question stands, by the question's hash: two of one hash take turns.
+    /// The slot of a question, by the question's hash. Of two questions with one hash only one is held.
     index: HashMap<u64, usize>,
     slots: Vec<(u64, Arc<CachedAnswer>)>,
     bytes: usize,
-    /// Who is asked next to make room.
+    /// The slot that is next considered for eviction.
     clock_hand: usize,
-    /// Who is looked at next for being of no use.
+    /// The slot that is next checked for being useless.
     sweep_next: usize,
 }
 
-/// What there is.
+/// How much the cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stock {
+pub(super) struct CacheSize {
     pub entries: usize,
     pub bytes: usize,
 }
@@ -73,8 +72,8 @@ impl AnswerCache {
         Some(cached.clone())
     }
 
-    /// Remembers it in place of what was remembered of its question. The bounds are those of the moment.
-    pub fn put(&self, cached: Arc<CachedAnswer>, now: Instant, life: &CacheLife) -> Stock {
+    /// Stores an answer in place of the one of the same question. The bounds are those of the current settings.
+    pub fn put(&self, cached: Arc<CachedAnswer>, now: Instant, life: &CacheLife) -> CacheSize {
         let hash = self.seed.hash_one(&cached.question);
         let (most, room) = (max_entries(life), max_bytes(life));
         let size = OVERHEAD + cached.bytes();
@@ -85,8 +84,8 @@ impl AnswerCache {
         for _ in 0..SWEPT {
             entries.sweep(now, life);
         }
-        // What is larger than all room would empty it, and not fit all the same. Room is made first: what was just
-        // learned is the last to go.
+        // An answer larger than the whole cache would evict everything and still not fit. Eviction comes first, so that
+        // it cannot hit the answer that was just learned.
         if size <= room && most > 0 {
             entries.bound(most - 1, room - size);
             let place = entries.slots.len();
@@ -94,11 +93,11 @@ impl AnswerCache {
             entries.slots.push((hash, cached));
             entries.bytes += size;
         }
-        entries.stock()
+        entries.size()
     }
 
-    /// Keeps to the bounds of new settings, and forgets upstreams that are no more.
-    pub fn adopt(&self, life: &CacheLife, gone: impl Fn(UpstreamId) -> bool) -> Stock {
+    /// Applies the bounds of new settings, and drops the answers of upstreams that are gone.
+    pub fn adopt(&self, life: &CacheLife, gone: impl Fn(UpstreamId) -> bool) -> CacheSize {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let mut at = 0;
         while let Some((_, cached)) = entries.slots.get(at) {
@@ -111,7 +110,7 @@ impl AnswerCache {
         entries.bound(max_entries(life), max_bytes(life));
         entries.slots.shrink_to_fit();
         entries.index.shrink_to_fit();
-        entries.stock()
+        entries.size()
     }
 }
 
@@ -124,11 +123,11 @@ fn max_bytes(life: &CacheLife) -> usize {
 }
 
 impl Entries {
-    fn stock(&self) -> Stock {
-        Stock { entries: self.slots.len(), bytes: self.bytes }
+    fn size(&self) -> CacheSize {
+        CacheSize { entries: self.slots.len(), bytes: self.bytes }
     }
 
-    /// Makes room until the bounds are kept.
+    /// Evicts until the bounds are kept.
     fn bound(&mut self, entries: usize, bytes: usize) {
         while self.slots.len() > entries || self.bytes > bytes {
             if self.clock_hand >= self.slots.len() {
@@ -138,7 +137,7 @@ impl Entries {
             if !cached.recent.swap(false, Ordering::Relaxed) {
                 self.remove(self.clock_hand);
             }
-            // After a removal the youngest stands here: its turn comes with the next round.
+            // After a removal the youngest entry is in this slot: it is considered in the next round.
             self.clock_hand += 1;
         }
     }

@@ -1,7 +1,6 @@
-//! What is asked of a registry though nobody waits for it: proofs of tags, and look-ups ahead of an answer's end.
+//! Background look-ups: proofs of tags, and renewals of answers that end soon. Nobody waits for them.
 //!
-//! It has a small share of the registry's `inFlight` and a queue of its own, so that no Pod waits behind it for
-//! more than that.
+//! They get a small share of the registry's `inFlight` and a queue of their own, so that they hardly delay a Pod.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,20 +9,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::question::Question;
 
-/// One in so many of `inFlight`, and at least one.
+/// Background work may use 1/8 of `inFlight`, and at least 1.
 const SHARE: u32 = 8;
 
 /// The most questions that wait in the background of one registry.
 const LONGEST_QUEUE: usize = 1024;
 
-/// The background of one registry.
+/// The limits of one registry's background look-ups.
 pub(super) struct Background {
     share: Arc<Semaphore>,
-    /// What waits or is under way: nothing is asked twice at once.
+    /// The questions that wait or are being asked, so that none is queued twice.
     queue: Arc<Mutex<HashSet<Question>>>,
 }
 
-/// A question's place in the queue, given back when it is dropped.
+/// A question's slot in the queue, given back when it is dropped.
 pub(super) struct QueueSlot {
     queue: Arc<Mutex<HashSet<Question>>>,
     question: Question,
@@ -35,10 +34,10 @@ pub(super) struct Permit {
     _slot: Option<QueueSlot>,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoSlot {
-    /// The question has one.
+    /// The question is queued already.
     Queued,
     /// The queue is full.
     Full,
@@ -50,13 +49,13 @@ impl Background {
         Self { share: Arc::new(Semaphore::new(permits)), queue: Arc::default() }
     }
 
-    /// Permit to ask at once, if there is any.
+    /// A permit without waiting, if one is free.
     pub fn at_once(&self) -> Option<Permit> {
         let permit = self.share.clone().try_acquire_owned().ok()?;
         Some(Permit { _permit: permit, _slot: None })
     }
 
-    /// A place in the queue.
+    /// A slot in the queue.
     pub fn queue(&self, question: &Question) -> Result<QueueSlot, NoSlot> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.contains(question) {
@@ -69,9 +68,9 @@ impl Background {
         Ok(QueueSlot { queue: self.queue.clone(), question: question.clone() })
     }
 
-    /// Permit to ask, first come, first served.
+    /// Waits for a permit, first come, first served.
     pub async fn acquire(&self, slot: QueueSlot) -> Option<Permit> {
-        // It is never closed.
+        // The semaphore is never closed.
         let permit = self.share.clone().acquire_owned().await.ok()?;
         Some(Permit { _permit: permit, _slot: Some(slot) })
     }

@@ -1,15 +1,16 @@
-//! One remembered answer: how long it counts, what still counts behind silence, and when it is asked again.
+//! One cached answer: how long it is fresh, what still counts when a newer look-up learned nothing, and when it is
+//! renewed.
 //!
-//! An answer is *fresh* until its [life] is over or something [outdated](super::epochs) it; then it is asked
-//! again. What is worth more than that stays *remembered* behind newer silence:
+//! An answer is *fresh* until its [TTL](super::ttl) is over or something [outdated](super::invalidation) it. Then the
+//! question is asked again. Some answers count longer, behind a newer answer that is unknown:
 //!
-//! | remembered | told while | ended by |
+//! | answer | served while | until |
 //! |---|---|---|
 //! | present, by digest | the registry is slow or overloaded, never while it is down | any other answer, another digest, an invalidation, `cache.remember` |
-//! | what a tag meant | its registry is silent | any other answer, an invalidation, `cache.remember` |
-//! | the last finished scan, good or bad | no newer scan has finished | a newer finished one |
+//! | what a tag meant | the registry does not answer | any other answer, an invalidation, `cache.remember` |
+//! | the last finished scan, good or bad | no newer scan has finished | a newer scan finishes |
 //!
-//! Room ends everything. Pure: the time is an argument.
+//! Eviction ends any of them. Pure: the time is an argument.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -22,79 +23,72 @@ use crate::domain::evidence::{Cause, Child, Children, Observation, Presence, Sil
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 
-use super::invalidation::{Epoch, Epochs, Scope};
+use super::invalidation::{Epoch, Scope, View};
 use super::question::{Aspect, Question, What, unanswered, unknown};
 use super::ttl;
 
-/// Asked so often, it is looked up again before its life ends.
+/// An answer that was served so often is renewed before its TTL ends.
 const OFTEN: u8 = 3;
 
-/// What an allocation takes beside what was asked for: its counters and the allocator's own.
+/// The overhead of an allocation: reference counts and the allocator's own bytes.
 const ALLOCATION: usize = 32;
 
-/// One answer.
+/// One cached answer.
 #[derive(Debug)]
 pub(super) struct CachedAnswer {
     pub question: Question,
     answer: Observation,
     learned: Instant,
     epoch: Epoch,
-    /// Shortens its life a little.
-    dice: f64,
-    /// How many consecutive_failures in a row were before it, where it is one.
+    /// From 0 to 1: shortens its TTL a little.
+    random: f64,
+    /// How many unknown answers in a row came before it, if it is unknown itself.
     consecutive_failures: u8,
-    /// How often it was told; counted up to [`OFTEN`].
-    told: AtomicU8,
-    /// Whether it was looked up again ahead of its end: once is enough.
-    ahead: AtomicBool,
-    /// Whether it was looked at since whoever makes room came by.
+    /// How often it was served, up to [`OFTEN`].
+    hits: AtomicU8,
+    /// Whether its renewal was started: once is enough.
+    renewed: AtomicBool,
+    /// Whether it was read since the clock hand last passed.
     pub recent: AtomicBool,
-    /// What is worth remembering behind an answer that is silence; it has no `before` of its own.
+    /// The older answer that still counts behind this one. At most two follow each other: behind an answer that there is
+    /// no finished scan stands the last finished scan.
     before: Option<Arc<CachedAnswer>>,
 }
 
 // A hundred thousand of them are to fit into 64 MB.
 const _: () = assert!(size_of::<CachedAnswer>() <= 256);
 
-/// From where a memory is looked at: now, under these settings, at this registry.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub now: Instant,
-    pub life: &'a CacheLife,
-    pub epochs: &'a Epochs,
-}
-
-/// What is told: the answer, its age, and how long it may be told on without looking here again.
+/// An answer as it is served: with its age, and for how long it may be used without asking the cache again.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Served {
     pub observation: Observation,
     pub age: Duration,
-    /// `now` or earlier: not at all. Silence is told once, for it may end at any moment.
+    /// `now` or earlier: not at all. An unknown answer is served once, because the registry may be back at any moment.
     pub fresh_until: Instant,
 }
 
 impl CachedAnswer {
-    /// `epoch`: of when its look-up began; `dice`, from 0 to 1, shortens its life a little; `previous`: what was
-    /// remembered of the question.
+    /// `epoch`: when its look-up began. `random`, from 0 to 1, shortens its TTL a little. `previous`: the cached answer
+    /// that it replaces.
     pub fn new(
         question: Question,
         answer: Observation,
         epoch: Epoch,
-        dice: f64,
+        random: f64,
         previous: Option<&Arc<Self>>,
         view: &View<'_>,
     ) -> Self {
         let again = |previous: &&Arc<Self>| {
-            previous.is_silence() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
+            previous.is_unknown() && previous.is_of_use(view.now, view.life) && !previous.outdated(view)
         };
         let consecutive_failures = match (unknown(&answer), previous.filter(again)) {
             (Some(_), Some(previous)) => previous.consecutive_failures.saturating_add(1),
             _ => 0,
         };
-        let before = previous.filter(|_| leaves_memory(&question.what, &answer));
+        let before = previous.filter(|_| keeps_previous(&question.what, &answer));
         let mut before = before.and_then(|previous| previous.worth(view));
         if lacks_scan(&answer) {
-            // It takes the place of what said so before it: behind both stands the last finished scan.
+            // It replaces an older answer that says the same. Behind both stands the last finished scan.
             before = before.and_then(|before| {
                 if lacks_scan(&before.answer) { before.before.clone() } else { Some(before) }
             });
@@ -105,79 +99,89 @@ impl CachedAnswer {
             answer,
             learned: view.now,
             epoch,
-            dice,
+            random,
             consecutive_failures,
-            told: AtomicU8::new(0),
-            ahead: AtomicBool::new(false),
+            hits: AtomicU8::new(0),
+            renewed: AtomicBool::new(false),
             recent: AtomicBool::new(false),
         }
     }
 
-    /// What is told of a question that was not answered: what is remembered, where that counts.
-    pub fn silence(aspect: Aspect, unknown: Unknown, previous: Option<&Arc<Self>>, view: &View<'_>) -> Told {
+    /// What is served if a question was not answered: the previous answer if it still counts, else the unknown one.
+    pub fn serve_unknown(
+        aspect: Aspect,
+        unknown: Unknown,
+        previous: Option<&Arc<Self>>,
+        view: &View<'_>,
+    ) -> Served {
         let before = previous.and_then(|previous| previous.worth(view));
         let (observation, learned) = behind(&unanswered(aspect, unknown), before.as_deref());
         let age = learned.map_or(Duration::ZERO, |learned| view.now.saturating_duration_since(learned));
-        Told { observation, age, fresh_until: view.now }
+        Served { observation, age, fresh_until: view.now }
     }
 
-    /// Does it answer its question otherwise than this newer one?
-    pub fn says_otherwise(&self, newer: &Self) -> bool {
+    /// Did our own look-up fail, so that it says nothing of the registry?
+    pub fn is_internal(&self) -> bool {
+        unknown(&self.answer).is_some_and(|unknown| unknown.cause == Cause::Internal)
+    }
+
+    /// Is its answer another than this newer one's?
+    pub fn differs_from(&self, newer: &Self) -> bool {
         self.answer != newer.answer
     }
 
-    /// Is it to be told without asking?
+    /// Is it served without asking the registry?
     pub fn is_fresh(&self, view: &View<'_>) -> bool {
         self.age(view) < self.fresh(view.life) && !self.outdated(view)
     }
 
-    /// Is it no answer?
-    pub fn is_silence(&self) -> bool {
+    /// Could the answer not be learned?
+    pub fn is_unknown(&self) -> bool {
         unknown(&self.answer).is_some()
     }
 
-    /// The answer, completed by what is remembered behind it.
-    pub fn tell(&self, view: &View<'_>) -> Told {
+    /// The answer, completed by the older one behind it.
+    pub fn serve(&self, view: &View<'_>) -> Served {
         let before = self.before.as_ref().and_then(|before| before.worth(view));
         let (observation, learned) = behind(&self.answer, before.as_deref());
         let age = view.now.saturating_duration_since(learned.unwrap_or(self.learned));
-        Told { observation, age, fresh_until: self.fresh_until(view) }
+        Served { observation, age, fresh_until: self.fresh_until(view) }
     }
 
-    /// What the tag meant when it was last told, fresh or not.
-    pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Told> {
+    /// What the tag meant when it was last looked up, fresh or not.
+    pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
         if let Observation::TagDigest(TagDigest::Absent) = self.answer {
-            return self.is_fresh(view).then(|| self.tell(view));
+            return self.is_fresh(view).then(|| self.serve(view));
         }
-        self.worth(view).map(|cached| cached.tell(view))
+        self.worth(view).map(|cached| cached.serve(view))
     }
 
-    /// It is told: is it time to look it up again, so that nobody has to wait for that later? Says so until
-    /// [`looked_up_ahead`](Self::looked_up_ahead).
+    /// Counts a hit. True: it is often used and near its end, so it should be renewed now, before anybody has to wait for
+    /// that. True until [`start_renewal`](Self::start_renewal).
     pub fn count_hit_and_check_due(&self, view: &View<'_>) -> bool {
-        let told = self.told.load(Ordering::Relaxed);
-        if told < OFTEN {
-            self.told.store(told + 1, Ordering::Relaxed);
+        let hits = self.hits.load(Ordering::Relaxed);
+        if hits < OFTEN {
+            self.hits.store(hits + 1, Ordering::Relaxed);
         }
-        told + 1 >= OFTEN && !self.is_silence() && self.in_last_part(view) && self.not_yet_ahead()
+        hits + 1 >= OFTEN && !self.is_unknown() && self.in_last_part(view) && self.not_yet_renewed()
     }
 
-    /// Its look-up ahead of its end begins: `false`, it was begun before.
-    pub fn looked_up_ahead(&self) -> bool {
-        !self.ahead.swap(true, Ordering::Relaxed)
+    /// Marks its renewal as started. False: it was started before.
+    pub fn start_renewal(&self) -> bool {
+        !self.renewed.swap(true, Ordering::Relaxed)
     }
 
-    /// Is it of any use yet, if only to be told behind silence?
+    /// Can it still be served, if only behind an unknown answer?
     pub fn is_of_use(&self, now: Instant, life: &CacheLife) -> bool {
         let age = now.saturating_duration_since(self.learned);
         let before = self.before.as_ref().is_some_and(|before| before.is_of_use(now, life));
-        // That it was silent makes the next silence longer.
-        let after = if self.is_silence() { life.absent } else { Duration::ZERO };
+        // A recent unknown answer makes the TTL of the next one longer.
+        let after = if self.is_unknown() { life.absent } else { Duration::ZERO };
         let fresh = self.fresh(life).saturating_add(after);
         before || age < fresh || self.report().is_some() || self.is_memorable() && age <= life.remember
     }
 
-    /// What it takes of the memory, with what it holds; what many share is counted at each.
+    /// Its size in bytes, allocations included. A shared `Arc` is counted in each entry, so this is an upper estimate.
     pub fn bytes(&self) -> usize {
         let tag = match &self.question.what {
             What::Tag(tag) | What::Meaning(tag) => ALLOCATION + tag.as_str().len(),
@@ -193,17 +197,17 @@ impl CachedAnswer {
     }
 
     fn fresh(&self, life: &CacheLife) -> Duration {
-        ttl::ttl(&self.question.what, &self.answer, self.consecutive_failures, life, self.dice)
+        ttl::ttl(&self.question.what, &self.answer, self.consecutive_failures, life, self.random)
     }
 
-    /// Silence is told once. What is often asked for and near its end must be asked here, for it is due.
+    /// An unknown answer is served once. An answer near its end is served only from here until its renewal has started.
     fn fresh_until(&self, view: &View<'_>) -> Instant {
         let fresh = self.fresh(view.life);
-        if self.is_silence() {
+        if self.is_unknown() {
             view.now
         } else if !self.in_last_part(view) {
             self.learned + ttl::ahead(fresh)
-        } else if self.not_yet_ahead() {
+        } else if self.not_yet_renewed() {
             view.now
         } else {
             self.learned + fresh
@@ -214,11 +218,11 @@ impl CachedAnswer {
         self.age(view) >= ttl::ahead(self.fresh(view.life))
     }
 
-    fn not_yet_ahead(&self) -> bool {
-        !self.ahead.load(Ordering::Relaxed)
+    fn not_yet_renewed(&self) -> bool {
+        !self.renewed.load(Ordering::Relaxed)
     }
 
-    /// Itself, or what it keeps behind it, where that is worth telling behind silence.
+    /// Itself or the older answer behind it, whichever still counts behind an unknown answer.
     fn worth(self: &Arc<Self>, view: &View<'_>) -> Option<Arc<Self>> {
         if self.is_memorable() && self.counts(view) {
             return Some(self.clone());
@@ -226,13 +230,12 @@ impl CachedAnswer {
         self.before.as_ref().filter(|before| before.counts(view)).cloned()
     }
 
-    /// Whatever its age, a scan that has finished stays the last one until another finishes; how old it may be, the
-    /// policy says.
+    /// A finished scan stays the last one until another finishes, whatever its age. The policy decides how old it may be.
     fn counts(&self, view: &View<'_>) -> bool {
         self.report().is_some() || self.age(view) <= view.life.remember && !self.invalidated(view)
     }
 
-    /// Is it worth more than its time?
+    /// Does it count beyond its TTL, behind an unknown answer?
     fn is_memorable(&self) -> bool {
         match &self.answer {
             Observation::Presence(Presence::Present { .. }) => matches!(self.question.what, What::Digest(_)),
@@ -241,7 +244,7 @@ impl CachedAnswer {
         }
     }
 
-    /// Did something end its life before its time?
+    /// Did something outdate it before its TTL ended?
     fn outdated(&self, view: &View<'_>) -> bool {
         match &self.answer {
             Observation::Children(Children::Listed(_)) => false,
@@ -262,10 +265,11 @@ impl CachedAnswer {
         view.epochs.invalidated(self.epoch, self.question.scopes().chain(meant))
     }
 
-    /// What a registry's being down left behind ends with that; its wish to be left alone does not.
+    /// An unknown answer from the time when the registry was down ends when it is back. A `Retry-After` does not.
     fn returned(&self, view: &View<'_>) -> bool {
-        let wish = |cause| matches!(cause, Cause::RateLimited { retry_after: Some(_) } | Cause::Spent { .. });
-        let down = unknown(&self.answer).is_some_and(|unknown| !wish(unknown.cause));
+        let is_retry_after =
+            |cause| matches!(cause, Cause::RateLimited { retry_after: Some(_) } | Cause::Spent { .. });
+        let down = unknown(&self.answer).is_some_and(|unknown| !is_retry_after(unknown.cause));
         down && view.epochs.returned(self.epoch)
     }
 
@@ -273,7 +277,7 @@ impl CachedAnswer {
         view.epochs.rotated(self.epoch)
     }
 
-    /// The finished scan that it tells of.
+    /// The finished scan that it contains.
     fn report(&self) -> Option<&Report> {
         match &self.answer {
             Observation::Scan(ScanAnswer { state: ScanState::Done(report), .. }) => Some(report),
@@ -283,9 +287,9 @@ impl CachedAnswer {
     }
 }
 
-/// Does this answer leave what was known before standing? Silence does, but not one that speaks of another digest;
-/// and any scan that has not finished.
-fn leaves_memory(what: &What, answer: &Observation) -> bool {
+/// Does the previous answer still count behind this one? Behind an unknown answer it does, except after a wrong digest;
+/// and behind any scan that has not finished.
+fn keeps_previous(what: &What, answer: &Observation) -> bool {
     match answer {
         Observation::Presence(Presence::Unknown(unknown)) => {
             matches!(what, What::Digest(_)) && unknown.cause != Cause::WrongDigest
@@ -296,13 +300,13 @@ fn leaves_memory(what: &What, answer: &Observation) -> bool {
     }
 }
 
-/// Does a Harbor whose scanner lives say that there is no finished scan, nor one to wait for?
+/// Does a Harbor with a working scanner answer that no scan has finished and none is under way?
 fn lacks_scan(answer: &Observation) -> bool {
     let Observation::Scan(ScanAnswer { scanner, state, .. }) = answer else { return false };
     *scanner == Scanner::Present && matches!(state, ScanState::NotScanned | ScanState::Failed)
 }
 
-/// Is it what it is whoever asks? A 404 and a 403 may be another answer under other credentials.
+/// Is the answer the same for all credentials? A 404 and a 403 may be another one under other credentials.
 fn is_fact(answer: &Observation) -> bool {
     matches!(
         answer,
@@ -313,11 +317,11 @@ fn is_fact(answer: &Observation) -> bool {
     )
 }
 
-/// The answer completed by what is remembered, and when that was learned where it is told instead.
+/// The answer completed by the older one, and when the older one was learned if it is served instead.
 fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, Option<Instant>) {
     let Some(before) = before else { return (answer.clone(), None) };
     match (answer, &before.answer) {
-        // Nodes can pull what a slow registry holds, and not what one holds that is down.
+        // Nodes can pull from a slow registry, but not from one that is down.
         (Observation::Presence(Presence::Unknown(unknown)), _)
             if unknown.cause.silence() == Silence::Down =>
         {
@@ -329,10 +333,10 @@ fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, 
         (Observation::Scan(now), Observation::Scan(then)) => {
             let earlier = || before.before.as_ref().and_then(|earlier| earlier.report());
             let last = now.last.clone().or_else(|| before.report().or_else(earlier).cloned());
-            // A scanner that was seen is not forgotten with the scan: `required: Auto` goes by it.
+            // A scanner that was seen is kept, because `required: Auto` depends on it.
             let scanner = if now.scanner == Scanner::Unknown { then.scanner } else { now.scanner };
             let (state, learned) = match now.state {
-                // What was said to be unscanned is no better for being asked about in vain.
+                // A failed look-up does not make an unscanned image better.
                 ScanState::Unknown(_) if lacks_scan(&before.answer) => (&then.state, Some(before.learned)),
                 _ => (&now.state, None),
             };
@@ -342,14 +346,14 @@ fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, 
     }
 }
 
-/// What an answer holds beyond itself.
+/// The bytes that an answer holds on the heap.
 fn held(answer: &Observation) -> usize {
     if let Some(unknown) = unknown(answer) {
         return ALLOCATION + unknown.detail.len();
     }
     match answer {
         Observation::Presence(Presence::Refused(message)) => ALLOCATION + message.len(),
-        // The words of a platform are short: an allocation each.
+        // The texts of a platform are short: one allocation each.
         Observation::Children(Children::Listed(children)) => {
             ALLOCATION + children.len() * (size_of::<Child>() + 3 * ALLOCATION)
         }

@@ -1,30 +1,32 @@
-//! What ends the life of answers before their time: a notification that something changed, other credentials, and
-//! a registry that is back.
+//! What outdates answers before their TTL ends: a notification that something changed, other credentials, and a registry
+//! that is back after it was down.
 //!
-//! Nothing is searched or removed then. Every answer carries the [`Epoch`] of the moment when its look-up began, and
-//! whoever looks at it compares: so an answer that was under way when the change was told is outdated as well.
+//! Nothing is searched or removed then. Each answer carries the [`Epoch`] in which its look-up began, and readers compare
+//! it with the current one. So answers of look-ups that were in progress during the change are outdated as well.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use prometheus_client::encoding::EncodeLabelValue;
+use tokio::time::Instant;
 
 use crate::domain::digest::Digest;
 use crate::domain::image::{Repository, Tag};
+use crate::domain::settings::CacheLife;
 
 use super::verdict_cache::Generation;
 
-/// So many invalidations are told apart at one registry. An answer that is older than all of them counts as
-/// invalidated: at a registry where so much changes, a day-old answer is no loss.
+/// How many invalidations are kept for one registry. An answer older than all of them counts as invalidated: where so much
+/// changes, an old answer is no loss.
 const NOTICES: usize = 4096;
 
-/// What changed at a registry. Names are compared as a whole: a repository is not its namesakes below it.
+/// What changed at a registry. A repository's name is compared as a whole: those below it are not included.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Something of this digest, in whatever repository: it came, it went, it was scanned.
+    /// This digest in any repository: it was pushed, deleted or scanned.
     Digest(Digest),
-    /// What this tag means.
+    /// The digest of this tag.
     Tag(Repository, Tag),
     /// Anything in this repository.
     Repository(Repository),
@@ -32,9 +34,9 @@ pub enum Scope {
     Registry,
 }
 
-/// [`Scope`], as metrics tell it.
+/// The kind of a [`Scope`], as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(super) enum Extent {
+pub(super) enum ScopeKind {
     Digest,
     Tag,
     Repository,
@@ -42,17 +44,17 @@ pub(super) enum Extent {
 }
 
 impl Scope {
-    pub(super) fn extent(&self) -> Extent {
+    pub(super) fn kind(&self) -> ScopeKind {
         match self {
-            Self::Digest(_) => Extent::Digest,
-            Self::Tag(..) => Extent::Tag,
-            Self::Repository(_) => Extent::Repository,
-            Self::Registry => Extent::Registry,
+            Self::Digest(_) => ScopeKind::Digest,
+            Self::Tag(..) => ScopeKind::Tag,
+            Self::Repository(_) => ScopeKind::Repository,
+            Self::Registry => ScopeKind::Registry,
         }
     }
 }
 
-/// How far things had come when a look-up began.
+/// The state of [`Epochs`] when a look-up began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Epoch {
     notices: u32,
@@ -60,13 +62,13 @@ pub(super) struct Epoch {
     credentials: u64,
 }
 
-/// How far things have come at one registry.
+/// Counters of what outdates answers at one registry. An answer compares its [`Epoch`] with them.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
-    /// How many invalidations there were; changed under the lock of `notices` only.
+    /// How many invalidations there were. It is changed under the lock of `notices` only.
     noticed: AtomicU32,
     notices: RwLock<Notices>,
-    /// How often it came back after it was down.
+    /// How often the registry came back after it was down.
     returns: AtomicU32,
     down: AtomicBool,
     /// The version of the credentials.
@@ -78,19 +80,27 @@ pub(super) struct Epochs {
 struct Notices {
     /// The number of the last invalidation of each scope.
     last: HashMap<Scope, u32>,
-    /// The same, oldest first, and those that a newer one of the same scope replaced.
+    /// The same, oldest first, including those that a newer one of the same scope replaced.
     order: VecDeque<(u32, Scope)>,
-    /// Up to this number everything is invalidated.
+    /// Everything up to this number is invalidated.
     floor: u32,
 }
 
+/// What decides whether an answer counts: the time, the settings, and what happened at its registry.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Instant,
+    pub life: &'a CacheLife,
+    pub epochs: &'a Epochs,
+}
+
 impl Epochs {
-    /// That of a registry about which nothing is known; what ends answers is counted there, too.
-    pub fn counted(generation: &Generation) -> Self {
+    /// Epochs of a new registry. Each change also bumps `generation`, which outdates cached verdicts.
+    pub fn new(generation: &Generation) -> Self {
         Self { generation: generation.clone(), ..Self::default() }
     }
 
-    /// To be taken before anything is asked.
+    /// The current epoch. Take it before the registry is asked.
     pub fn epoch(&self) -> Epoch {
         Epoch {
             notices: self.noticed.load(Ordering::Acquire),
@@ -99,7 +109,7 @@ impl Epochs {
         }
     }
 
-    /// Outdates what was learned, and what is being learned, of this scope.
+    /// Outdates all answers of this scope, those of look-ups in progress as well.
     pub fn invalidate(&self, scope: Scope) {
         let mut notices = self.notices.write().unwrap_or_else(PoisonError::into_inner);
         let number = self.noticed.load(Ordering::Acquire).wrapping_add(1);
@@ -108,12 +118,12 @@ impl Epochs {
         self.generation.bump();
     }
 
-    /// Was nothing at all invalidated since?
+    /// Was nothing invalidated since this epoch?
     pub fn is_quiet(&self, epoch: Epoch) -> bool {
         epoch.notices == self.noticed.load(Ordering::Acquire)
     }
 
-    /// Was any of these scopes invalidated since?
+    /// Was any of these scopes invalidated since this epoch?
     pub fn invalidated(&self, epoch: Epoch, scopes: impl IntoIterator<Item = Scope>) -> bool {
         if self.is_quiet(epoch) {
             return false;
@@ -125,7 +135,7 @@ impl Epochs {
                 .any(|scope| notices.last.get(&scope).is_some_and(|number| *number > epoch.notices))
     }
 
-    /// The registry is known to be down or closed to us, or is not.
+    /// Records whether look-ups get through to the registry.
     pub fn notice_down(&self, down: bool) {
         if self.down.load(Ordering::Acquire) == down || self.down.swap(down, Ordering::AcqRel) == down {
             return;
@@ -136,23 +146,23 @@ impl Epochs {
         self.generation.bump();
     }
 
-    /// Has it come back since from being down?
+    /// Did the registry come back since this epoch?
     pub fn returned(&self, epoch: Epoch) -> bool {
         epoch.returns != self.returns.load(Ordering::Acquire)
     }
 
-    /// The credentials have this version. True: they had another one before.
+    /// Records the version of the credentials. True: it changed.
     pub fn notice_credentials(&self, version: u64) -> bool {
-        // Every question passes here; hardly one has news.
-        let news = self.credentials.load(Ordering::Acquire) != version;
-        if news {
+        // Each question comes here, and hardly one brings a change: reading is cheaper than writing.
+        let changed = self.credentials.load(Ordering::Acquire) != version;
+        if changed {
             self.credentials.store(version, Ordering::Release);
             self.generation.bump();
         }
-        news
+        changed
     }
 
-    /// Are the credentials other ones since?
+    /// Did the credentials change since this epoch?
     pub fn rotated(&self, epoch: Epoch) -> bool {
         epoch.credentials != self.credentials.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! The one loop that feeds judgement.
+//! The loop that answers the questions of a judgement until it is settled.
 
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -8,40 +8,40 @@ use crate::domain::decide::{Admission, Step, admits, decide};
 use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
-use super::cached_answer::Told;
-use super::observatory::{Observatory, Recalled};
+use super::cached_answer::Served;
+use super::observatory::{CacheLookup, Observatory};
 
-/// More rounds than any Case takes: the laws of `domain::decide` are tested against this bound.
+/// More rounds than any Case takes. The laws of `domain::decide` are tested against this bound.
 const ROUNDS: u32 = 64;
 
-/// A judgement, and what it rests on.
+/// A judgement, and the evidence for it.
 #[derive(Debug, Clone)]
 pub struct Judged<T> {
     /// What was decided.
     pub verdict: T,
     /// What was learned, each answer with its age.
     pub evidence: Evidence,
-    /// How often something was asked.
+    /// How many rounds of questions it took.
     pub rounds: u32,
-    /// When the first of the answers expires; `None`: it rests on none.
+    /// When the first of the answers expires. `None`: it has none.
     pub until: Option<Instant>,
 }
 
-/// What [`Observatory::judge`] answers.
+/// The result of [`Observatory::judge`].
 pub type Judgement = Judged<Verdict>;
 
 impl Observatory {
-    /// Judges an image by [`decide`]. At the deadline every question that is still open is answered
-    /// `Unknown(Deadline)`, and the verdict is what can be said then.
+    /// Judges an image by [`decide`]. At the deadline each open question is answered `Unknown(Deadline)`, and the verdict
+    /// follows from that.
     pub async fn judge(&self, case: &Case, deadline: Instant) -> Judgement {
-        // Beyond all rounds the image stays as it is.
+        // After too many rounds the image stays as it is.
         let nowhere = Ruling::Fallback { place: None, digest: None };
         self.settle(case, deadline, decide, || unsettled(nowhere)).await
     }
 
-    /// Judges an image by [`admits`], for the validating door; likewise.
+    /// Judges an image by [`admits`], for the validating door. The deadline has the same effect.
     pub async fn admission(&self, case: &Case, deadline: Instant) -> Judged<Admission> {
-        // Beyond all rounds the door stays shut: a policy stands behind it.
+        // Beyond all rounds the endpoint stays shut: a policy stands behind it.
         self.settle(case, deadline, admits, || Admission::Denied(unsettled(Ruling::Deny))).await
     }
 
@@ -65,8 +65,7 @@ impl Observatory {
         Judged { verdict: unsettled(), evidence, rounds: ROUNDS, until: Some(Instant::now()) }
     }
 
-    /// Answers these queries, all at once. What is remembered is answered without waiting. Says when the first of the
-    /// answers expires.
+    /// Answers these queries concurrently, from the cache where it can. Returns when the first of the answers expires.
     async fn learn(
         &self,
         case: &Case,
@@ -74,26 +73,26 @@ impl Observatory {
         evidence: &mut Evidence,
         deadline: Instant,
     ) -> Option<Instant> {
-        // Only a routed image asks anything.
+        // Only a routed image has questions.
         let Subject::Routed(routed) = &case.subject else { return None };
         let upstreams = self.upstreams.load_full();
         let now = Instant::now();
         let (mut asked, mut until) = (Vec::new(), None);
-        let mut learn = |query, told: Told| {
-            evidence.learn(query, told.observation, told.age);
-            until = until.into_iter().chain([told.fresh_until]).min();
+        let mut learn = |query, served: Served| {
+            evidence.learn(query, served.observation, served.age);
+            until = until.into_iter().chain([served.fresh_until]).min();
         };
         for query in queries {
-            match self.recall(&upstreams, routed, *query, now) {
-                Recalled::Told(told) => learn(*query, told),
-                Recalled::Lacking(lacking) => {
-                    let answer = self.ask(&upstreams, lacking, deadline);
+            match self.look_in_cache(&upstreams, routed, *query, now) {
+                CacheLookup::Hit(served) => learn(*query, served),
+                CacheLookup::Miss(miss) => {
+                    let answer = self.ask(&upstreams, miss, deadline);
                     asked.push(async move { (*query, answer.await) });
                 }
             }
         }
         if !asked.is_empty() {
-            join_all(asked).await.into_iter().for_each(|(query, told)| learn(query, told));
+            join_all(asked).await.into_iter().for_each(|(query, served)| learn(query, served));
         }
         until
     }

@@ -1,5 +1,5 @@
-//! What this module counts. A look-up is a question to a registry, however many requests it takes; those are
-//! counted where they are sent.
+//! The metrics of look-ups, of the answer cache and of health. A look-up is one question to a registry, however many
+//! requests it takes. `registry/` counts the requests.
 
 use std::time::Duration;
 
@@ -15,36 +15,36 @@ use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
 use crate::domain::registry::RegistryName;
 
-use super::answer_cache::Stock;
+use super::answer_cache::CacheSize;
 use super::health::{Health, Probed};
-use super::invalidation::Extent;
+use super::invalidation::ScopeKind;
 use super::question::{Aspect, Question, unknown};
 use super::upstream::Upstream;
 
 /// The metrics of the Observatory; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Metrics {
-    /// How long look-ups took, without their wait in the queue.
+    /// The duration of look-ups, without their wait in the queue.
     duration: Family<ByQuestion, Histogram, fn() -> Histogram>,
     /// Look-ups by how they ended.
     look_ups: Family<ByOutcome, Counter>,
-    /// Questions answered from memory, or not.
+    /// Questions to the answer cache, by result.
     cached: Family<ByResult, Counter>,
-    /// Questions that joined a look-up under way.
+    /// Questions that joined a look-up in progress.
     joins: Family<ByAspect, Counter>,
     /// How long look-ups waited in their registry's queue.
     queue: Family<ByRegistry, Histogram, fn() -> Histogram>,
-    /// Answers remembered.
+    /// Cached answers.
     entries: Gauge,
-    /// What they take.
+    /// Their size.
     bytes: Gauge,
-    /// What was done, or not, though nobody waited for it.
+    /// Background look-ups, and those that were dropped.
     background: Family<ByTask, Counter>,
-    /// What was told to have changed.
-    invalidations: Family<ByExtent, Counter>,
+    /// Invalidations, by the kind of their scope.
+    invalidations: Family<ByScope, Counter>,
     /// The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open.
     breaker: Family<ByRegistry, Gauge>,
-    /// 1 while a registry is left alone: it said so, or our own budget for it is spent.
+    /// 1 while a registry is not asked: it told us to wait, or our own budget for it is spent.
     paused: Family<ByRegistry, Gauge>,
     /// 1 for the state that a registry's last probe found, else 0.
     health: Family<ByHealth, Gauge>,
@@ -94,19 +94,19 @@ struct ByTask {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByExtent {
+struct ByScope {
     registry: String,
-    scope: Extent,
+    scope: ScopeKind,
 }
 
-/// What is done in the background.
+/// Why a background look-up runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum BackgroundTask {
-    /// A tag is looked up at its primary.
+    /// To learn what a tag means at its primary.
     Proof,
-    /// What is often asked for is looked up again before it ends.
+    /// To renew a popular answer before its TTL ends.
     Renewal,
-    /// The queue was full.
+    /// It does not run: the queue was full.
     Dropped,
 }
 
@@ -134,6 +134,7 @@ enum Outcome {
     BreakerOpen,
     Overloaded,
     Malformed,
+    Internal,
 }
 
 impl Outcome {
@@ -154,6 +155,7 @@ impl Outcome {
                 Cause::Deadline => Self::Deadline,
                 Cause::BreakerOpen => Self::BreakerOpen,
                 Cause::Overloaded => Self::Overloaded,
+                Cause::Internal => Self::Internal,
             };
         }
         match answer {
@@ -263,7 +265,7 @@ impl Metrics {
         self.queue.get_or_create(&registry(upstream)).observe(waited.as_secs_f64());
     }
 
-    /// `took`: how long; `None` where no attempt was made.
+    /// Counts a finished look-up. `took`: `None` if no attempt was made.
     pub fn answered(
         &self,
         upstream: &Upstream,
@@ -283,7 +285,7 @@ impl Metrics {
         self.phase(upstream);
     }
 
-    /// Shows what its health allows now.
+    /// Updates the gauges of breaker and back-off.
     pub fn phase(&self, upstream: &Upstream) {
         let now = tokio::time::Instant::now();
         let phase = match upstream.phase(now) {
@@ -296,7 +298,7 @@ impl Metrics {
         self.paused.get_or_create(&registry(upstream)).set(paused.into());
     }
 
-    /// Shows what a probe found.
+    /// Updates the gauges of health after a probe.
     pub fn probed(&self, upstream: &Upstream, probed: &Probed) {
         for state in Health::ALL {
             let label = ByHealth { registry: upstream.registry.name.to_string(), state };
@@ -306,7 +308,7 @@ impl Metrics {
         self.phase(upstream);
     }
 
-    /// A registry is gone: so is what was shown of its health.
+    /// Removes the gauges of a registry that is gone.
     pub fn forget(&self, name: &RegistryName) {
         let registry = name.to_string();
         for state in Health::ALL {
@@ -318,9 +320,9 @@ impl Metrics {
         self.paused.remove(&label);
     }
 
-    pub fn stock(&self, stock: Stock) {
-        self.entries.set(i64::try_from(stock.entries).unwrap_or(i64::MAX));
-        self.bytes.set(i64::try_from(stock.bytes).unwrap_or(i64::MAX));
+    pub fn cache_size(&self, size: CacheSize) {
+        self.entries.set(i64::try_from(size.entries).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
     }
 
     pub fn ran(&self, upstream: &Upstream, task: BackgroundTask) {
@@ -328,9 +330,9 @@ impl Metrics {
         self.background.get_or_create(&ByTask { registry, task }).inc();
     }
 
-    pub fn invalidated(&self, upstream: &Upstream, scope: Extent) {
+    pub fn invalidated(&self, upstream: &Upstream, scope: ScopeKind) {
         let ByRegistry { registry } = registry(upstream);
-        self.invalidations.get_or_create(&ByExtent { registry, scope }).inc();
+        self.invalidations.get_or_create(&ByScope { registry, scope }).inc();
     }
 }
 

@@ -1,8 +1,8 @@
-//! The Observatory: one per process, in step with the settings.
+//! The Observatory: one per process, kept in step with the settings.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,56 +11,57 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::case::Routed;
+use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Ask, Cause, Observation, Query, Reachability, TagDigest, Unknown};
 use crate::domain::registry::{RegistryName, SharedRegistry};
 use crate::domain::settings::Settings;
-use crate::registry::ClientError;
+use crate::registry::{ClientError, Tasks};
 
-use super::cached_answer::{CachedAnswer, Told, View};
-use super::invalidation::Scope;
-use super::lookup::{Joined, Lookups, Terms};
+use super::cached_answer::{CachedAnswer, Served};
+use super::invalidation::{Scope, View};
+use super::lookup::{Lookups, Start, Terms};
 use super::metrics::{CacheResult, Metrics};
-use super::question::{Aspect, Question, unanswered};
-use super::upstream::{Source, Upstream, UpstreamId, no_scans};
+use super::question::{Aspect, Question, UpstreamId, unanswered};
+use super::upstream::{Deps, Source, Upstream, no_scans};
 use super::verdict_cache::Generation;
 
-/// What is not fresh, but is told all the same because nobody may be kept waiting for better, is looked for again
-/// after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A stale answer that was served without waiting is refreshed after this long.
+const REFRESH_STALE: Duration = Duration::from_secs(1);
 
-/// Asks the registries, and remembers what they answered.
+/// Asks the registries, and caches what they answered.
 ///
-/// One per process; [`judge`](Self::judge) and [`admission`](Self::admission) are what it is for. Share it behind an
-/// `Arc`. Look-ups are spawned, so it is used inside a tokio runtime. Where it lives long, let [`watch`](Self::watch)
-/// run beside it: without probes, it is Pods that find out what is down, and when it is up again.
+/// There is one per process, shared behind an `Arc`; [`judge`](Self::judge) and [`admission`](Self::admission) are its
+/// purpose. It spawns look-ups, so it needs a tokio runtime. A long-lived one needs [`watch`](Self::watch) beside it:
+/// without probes, only Pods find out which registry is down, and when it is up again.
 pub struct Observatory {
     pub(super) upstreams: ArcSwap<Upstreams>,
     pub(super) lookups: Arc<Lookups>,
-    /// Calls the prober: there may be other registries to look after.
+    /// Wakes [`watch`](Self::watch): the registries may have changed.
     pub(super) adopted: Notify,
-    requests: crate::registry::Metrics,
-    next_station: AtomicU32,
-    generation: Generation,
+    /// Held while the upstreams are replaced.
+    adopting: Mutex<()>,
+    next_id: AtomicU32,
+    deps: Deps,
 }
 
-/// What there is to ask, and on what terms: one snapshot serves one judgement.
+/// One snapshot of what can be asked and on which terms. It serves one judgement.
 pub(super) struct Upstreams {
     pub upstreams: HashMap<RegistryName, Arc<Upstream>>,
-    /// The registries that a route names. Nobody asks the others, so nobody probes them.
-    named: HashSet<RegistryName>,
+    /// The registries that a route names. The others are never asked, so they are not probed.
+    routed: HashSet<RegistryName>,
     pub terms: Terms,
 }
 
 impl Upstreams {
-    /// Is it still the one that is asked under its name, for any route?
-    pub fn tends(&self, upstream: &Upstream) -> bool {
+    /// Does a route name this registry, and is this still its upstream?
+    pub fn is_current(&self, upstream: &Upstream) -> bool {
         let current = self.upstreams.get(&upstream.registry.name);
-        self.is_named(upstream) && current.is_some_and(|current| current.id == upstream.id)
+        self.is_routed(upstream) && current.is_some_and(|current| current.id == upstream.id)
     }
 
     /// Does a route name it?
-    pub fn is_named(&self, upstream: &Upstream) -> bool {
-        self.named.contains(&upstream.registry.name)
+    pub fn is_routed(&self, upstream: &Upstream) -> bool {
+        self.routed.contains(&upstream.registry.name)
     }
 }
 
@@ -73,97 +74,127 @@ pub struct Problem {
     pub error: ClientError,
 }
 
-/// What the memory makes of a query.
-pub(super) enum Recalled {
-    /// This is known.
-    Told(Told),
-    /// It must be asked.
-    Lacking(Lacking),
+/// What the cache has for a query.
+pub(super) enum CacheLookup {
+    Hit(Served),
+    Miss(Miss),
 }
 
-/// A question that must be asked, whom, and what is remembered of it.
-pub(super) struct Lacking {
+/// A question that must be asked, and the stale answer that is held.
+pub(super) struct Miss {
     upstream: Arc<Upstream>,
     question: Question,
     stale: Option<Arc<CachedAnswer>>,
 }
 
 impl Observatory {
-    /// An Observatory for these settings; its metrics go on the page. A registry whose client cannot be built is no
+    /// An Observatory for these settings, with its metrics on `page`. A registry whose client cannot be made is no
     /// error here: see [`problems`](Self::problems). It reads CA files and credentials: call it where blocking is
     /// allowed.
     #[must_use]
     pub fn new(settings: &Settings, page: &mut Page) -> Self {
-        let generation = Generation::default();
-        let lookups = Arc::new(Lookups::new(Metrics::register(page), generation.clone()));
+        let (generation, tasks) = (Generation::default(), Tasks::default());
+        let metrics = Metrics::register(page);
+        let lookups = Arc::new(Lookups::new(metrics, generation.clone(), tasks.clone()));
+        let none = Upstreams { upstreams: HashMap::new(), routed: HashSet::new(), terms: terms(settings) };
         let observatory = Self {
-            upstreams: ArcSwap::from_pointee(Upstreams {
-                upstreams: HashMap::new(),
-                named: HashSet::new(),
-                terms: terms(settings),
-            }),
+            upstreams: ArcSwap::from_pointee(none),
             lookups,
             adopted: Notify::new(),
-            requests: crate::registry::Metrics::register(page),
-            next_station: AtomicU32::new(0),
-            generation,
+            adopting: Mutex::default(),
+            next_id: AtomicU32::new(0),
+            deps: Deps { requests: crate::registry::Metrics::register(page), tasks, generation },
         };
         observatory.adopt(settings);
         observatory
     }
 
-    /// Takes on a new snapshot of the settings. A registry that did not change keeps its client and what it said;
-    /// one that did, in whatever way, starts anew, and nothing that was heard or asked under the old configuration
-    /// counts. One whose client could not be built is tried again. It reads files: call it where blocking is allowed.
+    /// Adopts a new snapshot of the settings. A registry that did not change keeps its client and its answers. A
+    /// registry that changed in any way starts anew: answers under the old configuration no longer count. A client
+    /// that could not be made is tried again. It reads files: call it where blocking is allowed.
     pub fn adopt(&self, settings: &Settings) {
+        let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.upstreams.load_full();
         let in_flight = settings.budget.in_flight;
         let upstream = |registry: &SharedRegistry| {
-            let kept = old.upstreams.get(&registry.name).filter(|upstream| {
-                upstream.registry == *registry && !matches!(*upstream.source, Source::Unusable(_))
-            });
+            let kept = old
+                .upstreams
+                .get(&registry.name)
+                .filter(|upstream| upstream.registry == *registry && upstream.source.client().is_ok());
             Arc::new(match kept {
                 Some(upstream) => upstream.with_budget(in_flight),
-                None => {
-                    let id = UpstreamId(self.next_station.fetch_add(1, Ordering::Relaxed));
-                    Upstream::new(id, registry, in_flight, &self.requests, &self.generation)
-                }
+                None => self.new_upstream(registry, in_flight),
             })
         };
         let upstreams: HashMap<_, _> =
             settings.registries.iter().map(|(name, registry)| (name.clone(), upstream(registry))).collect();
         let kept: Vec<UpstreamId> = upstreams.values().map(|upstream| upstream.id).collect();
-        let named = settings.routes.iter().flat_map(|route| {
+        let routed = settings.routes.iter().flat_map(|route| {
             let replicas = route.replicas.iter().map(|replica| &replica.registry);
             std::iter::once(&route.primary).chain(replicas).map(|registry| registry.name.clone())
         });
-        let named = named.collect();
-        self.upstreams.store(Arc::new(Upstreams { upstreams, named, terms: terms(settings) }));
+        let routed = routed.collect();
+        self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms: terms(settings) }));
         self.adopted.notify_one();
-        let stock = self.lookups.answers.adopt(&settings.cache, |id| !kept.contains(&id));
-        self.lookups.metrics.stock(stock);
-        self.generation.bump();
+        let size = self.lookups.answers.adopt(&settings.cache, |id| !kept.contains(&id));
+        self.lookups.metrics.cache_size(size);
+        self.deps.generation.bump();
     }
 
-    /// Something changed at this registry: what was learned of it, and what is being learned just now, counts no
-    /// longer, and is asked again when somebody needs it. Of a scan only the freshness ends: the last finished one
-    /// stays known until another finishes. A registry that is not configured has nothing to lose.
+    /// Tries again to make the clients of [`problems`](Self::problems): a missing CA file may be there by now. All
+    /// other registries, their answers and the cached verdicts stay as they are; a generation begins only if a
+    /// registry became usable. True if one did. It reads files: call it where blocking is allowed.
+    pub fn retry_unusable(&self) -> bool {
+        let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.upstreams.load_full();
+        let (mut upstreams, mut changed, mut usable) = (old.upstreams.clone(), false, false);
+        for upstream in old.upstreams.values() {
+            let Err(error) = upstream.source.client() else { continue };
+            let next = self.new_upstream(&upstream.registry, upstream.in_flight());
+            match next.source.client() {
+                Ok(_) => usable = true,
+                // No answer of an unusable registry is cached, nor any verdict that rests on one.
+                Err(next) if error_chain(next) == error_chain(error) => continue,
+                Err(_) => {}
+            }
+            changed = true;
+            upstreams.insert(next.registry.name.clone(), Arc::new(next));
+        }
+        if changed {
+            let (routed, terms) = (old.routed.clone(), old.terms);
+            self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms }));
+            self.adopted.notify_one();
+        }
+        if usable {
+            self.deps.generation.bump();
+        }
+        usable
+    }
+
+    fn new_upstream(&self, registry: &SharedRegistry, in_flight: u32) -> Upstream {
+        let id = UpstreamId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        Upstream::new(id, registry, in_flight, &self.deps)
+    }
+
+    /// Something changed at this registry: cached answers of this scope, and those of look-ups in progress, are
+    /// outdated, and are looked up again when they are needed. Of a scan only the freshness ends: the last finished
+    /// scan counts until another finishes. A registry that is not configured is ignored.
     pub fn invalidate(&self, registry: &RegistryName, scope: Scope) {
         let upstreams = self.upstreams.load();
         let Some(upstream) = upstreams.upstreams.get(registry) else { return };
-        self.lookups.metrics.invalidated(upstream, scope.extent());
+        self.lookups.metrics.invalidated(upstream, scope.kind());
         upstream.invalidate(scope);
-        self.generation.bump();
+        self.deps.generation.bump();
     }
 
-    /// Counts what ended the life of answers before their time. A verdict that is kept beyond the judgement that gave
-    /// it counts only as long as this stands where it stood before that judgement began.
+    /// The generation of the evidence. It changes whenever answers are outdated before their TTL. A verdict that is
+    /// kept counts only while this is what it was before the judgement began.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.current()
+        self.deps.generation.current()
     }
 
-    /// The registries that cannot be asked as they are configured: every question about one is answered
+    /// The registries that cannot be asked as they are configured. Each question to one of them is answered
     /// `Unknown`, with this cause.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
@@ -171,30 +202,29 @@ impl Observatory {
         let mut problems: Vec<Problem> = upstreams
             .upstreams
             .values()
-            .filter_map(|upstream| match &*upstream.source {
-                Source::Unusable(error) => {
-                    Some(Problem { registry: upstream.registry.name.clone(), error: error.clone() })
-                }
-                Source::Distribution(_) | Source::Harbor(_) => None,
+            .filter_map(|upstream| {
+                let error = upstream.source.client().err()?.clone();
+                Some(Problem { registry: upstream.registry.name.clone(), error })
             })
             .collect();
         problems.sort_by(|a, b| a.registry.cmp(&b.registry));
         problems
     }
 
-    /// Ends every look-up and waits for its task; whoever waits for an answer gets `Unknown`. For shutdown.
+    /// Cancels every look-up, of tokens and of Harbor's facts as well, and waits for their tasks. Callers that wait
+    /// for an answer get `Unknown`. For shutdown.
     pub async fn close(&self) {
         self.lookups.close().await;
     }
 
     /// What is known of a query without asking anybody.
-    pub(super) fn recall(
+    pub(super) fn look_in_cache(
         &self,
         upstreams: &Upstreams,
         routed: &Routed,
         query: Query,
         now: Instant,
-    ) -> Recalled {
+    ) -> CacheLookup {
         let place = match query {
             Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
                 routed.place(ix)
@@ -202,84 +232,79 @@ impl Observatory {
             Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
         };
         let upstream = place.and_then(|place| upstreams.upstreams.get(&place.registry.name));
-        let Some((place, upstream)) = place.zip(upstream) else { return nobody(query, now) };
-        match query {
-            Query::Presence(_, wanted) => self.remembered(
-                upstreams,
-                upstream,
-                Question::presence(upstream.id, routed, place, wanted),
-                now,
-            ),
-            Query::Children(_, digest) => {
-                self.remembered(upstreams, upstream, Question::children(upstream.id, place, digest), now)
+        let Some((place, upstream)) = place.zip(upstream) else { return not_configured(query, now) };
+        let question = match query {
+            Query::Presence(_, wanted) => Question::presence(upstream.id, routed, place, wanted),
+            Query::Children(_, digest) => Question::children(upstream.id, place, digest),
+            // A registry without scans need not be asked. That holds as long as it is configured as it is.
+            Query::Scan(..)
+                if matches!(*upstream.source, Source::Distribution(_))
+                    && upstream.unavailable().is_none() =>
+            {
+                return hit(Observation::Scan(no_scans()), now + upstreams.terms.life.remember);
             }
-            Query::Scan(_, digest, detail) => match *upstream.source {
-                // As long as the registry is configured as it is.
-                Source::Distribution(_) if upstream.closed().is_none() => {
-                    told(Observation::Scan(no_scans()), now + upstreams.terms.life.remember)
-                }
-                _ => self.remembered(
-                    upstreams,
-                    upstream,
-                    Question::scan(upstream.id, place, digest, detail),
-                    now,
-                ),
-            },
-            Query::TagDigest(Ask::Now) => {
-                self.remembered(upstreams, upstream, Question::meaning(upstream.id, routed, place), now)
-            }
-            // Nobody waits for the primary here: it is asked for those who come later.
+            Query::Scan(_, digest, detail) => Question::scan(upstream.id, place, digest, detail),
+            Query::TagDigest(Ask::Now) => Question::meaning(upstream.id, routed, place),
             Query::TagDigest(Ask::Remembered) => {
                 let question = Question::meaning(upstream.id, routed, place);
-                let view = upstream.view(now, &upstreams.terms.life);
-                let cached = self.lookups.answers.get(&question);
-                let fresh =
-                    cached.as_ref().is_some_and(|cached| self.is_fresh(upstream, cached, &view, upstreams));
-                if !fresh {
-                    self.lookups.prove(upstream, question, upstreams.terms);
-                }
-                let meaning = cached.and_then(|cached| cached.meaning(&view));
-                match meaning {
-                    Some(meaning) => {
-                        let fresh_until = meaning.fresh_until.max(now + LOOK_AGAIN);
-                        Recalled::Told(Told { fresh_until, ..meaning })
-                    }
-                    None => told(Observation::TagDigest(TagDigest::NotRemembered), now + LOOK_AGAIN),
-                }
+                return self.remembered_meaning(upstreams, upstream, question, now);
             }
-            Query::Reachable(_) => told(Observation::Reachable(upstream.reachability(now)), now),
-        }
+            Query::Reachable(_) => return hit(Observation::Reachable(upstream.reachability(now)), now),
+        };
+        self.cached(upstreams, upstream, question, now)
     }
 
-    fn remembered(
+    /// What the cache knows of a tag, however old. A stale answer is looked up in the background, for later callers.
+    fn remembered_meaning(
         &self,
         upstreams: &Upstreams,
         upstream: &Arc<Upstream>,
         question: Question,
         now: Instant,
-    ) -> Recalled {
-        let tell = |told: Told| {
-            Recalled::Told(Told { observation: upstream.with_scanner(told.observation), ..told })
+    ) -> CacheLookup {
+        let view = upstream.view(now, &upstreams.terms.life);
+        let cached = self.lookups.answers.get(&question);
+        if !cached.as_ref().is_some_and(|cached| self.is_fresh(upstream, cached, &view, upstreams)) {
+            self.lookups.prove(upstream, question, upstreams.terms);
+        }
+        match cached.and_then(|cached| cached.meaning(&view)) {
+            Some(meaning) => {
+                let fresh_until = meaning.fresh_until.max(now + REFRESH_STALE);
+                CacheLookup::Hit(Served { fresh_until, ..meaning })
+            }
+            None => hit(Observation::TagDigest(TagDigest::NotRemembered), now + REFRESH_STALE),
+        }
+    }
+
+    fn cached(
+        &self,
+        upstreams: &Upstreams,
+        upstream: &Arc<Upstream>,
+        question: Question,
+        now: Instant,
+    ) -> CacheLookup {
+        let hit = |served: Served| {
+            CacheLookup::Hit(Served { observation: upstream.with_scanner(served.observation), ..served })
         };
         let (view, aspect) = (upstream.view(now, &upstreams.terms.life), question.aspect());
         let cached = self.lookups.answers.get(&question);
-        if let Some(unknown) = upstream.closed() {
-            return tell(CachedAnswer::silence(aspect, unknown, cached.as_ref(), &view));
+        if let Some(unknown) = upstream.unavailable() {
+            return hit(CachedAnswer::serve_unknown(aspect, unknown, cached.as_ref(), &view));
         }
         match cached {
             Some(cached) if self.is_fresh(upstream, &cached, &view, upstreams) => {
                 self.lookups.metrics.requested(aspect, CacheResult::Fresh);
-                tell(cached.tell(&view))
+                hit(cached.serve(&view))
             }
             stale => {
                 let result = if stale.is_some() { CacheResult::Stale } else { CacheResult::Miss };
                 self.lookups.metrics.requested(aspect, result);
-                Recalled::Lacking(Lacking { upstream: upstream.clone(), question, stale })
+                CacheLookup::Miss(Miss { upstream: upstream.clone(), question, stale })
             }
         }
     }
 
-    /// Is it to be told without asking? If so and it is near its end, it is looked up again behind it.
+    /// Is this answer served without asking? If it is popular and near its end, its renewal starts here.
     fn is_fresh(
         &self,
         upstream: &Arc<Upstream>,
@@ -287,8 +312,8 @@ impl Observatory {
         view: &View<'_>,
         upstreams: &Upstreams,
     ) -> bool {
-        if cached.is_silence() {
-            // It may have ended since.
+        if cached.is_unknown() {
+            // The registry may be back: that outdates the answer.
             upstream.phase(view.now);
         }
         let fresh = cached.is_fresh(view);
@@ -298,31 +323,33 @@ impl Observatory {
         fresh
     }
 
-    /// Asks, and waits until the deadline; what is asked goes on beyond it.
-    pub(super) async fn ask(&self, upstreams: &Upstreams, lacking: Lacking, deadline: Instant) -> Told {
-        let upstream = lacking.upstream.clone();
-        let told = self.answer(upstreams, lacking, deadline).await;
-        Told { observation: upstream.with_scanner(told.observation), ..told }
+    /// Asks, and waits until the deadline. The look-up goes on after it.
+    pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, deadline: Instant) -> Served {
+        let upstream = miss.upstream.clone();
+        let served = self.answer(upstreams, miss, deadline).await;
+        Served { observation: upstream.with_scanner(served.observation), ..served }
     }
 
-    async fn answer(&self, upstreams: &Upstreams, lacking: Lacking, deadline: Instant) -> Told {
-        let Lacking { upstream, question, stale } = lacking;
+    async fn answer(&self, upstreams: &Upstreams, miss: Miss, deadline: Instant) -> Served {
+        let Miss { upstream, question, stale } = miss;
         let aspect = question.aspect();
         let view = || upstream.view(Instant::now(), &upstreams.terms.life);
-        let silence = |unknown| CachedAnswer::silence(aspect, unknown, stale.as_ref(), &view());
+        let unknown = |unknown| CachedAnswer::serve_unknown(aspect, unknown, stale.as_ref(), &view());
         if Instant::now() >= deadline {
-            return silence(late(&upstream));
+            return unknown(late(&upstream));
         }
-        let mut result = match self.lookups.join_or_start(&upstream, question, upstreams.terms) {
-            Joined::Answered(cached) => return cached.tell(&view()),
-            Joined::Refused(unknown) => return silence(unknown),
-            Joined::UnderWay(result) => result,
+        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms) {
+            Start::Cached(cached) => return cached.serve(&view()),
+            Start::Refused(why) => return unknown(why),
+            Start::InProgress(flight) => flight,
         };
-        let answered = timeout_at(deadline, result.wait_for(Option::is_some)).await;
-        match answered.map(|answered| answered.ok().and_then(|cached| cached.clone())) {
-            Ok(Some(cached)) => cached.tell(&view()),
-            Ok(None) => silence(Unknown::new(Cause::Deadline, "the look-up was abandoned")),
-            Err(_) => silence(late(&upstream)),
+        match timeout_at(deadline, flight.result()).await {
+            Ok(Some(cached)) => cached.serve(&view()),
+            Ok(None) => {
+                let detail = "Landfall's own look-up ended without an answer: it is shutting down";
+                unknown(Unknown::new(Cause::Internal, detail))
+            }
+            Err(_) => unknown(late(&upstream)),
         }
     }
 }
@@ -331,19 +358,19 @@ fn terms(settings: &Settings) -> Terms {
     Terms { life: settings.cache, attempt: settings.budget.attempt }
 }
 
-/// Known without asking or remembering.
-fn told(observation: Observation, fresh_until: Instant) -> Recalled {
-    Recalled::Told(Told { observation, age: Duration::ZERO, fresh_until })
+/// An answer that needs no cache.
+fn hit(observation: Observation, fresh_until: Instant) -> CacheLookup {
+    CacheLookup::Hit(Served { observation, age: Duration::ZERO, fresh_until })
 }
 
 fn late(upstream: &Upstream) -> Unknown {
     Unknown::new(Cause::Deadline, format!("`{}` did not answer in time", upstream.registry.name))
 }
 
-/// The Case is of older settings than ours, and its registry is gone from them.
-fn nobody(query: Query, now: Instant) -> Recalled {
+/// The Case was built from older settings, and its registry is no longer in ours.
+fn not_configured(query: Query, now: Instant) -> CacheLookup {
     let unknown = Unknown::new(Cause::Drained, "the registry is no longer configured");
-    let silence = match query {
+    let answer = match query {
         Query::Presence(..) => unanswered(Aspect::Presence, unknown),
         Query::Children(..) => unanswered(Aspect::Children, unknown),
         Query::Scan(..) => unanswered(Aspect::Scan, unknown),
@@ -351,5 +378,8 @@ fn nobody(query: Query, now: Instant) -> Recalled {
         Query::TagDigest(Ask::Remembered) => Observation::TagDigest(TagDigest::NotRemembered),
         Query::Reachable(_) => Observation::Reachable(Reachability::Down),
     };
-    told(silence, now)
+    hit(answer, now)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Questions as the memory knows them: free of the Case that asked.
+//! Questions to registries, independent of the Case that asks: the keys of the cache.
 
 use std::sync::LazyLock;
 
@@ -11,12 +11,16 @@ use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 
 use super::invalidation::Scope;
-use super::upstream::UpstreamId;
 
-/// What a reference with neither tag nor digest means.
+/// The tag of a reference with neither tag nor digest.
 static LATEST: LazyLock<Tag> = LazyLock::new(|| Tag::new("latest"));
 
-/// One question to one registry: the key under which its answer is remembered. Cloning it allocates nothing.
+/// A registry under one configuration. A registry whose configuration changed gets a new id, so that what its
+/// predecessor answered, and what is still being asked of it, no longer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct UpstreamId(pub u32);
+
+/// One question to one registry: the key of its cached answer. A clone allocates nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub upstream: UpstreamId,
@@ -24,7 +28,7 @@ pub(super) struct Question {
     pub what: What,
 }
 
-/// What is asked of a repository.
+/// What is asked about a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum What {
     /// Is this tag here?
@@ -39,7 +43,7 @@ pub(super) enum What {
     Meaning(Tag),
 }
 
-/// [`What`], as metrics tell it.
+/// The kind of a question, as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum Aspect {
     Presence,
@@ -78,7 +82,7 @@ impl Question {
         Self { what: What::Digest(digest), ..self.clone() }
     }
 
-    /// What may be invalidated of it, as far as the question tells.
+    /// The scopes whose invalidation concerns it, as far as the question tells.
     pub fn scopes(&self) -> impl Iterator<Item = Scope> {
         let repository = self.repository.clone();
         let scope = match &self.what {
@@ -98,7 +102,7 @@ impl Question {
     }
 }
 
-/// The answer that is none.
+/// The answer to a question of this kind that could not be answered.
 pub(super) fn unanswered(aspect: Aspect, unknown: Unknown) -> Observation {
     match aspect {
         Aspect::Presence => Observation::Presence(Presence::Unknown(unknown)),
@@ -115,7 +119,7 @@ fn tag(routed: &Routed) -> Tag {
     routed.tag.as_ref().unwrap_or(&LATEST).clone()
 }
 
-/// Why an observation is no answer; `None`: it is one.
+/// Why the answer could not be learned. `None`: it was learned.
 pub(super) fn unknown(observation: &Observation) -> Option<&Unknown> {
     match observation {
         Observation::Presence(Presence::Unknown(unknown))

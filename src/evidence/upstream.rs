@@ -1,4 +1,4 @@
-//! A upstream: one registry as it is configured now, the client that asks it, its queue and its health.
+//! An upstream: one registry as it is configured now, the client that asks it, its queue and its health.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,29 +15,44 @@ use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 use crate::harbor::Harbor;
-use crate::registry::{Client, ClientError, Head, Metrics, Target};
+use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
 
 use super::background::Background;
-use super::cached_answer::View;
 use super::health::{Health, HealthState, Limit};
-use super::invalidation::{Epochs, Scope};
-use super::question::{Question, What, unknown};
+use super::invalidation::{Epochs, Scope, View};
+use super::question::{Question, UpstreamId, What, unknown};
 use super::verdict_cache::Generation;
 
-/// The most questions that wait for one registry; a review has some ten images, so this is some hundred reviews.
+/// The most questions that wait for one registry: some hundred reviews of ten images each.
 const LONGEST_QUEUE: usize = 4096;
 
-/// A upstream's name in the memory. A registry that changed is another upstream, so what its predecessor said, and
-/// what is still being asked in its name, counts no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct UpstreamId(pub u32);
-
-/// Who answers.
+/// What asks the registry.
 pub(super) enum Source {
     Distribution(Client),
     Harbor(Harbor),
     /// No client could be made.
     Unusable(ClientError),
+}
+
+impl Source {
+    /// The client of the distribution protocol, which every registry speaks.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn client(&self) -> Result<&Client, &ClientError> {
+        match self {
+            Self::Distribution(client) => Ok(client),
+            Self::Harbor(harbor) => Ok(harbor.client()),
+            Self::Unusable(error) => Err(error),
+        }
+    }
+}
+
+/// What all upstreams share.
+pub(super) struct Deps {
+    pub requests: Metrics,
+    pub tasks: Tasks,
+    pub generation: Generation,
 }
 
 pub(super) struct Upstream {
@@ -48,16 +63,16 @@ pub(super) struct Upstream {
     gate: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     health: Arc<Mutex<HealthState>>,
-    /// Calls the prober.
-    call: Arc<Notify>,
+    /// Wakes the prober.
+    probe_now: Arc<Notify>,
     /// Whether this Harbor ever named a scanner.
     scans: Arc<AtomicBool>,
-    /// How far things have come: what was learned before may not count any more.
+    /// Tells which answers something has outdated.
     epochs: Arc<Epochs>,
     pub background: Arc<Background>,
 }
 
-/// A place in the queue, given back when it is dropped.
+/// A slot in the queue, given back when it is dropped.
 pub(super) struct QueueSlot(Arc<AtomicUsize>);
 
 impl Drop for QueueSlot {
@@ -66,7 +81,7 @@ impl Drop for QueueSlot {
     }
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 pub(super) struct Attempt<'a> {
     upstream: &'a Upstream,
     pass: Option<Pass>,
@@ -74,8 +89,8 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Asks. Bounded by the deadline. A connection that broke at once is tried once more, as far as the retry budget
-    /// goes: silence, 429 and 5xx never are, for there more requests would do harm.
+    /// Asks, until the deadline. If the connection broke at once, asks a second time if the retry budget allows it. A
+    /// timeout, a 429 and a 5xx are never retried, because more requests would do harm there.
     pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = self.upstream.ask(question, deadline).await;
@@ -87,20 +102,21 @@ impl Attempt<'_> {
         answer
     }
 
-    /// It ended: the registry's health hears of it, and who waits may go.
-    pub fn end(mut self, question: &Question, answer: &Observation, dice: f64) {
+    /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
+    /// 0 to 1.
+    pub fn end(mut self, question: &Question, answer: &Observation, random: f64) {
         let Some(pass) = self.pass.take() else { return };
         let now = Instant::now().into_std();
         let mut health = self.upstream.health();
-        let odd = health.record(pass, unknown(answer), now, dice);
-        if health.storage.ended(question, answer) || odd {
-            self.upstream.call();
+        let changed = health.record(pass, unknown(answer), now, random);
+        if health.storage.ended(question, answer) || changed {
+            self.upstream.request_probe();
         }
     }
 }
 
 impl Drop for Attempt<'_> {
-    /// Abandoned: its place among the trials is given back.
+    /// An attempt that was abandoned gives its place in the breaker back.
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
             self.upstream.health().abandon(pass, Instant::now().into_std());
@@ -110,14 +126,9 @@ impl Drop for Attempt<'_> {
 
 impl Upstream {
     /// Reads the CA file and credentials: call it where blocking is allowed.
-    pub fn new(
-        id: UpstreamId,
-        registry: &SharedRegistry,
-        in_flight: u32,
-        metrics: &Metrics,
-        generation: &Generation,
-    ) -> Self {
-        let source = match (Client::new(registry, metrics.clone()), registry.kind) {
+    pub fn new(id: UpstreamId, registry: &SharedRegistry, in_flight: u32, deps: &Deps) -> Self {
+        let client = Client::new(registry, deps.requests.clone(), deps.tasks.clone());
+        let source = match (client, registry.kind) {
             (Ok(client), Kind::Harbor) => Source::Harbor(Harbor::new(Arc::new(client))),
             (Ok(client), Kind::Distribution) => Source::Distribution(client),
             (Err(error), _) => Source::Unusable(error),
@@ -125,7 +136,7 @@ impl Upstream {
         let mut health = HealthState::default();
         if registry.service == Service::Drained {
             health.skip(Health::Drained, "drained: neither asked nor used".into());
-        } else if let Source::Unusable(error) = &source {
+        } else if let Err(error) = source.client() {
             health.skip(Health::Unusable, unusable(error).detail);
         }
         Self {
@@ -136,14 +147,14 @@ impl Upstream {
             gate: gate(in_flight),
             waiting: Arc::default(),
             health: Arc::new(Mutex::new(health)),
-            call: Arc::default(),
+            probe_now: Arc::default(),
             scans: Arc::default(),
-            epochs: Arc::new(Epochs::counted(generation)),
+            epochs: Arc::new(Epochs::new(&deps.generation)),
             background: Arc::new(Background::new(in_flight)),
         }
     }
 
-    /// The same registry under a new budget: only the gate is another. What is under way leaves by the old one.
+    /// The same registry under a new budget: only the gate is replaced. Attempts in progress keep the old one.
     pub fn with_budget(&self, in_flight: u32) -> Self {
         let same = self.in_flight == in_flight;
         Self {
@@ -154,27 +165,29 @@ impl Upstream {
             gate: if same { self.gate.clone() } else { gate(in_flight) },
             waiting: self.waiting.clone(),
             health: self.health.clone(),
-            call: self.call.clone(),
+            probe_now: self.probe_now.clone(),
             scans: self.scans.clone(),
             epochs: self.epochs.clone(),
             background: if same { self.background.clone() } else { Arc::new(Background::new(in_flight)) },
         }
     }
 
-    /// Why it is not asked at all, whatever the question.
-    pub fn closed(&self) -> Option<Unknown> {
+    /// The most attempts in progress.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Why it cannot be asked at all: it is drained, or there is no client.
+    pub fn unavailable(&self) -> Option<Unknown> {
         let name = &self.registry.name;
         if self.registry.service == Service::Drained {
             return Some(Unknown::new(Cause::Drained, format!("`{name}` is drained")));
         }
-        match &*self.source {
-            Source::Unusable(error) => Some(unusable(error)),
-            Source::Distribution(_) | Source::Harbor(_) => None,
-        }
+        self.source.client().err().map(unusable)
     }
 
-    /// Remembers that there is a scanner, and says so where a scan could not be learned: `required: Auto` goes by it,
-    /// and one silence must not open what was closed a moment ago. That there is none any more, silence does not tell.
+    /// Remembers that there is a scanner, and adds it to an answer whose scan could not be learned. `required: Auto`
+    /// depends on it, so one failed look-up must not lift the requirement. Only an answer tells that a scanner is gone.
     pub fn with_scanner(&self, observation: Observation) -> Observation {
         let Observation::Scan(mut answer) = observation else { return observation };
         match (answer.scanner, &answer.state) {
@@ -187,7 +200,7 @@ impl Upstream {
         Observation::Scan(answer)
     }
 
-    /// The breaker's phase.
+    /// The breaker's phase. Also records in `epochs` whether look-ups get through.
     pub fn phase(&self, now: Instant) -> Phase {
         let (phase, closed) = {
             let health = self.health();
@@ -197,20 +210,16 @@ impl Upstream {
         phase
     }
 
-    /// Has it nothing better to do than what nobody waits for?
+    /// Does nobody wait for it, and is it healthy? Only then it is asked in the background.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
             && self.phase(now) == Phase::Closed
             && self.limit(now).is_none()
     }
 
-    /// From where its answers are looked at.
+    /// What decides now whether its answers count.
     pub fn view<'a>(&'a self, now: Instant, life: &'a CacheLife) -> View<'a> {
-        self.notice_credentials(match &*self.source {
-            Source::Distribution(client) => client.credentials_seen(),
-            Source::Harbor(harbor) => harbor.credentials_seen(),
-            Source::Unusable(_) => 0,
-        });
+        self.notice_credentials(self.source.client().map_or(0, Client::credentials_seen));
         View { now, life, epochs: &self.epochs }
     }
 
@@ -220,18 +229,17 @@ impl Upstream {
         }
     }
 
-    /// Looks at the files of its credentials, if nobody did a moment ago, and says which content they have.
-    pub async fn look_at_credentials(&self) -> u64 {
-        let version = match &*self.source {
-            Source::Distribution(client) => client.credentials_version().await,
-            Source::Harbor(harbor) => harbor.credentials_version().await,
-            Source::Unusable(_) => 0,
+    /// Reads the credentials' files, unless that was done a moment ago, and returns their version.
+    pub async fn check_credentials(&self) -> u64 {
+        let version = match self.source.client() {
+            Ok(client) => client.credentials_version().await,
+            Err(_) => 0,
         };
         self.notice_credentials(version);
         version
     }
 
-    /// Outdates what was learned, and what is being learned, of this scope.
+    /// Outdates all answers of this scope, those of look-ups in progress as well.
     pub fn invalidate(&self, scope: Scope) {
         if let (Scope::Registry, Source::Harbor(harbor)) = (&scope, &*self.source) {
             harbor.forget();
@@ -246,14 +254,15 @@ impl Upstream {
 
     fn limited(&self, limit: Limit) -> Unknown {
         match limit {
-            Limit::BreakerOpen => {
-                Unknown::new(Cause::BreakerOpen, format!("`{}` failed a moment ago", self.registry.name))
-            }
+            Limit::BreakerOpen => Unknown::new(
+                Cause::BreakerOpen,
+                format!("`{}` failed a moment ago, so it is not asked now", self.registry.name),
+            ),
             Limit::Paused(unknown) | Limit::Refused(unknown) => unknown,
         }
     }
 
-    /// Is it up, as far as we know? What is drained is not.
+    /// Whether it is up, as far as we know. A drained registry counts as down.
     pub fn reachability(&self, now: Instant) -> Reachability {
         if self.registry.service == Service::Drained {
             return Reachability::Down;
@@ -261,31 +270,27 @@ impl Upstream {
         self.health().reachability(now.into_std())
     }
 
-    /// What is known of its health. Let go of the guard before you wait for anything.
+    /// Its health. Drop the guard before any `await`.
     pub fn health(&self) -> MutexGuard<'_, HealthState> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When it began to answer a request for the last time, a probe's or anybody's.
-    pub fn heard(&self) -> Option<Instant> {
-        match &*self.source {
-            Source::Distribution(client) => client.heard(),
-            Source::Harbor(harbor) => harbor.heard(),
-            Source::Unusable(_) => None,
-        }
+    /// When it last began to answer a request, of a probe or of anybody.
+    pub fn last_response(&self) -> Option<Instant> {
+        self.source.client().ok().and_then(Client::last_response)
     }
 
-    /// Somebody should look at it.
-    pub fn call(&self) {
-        self.call.notify_one();
+    /// Asks its prober to probe now.
+    pub fn request_probe(&self) {
+        self.probe_now.notify_one();
     }
 
-    /// Waits until somebody should look at it; for its one prober.
-    pub async fn wanted(&self) {
-        self.call.notified().await;
+    /// Waits for [`request_probe`](Self::request_probe). Only its one prober waits.
+    pub async fn probe_requested(&self) {
+        self.probe_now.notified().await;
     }
 
-    /// A place in the queue; `None`: it is full.
+    /// A slot in the queue. `None`: it is full.
     pub fn queue(&self) -> Option<QueueSlot> {
         let slot = QueueSlot(self.waiting.clone());
         (self.waiting.fetch_add(1, Ordering::Relaxed) < LONGEST_QUEUE).then_some(slot)
@@ -293,13 +298,16 @@ impl Upstream {
 
     pub fn overloaded(&self) -> Unknown {
         let name = &self.registry.name;
-        Unknown::new(Cause::Overloaded, format!("{LONGEST_QUEUE} questions wait for `{name}` already"))
+        Unknown::new(
+            Cause::Overloaded,
+            format!("the queue for `{name}` is full: {LONGEST_QUEUE} questions wait"),
+        )
     }
 
-    /// Leaves the queue, first come, first served, when an attempt under way has ended.
+    /// Waits for a free place among the attempts in progress, first come, first served, and leaves the queue.
     ///
     /// # Errors
-    /// It may not be asked any more.
+    /// The registry may no longer be asked.
     pub async fn attempt(&self, slot: QueueSlot) -> Result<Attempt<'_>, Unknown> {
         let permit = self.gate.acquire().await.map_err(|_| self.overloaded())?;
         drop(slot);
@@ -329,20 +337,16 @@ impl Upstream {
         }
     }
 
-    /// Asks for the manifest that a question is about, and for nothing else.
+    /// Asks for the manifest of a question, and for nothing else.
     ///
     /// # Errors
-    /// There was no answer that says anything of it.
+    /// There was no answer, or one that does not tell.
     pub async fn head(&self, question: &Question, deadline: Instant) -> Result<Head, Unknown> {
         let target = match &question.what {
             What::Tag(tag) | What::Meaning(tag) => Target::Tag(tag),
             What::Digest(digest) | What::Children(digest) | What::Scan(digest, _) => Target::Digest(digest),
         };
-        match &*self.source {
-            Source::Distribution(client) => client.head(&question.repository, target, deadline).await,
-            Source::Harbor(harbor) => harbor.head(&question.repository, target, deadline).await,
-            Source::Unusable(error) => Err(unusable(error)),
-        }
+        self.source.client().map_err(unusable)?.head(&question.repository, target, deadline).await
     }
 
     async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
@@ -380,12 +384,12 @@ impl Upstream {
     }
 }
 
-/// What a plain registry knows of scans; nobody need be asked.
+/// The scan answer of a registry without scans. Nobody is asked.
 pub(super) fn no_scans() -> ScanAnswer {
     ScanAnswer { scanner: Scanner::Absent, state: ScanState::NotScanned, last: None }
 }
 
-/// What the primary's presence of a tag says of its meaning.
+/// What a tag means, from its presence at the primary.
 fn meaning(presence: Presence) -> TagDigest {
     match presence {
         Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. } => TagDigest::Known(digest),

@@ -1,10 +1,16 @@
-//! VerdictCache verdicts, kept for equal Cases: most Pods name images that were judged a observed_at ago.
+//! Verdicts, kept for equal Cases: most Pods name images that were judged a moment ago.
 //!
-//! A Case is a function of the settings, of what the images of a Pod have in common, and of the image's text; of the
-//! first two a [`ContextId`] stands for, by number. What was verdicts is told again while its [`Validity`] lasts, so that a
-//! verdict told from here is the one that judging anew would give.
+//! A verdict depends on the settings, the Pod context and the image text. [`ContextId`] numbers the first two, so the key
+//! is (context, image text). An entry is served only while its [`Validity`] holds; so it equals what a new judgement would
+//! give.
 //!
-//! The room is bounded: what was not asked for during the time in which half of it was filled goes.
+//! Memory is bounded by two generations: while the young half is filled, entries of the old half that are read move over,
+//! and the rest is dropped when the young half is full.
+//!
+//! Why not a crate: with the same 50,000 entries moka 0.12 takes 390 B for each, this 167 B, and moka's get took some 15
+//! times as long (measured with weigher and `sync::Cache`, one and two threads, on a busy machine: 7.2 µs to 0.45 µs). A
+//! get is on the path of each admission. quick_cache 0.6 comes close (220 B, twice the time), but fixes its bound when it
+//! is built, while ours is read from the settings.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -19,25 +25,25 @@ use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::Regime;
 use crate::domain::settings::Settings;
 
-/// So many bytes are kept for each of `cache.entries`: 8 MB of a hundred thousand.
+/// The bytes of verdicts for each of `cache.entries`: 8 MB for a hundred thousand.
 const ROOM: usize = 80;
 
-/// What an entry takes beside its texts.
+/// The bytes of an entry beside its texts.
 const ENTRY: usize = 160;
 
-/// So many contexts are open at once: a few sets of policies, times a few platforms. What goes beyond, such as Pods that
-/// demand a platform of their own each, closes the oldest.
+/// The most contexts at once: a few sets of policies times a few platforms. A further one, as of Pods that each demand
+/// another platform, closes the oldest.
 const CONTEXTS: usize = 64;
 
-/// So many locks, so that threads seldom meet.
+/// The number of locks, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
 
-/// Counts what may change verdicts before their time; a clone counts the same.
+/// Counts what may change verdicts before they expire. Clones share the counter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Generation(Arc<AtomicU64>);
 
 impl Generation {
-    /// Something did: nothing that was verdicts until now is told again.
+    /// Starts a new generation: no verdict of an older one is served again.
     pub fn bump(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
@@ -47,22 +53,22 @@ impl Generation {
     }
 }
 
-/// What the images of a Pod have in common, under one snapshot of the settings; never given twice.
+/// The number of a Pod context under one snapshot of the settings. It is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContextId(u64);
 
-/// An image on a context_id, hashed.
+/// The hash of an image in a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
-/// When something is looked at: taken once for a Pod.
+/// The moment at which a Pod is judged. Taken once for each Pod.
 #[derive(Debug, Clone, Copy)]
 pub struct ObservedAt {
-    /// By the clock that evidence ages by.
+    /// By the monotonic clock: TTLs.
     pub now: Instant,
-    /// By the clock that scans and exceptions are dated by.
+    /// By the wall clock: scans and exceptions have dates.
     pub date: Timestamp,
-    /// [`Observatory::generation`](super::Observatory::generation), read before anything is judged.
+    /// [`Observatory::generation`](super::Observatory::generation), read before the judgement.
     pub generation: u64,
 }
 
@@ -71,7 +77,7 @@ pub struct ObservedAt {
 pub struct Validity {
     /// When it was judged.
     pub since: ObservedAt,
-    /// When the first of its observations expires; `None`: it rests on none.
+    /// When the first of its observations expires. `None`: it has none.
     pub until: Option<Instant>,
     /// From [`expires_at`](crate::domain::decide::expires_at).
     pub date: Option<Timestamp>,
@@ -82,13 +88,13 @@ impl Validity {
     fn holds(&self, at: &ObservedAt) -> bool {
         self.since.generation == at.generation
             && self.until.is_none_or(|until| at.now < until)
-            // A clock that was set back: dates that were past may be to come.
+            // If the clock was set back, dates that were past may be in the future again.
             && self.since.date <= at.date
             && self.date.is_none_or(|date| at.date < date)
     }
 }
 
-/// What was verdicts, `T` of each image.
+/// The verdicts: a `T` for each image.
 #[derive(Debug)]
 pub struct VerdictCache<T> {
     contexts: RwLock<Contexts>,
@@ -103,7 +109,7 @@ struct Contexts {
     open: VecDeque<(ContextId, Common)>,
 }
 
-/// What a context_id stands for.
+/// What a [`ContextId`] stands for.
 #[derive(Debug)]
 struct Common {
     regime: Arc<Regime>,
@@ -112,7 +118,7 @@ struct Common {
 }
 
 impl Common {
-    /// Within one snapshot equal rules are the same ones.
+    /// Compares policies by address: within one snapshot of the settings equal ones are the same.
     fn is(&self, other: &PodContext) -> bool {
         let (ours, theirs) = (&self.regime, &other.regime);
         self.exemption == other.exemption
@@ -131,7 +137,7 @@ impl Contexts {
     }
 }
 
-/// Half of what a shard has room for is filled anew while the other half is still asked.
+/// Two generations: `young` is filled while `old` is still read.
 #[derive(Debug)]
 struct Shard<T> {
     young: HashMap<u64, Box<Kept<T>>, ByHash>,
@@ -168,7 +174,7 @@ impl<T> Shard<T> {
     }
 }
 
-/// For keys that are hashes already.
+/// A hasher for keys that are hashes already.
 pub type ByHash = BuildHasherDefault<IdentityHasher>;
 
 /// See [`ByHash`].
@@ -196,7 +202,7 @@ impl<T> Default for VerdictCache<T> {
 }
 
 impl<T> VerdictCache<T> {
-    /// The context_id of these context. Another snapshot of the settings closes all others.
+    /// The number of this context. A new snapshot of the settings closes all contexts of the old one.
     pub fn context_id(&self, settings: &Arc<Settings>, common: &PodContext) -> ContextId {
         let known = self.contexts.read().unwrap_or_else(PoisonError::into_inner).find(settings, common);
         if let Some(context_id) = known {
@@ -221,12 +227,12 @@ impl<T> VerdictCache<T> {
         context_id
     }
 
-    /// The key of an image. Two images may share one; what is kept is compared as a whole.
+    /// The key of an image. Two images may share one: [`get`](Self::get) compares the whole.
     pub fn key(&self, context_id: ContextId, pull: Pull, written: &str) -> Key {
         Key(self.seed.hash_one((context_id, pull == Pull::Never, written)))
     }
 
-    /// What was verdicts of this image, if it still holds.
+    /// The verdict of this image, if it still holds.
     pub fn get(
         &self,
         key: Key,
@@ -246,13 +252,13 @@ impl<T> VerdictCache<T> {
         }
         let kept = shard.old.remove(&key.0).filter(|kept| fits(kept))?;
         let what = kept.what.clone();
-        // It was asked for, so it stays; by then there is as much room as it left.
+        // It was read, so it moves to the young half.
         shard.bytes += kept.size;
         shard.young.insert(key.0, kept);
         Some(what)
     }
 
-    /// Keeps what was verdicts; `bytes`: what it takes behind its pointers. What no longer holds is not kept.
+    /// Keeps a verdict, unless it no longer holds. `bytes`: its size on the heap.
     pub fn keep(
         &self,
         (key, context_id, pull, written): (Key, ContextId, Pull, &str),
@@ -273,7 +279,7 @@ impl<T> VerdictCache<T> {
     }
 
     fn shard(&self, Key(hash): Key) -> Option<&Mutex<Shard<T>>> {
-        // The map takes the low bits and the very highest; these lie between.
+        // The map uses the low bits and the highest seven; these lie between.
         self.shards.get(usize::try_from((hash >> 40) % SHARDS as u64).ok()?)
     }
 }

@@ -1,4 +1,4 @@
-//! What Harbor's answers have in common: the error envelope, and bodies that are not what they should be.
+//! What Harbor's answers have in common: the error format, and bodies that are not what was asked for.
 
 use std::borrow::Cow;
 
@@ -10,25 +10,25 @@ use crate::registry::{Object, object};
 /// A body that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
-    /// Not the JSON that Harbor documents.
+    /// It is not the JSON that Harbor documents.
     #[error("the {what} is not the JSON that Harbor documents")]
     Json {
         /// What was asked for.
         what: &'static str,
-        /// Why.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// JSON without the field that makes it one.
-    #[error("the {what} has no `{field}`: this is not Harbor's answer")]
+    /// JSON, but a field is missing that each answer of Harbor has.
+    #[error("the {what} has no `{field}`: what answers is not Harbor")]
     Field {
         /// What was asked for.
         what: &'static str,
         /// What is missing.
         field: &'static str,
     },
-    /// Another artifact than the one that was asked for.
-    #[error("Harbor answered with the artifact {found}")]
+    /// It is another artifact than the one that was asked for.
+    #[error("Harbor answered with another artifact, {found}")]
     OtherDigest {
         /// Its digest.
         found: Box<str>,
@@ -58,7 +58,7 @@ pub struct Fault<'a> {
     /// `NOT_FOUND`, `FORBIDDEN`, `UNKNOWN` …
     #[serde(borrow)]
     pub code: Cow<'a, str>,
-    /// For people; Harbor masks what a 500 was about.
+    /// For people. Harbor hides the cause of a 500.
     #[serde(borrow, default)]
     pub message: Cow<'a, str>,
 }
@@ -68,14 +68,14 @@ pub struct Fault<'a> {
 pub enum NotFound {
     /// Harbor has no such artifact, repository or project.
     Absent,
-    /// The repository did not arrive as it was sent: something between us and Harbor decodes, collapses or encodes
-    /// `%252F`. This says nothing of the artifact.
+    /// The path did not arrive as it was sent: a proxy in front of Harbor decodes, collapses or encodes `%252F`. The
+    /// artifact may exist.
     Mangled,
-    /// Not Harbor's envelope: somebody else answered.
+    /// It is not Harbor's error format: something else answered.
     NotHarbor,
 }
 
-/// Reads the error envelope; `None` where the body is none (HTML, empty, truncated).
+/// Reads the error format. `None`: the body is something else, such as HTML.
 #[must_use]
 pub fn fault(body: &[u8]) -> Option<Fault<'_>> {
     #[derive(Deserialize)]
@@ -91,9 +91,9 @@ pub fn fault(body: &[u8]) -> Option<Fault<'_>> {
 pub fn not_found(body: &[u8]) -> NotFound {
     match fault(body) {
         None => NotFound::NotHarbor,
-        // Decoded once too often, the router finds no route: "path /api/… was not found". Once too little, the name
-        // that is looked up holds an escape, which no name can: "artifact priv/team%2Fapp@… not found".
-        // A real absence reads "artifact …", "repository …" or "project … not found".
+        // If `%252F` was decoded once too often, the router finds no route: "path /api/… was not found". If it was
+        // decoded once too little, the message has an escape, which no name can have: "artifact priv/team%2Fapp@… not
+        // found". The message of a real absence begins with "artifact", "repository" or "project".
         Some(fault) if fault.message.split(' ').next() == Some("path") || fault.message.contains('%') => {
             NotFound::Mangled
         }

@@ -1,4 +1,4 @@
-//! Harbor's API, one method per question: paths as nginx wants them, statuses as Harbor means them.
+//! Harbor's API, one method per question: how its paths are encoded, and what its statuses mean.
 
 use std::sync::Arc;
 
@@ -8,33 +8,34 @@ use tokio::time::Instant;
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
-use crate::registry::{Answer, Client, Door, Request};
+use crate::registry::{Answer, Client, Endpoint, Request};
 
 use super::answer::{NotFound, fault, not_found};
 
-/// Artifacts, projects and scanners are a few kilobytes; an index of many children and tags some more.
+/// The limit of most bodies. Artifacts, projects and scanners are a few kilobytes, an index with many children more.
 const SMALL: usize = 1024 * 1024;
-/// A stored report: a few kilobytes a vulnerability, of which bad images have thousands.
+/// The limit of a stored report: a few kilobytes for each vulnerability, and some images have thousands.
 const REPORT: usize = 8 * 1024 * 1024;
-/// The most stored reports of one Harbor that are held at once: with [`REPORT`], the most memory that they take.
+/// The most stored reports of one Harbor in memory at once. Times [`REPORT`] it is the most memory that they take.
 pub(super) const REPORTS: usize = 2;
 
 const JSON: &str = "application/json";
 
-/// A question's answer, as far as the status tells.
+/// An answer of the API, by its status.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum ApiAnswer {
     /// 200, with its body.
-    Here(Bytes),
-    /// 404, in Harbor's own words.
+    Found(Bytes),
+    /// 404, in Harbor's error format.
     NotFound,
-    /// 403: Harbor knows us, but does not let us look. To all but admins an absent project looks the same.
+    /// 403: our credentials are right, but do not allow this. To all but admins a project that does not exist looks the
+    /// same.
     Forbidden,
-    /// 401: Harbor does not know us.
+    /// 401: Harbor rejected the credentials.
     Unauthorized,
 }
 
-/// Where an artifact lies, as the API wants it.
+/// The path of an artifact in the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Artifact {
     pub project: Box<str>,
@@ -45,15 +46,15 @@ pub(super) struct Artifact {
 impl Artifact {
     /// Splits `project/team/app`.
     ///
-    /// The repository is encoded twice (`/` → `%252F`): the nginx in front of Harbor decodes once. The other characters of a
-    /// name need no encoding, and `:` may stay as it is.
+    /// The repository is encoded twice (`/` → `%252F`), because the nginx in front of Harbor decodes once. Other characters
+    /// of a name need no encoding.
     ///
     /// # Errors
-    /// A name of one component: Harbor answers 400 to it, for nothing lies outside a project.
+    /// A name of one component. Harbor answers 400 to it: each repository belongs to a project.
     pub fn new(repository: &Repository, reference: &str) -> Result<Self, Unknown> {
         let Some((project, name)) = repository.as_str().split_once('/') else {
             let detail =
-                format!("`{repository}` names no project, and Harbor keeps nothing outside of projects");
+                format!("`{repository}` names no project: at a Harbor it must be `project/{repository}`");
             return Err(Unknown::new(Cause::NotRegistry, detail));
         };
         let name = name.replace('/', "%252F");
@@ -61,7 +62,7 @@ impl Artifact {
         Ok(Self { project: project.into(), repository: repository.clone(), path })
     }
 
-    /// What chooses the credentials.
+    /// Decides which credentials are used.
     fn about(&self) -> Option<&str> {
         Some(self.repository.as_str())
     }
@@ -74,57 +75,63 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// The artifact, with its scan overview.
-    pub async fn artifact(&self, artifact: &Artifact, deadline: Instant) -> Result<Said, Unknown> {
+    /// The artifact with its scan overview.
+    pub async fn artifact(&self, artifact: &Artifact, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         let path = format!("{}?with_scan_overview=true", artifact.path);
         self.get(artifact.about(), &path, SMALL, deadline).await
     }
 
-    /// Its stored report.
-    pub async fn vulnerabilities(&self, artifact: &Artifact, deadline: Instant) -> Result<Said, Unknown> {
+    /// The stored report of its last scan.
+    pub async fn vulnerabilities(
+        &self,
+        artifact: &Artifact,
+        deadline: Instant,
+    ) -> Result<ApiAnswer, Unknown> {
         let path = format!("{}/additions/vulnerabilities", artifact.path);
         self.get(artifact.about(), &path, REPORT, deadline).await
     }
 
     /// The project.
-    pub async fn project(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
+    pub async fn project(&self, project: &str, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         self.get(Some(project), &format!("/api/v2.0/projects/{project}"), SMALL, deadline).await
     }
 
     /// The project's scanner.
-    pub async fn scanner(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
+    pub async fn scanner(&self, project: &str, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         self.get(Some(project), &format!("/api/v2.0/projects/{project}/scanner"), SMALL, deadline).await
     }
 
     /// The system's CVE allowlist.
-    pub async fn system_allowlist(&self, deadline: Instant) -> Result<Said, Unknown> {
+    pub async fn system_allowlist(&self, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         self.get(None, "/api/v2.0/system/CVEAllowlist", SMALL, deadline).await
     }
 
-    /// What Harbor tells of itself, whatever the status: its 500 is the surest sign that its database is down.
-    pub async fn system_info(&self, door: Door<'_>, deadline: Instant) -> Result<Answer, Unknown> {
-        self.ask(Method::GET, "/api/v2.0/systeminfo", door, SMALL, deadline).await
+    /// `systeminfo`, whatever the status. Its 500 is the best sign that the database is down.
+    pub async fn system_info(&self, endpoint: Endpoint<'_>, deadline: Instant) -> Result<Answer, Unknown> {
+        self.ask(Method::GET, "/api/v2.0/systeminfo", endpoint, SMALL, deadline).await
     }
 
-    /// Is there a project of this name? Any caller that Harbor knows may ask.
-    pub async fn project_exists(&self, project: &str, deadline: Instant) -> Result<Said, Unknown> {
+    /// Does a project of this name exist? Any caller with valid credentials may ask.
+    pub async fn project_exists(&self, project: &str, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         let path = format!("/api/v2.0/projects?project_name={project}");
-        let answer = self.ask(Method::HEAD, &path, Door::Api(Some(project)), SMALL, deadline).await?;
+        let answer =
+            self.ask(Method::HEAD, &path, Endpoint::HarborApi(Some(project)), SMALL, deadline).await?;
         match answer.status {
-            // A HEAD has no body that could say more.
-            StatusCode::NOT_FOUND => Ok(Said::NotFound),
-            _ => said(answer),
+            // A HEAD has no body, so there is no error format to check.
+            StatusCode::NOT_FOUND => Ok(ApiAnswer::NotFound),
+            _ => read(answer),
         }
     }
 
-    /// Does Harbor know us? A user is told who he is (200), a robot that it is no user (412), a stranger 401.
-    pub async fn is_known(&self, deadline: Instant) -> Result<bool, Unknown> {
-        let answer =
-            self.ask(Method::GET, "/api/v2.0/users/current", Door::Api(None), SMALL, deadline).await?;
+    /// Are our credentials right? Harbor answers 200 to a user, 412 to a robot, 401 to anybody else.
+    pub async fn credentials_are_valid(&self, deadline: Instant) -> Result<bool, Unknown> {
+        let answer = self
+            .ask(Method::GET, "/api/v2.0/users/current", Endpoint::HarborApi(None), SMALL, deadline)
+            .await?;
         match answer.status {
             StatusCode::OK | StatusCode::PRECONDITION_FAILED => Ok(true),
             StatusCode::UNAUTHORIZED => Ok(false),
-            _ => said(answer).map(|_| false),
+            _ => read(answer).map(|_| false),
         }
     }
 
@@ -133,12 +140,18 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        door: Door<'_>,
+        endpoint: Endpoint<'_>,
         limit: usize,
         deadline: Instant,
     ) -> Result<Answer, Unknown> {
-        let request =
-            Request { method, path_and_query: path, door, accept: Some(JSON), body: None, body_limit: limit };
+        let request = Request {
+            method,
+            path_and_query: path,
+            endpoint,
+            accept: Some(JSON),
+            body: None,
+            body_limit: limit,
+        };
         self.client.send(request, deadline).await
     }
 
@@ -148,32 +161,34 @@ impl Api {
         path: &str,
         limit: usize,
         deadline: Instant,
-    ) -> Result<Said, Unknown> {
-        said(self.ask(Method::GET, path, Door::Api(about), limit, deadline).await?)
+    ) -> Result<ApiAnswer, Unknown> {
+        read(self.ask(Method::GET, path, Endpoint::HarborApi(about), limit, deadline).await?)
     }
 }
 
-/// The statuses that Harbor's API documents for reading, in Harbor's own words; every other answer is a cause.
+/// Reads the statuses that Harbor's API documents. Every other answer is a cause.
 ///
-/// What stands in front of Harbor refuses in the same statuses, but not in the same words: its 403 or 404 must not
-/// be taken for Harbor's.
-fn said(answer: Answer) -> Result<Said, Unknown> {
-    let stranger = |answer: &Answer| {
-        let detail =
-            format!("{}, but not in Harbor's words: something in front of it answers", answer.status);
+/// A proxy in front of Harbor uses the same statuses, but not Harbor's error format. Its 403 or 404 must not be taken
+/// for Harbor's.
+fn read(answer: Answer) -> Result<ApiAnswer, Unknown> {
+    let not_harbor = |answer: &Answer| {
+        let detail = format!(
+            "{} without Harbor's error format: a proxy in front of Harbor answers, or this is no Harbor",
+            answer.status
+        );
         Err(Unknown::new(Cause::NotRegistry, detail))
     };
     match answer.status {
-        StatusCode::OK => Ok(Said::Here(answer.body)),
-        StatusCode::UNAUTHORIZED => Ok(Said::Unauthorized),
-        StatusCode::FORBIDDEN if fault(&answer.body).is_some() => Ok(Said::Forbidden),
-        StatusCode::FORBIDDEN => stranger(&answer),
+        StatusCode::OK => Ok(ApiAnswer::Found(answer.body)),
+        StatusCode::UNAUTHORIZED => Ok(ApiAnswer::Unauthorized),
+        StatusCode::FORBIDDEN if fault(&answer.body).is_some() => Ok(ApiAnswer::Forbidden),
+        StatusCode::FORBIDDEN => not_harbor(&answer),
         StatusCode::NOT_FOUND => match not_found(&answer.body) {
-            NotFound::Absent => Ok(Said::NotFound),
-            NotFound::NotHarbor => stranger(&answer),
+            NotFound::Absent => Ok(ApiAnswer::NotFound),
+            NotFound::NotHarbor => not_harbor(&answer),
             NotFound::Mangled => Err(Unknown::new(
                 Cause::NotRegistry,
-                "Harbor did not get the path that was sent: a proxy in front of it rewrites `%252F`",
+                "a proxy in front of Harbor rewrites `%252F` in paths; it must pass the path on unchanged",
             )),
         },
         _ => Err(answer.unexpected()),

@@ -1,80 +1,101 @@
-//! One Harbor, asked: what it holds, and who we are to it; what it knows of scans, see `scan`.
+//! Asks one Harbor: presence and children, and whether our credentials are right. Scans are in `scan`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
-use crate::registry::{Answer, Client, Door, Head, Target};
+use crate::registry::{Age, Client, Head, LookedUp, SharedLookup, Target};
 
-use super::api::{Api, Artifact, REPORTS, Said};
+use super::api::{Api, ApiAnswer, Artifact, REPORTS};
 use super::overview::{ProjectScanner, scanner};
 use super::project::{Project, project};
-use super::shared::{Age, Held, Shared};
-use super::standing::{self, Look, SelfTest, Standing};
+use super::self_test::{self, Check, SelfTest, SelfTestResult};
 
-/// How long a look-up that many questions share may take, whoever waits for it: Harbor's ping of a scanner that
-/// hangs takes 5 s, and lands on the request that happens to come.
+// The TTLs of presence and scans are in `evidence/ttl.rs`. These here are of facts that all artifacts of a project share.
+
+/// The most time of a look-up that many questions share, however long each of them waits. Harbor pings its scanner
+/// while it answers, and the ping of a scanner that hangs takes 5 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a project's facts count. Whether it is a proxy cache never changes; its allowlist may.
+/// TTL of a project's facts. Whether it is a proxy cache never changes, its allowlist may.
 const PROJECT: Duration = Duration::from_secs(60);
 
-/// How long a healthy scanner counts as such. Overviews vanish in the very moment its health turns, and as long as
-/// this is behind, scanned images look like images that were never scanned.
+/// TTL of a healthy scanner. Scan overviews disappear as soon as the scanner becomes unhealthy. Until we notice, scanned
+/// images look as if they had never been scanned.
 const SCANNER_HEALTHY: Duration = Duration::from_secs(2);
 
-/// How long any other scanner's state counts: as long as Harbor itself caches its ping at most.
+/// TTL of any other state of a scanner: as long as Harbor itself caches its ping.
 const SCANNER_OTHER: Duration = Duration::from_secs(15);
 
-/// How long credentials that were proved are not believed to be wrong, and others not tried again.
+/// TTL of credentials that were proved: so long a 401 is not taken for wrong credentials.
 const PROVED: Duration = Duration::from_secs(60);
+/// TTL of credentials that were rejected: so long they are not tried again.
 const REJECTED: Duration = Duration::from_secs(30);
 
-/// How long it is not asked again what could not be learned.
+/// A project that nobody asked about for so long is forgotten.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// TTL of a failed look-up.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// One Harbor.
 ///
-/// Everything is an answer: absence, refusal, and, as [`Unknown`], whatever could not be learned. It remembers, for
-/// seconds, what all artifacts of a project share; presence and scans are remembered by `evidence/`.
+/// Every outcome is a value: absence, refusal, and, as [`Unknown`], what could not be learned. It caches for seconds what
+/// all artifacts of a project share. Presence and scans are cached in `evidence/`.
+///
+/// ```no_run
+/// # use std::{sync::Arc, time::Duration};
+/// # use landfall::domain::{digest::Digest, image::Repository};
+/// use landfall::harbor::Harbor;
+/// use landfall::registry::{Client, Target};
+///
+/// # async fn example(client: Client, digest: Digest) {
+/// let harbor = Harbor::new(Arc::new(client));
+/// let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+/// let app = Repository::new("project/app");
+/// let presence = harbor.presence(&app, Target::Digest(&digest), deadline).await;
+/// # let _ = presence;
+/// # }
+/// ```
 pub struct Harbor {
     pub(super) api: Api,
-    /// `None`: our robot may not look.
-    projects: Shared<Box<str>, Option<Arc<Project>>>,
-    /// `None`: our robot may not look.
-    scanners: Shared<Box<str>, Option<ProjectScanner>>,
-    standing: Shared<(), Standing>,
+    /// `None`: our robot may not read projects.
+    projects: SharedLookup<Box<str>, Option<Arc<Project>>>,
+    /// `None`: our robot may not read scanners.
+    scanners: SharedLookup<Box<str>, Option<ProjectScanner>>,
+    self_test: SharedLookup<(), SelfTestResult>,
     /// The version of the credentials under which all this was learned.
     credentials: AtomicU64,
-    /// A stored report is read and forgotten under one of its permits.
+    /// Limits how many stored reports are in memory at once.
     pub(super) reports: Semaphore,
 }
 
 impl Harbor {
-    /// Asks through this client.
+    /// A Harbor that is asked through this client.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
+        let tasks = client.tasks().clone();
         Self {
             api: Api { client },
-            projects: Shared::new(),
-            scanners: Shared::new(),
-            standing: Shared::new(),
+            projects: SharedLookup::new(IDLE, tasks.clone()),
+            scanners: SharedLookup::new(IDLE, tasks.clone()),
+            self_test: SharedLookup::new(IDLE, tasks),
             credentials: AtomicU64::new(0),
             reports: Semaphore::new(REPORTS),
         }
     }
 
-    /// Which content of its credentials' files was seen last, as [`Client::credentials_seen`].
+    /// The client that asks its registry.
     #[must_use]
-    pub fn credentials_seen(&self) -> u64 {
-        self.api.client.credentials_seen()
+    pub fn client(&self) -> &Client {
+        &self.api.client
     }
 
     /// Does this Harbor hold the manifest, and may we pull it?
@@ -105,30 +126,18 @@ impl Harbor {
         }
     }
 
-    /// What its registry says of a manifest, as [`Client::head`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn head(
-        &self,
-        repository: &Repository,
-        target: Target<'_>,
-        deadline: Instant,
-    ) -> Result<Head, Unknown> {
-        self.api.client.head(repository, target, deadline).await
-    }
-
-    /// Forgets what all artifacts of a project share: anything may have changed here, even that a project is a proxy
-    /// cache, for another may have its name now. Who we are is not forgotten.
+    /// Forgets what is cached of projects and scanners. Even whether a project is a proxy cache may differ, because
+    /// another project may have its name now. Whether our credentials are right is not forgotten.
     pub fn forget(&self) {
         self.projects.forget();
         self.scanners.forget();
     }
 
-    /// Does Harbor's own list hold what its registry answered for? An ordinary project answers from that list, so only a
-    /// proxy cache answers for more (facts: proxy-cache project). What a proxy cache lists it holds: that is a copy.
+    /// Does Harbor's API list the artifact? Used where we may not read the project. An ordinary project answers `/v2`
+    /// from that list, so only a proxy cache answers for artifacts that are not in it. What a proxy cache lists, it
+    /// holds: that is a copy.
     ///
-    /// A robot that may see neither the project nor its artifacts cannot tell; nearly all projects are ordinary ones.
+    /// A robot that may read neither the project nor its artifacts gets `true`, because nearly all projects are ordinary.
     async fn is_listed(
         &self,
         repository: &Repository,
@@ -137,9 +146,9 @@ impl Harbor {
     ) -> Result<bool, Unknown> {
         let artifact = Artifact::new(repository, &digest.to_string())?;
         match self.api.artifact(&artifact, deadline).await {
-            Ok(Said::NotFound) => Ok(false),
-            Ok(Said::Here(_) | Said::Forbidden | Said::Unauthorized) => Ok(true),
-            // What stands in front of Harbor keeps its API from us: it will not tell later, either.
+            Ok(ApiAnswer::NotFound) => Ok(false),
+            Ok(ApiAnswer::Found(_) | ApiAnswer::Forbidden | ApiAnswer::Unauthorized) => Ok(true),
+            // A proxy hides the API from us, and will do so later as well.
             Err(unknown) if unknown.cause == Cause::NotRegistry => Ok(true),
             Err(unknown) => Err(unknown),
         }
@@ -158,36 +167,17 @@ impl Harbor {
         }
     }
 
-    /// Is this Harbor up, and who are we to it? Asks it, and remembers.
-    pub async fn self_test(&self, look: Look, deadline: Instant) -> SelfTest {
-        let found = standing::self_test(&self.api, look, deadline).await;
-        if look != Look::Nobody {
-            self.standing.put((), held(found.standing.clone()));
+    /// Is this Harbor up, and does it accept our credentials? Asks it, and caches the result.
+    pub async fn self_test(&self, check: Check, deadline: Instant) -> SelfTest {
+        let found = self_test::self_test(&self.api, check, deadline).await;
+        if check != Check::Anonymous {
+            self.self_test.put((), held(found.result.clone()));
         }
         found
     }
 
-    /// Which content of its credentials' files it uses: another number, another content.
-    pub async fn credentials_version(&self) -> u64 {
-        self.api.client.credentials_version().await
-    }
-
-    /// When it began to answer a request for the last time.
-    #[must_use]
-    pub fn heard(&self) -> Option<Instant> {
-        self.api.client.heard()
-    }
-
-    /// Does its registry answer, whatever its API does? Whoever asks is answered, 401 included.
-    ///
-    /// # Errors
-    /// There was no answer that can be read.
-    pub async fn greeting(&self, deadline: Instant) -> Result<Answer, Unknown> {
-        self.api.client.greet(Door::Nobody, deadline).await
-    }
-
-    /// A 401 without any challenge: to all callers Harbor says so of a project that does not exist, and to all
-    /// callers while its database is down. The API tells them apart.
+    /// What a 401 without a challenge means. Harbor answers so for a project that does not exist, and for everything
+    /// while its database is down. The API tells the two apart.
     async fn without_challenge(
         &self,
         repository: &Repository,
@@ -200,70 +190,76 @@ impl Harbor {
         };
         let artifact = Artifact::new(repository, &reference)?;
         match self.api.artifact(&artifact, deadline).await? {
-            // An admin is told outright.
-            Said::NotFound => Ok(Gone),
-            Said::Forbidden => self.forbidden(&artifact, deadline).await,
-            Said::Unauthorized => Err(self.unauthorized(deadline).await),
-            Said::Here(_) => {
-                let detail =
-                    "its registry refused without a challenge what its API has: its database was down";
+            // Only an admin gets 404 for a project that does not exist.
+            ApiAnswer::NotFound => Ok(Gone),
+            ApiAnswer::Forbidden => self.forbidden(&artifact, deadline).await,
+            ApiAnswer::Unauthorized => Err(self.unauthorized(deadline).await),
+            ApiAnswer::Found(_) => {
+                let detail = "Harbor's registry answered 401 without a challenge for an artifact that its API lists: \
+                     its database was down a moment ago";
                 Err(Unknown::new(Cause::ServerError, detail))
             }
         }
     }
 
-    /// The API's 403: to all but admins the same for a project that does not exist and for one that is not ours.
+    /// What a 403 of the API means. To all but admins it is the same for a project that does not exist and for one that
+    /// we may not read.
     pub(super) async fn forbidden(&self, artifact: &Artifact, deadline: Instant) -> Result<Gone, Unknown> {
         let project = &artifact.project;
         match self.api.project_exists(project, deadline).await? {
-            Said::NotFound => Ok(Gone),
-            Said::Here(_) | Said::Forbidden => {
-                let detail = format!("our credentials do not reach into the project `{project}`");
+            ApiAnswer::NotFound => Ok(Gone),
+            ApiAnswer::Found(_) | ApiAnswer::Forbidden => {
+                let detail = format!(
+                    "Harbor answered 403 for the project `{project}`: our robot has no permission there"
+                );
                 Err(Unknown::new(Cause::Forbidden, detail))
             }
-            Said::Unauthorized => Err(self.unauthorized(deadline).await),
+            ApiAnswer::Unauthorized => Err(self.unauthorized(deadline).await),
         }
     }
 
-    /// A 401 of `/v2` that asks for other credentials, of a project that exists: it is not ours, or nobody is.
+    /// What a 401 of `/v2` with a challenge means. The project exists: we may not pull from it, or our credentials are
+    /// wrong.
     async fn refused(&self, repository: &Repository, deadline: Instant) -> Unknown {
-        match self.standing(deadline).await {
-            Ok(Standing::Proved) => {
-                let detail = format!("our credentials are good, but may not pull from `{repository}`");
+        match self.proved(deadline).await {
+            Ok(SelfTestResult::Proved) => {
+                let detail =
+                    format!("Harbor accepts our credentials, but they may not pull from `{repository}`");
                 Unknown::new(Cause::Forbidden, detail)
             }
-            Ok(standing) => not_proved(standing),
+            Ok(result) => not_proved(result),
             Err(unknown) => unknown,
         }
     }
 
-    /// A 401 of the API: Harbor does not know us, unless it knew us a moment ago.
+    /// What a 401 of the API means: wrong credentials, unless they were proved a moment ago.
     pub(super) async fn unauthorized(&self, deadline: Instant) -> Unknown {
-        match self.standing(deadline).await {
-            Ok(Standing::Proved) => {
-                let detail = "Harbor did not know us, though our credentials were proved a moment ago";
+        match self.proved(deadline).await {
+            Ok(SelfTestResult::Proved) => {
+                let detail = "Harbor answered 401, but it accepted the same credentials a moment ago";
                 Unknown::new(Cause::ServerError, detail)
             }
-            Ok(standing) => not_proved(standing),
+            Ok(result) => not_proved(result),
             Err(unknown) => unknown,
         }
     }
 
-    /// Who we are, and where we may look, is another question under other credentials.
+    /// Other credentials may have other permissions, so nothing that is cached is fresh any more.
     fn notice_rotation(&self) {
-        let version = self.credentials_seen();
+        let version = self.client().credentials_seen();
         if self.credentials.swap(version, Ordering::AcqRel) != version {
             self.projects.outdate();
             self.scanners.outdate();
-            self.standing.outdate();
+            self.self_test.outdate();
         }
     }
 
-    async fn standing(&self, deadline: Instant) -> Result<Standing, Unknown> {
+    async fn proved(&self, deadline: Instant) -> Result<SelfTestResult, Unknown> {
         self.notice_rotation();
         let api = self.api.clone();
-        let look_up = async move { held(standing::self_test(&api, Look::Prove, patience()).await.standing) };
-        self.standing.get((), deadline, look_up).await
+        let look_up =
+            async move { held(self_test::self_test(&api, Check::Credentials, patience()).await.result) };
+        within(deadline, self.self_test.get((), look_up)).await
     }
 
     async fn project_of(
@@ -273,9 +269,9 @@ impl Harbor {
     ) -> Result<Option<Arc<Project>>, Unknown> {
         self.notice_rotation();
         let Some((project, _)) = repository.as_str().split_once('/') else { return Ok(None) };
-        // Whether it is a proxy cache never changes, so a slow API must not hide what the registry holds: what is
-        // known is told at once, and looked up for those who come later. That we may not look is known only of the
-        // credentials that we have.
+        // Whether it is a proxy cache never changes, so nobody waits for a slow API if there is an old answer: that is
+        // used at once, and refreshed for later callers. That we may not read the project holds only for the
+        // credentials that we have now.
         let last = self.projects.last(&project.into());
         let known =
             last.filter(|(facts, age)| facts.is_some() || *age == Age::Current).map(|(facts, _)| facts);
@@ -286,7 +282,7 @@ impl Harbor {
         }
     }
 
-    /// The project's facts; `None` where our robot may not look.
+    /// The project's facts. `None`: our robot may not read it.
     pub(super) async fn project(
         &self,
         name: &str,
@@ -297,19 +293,19 @@ impl Harbor {
         let name: Box<str> = name.into();
         let look_up = async move {
             let learned = match api.project(&name, patience()).await {
-                Ok(Said::Here(body)) => {
+                Ok(ApiAnswer::Found(body)) => {
                     project(&body).map(|project| Some(Arc::new(project))).map_err(Unknown::from)
                 }
-                Ok(Said::NotFound | Said::Forbidden | Said::Unauthorized) => Ok(None),
+                Ok(ApiAnswer::NotFound | ApiAnswer::Forbidden | ApiAnswer::Unauthorized) => Ok(None),
                 Err(unknown) => Err(unknown),
             };
-            let fresh = if learned.is_ok() { PROJECT } else { UNKNOWN };
-            Held { learned, fresh }
+            let ttl = if learned.is_ok() { PROJECT } else { UNKNOWN };
+            LookedUp { result: learned, ttl }
         };
-        self.projects.get(key, deadline, look_up).await
+        within(deadline, self.projects.get(key, look_up)).await
     }
 
-    /// The project's scanner; `None` where our robot may not look.
+    /// The project's scanner. `None`: our robot may not read it.
     pub(super) async fn scanner(
         &self,
         project: &str,
@@ -320,45 +316,55 @@ impl Harbor {
         let project: Box<str> = project.into();
         let look_up = async move {
             let learned = match api.scanner(&project, patience()).await {
-                Ok(Said::Here(body)) => scanner(&body).map(Some).map_err(Unknown::from),
+                Ok(ApiAnswer::Found(body)) => scanner(&body).map(Some).map_err(Unknown::from),
                 // A project that does not exist has no scanner.
-                Ok(Said::NotFound) => Ok(Some(ProjectScanner::Absent)),
-                Ok(Said::Forbidden | Said::Unauthorized) => Ok(None),
+                Ok(ApiAnswer::NotFound) => Ok(Some(ProjectScanner::Absent)),
+                Ok(ApiAnswer::Forbidden | ApiAnswer::Unauthorized) => Ok(None),
                 Err(unknown) => Err(unknown),
             };
-            let fresh = match &learned {
+            let ttl = match &learned {
                 Ok(Some(ProjectScanner::Healthy)) => SCANNER_HEALTHY,
                 Ok(_) => SCANNER_OTHER,
                 Err(_) => UNKNOWN,
             };
-            Held { learned, fresh }
+            LookedUp { result: learned, ttl }
         };
-        self.scanners.get(key, deadline, look_up).await
+        within(deadline, self.scanners.get(key, look_up)).await
     }
 }
 
-/// The project does not exist, or Harbor's database does not list the artifact.
+/// The project does not exist, or Harbor does not list the artifact.
 pub(super) struct Gone;
+
+/// Waits for an answer until the deadline. An answer that is cached is returned even after it.
+async fn within<V>(
+    deadline: Instant,
+    answer: impl Future<Output = Result<V, Unknown>>,
+) -> Result<V, Unknown> {
+    timeout_at(deadline, answer)
+        .await
+        .unwrap_or_else(|_| Err(Unknown::new(Cause::Deadline, "Harbor's API did not answer in time")))
+}
 
 fn patience() -> Instant {
     Instant::now() + PATIENCE
 }
 
-fn held(standing: Standing) -> Held<Standing> {
-    let fresh = match standing {
-        Standing::Proved => PROVED,
-        Standing::Rejected => REJECTED,
-        Standing::DatabaseDown(_) | Standing::Unreachable(_) => UNKNOWN,
+fn held(result: SelfTestResult) -> LookedUp<SelfTestResult> {
+    let ttl = match result {
+        SelfTestResult::Proved => PROVED,
+        SelfTestResult::Rejected => REJECTED,
+        SelfTestResult::DatabaseDown(_) | SelfTestResult::Unreachable(_) => UNKNOWN,
     };
-    Held { learned: Ok(standing), fresh }
+    LookedUp { result: Ok(result), ttl }
 }
 
-fn not_proved(standing: Standing) -> Unknown {
-    match standing {
-        Standing::DatabaseDown(unknown) | Standing::Unreachable(unknown) => unknown,
-        Standing::Proved | Standing::Rejected => {
-            let detail =
-                "Harbor does not know us: no credentials, wrong ones, or a robot that is disabled or expired";
+fn not_proved(result: SelfTestResult) -> Unknown {
+    match result {
+        SelfTestResult::DatabaseDown(unknown) | SelfTestResult::Unreachable(unknown) => unknown,
+        SelfTestResult::Proved | SelfTestResult::Rejected => {
+            let detail = "Harbor rejected the credentials (401): they are missing or wrong, or the robot is disabled, \
+                 expired or deleted";
             Unknown::new(Cause::Unauthorized, detail)
         }
     }

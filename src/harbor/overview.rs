@@ -1,4 +1,4 @@
-//! The artifact's scan overview, and the project's scanner: what Harbor's JSON means.
+//! What Harbor's JSON means of an artifact's scan overview and of a project's scanner.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,16 +17,17 @@ pub(super) const MIME_1_1: &str = "application/vnd.security.vulnerability.report
 /// The format before it.
 pub(super) const MIME_1_0: &str = "application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0";
 
-/// What an artifact's JSON says of its scan.
+/// What an artifact's JSON tells of its scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overview {
-    /// A state. [`ScanState::Failed`] carries nothing more: see [`Overview::Swept`] for the one that may.
+    /// This state.
     State(ScanState),
-    /// `Error` without any time. Harbor joins the status from a task row and says `Error` where the row is gone, so
-    /// the scan may have been good; a scan that really failed has a start and an end (facts: goharbor/harbor#19166, #19660).
+    /// `Error` without a start or an end. Harbor takes the status from a task row and answers `Error` if the row was
+    /// deleted, so the scan may have succeeded. A scan that really failed has a start and an end
+    /// (goharbor/harbor#19166, #19660).
     Swept,
-    /// The key is absent: never scanned, or the scanner is down, changed, disabled or missing.
-    /// Only the project's scanner tells.
+    /// There is no overview: it was never scanned, or the scanner is down, changed, disabled or missing. Only the
+    /// project's scanner tells.
     Missing,
 }
 
@@ -35,13 +36,13 @@ pub enum Overview {
 pub enum ProjectScanner {
     /// It answers Harbor's ping.
     Healthy,
-    /// It does not: overviews vanish meanwhile.
+    /// It does not. Meanwhile overviews are missing.
     Unhealthy,
     /// None is registered, or it is disabled.
     Absent,
 }
 
-/// Every field optional, unknown ones ignored: Harbor leaves out what is empty, and writes nulls elsewhere.
+/// All fields are optional: Harbor leaves out empty ones, or writes null.
 #[derive(Deserialize)]
 struct Artifact<'a> {
     #[serde(borrow)]
@@ -83,8 +84,8 @@ struct Registration<'a> {
 /// Reads the answer of the artifact API with `with_scan_overview=true`, asked by `digest`.
 ///
 /// # Errors
-/// [`Malformed`] where it is not the JSON of that very artifact: an answer without a digest is some proxy's, and must
-/// not be taken for an artifact that was never scanned.
+/// [`Malformed`] if it is not the JSON of this artifact. An answer without a digest comes from a proxy, and must not be
+/// taken for an artifact that was never scanned.
 pub fn overview(body: &[u8], digest: &Digest) -> Result<Overview, Malformed> {
     let artifact: Artifact<'_> = object(body).map_err(|source| Malformed::json("artifact", source))?;
     let Some(found) = artifact.digest else {
@@ -99,9 +100,9 @@ pub fn overview(body: &[u8], digest: &Digest) -> Result<Overview, Malformed> {
 /// Reads the answer of the project's scanner API.
 ///
 /// # Errors
-/// [`Malformed`] where it is no JSON object.
+/// [`Malformed`] if it is not a JSON object.
 pub fn scanner(body: &[u8]) -> Result<ProjectScanner, Malformed> {
-    // No scanner at all: Harbor answers an empty registration, or nothing.
+    // Without a scanner Harbor answers an empty registration or an empty body.
     if body.trim_ascii().is_empty() {
         return Ok(ProjectScanner::Absent);
     }
@@ -116,12 +117,12 @@ pub fn scanner(body: &[u8]) -> Result<ProjectScanner, Malformed> {
     })
 }
 
-/// The report format to believe: 1.1, else 1.0, else any.
+/// The report to use: format 1.1, else 1.0, else any.
 pub(super) fn prefer<T>(mut by_mime: BTreeMap<Cow<'_, str>, T>) -> Option<T> {
     by_mime.remove(MIME_1_1).or_else(|| by_mime.remove(MIME_1_0)).or_else(|| by_mime.into_values().next())
 }
 
-/// A severity as Harbor spells it; what it does not document counts as the worst.
+/// A severity as Harbor spells it. An unknown word counts as the worst.
 pub(super) fn severity(word: &str) -> Severity {
     match word {
         "None" => Severity::None,
@@ -134,7 +135,7 @@ pub(super) fn severity(word: &str) -> Severity {
     }
 }
 
-/// A time as Harbor writes it; Go's zero time (`0001-01-01…`) and whatever does not parse is none.
+/// A time as Harbor writes it. `None`: Go's zero time (`0001-01-01…`), or it cannot be parsed.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
@@ -143,7 +144,7 @@ impl Summary<'_> {
     fn read(&self) -> Overview {
         let at = |text: &Option<Cow<'_, str>>| text.as_deref().and_then(time);
         match self.scan_status.as_deref() {
-            // Of an index, `Success` means that at least one child's scan succeeded: only 100 % is a success.
+            // For an index, `Success` means that at least one child's scan succeeded. Only 100 % counts.
             Some("Success") if self.complete_percent == Some(100) => {
                 Overview::State(ScanState::Done(Report {
                     severity: self.worst(),
@@ -155,12 +156,12 @@ impl Summary<'_> {
             Some("Error") if at(&self.start_time).is_none() && at(&self.end_time).is_none() => {
                 Overview::Swept
             }
-            // Error, Stopped, a partial success, and words that Harbor does not document.
+            // Error, Stopped, a partial success, and states that Harbor does not document.
             _ => Overview::State(ScanState::Failed),
         }
     }
 
-    /// The worst of what is said and what is counted: an image that has only `Unknown` vulnerabilities is summed up as `None`.
+    /// The worst of the summary and the counts. Harbor sums up an image with only `Unknown` vulnerabilities as `None`.
     fn worst(&self) -> Severity {
         let counts =
             self.summary.as_ref().and_then(|Object(counts)| counts.summary.as_ref()).into_iter().flatten();

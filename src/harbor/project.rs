@@ -1,4 +1,4 @@
-//! A project's own facts: whether it is a proxy cache, and which vulnerabilities its admins forgive.
+//! A project's facts: whether it is a proxy cache, and which CVE allowlist applies.
 
 use std::borrow::Cow;
 
@@ -10,18 +10,18 @@ use crate::registry::{Object, object};
 
 use super::answer::Malformed;
 
-/// What a project's JSON says that matters here.
+/// What we read of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// Copies, or a proxy cache (`registry_id` > 0).
+    /// Whether it holds copies or is a proxy cache (`registry_id` > 0).
     pub serves: Serves,
-    /// What its admins forgive.
-    pub forgives: Forgives,
+    /// Which CVE allowlist applies.
+    pub allowlist: AllowlistOf,
 }
 
-/// Which CVE allowlist is in force.
+/// Which CVE allowlist applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgives {
+pub enum AllowlistOf {
     /// The project's own.
     Own(CveAllowlist),
     /// The system's.
@@ -31,9 +31,9 @@ pub enum Forgives {
 /// A CVE allowlist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CveAllowlist {
-    /// The identifiers.
+    /// The identifiers of the vulnerabilities that are allowed.
     pub items: Vec<Box<str>>,
-    /// When it ceases to count, in seconds since the epoch; `None`: never.
+    /// When it expires, in seconds since 1970. `None`: never.
     pub expires_at: Option<i64>,
 }
 
@@ -69,34 +69,34 @@ struct RawItem<'a> {
 /// Reads the answer of the project API.
 ///
 /// # Errors
-/// [`Malformed`] where it is not the JSON of a project.
+/// [`Malformed`] if it is not the JSON of a project.
 pub fn project(body: &[u8]) -> Result<Project, Malformed> {
     let raw: RawProject<'_> = object(body).map_err(|source| Malformed::json("project", source))?;
     if raw.name.is_none() {
         return Err(Malformed::Field { what: "project", field: "name" });
     }
-    // Harbor's own reading (`ReuseSysCVEAllowlist`): where the key is absent, the system's list is in force.
+    // As Harbor reads it (`ReuseSysCVEAllowlist`): if the key is missing, the system's list applies.
     let reuses = raw.metadata.and_then(|Object(metadata)| metadata.reuse_sys_cve_allowlist);
-    let forgives = match reuses.as_deref() {
-        None | Some("1") => Forgives::System,
-        Some(word) if word.eq_ignore_ascii_case("true") => Forgives::System,
-        Some(_) => Forgives::Own(raw.cve_allowlist.map(|Object(list)| list).unwrap_or_default().into()),
+    let allowlist = match reuses.as_deref() {
+        None | Some("1") => AllowlistOf::System,
+        Some(word) if word.eq_ignore_ascii_case("true") => AllowlistOf::System,
+        Some(_) => AllowlistOf::Own(raw.cve_allowlist.map(|Object(list)| list).unwrap_or_default().into()),
     };
     let serves = if raw.registry_id.is_some_and(|id| id > 0) { Serves::ProxyCache } else { Serves::Copies };
-    Ok(Project { serves, forgives })
+    Ok(Project { serves, allowlist })
 }
 
 /// Reads the answer of the system's allowlist API.
 ///
 /// # Errors
-/// [`Malformed`] where it is no JSON object.
+/// [`Malformed`] if it is not a JSON object.
 pub fn system_allowlist(body: &[u8]) -> Result<CveAllowlist, Malformed> {
     let raw: RawAllowlist<'_> = object(body).map_err(|source| Malformed::json("CVE allowlist", source))?;
     Ok(raw.into())
 }
 
 impl CveAllowlist {
-    /// What it forgives at `now`: nothing once it has expired.
+    /// The identifiers that it allows at `now`: none once it has expired.
     #[must_use]
     pub fn in_force(self, now: Timestamp) -> Vec<Box<str>> {
         if self.expires_at.is_some_and(|end| now.as_second() >= end) { Vec::new() } else { self.items }

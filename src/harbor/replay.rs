@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::domain::digest::Digest;
 use crate::domain::image::Repository;
 use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
-use crate::registry::{Client, Metrics};
+use crate::registry::{Client, Metrics, Tasks};
 
 use super::Harbor;
 use super::recordings::{Recording, Response, named};
@@ -125,7 +125,8 @@ impl Script {
             }
         });
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let client = Client::new(&registry, Metrics::register(&mut Page::default())).unwrap();
+        let client =
+            Client::new(&registry, Metrics::register(&mut Page::default()), Tasks::default()).unwrap();
         let harbor = Arc::new(Harbor::new(Arc::new(client)));
         Replay { harbor, heard, gate, server, _credentials: credentials }
     }

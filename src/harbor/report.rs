@@ -1,6 +1,6 @@
-//! The stored report of a scan (`…/additions/vulnerabilities`): the vulnerabilities one by one.
+//! The stored report of a scan (`…/additions/vulnerabilities`), which lists the vulnerabilities.
 //!
-//! Harbor hands it out even while the scanner is down, when the overview has vanished.
+//! Harbor serves it even while the scanner is down, when the overview is missing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,11 +20,11 @@ use super::overview::{prefer, severity, time};
 /// A stored report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The worst severity, of the whole or of any item.
+    /// The worst severity: of the summary, or of any item.
     pub severity: Severity,
-    /// When the scanner made it.
+    /// When the scanner wrote it.
     pub generated: Option<Timestamp>,
-    /// Each identifier once, with its worst severity; by identifier.
+    /// Each identifier once, with its worst severity, sorted by identifier.
     pub items: Vec<(Box<str>, Severity)>,
 }
 
@@ -46,14 +46,14 @@ struct Item<'a> {
     severity: Option<Cow<'a, str>>,
 }
 
-/// Folded while it is read: a report of some megabytes is descriptions and links, of which nothing is kept.
+/// Reduced while it is read: most of a report of some megabytes is descriptions and links, which are not kept.
 #[derive(Default)]
 struct Items(BTreeMap<Box<str>, Severity>);
 
-/// Reads a stored report; `None` where Harbor has none (`{}`: never scanned, or the last scan failed).
+/// Reads a stored report. `None`: Harbor has none (`{}`: never scanned, or the last scan failed).
 ///
 /// # Errors
-/// [`Malformed`] where it is not such JSON.
+/// [`Malformed`] if it is not such JSON.
 pub fn stored(body: &[u8]) -> Result<Option<Stored>, Malformed> {
     let by_mime: BTreeMap<Cow<'_, str>, Option<Object<Raw<'_>>>> =
         serde_json::from_slice(body).map_err(|source| Malformed::json("stored report", source))?;
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Items {
                 let mut items = Items::default();
                 while let Some(Object(Item { id, severity: word })) = seq.next_element()? {
                     let found = word.as_deref().map_or(Severity::Unknown, severity);
-                    // One without identifier keeps the empty one: it counts, and nothing can forgive it.
+                    // One without an identifier counts under the empty one, which no allowlist can name.
                     match items.0.entry(id.unwrap_or_default().into()) {
                         Entry::Vacant(entry) => _ = entry.insert(found),
                         Entry::Occupied(mut entry) => *entry.get_mut() = found.max(*entry.get()),

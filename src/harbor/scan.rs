@@ -1,4 +1,4 @@
-//! The scan question: one answer, however many requests it takes.
+//! The scan of an artifact: one answer, from as many requests as it takes.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::scan::{Detail, Report, ScanAnswer, ScanState, Scanner, Vulnerabilities};
 
-use super::api::{Artifact, Said};
+use super::api::{ApiAnswer, Artifact};
 use super::client::{Gone, Harbor};
 use super::overview::{Overview, ProjectScanner, overview};
-use super::project::{Forgives, system_allowlist};
+use super::project::{AllowlistOf, system_allowlist};
 use super::report::{Stored, stored};
 
 impl Harbor {
-    /// What does this Harbor know of the artifact's scan?
+    /// The state of the artifact's scan, and its last finished report where the API still has one.
     pub async fn scan(
         &self,
         repository: &Repository,
@@ -43,7 +43,7 @@ struct Question<'a> {
 impl Question<'_> {
     async fn ask(&self, digest: &Digest) -> Result<ScanAnswer, Unknown> {
         match self.harbor.api.artifact(&self.artifact, self.deadline).await? {
-            Said::Here(body) => match overview(&body, digest)? {
+            ApiAnswer::Found(body) => match overview(&body, digest)? {
                 Overview::State(ScanState::Done(report)) => Ok(self.done(report).await),
                 Overview::State(state) => Ok(answer(Scanner::Present, state)),
                 Overview::Swept => {
@@ -51,8 +51,8 @@ impl Question<'_> {
                 }
                 Overview::Missing => Ok(self.without_overview().await),
             },
-            Said::NotFound => Ok(answer(self.scanner().await, ScanState::NotScanned)),
-            Said::Forbidden => match self.harbor.forbidden(&self.artifact, self.deadline).await {
+            ApiAnswer::NotFound => Ok(answer(self.scanner().await, ScanState::NotScanned)),
+            ApiAnswer::Forbidden => match self.harbor.forbidden(&self.artifact, self.deadline).await {
                 // A project that does not exist has neither artifacts nor a scanner.
                 Ok(Gone) => Ok(answer(Scanner::Absent, ScanState::NotScanned)),
                 Err(unknown) if unknown.cause == Cause::Forbidden => {
@@ -60,18 +60,18 @@ impl Question<'_> {
                 }
                 Err(unknown) => Err(unknown),
             },
-            Said::Unauthorized => Err(self.harbor.unauthorized(self.deadline).await),
+            ApiAnswer::Unauthorized => Err(self.harbor.unauthorized(self.deadline).await),
         }
     }
 
-    /// A finished scan, with what was asked for beyond its summary.
+    /// A finished scan, with its vulnerabilities if they were asked for.
     async fn done(&self, report: Report) -> ScanAnswer {
         if self.detail == Detail::Summary {
             return answer(Scanner::Present, ScanState::Done(report));
         }
         let vulnerabilities = match self.stored().await {
             Ok(Some(stored)) => self.vulnerabilities(stored).await.map(Some),
-            // Not for our robot: the summary must do.
+            // There is none, or our robot may not read it: the summary is used.
             Ok(None) => Ok(None),
             Err(unknown) => Err(unknown),
         };
@@ -79,14 +79,15 @@ impl Question<'_> {
             Ok(vulnerabilities) => {
                 answer(Scanner::Present, ScanState::Done(Report { vulnerabilities, ..report }))
             }
-            // The summary alone was too severe, so it must not pass for the whole answer: it would be remembered.
+            // The list was asked for because the summary was too severe. The summary alone must not be cached as the
+            // whole answer.
             Err(unknown) => {
                 ScanAnswer { last: Some(report), ..answer(Scanner::Present, ScanState::Unknown(unknown)) }
             }
         }
     }
 
-    /// Never scanned, or the scanner is down, or there is none.
+    /// Without an overview: never scanned, or the scanner is down, or there is none.
     async fn without_overview(&self) -> ScanAnswer {
         match self.harbor.scanner(&self.artifact.project, self.deadline).await {
             Ok(Some(ProjectScanner::Unhealthy)) => {
@@ -101,28 +102,28 @@ impl Question<'_> {
         self.harbor.scanner(&self.artifact.project, self.deadline).await.map_or(Scanner::Unknown, seen)
     }
 
-    /// The stored report as a finished scan, where there is one that we may and can read.
+    /// The stored report as a finished scan, if there is one that we may read.
     async fn last(&self) -> Option<Report> {
         let stored = self.stored().await.ok().flatten()?;
         let (severity, finished) = (stored.severity, stored.generated);
         let vulnerabilities = match self.detail {
             Detail::Summary => None,
-            // Where the allowlist could not be learned, the report as a whole still counts.
+            // If the allowlist could not be learned, the severity of the report still counts.
             Detail::Vulnerabilities => self.vulnerabilities(stored).await.ok(),
         };
         Some(Report { severity, finished, vulnerabilities })
     }
 
-    /// Harbor's stored report; `None` where there is none, or our robot may not read it.
+    /// Harbor's stored report. `None`: there is none, or our robot may not read it.
     async fn stored(&self) -> Result<Option<Stored>, Unknown> {
         let permit = timeout_at(self.deadline, self.harbor.reports.acquire()).await;
         let Ok(Ok(_held)) = permit else {
-            let detail = "other stored reports of this Harbor were read until the deadline";
+            let detail = "Landfall was still reading other stored reports of this Harbor at the deadline";
             return Err(Unknown::new(Cause::Overloaded, detail));
         };
         match self.harbor.api.vulnerabilities(&self.artifact, self.deadline).await? {
-            Said::Here(body) => Ok(stored(&body)?),
-            Said::NotFound | Said::Forbidden | Said::Unauthorized => Ok(None),
+            ApiAnswer::Found(body) => Ok(stored(&body)?),
+            ApiAnswer::NotFound | ApiAnswer::Forbidden | ApiAnswer::Unauthorized => Ok(None),
         }
     }
 
@@ -130,16 +131,16 @@ impl Question<'_> {
         Ok(Arc::new(Vulnerabilities { items: stored.items, allowlist: self.allowlist().await? }))
     }
 
-    /// What the project forgives now; what our robot may not read forgives nothing.
+    /// The vulnerabilities that the project's allowlist allows now: none if our robot may not read it.
     async fn allowlist(&self) -> Result<Vec<Box<str>>, Unknown> {
         let Some(project) = self.harbor.project(&self.artifact.project, self.deadline).await? else {
             return Ok(Vec::new());
         };
-        let list = match &project.forgives {
-            Forgives::Own(list) => list.clone(),
-            Forgives::System => match self.harbor.api.system_allowlist(self.deadline).await? {
-                Said::Here(body) => system_allowlist(&body)?,
-                Said::NotFound | Said::Forbidden | Said::Unauthorized => return Ok(Vec::new()),
+        let list = match &project.allowlist {
+            AllowlistOf::Own(list) => list.clone(),
+            AllowlistOf::System => match self.harbor.api.system_allowlist(self.deadline).await? {
+                ApiAnswer::Found(body) => system_allowlist(&body)?,
+                ApiAnswer::NotFound | ApiAnswer::Forbidden | ApiAnswer::Unauthorized => return Ok(Vec::new()),
             },
         };
         Ok(list.in_force(Timestamp::now()))

@@ -1,4 +1,4 @@
-//! Where a registry may send us: anywhere in the world, but not wherever it likes inside our own network.
+//! Where a registry may redirect us: to any public address, but not to private addresses of other hosts.
 
 use std::net::IpAddr;
 
@@ -6,11 +6,12 @@ use url::{Host, Url};
 
 use crate::domain::registry::Registry;
 
-/// Is this a private, link-local or otherwise local address of another host than the registry's own?
+/// Is this a private, link-local or other local address, and not the registry's own host?
 ///
-/// A registry that was taken over must not make us probe the cluster's network, or its cloud's metadata service
-/// (as go-containerregistry decides it for realms). A local Harbor often *is* a private address: its own host, as we
-/// ask it or as references name it, is as good as the registry itself. Names are not looked up: they prove nothing.
+/// A registry that was taken over must not make us send requests into the cluster's network or to the cloud's metadata
+/// service (go-containerregistry decides the same for token realms). A local Harbor often has a private address, so its own
+/// host is allowed: the one of its `url` and the one in references. Names are not resolved, because the answer of DNS
+/// proves nothing.
 pub(super) fn leads_inside(registry: &Registry, url: &Url) -> bool {
     let Some(host) = url.host() else { return false };
     let inside = match &host {

@@ -1,4 +1,4 @@
-//! An answer: what it carries, what its status means where nobody expected it, and its words.
+//! An answer: its content, its error message, and the cause of an unexpected status.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::domain::evidence::{Cause, Unknown};
 use super::challenge::{Challenge, Scheme, challenges};
 use super::json::{Object, object};
 
-/// The most characters of a registry's own words that we pass on.
-const WORDS: usize = 300;
+/// The most characters of a registry's message that are passed on.
+const MESSAGE_LIMIT: usize = 300;
 
 /// An answer, whatever its status.
 #[derive(Debug, Clone)]
@@ -24,18 +24,18 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; of an error at most the first 64 KiB.
+    /// The body. Of an error at most the first 64 KiB.
     pub body: Bytes,
-    /// How the server wants us to authenticate; empty where it did not say, or said nothing readable.
+    /// How the server wants us to authenticate. Empty if it sent no challenge that can be parsed.
     pub challenges: Vec<Challenge>,
-    /// What we had sent to prove who we are.
+    /// The kind of credentials that we had sent.
     pub sent: Sent,
 }
 
-/// What a request carried to prove who we are.
+/// The kind of credentials of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// Nothing: we have no credentials, or none that suit what the registry asks for.
+    /// None: we have no credentials, or not the kind that the registry asks for.
     Nothing,
     /// User name and password.
     Basic,
@@ -44,38 +44,39 @@ pub enum Sent {
 }
 
 impl Answer {
-    /// What this answer means where none of its kind was expected: a cause by its status, and its words.
+    /// The cause of an unexpected status, with the registry's message.
     #[must_use]
     pub fn unexpected(&self) -> Unknown {
         unexpected(self.status, &self.headers, &self.body)
     }
 
-    /// The first error message of the body, as registries and Harbor write them; empty where there is none.
+    /// The first error message of the body, in the format of registries and Harbor. Empty if there is none.
     #[must_use]
     pub fn message(&self) -> String {
         message(&self.body)
     }
 
-    /// The media type, without its parameters.
-    pub(super) fn content_type(&self) -> Option<&str> {
+    /// The media type of `Content-Type` without its parameters. `None`: the header is missing or empty.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
         let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         value.split(';').next().map(str::trim).filter(|kind| !kind.is_empty())
     }
 }
 
-/// The challenges of an answer.
+/// The challenges in these headers.
 pub(super) fn offered(headers: &HeaderMap) -> Vec<Challenge> {
     challenges(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes))
 }
 
-/// An answer that is none of those that were expected.
+/// See [`Answer::unexpected`].
 pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Unknown {
     let cause = match status.as_u16() {
         401 => Cause::Unauthorized,
-        // 412 and 451: there, but not for us.
+        // 412 and 451: it exists, but we may not have it. `manifest` reads the 412 of a manifest before.
         403 | 412 | 451 => Cause::Forbidden,
         429 => Cause::RateLimited { retry_after: retry_after(headers) },
-        // The distribution specification and RFC 9110 let a 503 name its end, too.
+        // A 503 may have `Retry-After`, too (RFC 9110, and the distribution specification).
         503 => match retry_after(headers) {
             Some(retry_after) => Cause::Unavailable { retry_after },
             None => Cause::ServerError,
@@ -96,12 +97,12 @@ pub(super) fn unexpected(status: StatusCode, headers: &HeaderMap, body: &[u8]) -
     Unknown::new(cause, detail)
 }
 
-/// A 401, in words.
+/// A 401 that our credentials could not prevent.
 pub(super) fn unauthorized(challenges: &[Challenge], sent: Sent) -> Unknown {
     let sent = match sent {
         Sent::Nothing => "no credentials were sent",
-        Sent::Basic => "user name and password were not accepted",
-        Sent::Bearer => "the token was not accepted",
+        Sent::Basic => "user name and password were rejected",
+        Sent::Bearer => "the token was rejected",
     };
     Unknown::new(Cause::Unauthorized, format!("401 Unauthorized{}; {sent}", asking(challenges)))
 }
@@ -122,19 +123,19 @@ fn asking(challenges: &[Challenge]) -> String {
     }
 }
 
-/// `Retry-After`: seconds, or a date, measured against the server's own clock where it tells it.
+/// `Retry-After`: seconds or a date. A date is compared with the server's own clock, if the answer has a `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let date = |value: &str| rfc2822::DateTimeParser::new().parse_timestamp(value).ok();
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let wish = text(RETRY_AFTER)?.trim();
-    if let Ok(seconds) = wish.parse() {
+    let value = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
     let now = text(DATE).and_then(date).unwrap_or_else(Timestamp::now);
-    Some(Duration::try_from(date(wish)?.duration_since(now)).unwrap_or_default())
+    Some(Duration::try_from(date(value)?.duration_since(now)).unwrap_or_default())
 }
 
-/// The first message of `{"errors":[{"code":…,"message":…}]}`, the shape that distribution and Harbor share.
+/// The first message of `{"errors":[{"code":…,"message":…}]}`, the format of distribution and Harbor.
 pub(super) fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Errors {
@@ -148,5 +149,5 @@ pub(super) fn message(body: &[u8]) -> String {
     let first = object::<Errors>(body).ok().and_then(|body| body.errors.into_iter().next());
     let Some(Object(Entry { code, message })) = first else { return String::new() };
     let words = message.filter(|message| !message.is_empty()).or(code).unwrap_or_default();
-    words.chars().filter(|letter| !letter.is_control()).take(WORDS).collect()
+    words.chars().filter(|letter| !letter.is_control()).take(MESSAGE_LIMIT).collect()
 }

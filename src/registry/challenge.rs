@@ -1,8 +1,8 @@
-//! `WWW-Authenticate`, read as RFC 9110 §11.6.1 has it.
+//! The parser of `WWW-Authenticate` (RFC 9110 §11.6.1).
 //!
-//! A header value may hold several challenges, an answer several such headers. Whatever is malformed ends the
-//! reading of its header value; what was read until there stands. An unreadable header is no challenge, never
-//! an error: the registry decides with the status.
+//! A header value may hold several challenges, and an answer several such headers. At the first malformed byte the parser
+//! stops with that header value, and keeps what it has read. A malformed header is never an error: the status of the
+//! answer decides.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub struct Challenge {
     /// The scheme.
     pub scheme: Scheme,
-    /// The parameters; names in lower case, the last one wins where one is repeated.
+    /// The parameters by name in lower case. If one is repeated, the last one counts.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -20,14 +20,14 @@ pub struct Challenge {
 pub enum Scheme {
     /// User name and password.
     Basic,
-    /// A token, to be fetched from the `realm`.
+    /// A token, which is fetched from the `realm`.
     Bearer,
-    /// Any other, in lower case.
+    /// Another one, in lower case.
     Other(Box<str>),
 }
 
 impl Challenge {
-    /// A parameter's value, by its lower-case name; an empty value is as good as none.
+    /// The value of a parameter, by its name in lower case. `None`: it is missing or empty.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -44,19 +44,29 @@ impl Scheme {
     }
 }
 
-/// The challenges of an answer, in order, from the values of its `WWW-Authenticate` headers.
+/// Parses the values of an answer's `WWW-Authenticate` headers into challenges, in order.
+///
+/// ```
+/// use landfall::registry::{Scheme, challenges};
+///
+/// let header = br#"Bearer realm="https://auth.example.com/token",service="registry.example.com""#;
+/// let found = challenges([&header[..]]);
+/// assert_eq!(found[0].scheme, Scheme::Bearer);
+/// assert_eq!(found[0].parameter("realm"), Some("https://auth.example.com/token"));
+/// assert_eq!(found[0].parameter("scope"), None);
+/// ```
 pub fn challenges<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Vec<Challenge> {
     let mut all = Vec::new();
     for header in headers {
         let mut own = Vec::new();
-        // `None` is where the reading ends early; what was read stands.
-        let _ended = read(&mut Cursor(header), &mut own);
+        // `None`: the header is malformed from some byte on. What was read before counts.
+        let _end = read(&mut Cursor(header), &mut own);
         all.append(&mut own);
     }
     all
 }
 
-/// Reads one header value: `#challenge`, where the parameters of a challenge are a list of the same commas.
+/// Parses one header value: `#challenge`. Commas separate challenges as well as the parameters of one challenge.
 fn read(rest: &mut Cursor<'_>, challenges: &mut Vec<Challenge>) -> Option<()> {
     loop {
         rest.skip(|byte| is_blank(byte) || byte == b',');
@@ -68,7 +78,7 @@ fn read(rest: &mut Cursor<'_>, challenges: &mut Vec<Challenge>) -> Option<()> {
         } else {
             challenges.push(Challenge { scheme: Scheme::of(name), parameters: BTreeMap::new() });
             if blanks > 0 && !rest.at_separator() && !rest.token68() {
-                // The first parameter follows its scheme without a comma.
+                // There is no comma between a scheme and its first parameter.
                 let name = rest.token()?;
                 rest.blanks();
                 let value = if rest.eat(b'=') { rest.value()? } else { return None };
@@ -82,11 +92,11 @@ fn read(rest: &mut Cursor<'_>, challenges: &mut Vec<Challenge>) -> Option<()> {
     }
 }
 
-/// What is left of a header value.
+/// The rest of a header value.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    /// Takes the bytes that satisfy `wanted`.
+    /// Takes the leading bytes that satisfy `wanted`.
     fn skip(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
         let length = self.0.iter().position(|byte| !wanted(*byte)).unwrap_or(self.0.len());
         let (taken, rest) = self.0.split_at(length);
@@ -112,15 +122,15 @@ impl<'a> Cursor<'a> {
         self.0.first().is_none_or(|byte| *byte == b',')
     }
 
-    /// A value: a token, or a quoted string. `None`: it is neither, or its quote never ends.
+    /// A value: a token or a quoted string. `None`: it is neither, or the closing quote is missing.
     fn value(&mut self) -> Option<String> {
-        // Blanks around `=` are bad, but "a recipient MUST parse" them (RFC 9110 §5.6.3).
+        // Blanks around `=` are not allowed, but a recipient must accept them (RFC 9110 §5.6.3).
         self.blanks();
         if self.eat(b'"') {
             return self.quoted();
         }
         let token = self.skip(is_token);
-        // `realm=,` is an empty value, as all clients read it; `realm=/…` is none at all.
+        // `realm=,` is an empty value, as all clients read it. `realm=/…` is malformed.
         (!token.is_empty() || self.at_separator()).then(|| text(token))
     }
 
@@ -142,8 +152,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Skips a token68, if one stands here. `name=` counts as a parameter without a value rather than as a
-    /// token68 with one `=` of padding: the grammar allows both, and no registry sends a token68.
+    /// Skips a token68, if there is one here. The grammar allows `name=` both as a parameter without a value and as a
+    /// token68 with padding. It is taken for a parameter, because no registry sends a token68.
     fn token68(&mut self) -> bool {
         let mut ahead = Cursor(self.0);
         let body = ahead.skip(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
@@ -158,7 +168,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes above 0x7f are allowed in quoted strings and have no defined encoding (RFC 9110 §5.5).
+/// Bytes above 0x7f are allowed in quoted strings, but have no defined encoding (RFC 9110 §5.5).
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

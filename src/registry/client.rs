@@ -1,6 +1,5 @@
-//! One client per registry: it authenticates, follows redirects, bounds everything, and says what it heard.
+//! The client of one registry: it authenticates, follows redirects, bounds time and size, and returns the answer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,71 +12,62 @@ use url::Url;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Cause, Children, Presence, Unknown};
 use crate::domain::image::Repository;
-use crate::domain::registry::{Kind, SharedRegistry};
+use crate::domain::registry::SharedRegistry;
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
-use super::credentials::{Credential, Credentials, Current};
+use super::credential::Credential;
+use super::credentials::{Credentials, Current};
+use super::error::ClientError;
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
+use super::tasks::Tasks;
 use super::token::{Grant, Token, Tokens, basic, bearer};
 use super::transport::{Ask, Redirects, Reply, Transport, host_port};
-use super::watched::FileError;
 
-/// How we name ourselves to registries.
-pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
-
-/// The most bytes of a manifest or an index that are read: what registries accept at most.
+/// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 
-/// Why no client could be made.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClientError {
-    /// The CA file cannot be read.
-    #[error("the CA file is not usable")]
-    CaUnreadable {
-        /// Which file, and why not.
-        source: Arc<FileError>,
-    },
-    /// The CA file holds something else than certificates.
-    #[error("the CA file {path} is not usable: {reason}")]
-    CaMalformed {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The HTTP client could not be built.
-    #[error("cannot build an HTTP client")]
-    Http {
-        /// Why not.
-        source: Arc<reqwest::Error>,
-    },
-}
-
 /// Asks one registry.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use landfall::domain::{image::{Repository, Tag}, registry::SharedRegistry};
+/// # use prometheus_client::registry::Registry as Page;
+/// use landfall::registry::{Client, Metrics, Target, Tasks};
+///
+/// # async fn example(registry: SharedRegistry) -> Result<(), landfall::registry::ClientError> {
+/// let client = Client::new(&registry, Metrics::register(&mut Page::default()), Tasks::default())?;
+/// let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+/// let (app, tag) = (Repository::new("project/app"), Tag::new("1.0"));
+/// let presence = client.presence(&app, Target::Tag(&tag), deadline).await;
+/// # let _ = presence;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Client {
     registry: SharedRegistry,
     pub(super) transport: Arc<Transport>,
     pub(super) credentials: Credentials,
     tokens: Tokens,
-    /// Whether Basic is sent unasked: always to Harbor, elsewhere once a registry has asked for it.
+    /// Whether Basic is sent without a challenge: always to Harbor, to others once they asked for it.
     basic_unasked: AtomicBool,
     metrics: Metrics,
+    tasks: Tasks,
 }
 
-/// Which side of a registry is asked: it decides how we authenticate.
+/// What is asked. It decides how the request authenticates, and where redirects may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door<'a> {
-    /// The distribution protocol, for one repository: Basic or Bearer, as the registry asks.
-    Distribution(&'a Repository),
-    /// The distribution protocol, for none: `/v2/`, likewise.
-    Greeting,
-    /// Harbor's own API: Basic unasked or nothing, never a token, no redirect to another host. With the project or
-    /// repository that the question is about, for credentials may be kept by project; `None`: the registry as a whole.
-    Api(Option<&'a str>),
-    /// Either, but as nobody: what answers need not know us.
-    Nobody,
+pub enum Endpoint<'a> {
+    /// The distribution protocol, for one repository. Basic or Bearer, as the registry asks.
+    Repository(&'a Repository),
+    /// The base of the distribution protocol, `/v2/`. Basic or Bearer, as the registry asks.
+    Base,
+    /// Harbor's API: Basic without being asked, never a token, no redirect to another host. Credentials may differ by
+    /// project, so it names the project or repository of the question; `None`: the registry as a whole.
+    HarborApi(Option<&'a str>),
+    /// Any of these, without credentials.
+    Anonymous,
 }
 
 /// A request.
@@ -85,23 +75,23 @@ pub enum Door<'a> {
 pub struct Request<'a> {
     /// The method. Only GET and HEAD follow redirects.
     pub method: Method,
-    /// The path and query, already encoded, beginning with `/`; a path of the registry's `url` goes before it.
+    /// The path and query, encoded, with a leading `/`. The path of the registry's `url` is put before it.
     pub path_and_query: &'a str,
-    /// Which side is asked.
-    pub door: Door<'a>,
+    /// What is asked.
+    pub endpoint: Endpoint<'a>,
     /// `Accept`.
     pub accept: Option<&'a str>,
     /// A JSON body.
     pub body: Option<Bytes>,
-    /// The most bytes that are read of a successful answer; more is [`Cause::TooLarge`].
+    /// The most bytes of a successful answer. A larger one is [`Cause::TooLarge`].
     pub body_limit: usize,
 }
 
-/// What a request proves itself with.
+/// The credentials of one request.
 enum Proof {
     Nothing,
     Basic(HeaderValue),
-    /// A bearer token of our own, from a file: there is no realm to fetch another from.
+    /// A bearer token from a file. There is no realm to fetch another from.
     Own(HeaderValue),
     Token(Arc<Token>),
 }
@@ -124,40 +114,48 @@ impl Proof {
     }
 }
 
-impl<'a> Door<'a> {
-    /// Whose token opens it; a token is for one repository, or for none.
+impl<'a> Endpoint<'a> {
+    /// The repository whose token is needed. `None`: a token without a repository.
     fn repository(self) -> Option<&'a Repository> {
         match self {
-            Self::Distribution(repository) => Some(repository),
-            Self::Greeting | Self::Api(_) | Self::Nobody => None,
+            Self::Repository(repository) => Some(repository),
+            Self::Base | Self::HarborApi(_) | Self::Anonymous => None,
         }
     }
 
-    /// The project or repository that it is about.
+    /// The project or repository of the question.
     fn about(self) -> Option<&'a str> {
         match self {
-            Self::Distribution(repository) => Some(repository.as_str()),
-            Self::Api(about) => about,
-            Self::Greeting | Self::Nobody => None,
+            Self::Repository(repository) => Some(repository.as_str()),
+            Self::HarborApi(about) => about,
+            Self::Base | Self::Anonymous => None,
         }
     }
 }
 
 impl Client {
-    /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed.
+    /// A client for one registry. It reads the CA file and the credentials: call it where blocking is allowed. What
+    /// outlives its callers, such as fetching a token, runs on `tasks`.
     ///
     /// # Errors
-    /// The CA file is not usable. Credentials that are not usable are said when they are needed, for files may
-    /// come later; then they are [`Cause::Unauthorized`].
-    pub fn new(registry: &SharedRegistry, metrics: Metrics) -> Result<Self, ClientError> {
+    /// The CA file is not usable. Unusable credentials are no error here, because the files may come later: until then
+    /// each answer is [`Cause::Unauthorized`].
+    pub fn new(registry: &SharedRegistry, metrics: Metrics, tasks: Tasks) -> Result<Self, ClientError> {
         Ok(Self {
             registry: registry.clone(),
             transport: Arc::new(Transport::new(registry)?),
             credentials: Credentials::new(registry),
-            tokens: Tokens::new(),
-            basic_unasked: AtomicBool::new(registry.kind == Kind::Harbor),
+            tokens: Tokens::new(tasks.clone()),
+            basic_unasked: AtomicBool::new(registry.kind.takes_basic_unasked()),
             metrics,
+            tasks,
         })
+    }
+
+    /// The tasks that it spawns look-ups on.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The registry that is asked.
@@ -166,14 +164,14 @@ impl Client {
         &self.registry
     }
 
-    /// Which content of its credentials' files was seen last: another number, another content. It reads nothing.
+    /// The version of the credentials' files at the last read. It reads no file.
     #[must_use]
     pub fn credentials_seen(&self) -> u64 {
         self.credentials.seen()
     }
 
-    /// Does the registry hold this manifest? Every answer is a value; at a Harbor, `harbor/` knows better what
-    /// a 401 means.
+    /// Does the registry hold this manifest? At a Harbor ask [`Harbor`](crate::harbor::Harbor) instead, which knows what
+    /// a 401 means there.
     pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
         match self.head(repository, target, deadline).await {
             Ok(Head::Found { digest, shape }) => Presence::Present { digest, shape },
@@ -184,10 +182,10 @@ impl Client {
         }
     }
 
-    /// What the registry says of a manifest: one HEAD, and one GET where the headers do not say it all.
+    /// What the registry answers about a manifest: one HEAD, and one GET if the headers do not tell all.
     ///
     /// # Errors
-    /// Everything but the four answers of [`Head`].
+    /// Any answer but those of [`Head`].
     pub async fn head(
         &self,
         repository: &Repository,
@@ -201,13 +199,13 @@ impl Client {
         let refused = answer.status == StatusCode::PRECONDITION_FAILED;
         let whole = self.manifest(Method::GET, repository, target, deadline).await;
         match whole.and_then(|answer| manifest::by_body(&answer, target)) {
-            // We know that it is refused; only the words are missing.
+            // That it is refused is known; only the message is missing.
             Err(_) if refused => Ok(Head::Refused(answer.status.to_string().into())),
             read => read,
         }
     }
 
-    /// What does this index list? A plain manifest lists nothing: `Listed` and empty.
+    /// The children of an index. A plain manifest has none: `Listed` and empty.
     pub async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {
         let target = Target::Digest(digest);
         let listed = match self.manifest(Method::GET, repository, target, deadline).await {
@@ -231,7 +229,7 @@ impl Client {
         let request = Request {
             method,
             path_and_query: &path,
-            door: Door::Distribution(repository),
+            endpoint: Endpoint::Repository(repository),
             accept: Some(manifest::ACCEPT),
             body: None,
             body_limit: MANIFEST_LIMIT,
@@ -239,14 +237,14 @@ impl Client {
         self.send(request, deadline).await
     }
 
-    /// Sends a request: authenticates with at most one more round, follows at most five redirects, reads at most
-    /// `body_limit` bytes, and ends at the deadline.
+    /// Sends a request, at most twice if the registry asks for other credentials. Follows at most five redirects, reads at
+    /// most `body_limit` bytes, and ends at the deadline.
     ///
     /// # Errors
-    /// There was no answer, or none that can be read. An answer of any status is an [`Answer`].
+    /// There was no answer, or it cannot be read. An answer of any status is an [`Answer`].
     pub async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<Answer, Unknown> {
         let started = Instant::now();
-        let result = timeout_at(deadline, self.converse(&request)).await.unwrap_or_else(|_| {
+        let result = timeout_at(deadline, self.authenticate_and_send(&request)).await.unwrap_or_else(|_| {
             let given = deadline.saturating_duration_since(started);
             let detail = format!("{} gave no answer within {given:.1?}", host_port(&self.registry.url));
             Err(Unknown::new(Cause::Deadline, detail))
@@ -255,28 +253,28 @@ impl Client {
         result
     }
 
-    /// The first attempt, and the one that may follow it: no registry gets us into a loop.
-    async fn converse(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
-        if request.door == Door::Nobody {
+    /// The first attempt and at most one more, so no registry can cause a loop.
+    async fn authenticate_and_send(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
+        if request.endpoint == Endpoint::Anonymous {
             return Ok(answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
         }
-        let current = self.credentials.current(request.door.about()).await?;
-        let proof = self.unasked(request.door, &current).await;
+        let current = self.credentials.current(request.endpoint.about()).await?;
+        let proof = self.first_proof(request.endpoint, &current);
         let reply = self.exchange(request, &proof).await?;
-        match self.second(request, &current, &proof, &reply).await? {
+        match self.second_proof(request, &current, &proof, &reply).await? {
             None => Ok(answer(reply, &proof)),
             Some(proof) => Ok(answer(self.exchange(request, &proof).await?, &proof)),
         }
     }
 
-    /// What the first attempt carries.
-    async fn unasked(&self, door: Door<'_>, current: &Current) -> Proof {
-        let header = match (door, &current.credential) {
-            (Door::Distribution(_) | Door::Greeting, Credential::Bearer(token)) => return own(token),
-            (Door::Api(_), Credential::Basic { username, password }) => basic(username, password),
-            (Door::Api(_) | Door::Nobody, _) => None,
-            (Door::Distribution(_) | Door::Greeting, credential) => {
-                if let Some(token) = self.tokens.remembered(current.version, door.repository()).await {
+    /// The credentials of the first attempt.
+    fn first_proof(&self, endpoint: Endpoint<'_>, current: &Current) -> Proof {
+        let header = match (endpoint, &current.credential) {
+            (Endpoint::Repository(_) | Endpoint::Base, Credential::Bearer(token)) => return own(token),
+            (Endpoint::HarborApi(_), Credential::Basic { username, password }) => basic(username, password),
+            (Endpoint::HarborApi(_) | Endpoint::Anonymous, _) => None,
+            (Endpoint::Repository(_) | Endpoint::Base, credential) => {
+                if let Some(token) = self.tokens.cached(current.version, endpoint.repository()) {
                     return Proof::Token(token);
                 }
                 match credential {
@@ -292,44 +290,44 @@ impl Client {
         header.map_or(Proof::Nothing, Proof::Basic)
     }
 
-    /// What a second attempt would carry, if the first was refused and there is anything new to say.
-    async fn second(
+    /// The credentials of a second attempt, if the first was refused and there are others to try.
+    async fn second_proof(
         &self,
         request: &Request<'_>,
         current: &Current,
         proof: &Proof,
         reply: &Reply,
     ) -> Result<Option<Proof>, Unknown> {
-        // 403 is how ECR refuses a stale credential.
+        // ECR answers 403 to an expired credential.
         let stale = reply.status == StatusCode::FORBIDDEN && proof.sent() != Sent::Nothing;
         let refused = reply.status == StatusCode::UNAUTHORIZED || stale;
-        // Another host, to which we were redirected, has no say in where our credentials go.
+        // A host to which we were redirected must not decide where our credentials go.
         if !refused || reply.url.origin() != self.registry.url.origin() {
             return Ok(None);
         }
-        let fresh = self.credentials.refreshed(request.door.about()).await?;
+        let fresh = self.credentials.refreshed(request.endpoint.about()).await?;
         let rotated = fresh.version != current.version;
         if rotated {
-            let proof = self.unasked(request.door, &fresh).await;
+            let proof = self.first_proof(request.endpoint, &fresh);
             if proof.sent() != Sent::Nothing {
                 return Ok(Some(proof));
             }
         }
-        if matches!(request.door, Door::Api(_)) || matches!(proof, Proof::Own(_)) && !rotated {
+        if matches!(request.endpoint, Endpoint::HarborApi(_)) || matches!(proof, Proof::Own(_)) && !rotated {
             return Ok(None);
         }
-        let repository = request.door.repository();
+        let repository = request.endpoint.repository();
         let asked = offered(&reply.headers);
         let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
         let grant = match (bearer, proof) {
             (Some(challenge), _) => Some(Grant::new(&self.registry, repository, challenge)?),
-            // It asks for nothing else: the token was stale, and its realm gives another.
+            // No challenge: the token has expired, and its realm gives another.
             (None, Proof::Token(token)) if asked.is_empty() => Some(token.grant.clone()),
             (None, _) => None,
         };
         if let Some(grant) = grant {
             if let Proof::Token(token) = proof {
-                self.tokens.forget(current.version, repository, token).await;
+                self.tokens.forget(current.version, repository, token);
             }
             let token = self.tokens.fetch(&self.transport, grant, &fresh, repository).await?;
             return Ok(Some(Proof::Token(token)));
@@ -348,7 +346,7 @@ impl Client {
         let prefix = self.registry.url.path().trim_end_matches('/');
         let text = format!("{prefix}{}", request.path_and_query);
         let url: Url = self.registry.url.join(&text).map_err(|error| {
-            Unknown::new(Cause::NotRegistry, format!("no URL can be made of `{text}`: {error}"))
+            Unknown::new(Cause::NotRegistry, format!("`{text}` is not a valid path: {error}"))
         })?;
         let json = HeaderValue::from_static("application/json");
         let ask = Ask {
@@ -358,9 +356,9 @@ impl Client {
             authorization: proof.header(),
             body: request.body.clone().map(|body| (json, body)),
             limit: request.body_limit,
-            redirects: match request.door {
-                Door::Distribution(_) | Door::Greeting => Redirects::Anywhere,
-                Door::Api(_) | Door::Nobody => Redirects::SameOrigin,
+            redirects: match request.endpoint {
+                Endpoint::Repository(_) | Endpoint::Base => Redirects::Anywhere,
+                Endpoint::HarborApi(_) | Endpoint::Anonymous => Redirects::SameOrigin,
             },
         };
         self.transport.exchange(&ask).await

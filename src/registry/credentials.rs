@@ -1,32 +1,19 @@
-//! Where a registry's credentials come from: a folder, a docker configuration, a token file.
+//! A registry's credentials, from a folder, a docker configuration or a token file.
 //!
-//! Files are re-read when their content changes; a changed content has another version, and tokens that were
-//! fetched with an older version are never used again.
+//! Files are read again when their content changes. Each content has a version, and tokens that were fetched with an older
+//! version are not used again.
 
 use std::path::PathBuf;
 
 use http::HeaderValue;
-use secrecy::SecretString;
 
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, Registry};
 
+use super::credential::Credential;
 use super::keyring::{Keyring, KeyringError};
 use super::watched::{FileError, Held, Watched};
-
-/// How we say who we are. Secrets print as `[REDACTED]`.
-#[derive(Debug, Clone)]
-pub(super) enum Credential {
-    /// We do not.
-    Anonymous,
-    /// User name and password.
-    Basic { username: String, password: SecretString },
-    /// An OAuth2 refresh token, to be exchanged at the token realm.
-    Identity { username: String, token: SecretString },
-    /// A bearer token, sent as it is.
-    Bearer(SecretString),
-}
 
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +22,7 @@ pub(super) enum CredentialError {
     File(#[from] FileError),
     #[error("the credentials file {path} is empty")]
     Empty { path: PathBuf },
-    #[error("the credentials file {path} holds bytes that no header can carry")]
+    #[error("the credentials file {path} holds bytes that are not allowed in a header")]
     NotText { path: PathBuf },
     #[error("the credentials in {path} are not usable")]
     Keyring {
@@ -56,14 +43,14 @@ enum Parsed {
     Keyring(Keyring),
 }
 
-/// A credential, and which version of the files it comes from.
+/// A credential, and the version of the files that it comes from.
 pub(super) struct Current {
     pub version: u64,
     pub credential: Credential,
 }
 
 impl Credentials {
-    /// Reads the files for the first time: this blocks. What is wrong with them is said when they are used.
+    /// Reads the files for the first time, which blocks. Errors are reported when the credentials are used.
     pub fn new(registry: &Registry) -> Self {
         let source = registry.credentials.clone();
         let paths = match &source {
@@ -79,22 +66,22 @@ impl Credentials {
         Self { host: registry.host.clone(), files }
     }
 
-    /// Which content of the files is in use.
+    /// The version of the files, at most two seconds old.
     pub async fn version(&self) -> u64 {
         self.files.current().await.version
     }
 
-    /// The credential for a project or a repository (`None`: for the registry as a whole).
+    /// The credential for a project or repository. `None`: for the registry as a whole.
     pub async fn current(&self, about: Option<&str>) -> Result<Current, Unknown> {
         self.choose(self.files.current().await.as_ref(), about)
     }
 
-    /// The same, but the files are read now.
+    /// As [`current`](Self::current), but the files are read now.
     pub async fn refreshed(&self, about: Option<&str>) -> Result<Current, Unknown> {
         self.choose(self.files.refreshed().await.as_ref(), about)
     }
 
-    /// The version of the files at the last look at them.
+    /// The version of the files at the last read.
     pub fn seen(&self) -> u64 {
         self.files.version()
     }
@@ -106,8 +93,8 @@ impl Credentials {
     ) -> Result<Current, Unknown> {
         let credential = match &held.value {
             Ok(Parsed::One(credential)) => credential.clone(),
-            // The kubelet tries every match in turn. We send the best only: at Harbor each wrong attempt
-            // takes 1.5 s and may lock the account.
+            // The kubelet tries all matches in turn. We send only the best one, because each wrong attempt takes Harbor
+            // 1.5 s and may lock the account.
             Ok(Parsed::Keyring(keyring)) => match about {
                 Some(path) => keyring.lookup(&self.host, path).first().copied(),
                 None => keyring.any(&self.host),
@@ -125,7 +112,7 @@ fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Res
     let secret = |index: usize| {
         let path = || paths.get(index).cloned().unwrap_or_default();
         let file = files.get(index).map(Vec::as_slice).unwrap_or_default();
-        // `echo` and editors end a file with a newline that is no part of the secret; a blank may be one.
+        // `echo` and editors add a line end, which is not part of the secret. A blank may be.
         let text = file.strip_suffix(b"\n").unwrap_or(file);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         if text.is_empty() {
@@ -133,7 +120,7 @@ fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Res
         }
         let not_text = || CredentialError::NotText { path: path() };
         let text = str::from_utf8(text).map_err(|_| not_text())?;
-        // A bearer token goes into a header as it is; names and passwords go as base64.
+        // A bearer token is sent as it is, so it must be allowed in a header. User name and password are sent as base64.
         let bare = matches!(source, CredentialSource::TokenFile(_));
         if bare && HeaderValue::try_from(text).is_err() { Err(not_text()) } else { Ok(text.to_owned()) }
     };

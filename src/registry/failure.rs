@@ -1,4 +1,4 @@
-//! From an error of the HTTP stack to a cause and a sentence.
+//! The cause and the message of an error of the HTTP stack.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use crate::domain::evidence::{Cause, Unknown};
 
 /// Why a request got no answer, or only part of one.
 pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
-    // The URL is in our own words already, and its query may hold what a log should not.
+    // The message names the host already, and the query of the URL may hold secrets.
     let error = error.without_url();
     let cause = cause(&error);
     let mut detail = match cause {
@@ -19,7 +19,7 @@ pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
         _ => format!("the connection to {host} broke"),
     };
     if let Some(root) = chain(&error).last() {
-        // A String takes any text.
+        // Writing to a String cannot fail.
         let _written = write!(detail, ": {root}");
     }
     Unknown::new(cause, detail)
@@ -44,7 +44,7 @@ fn cause(error: &reqwest::Error) -> Cause {
         }
     }
     if error.is_connect() {
-        // A connection that is not made within the connect timeout is a black hole, not a slow answer.
+        // Also for a connect timeout: packets are dropped there, which is not a slow answer.
         Cause::Connect
     } else if error.is_timeout() {
         Cause::Deadline

@@ -1,4 +1,4 @@
-//! What `tests/fuzz` feeds: readers of bodies that are otherwise reached over the network alone.
+//! Parsers for `tests/fuzz`, which otherwise only the network reaches.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::token;
 /// The children of an index of this body.
 ///
 /// # Errors
-/// It is none that can be read.
+/// It is not an index that can be read.
 pub fn children(body: &[u8]) -> Result<Children, Unknown> {
     manifest::children(&answer(body), &Digest::Sha256(Sha256::digest(body).into()))
 }
@@ -30,7 +30,7 @@ pub fn shape(body: &[u8]) -> Result<Shape, Unknown> {
     manifest::shape_in(body)
 }
 
-/// `Authorization` and its life, from the answer of a token server.
+/// The `Authorization` header and its TTL, from the answer of a token server.
 ///
 /// # Errors
 /// It holds no token.

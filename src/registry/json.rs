@@ -1,5 +1,5 @@
-//! JSON of registries: an object is an object, as it is to Go. Serde alone takes an array for a struct, field by field,
-//! and would make a token of a token server's `["…"]`.
+//! JSON objects. Serde also reads a struct from an array, field by field, and would read a token from `["…"]`. Go's
+//! decoder does not, so neither do we.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,14 +7,21 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// An object, within another.
+/// A value that must be a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 
-/// Reads a body that is an object.
+/// Parses a body that must be a JSON object.
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// let parsed: BTreeMap<String, u8> = landfall::registry::object(br#"{"a": 1}"#).unwrap();
+/// assert_eq!(parsed["a"], 1);
+/// assert!(landfall::registry::object::<BTreeMap<String, u8>>(b"[]").is_err());
+/// ```
 ///
 /// # Errors
-/// Where it is none, or not such a one.
+/// It is not an object, or its fields do not fit.
 pub fn object<'de, T: Deserialize<'de>>(body: &'de [u8]) -> serde_json::Result<T> {
     serde_json::from_slice(body).map(|Object(read)| read)
 }

@@ -1,26 +1,26 @@
-//! `config.json` / `.dockerconfigjson`: which of its entries opens an image, as the kubelet decides it
+//! `config.json` / `.dockerconfigjson`: which of its entries are for an image, as the kubelet decides
 //! (kubernetes `pkg/credentialprovider/keyring.go`).
 //!
-//! Two things the kubelet does not do: `identitytoken` and `registrytoken` are read, as docker and
-//! go-containerregistry do, so that one file serves every kind of registry.
+//! One thing the kubelet does not do: `identitytoken` and `registrytoken` are read, as docker and go-containerregistry do,
+//! so that one file serves all kinds of registries.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
-use super::credentials::Credential;
+use super::credential::Credential;
 
-/// What go's `index.docker.io` fallback serves: references without a host of their own.
+/// The key that Docker Hub's other names fall back to.
 const DEFAULT_REGISTRY: &str = "index.docker.io";
 
-/// Padding may be missing, as where the kubelet reads it.
+/// Padding may be missing: the kubelet accepts that.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a file is no keyring. One bad entry spoils it all, as at the kubelet: guessing around it would hide it.
+/// Why a file is not usable. One bad entry makes the whole file unusable, as at the kubelet; to skip it would hide it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyringError {
     #[error("not a JSON object, at line {line}")]
@@ -45,7 +45,7 @@ pub(super) struct Keyring {
 struct Key(String);
 
 impl Keyring {
-    /// Reads the file.
+    /// Parses the file.
     pub fn parse(file: &[u8]) -> Result<Self, KeyringError> {
         let root: Value =
             serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
@@ -57,17 +57,17 @@ impl Keyring {
         };
         for (name, entry) in auths {
             let credential = credential(name, entry)?;
-            // A key that is no URL is skipped by the kubelet.
+            // The kubelet skips a key that is not a URL.
             if let Some(key) = Key::parse(name) {
                 entries.push((key, credential));
             }
         }
-        // Reverse order of text puts the longer path of one host first; it is stable, as the kubelet's is.
+        // In reverse order of text the longer path of a host comes first. The sort is stable, as the kubelet's.
         entries.sort_by(|(one, _), (other, _)| other.cmp(one));
         Ok(Self { entries })
     }
 
-    /// Every credential that opens `host/repository`, in the order in which the kubelet tries them.
+    /// All credentials for `host/repository`, in the order in which the kubelet tries them.
     pub fn lookup(&self, host: &str, repository: &str) -> Vec<&Credential> {
         let path = format!("/{repository}");
         let pick = |wanted: &dyn Fn(&Key) -> bool| -> Vec<&Credential> {
@@ -80,7 +80,7 @@ impl Keyring {
         found
     }
 
-    /// A credential for the host as a whole: the one without a path, else any, for each of them is known there.
+    /// A credential for the host as a whole: the one without a path, else any, because the host accepts each of them.
     pub fn any(&self, host: &str) -> Option<&Credential> {
         let whole = self.lookup(host, "").into_iter().next();
         let some = || self.entries.iter().find(|(key, _)| key.is_of(host)).map(|(_, credential)| credential);
@@ -89,13 +89,13 @@ impl Keyring {
 }
 
 impl Key {
-    /// As Go's `url.Parse("https://" + key)` and the kubelet after it.
+    /// Parses a key as Go's `url.Parse("https://" + key)` does, and then the kubelet. `None`: it is not a URL.
     fn parse(name: &str) -> Option<Self> {
         let rest = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
         let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let (host, path) = (unescape(host)?, unescape(path)?);
-        // Brackets belong to IPv6 addresses with a port; elsewhere they make no URL.
+        // Brackets are allowed only around an IPv6 address.
         let bracketed = host.strip_prefix('[').is_some_and(|host| host.contains(']'));
         if host.contains(['[', ']']) && !bracketed || host.contains(char::is_whitespace) {
             return None;
@@ -109,8 +109,8 @@ impl Key {
 
     fn matches(&self, host: &str, path: &str) -> bool {
         let (_, key_path) = self.parts();
-        // The path is a plain prefix, without a boundary: so does the kubelet, and a file that opens
-        // an image for the node must open it for us.
+        // The path is a plain prefix without a boundary, as at the kubelet: a file that lets a node pull an image must
+        // let us ask for it.
         path.get(..key_path.len()) == Some(key_path) && self.is_of(host)
     }
 
@@ -128,7 +128,7 @@ impl Key {
     }
 }
 
-/// `host:port` apart; the port is compared as text, and none is not 443.
+/// Splits `host:port`. Ports are compared as text: no port is not the same as 443.
 fn split_port(host: &str) -> (&str, &str) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
@@ -202,7 +202,7 @@ fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
     } else if !identity.is_empty() {
         Credential::Identity { username, token: identity.to_owned().into() }
     } else if username == "<token>" {
-        // docker's mark: the password is an identity token.
+        // docker's convention: the password is an identity token.
         Credential::Identity { username, token: password.into() }
     } else if username.is_empty() && password.is_empty() {
         Credential::Anonymous

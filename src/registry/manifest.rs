@@ -1,9 +1,9 @@
-//! What an answer about a manifest says: its digest, its shape, its children. Pure.
+//! What an answer about a manifest tells: its digest, its shape, its children. Pure.
 
 use std::sync::Arc;
 
 use http::StatusCode;
-use oci_spec::image::{Descriptor, ImageIndex};
+use oci_spec::image::{Descriptor, ImageIndex, MediaType, ToDockerV2S2};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -27,63 +27,62 @@ pub enum Target<'a> {
     Digest(&'a Digest),
 }
 
-/// What a registry says of one manifest.
+/// What a registry answers about one manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// It is there.
+    /// It exists.
     Found {
-        /// Its digest: the wanted one, or for a tag what the registry names.
+        /// Its digest: the wanted one, or for a tag the one that the registry names.
         digest: Digest,
-        /// Index or plain manifest.
+        /// Whether it is an index or a plain manifest.
         shape: Shape,
     },
-    /// It is not.
+    /// It does not exist.
     NotFound,
-    /// Refused for who we are (401). At Harbor an absent project, missing rights and a database that is down look alike here; only its
-    /// API tells them apart.
+    /// Answered 401. At Harbor a missing project, missing permissions and a database that is down look the same here. Only its API
+    /// tells them apart.
     Unauthorized {
-        /// How the registry wants us to authenticate; empty at Harbor for an absent project.
+        /// How the registry wants us to authenticate. Empty at Harbor for a missing project.
         challenges: Vec<Challenge>,
-        /// What we had sent.
+        /// The kind of credentials that we had sent.
         sent: Sent,
     },
-    /// It is there, but a policy of the registry forbids handing it out (412), with the registry's words.
+    /// Answered 412: it exists, but a policy of the registry forbids pulling it. With the registry's message.
     Refused(Arc<str>),
 }
 
-/// All four manifest types. Registries answer 404 for what is there when its very type is not accepted, even by
-/// digest, and `*/*` is not expanded.
+/// All four manifest types. If the manifest's own type is missing here, registries answer 404 though it exists, even by
+/// digest. `*/*` does not help.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// The most children of an index that are looked at.
+/// The most children of an index that are read.
 const MAX_CHILDREN: usize = 1000;
 
-fn shape_of(media_type: &str) -> Option<Shape> {
-    match media_type {
-        "application/vnd.oci.image.index.v1+json"
-        | "application/vnd.docker.distribution.manifest.list.v2+json" => Some(Shape::Index),
-        "application/vnd.oci.image.manifest.v1+json"
-        | "application/vnd.docker.distribution.manifest.v2+json" => Some(Shape::Manifest),
-        _ => None,
-    }
+/// The shape of a media type of OCI or its equivalent of Docker.
+fn shape_of(media_type: &MediaType) -> Option<Shape> {
+    let is = |oci: MediaType| {
+        *media_type == oci || oci.to_docker_v2s2().is_ok_and(|docker| docker == media_type.as_ref())
+    };
+    let shapes = [(MediaType::ImageIndex, Shape::Index), (MediaType::ImageManifest, Shape::Manifest)];
+    shapes.into_iter().find(|(oci, _)| is(oci.clone())).map(|(_, shape)| shape)
 }
 
-/// The shape by `Content-Type`; `None` where the header is missing.
+/// The shape by `Content-Type`. `None`: the header is missing.
 fn declared_shape(answer: &Answer) -> Result<Option<Shape>, Unknown> {
     let Some(kind) = answer.content_type() else { return Ok(None) };
     let undocumented = || Unknown::new(Cause::NotRegistry, format!("200 with a body of type `{kind}`"));
-    shape_of(kind).map(Some).ok_or_else(undocumented)
+    shape_of(&kind.into()).map(Some).ok_or_else(undocumented)
 }
 
-/// What a HEAD says; `None` where only a GET can tell: the words of a 412, a digest or a type that is missing.
+/// Reads the answer to a HEAD. `None`: a GET must tell, because the digest or the type is missing, or a 412 has a message.
 pub(super) fn by_headers(answer: &Answer, target: Target<'_>) -> Result<Option<Head>, Unknown> {
     match answer.status {
         StatusCode::OK => {}
         StatusCode::PRECONDITION_FAILED => return Ok(None),
-        // Registries speak JSON. The 404 of an ingress without a route, or of a web server, is no absence.
+        // Registries answer JSON. A text 404 comes from an ingress or a web server, and does not mean absence.
         StatusCode::NOT_FOUND if is_text(answer) => return Ok(None),
         _ => return common(answer).map(Some),
     }
@@ -97,14 +96,14 @@ pub(super) fn by_headers(answer: &Answer, target: Target<'_>) -> Result<Option<H
             }
             Some(named)
         }
-        // Named by another algorithm, or not at all: hash the body.
+        // The header is missing or has another algorithm: the body must be hashed.
         (Target::Digest(_), _) | (Target::Tag(_), None) => None,
         (Target::Tag(_), Some(named)) => Some(named),
     };
     Ok(digest.zip(shape).map(|(digest, shape)| Head::Found { digest, shape }))
 }
 
-/// What a GET says.
+/// Reads the answer to a GET.
 pub(super) fn by_body(answer: &Answer, target: Target<'_>) -> Result<Head, Unknown> {
     match answer.status {
         StatusCode::OK => {}
@@ -126,12 +125,12 @@ pub(super) fn by_body(answer: &Answer, target: Target<'_>) -> Result<Head, Unkno
     Ok(Head::Found { digest, shape })
 }
 
-/// The answers that HEAD and GET share.
+/// Reads the statuses that mean the same for HEAD and GET.
 fn common(answer: &Answer) -> Result<Head, Unknown> {
     match answer.status {
         StatusCode::NOT_FOUND if is_text(answer) && answer.message().is_empty() => {
             let kind = answer.content_type().unwrap_or_default();
-            let detail = format!("404 with a body of type `{kind}`: not the word of a registry");
+            let detail = format!("404 with a body of type `{kind}`: this is not how a registry answers");
             Err(Unknown::new(Cause::NotRegistry, detail))
         }
         StatusCode::NOT_FOUND => Ok(Head::NotFound),
@@ -147,10 +146,13 @@ fn is_text(answer: &Answer) -> bool {
 }
 
 fn wrong_digest(wanted: &Digest, got: &Digest) -> Unknown {
-    Unknown::new(Cause::WrongDigest, format!("asked for {wanted}, answered {got}"))
+    Unknown::new(Cause::WrongDigest, format!("asked for {wanted}, but the answer is {got}"))
 }
 
-/// The digest of a body by the wanted one's algorithm, if it is the wanted one.
+/// The digest of a body, by the algorithm of the wanted one.
+///
+/// # Errors
+/// It is not the wanted digest.
 fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
     let got = match wanted {
         Digest::Sha256(_) => Digest::Sha256(Sha256::digest(body).into()),
@@ -160,17 +162,17 @@ fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
     if got == *wanted { Ok(got) } else { Err(wrong_digest(wanted, &got)) }
 }
 
-/// The shape that a manifest states itself: its `mediaType`, else what it holds.
+/// The shape of a body: by its `mediaType`, else by its fields.
 pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Either {
-        media_type: Option<String>,
+        media_type: Option<MediaType>,
         manifests: Option<Vec<Object<Listed>>>,
         config: Option<IgnoredAny>,
     }
     #[derive(Deserialize)]
-    #[expect(dead_code, reason = "that it is an object is all that counts")]
+    #[expect(dead_code, reason = "only read to check that it is an object")]
     struct Listed {
         platform: Option<Object<IgnoredAny>>,
     }
@@ -184,7 +186,7 @@ pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
     }
 }
 
-/// The children of an index, from the answer to a GET by its digest.
+/// Reads the children of an index, from the answer to a GET by its digest.
 pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unknown> {
     if answer.status != StatusCode::OK {
         return match common(answer)? {
@@ -206,8 +208,8 @@ pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unk
     children.collect::<Result<_, _>>().map(Children::Listed)
 }
 
-/// Reads an index. What Go's clients read as zero values where it is missing or null, oci-spec refuses (a
-/// `platform` without `os`, a descriptor without `size`): nodes pull such an index, so we fill the gaps as Go does.
+/// Parses an index. oci-spec refuses missing fields that Go's clients read as zero (a `platform` without `os`, a
+/// descriptor without `size`). Nodes pull such an index, so missing fields are filled in as Go does.
 fn index(body: &[u8]) -> Result<ImageIndex, serde_json::Error> {
     fn fill(object: &mut Map<String, Value>, name: &str, zero: impl Into<Value>) {
         let value = object.entry(name).or_insert(Value::Null);
@@ -235,15 +237,15 @@ fn index(body: &[u8]) -> Result<ImageIndex, serde_json::Error> {
     serde_json::from_value(body)
 }
 
-/// A manifest or an index, and not an attestation of buildkit, which stands beside the images it speaks of.
+/// Is it an image or an index, and not an attestation of buildkit, which is listed beside the images?
 fn is_image(child: &Descriptor) -> bool {
-    let kind = child.media_type().to_string();
     let annotations = child.annotations().as_ref();
     let attests = annotations.is_some_and(|all| all.contains_key("vnd.docker.reference.type"));
+    let kind = child.media_type();
     let unknown = child.platform().as_ref().is_some_and(|platform| {
         platform.os().to_string() == "unknown" && platform.architecture().to_string() == "unknown"
     });
-    (kind.is_empty() || shape_of(&kind).is_some()) && !attests && !unknown
+    (kind.as_ref().is_empty() || shape_of(kind).is_some()) && !attests && !unknown
 }
 
 fn child(child: &Descriptor) -> Result<Child, Unknown> {

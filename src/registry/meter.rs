@@ -1,20 +1,19 @@
-//! A metered registry's hourly budget, as a token bucket.
+//! `requestsPerHour` as a token bucket.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Lets at most so many requests through in any hour, whenever that hour begins: half of them may come at once, the
-/// others trickle in. A bucket that held the whole hour's budget, and were refilled meanwhile, would let nearly
-/// twice as many through.
+/// Allows at most so many requests in any period of an hour: half of them may come at once, the others are spread over the
+/// hour. A bucket for the whole budget that is refilled meanwhile would allow nearly twice as many.
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
-    /// The time in which one request trickles in.
+    /// The time in which one more request is allowed.
     interval: Duration,
-    /// How far ahead of that trickle requests may be.
+    /// How far ahead of that rate requests may be.
     lead: Duration,
-    /// When the bucket will be full again; `None`: it is.
+    /// When the bucket will be full again. `None`: it is full.
     full: Option<Instant>,
 }
 
@@ -29,7 +28,7 @@ impl Meter {
     /// Takes one request from the budget.
     ///
     /// # Errors
-    /// It is spent: how long until the next.
+    /// It is spent. The time until the next request.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full = self.full.filter(|full| *full > now).unwrap_or(now);
         let ahead = full.duration_since(now);

@@ -1,4 +1,4 @@
-//! What this module counts: every request to a registry, by registry and outcome.
+//! The metrics of requests, by registry and outcome.
 
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ enum Outcome {
     Broken,
     Malformed,
     Deadline,
+    /// Our own task ended before there was an answer.
+    Internal,
 }
 
 impl Outcome {
@@ -78,6 +80,7 @@ impl Outcome {
                 Cause::RateLimited { .. } => Self::RateLimited,
                 Cause::Spent { .. } => Self::Spent,
                 Cause::Deadline | Cause::Overloaded => Self::Deadline,
+                Cause::Internal => Self::Internal,
             },
         }
     }

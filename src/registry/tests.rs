@@ -44,7 +44,7 @@ fn registry(url: &Url) -> Registry {
 fn client(registry: Registry) -> Client {
     let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-    Client::new(&Arc::new(registry), metrics).unwrap()
+    Client::new(&Arc::new(registry), metrics, crate::registry::Tasks::default()).unwrap()
 }
 
 /// A deadline that no passing test reaches.

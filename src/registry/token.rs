@@ -1,7 +1,7 @@
-//! Bearer tokens: fetched from the realm that a challenge names, shared and remembered by repository.
+//! Bearer tokens: fetched from the realm that a challenge names, and cached by repository.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
@@ -17,23 +17,26 @@ use crate::domain::registry::Registry;
 use super::address::leads_inside;
 use super::answer::unexpected;
 use super::challenge::Challenge;
-use super::credentials::{Credential, Current};
+use super::credential::Credential;
+use super::credentials::Current;
 use super::json::object;
+use super::shared_lookup::{LookedUp, SharedLookup};
+use super::tasks::Tasks;
 use super::transport::{Ask, Redirects, Reply, Transport, host_port};
 
-/// A token is a few KiB at most.
+/// The limit of a token server's answer. A token has a few KiB at most.
 const TOKEN_LIMIT: usize = 64 * 1024;
 
-/// What a token lives where its server does not say (distribution's token specification).
+/// The life of a token whose server does not state it (distribution's token specification).
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 
-/// A fetch serves everybody who waits for it, so it has a time of its own; each waits as long as it can.
+/// The most time of a fetch. It serves all callers who wait for it, so it does not end with the deadline of one.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most tokens remembered for one registry.
-const MAX_TOKENS: u64 = 10_000;
+/// A token that nobody used for so long is dropped.
+const IDLE: Duration = Duration::from_secs(3600);
 
-/// Where a token comes from: what the challenge said, checked.
+/// Where a token comes from: the content of a challenge, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     realm: Url,
@@ -41,35 +44,26 @@ pub(super) struct Grant {
     scopes: Vec<String>,
 }
 
-/// A bearer token, and where the next one comes from.
+/// A bearer token, and where to fetch the next one.
 pub(super) struct Token {
-    /// `Authorization`, marked as sensitive.
+    /// The `Authorization` header, marked as sensitive.
     pub header: HeaderValue,
     pub grant: Grant,
     life: Duration,
 }
 
 /// The tokens of one registry.
-pub(super) struct Tokens {
-    cache: moka::future::Cache<Key, Arc<Token>>,
-}
+pub(super) struct Tokens(SharedLookup<Key, Arc<Token>>);
 
-/// Tokens of an older version of the credentials are never found again.
+/// The version of the credentials, and the repository. Tokens of an older version are not found any more.
 type Key = (u64, Option<Repository>);
 
-/// Each token lives as long as its server said.
-struct Life;
-
-impl moka::Expiry<Key, Arc<Token>> for Life {
-    fn expire_after_create(&self, _: &Key, token: &Arc<Token>, _: Instant) -> Option<Duration> {
-        Some(token.life)
-    }
-}
-
 impl Grant {
-    /// What a Bearer challenge says, if our credentials may go there.
+    /// The content of a Bearer challenge. Without a repository the token allows nothing; it only shows that our
+    /// credentials are right.
     ///
-    /// Without a repository it is a token for nothing but to be known.
+    /// # Errors
+    /// The challenge has no usable realm, or our credentials must not be sent to it.
     pub fn new(
         registry: &Registry,
         repository: Option<&Repository>,
@@ -77,10 +71,10 @@ impl Grant {
     ) -> Result<Self, Unknown> {
         let refuse = |why: String| Unknown::new(Cause::Unauthorized, why);
         let realm = challenge.parameter("realm").ok_or_else(|| {
-            refuse(format!("{} asks for a token, but does not say from where", registry.host))
+            refuse(format!("{} asks for a token, but its challenge has no `realm`", registry.host))
         })?;
         let realm = Url::parse(realm)
-            .map_err(|error| refuse(format!("the token realm `{realm}` is no URL: {error}")))?;
+            .map_err(|error| refuse(format!("the token realm `{realm}` is not a URL: {error}")))?;
         trusted(registry, &realm).map_err(refuse)?;
         let mut scopes: Vec<_> =
             repository.iter().map(|repository| format!("repository:{repository}:pull")).collect();
@@ -91,11 +85,14 @@ impl Grant {
     }
 }
 
-/// May credentials go to this realm?
+/// May our credentials be sent to this realm?
 fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
     let plain_registry = registry.url.scheme() == "http";
     if !(realm.scheme() == "https" || realm.scheme() == "http" && plain_registry) {
-        return Err(format!("the token realm {} is not https", host_port(realm)));
+        return Err(format!(
+            "the token realm {} is not https, so no credentials are sent to it",
+            host_port(realm)
+        ));
     }
     if leads_inside(registry, realm) {
         return Err(format!("the token realm {} is a private address of another host", host_port(realm)));
@@ -104,27 +101,21 @@ fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
 }
 
 impl Tokens {
-    pub fn new() -> Self {
-        Self { cache: moka::future::Cache::builder().max_capacity(MAX_TOKENS).expire_after(Life).build() }
+    pub fn new(tasks: Tasks) -> Self {
+        Self(SharedLookup::new(IDLE, tasks))
     }
 
-    /// The token that is remembered for a repository.
-    pub async fn remembered(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
-        self.cache.get(&(version, repository.cloned())).await
+    /// The cached token for a repository.
+    pub fn cached(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
+        self.0.fresh(&(version, repository.cloned()))?.ok()
     }
 
-    /// Forgets a token that was refused, unless another has taken its place already.
-    pub async fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
-        let key = (version, repository.cloned());
-        if self.cache.get(&key).await.is_some_and(|held| Arc::ptr_eq(&held, refused)) {
-            self.cache.invalidate(&key).await;
-        }
+    /// Drops a token that was refused, unless another has replaced it already.
+    pub fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
+        self.0.forget_if(&(version, repository.cloned()), |held| Arc::ptr_eq(held, refused));
     }
 
-    /// The remembered token, or a new one; however many ask, it is fetched once.
-    ///
-    /// The fetch is a task of its own: were it dropped with the first caller whose deadline passes, callers
-    /// with little time would never get a token.
+    /// The cached token, or a new one. It is fetched once however many callers ask.
     pub async fn fetch(
         &self,
         transport: &Arc<Transport>,
@@ -132,23 +123,19 @@ impl Tokens {
         current: &Current,
         repository: Option<&Repository>,
     ) -> Result<Arc<Token>, Unknown> {
-        let (cache, transport) = (self.cache.clone(), transport.clone());
-        let (key, credential) = ((current.version, repository.cloned()), current.credential.clone());
+        let (transport, credential) = (transport.clone(), current.credential.clone());
         let host = host_port(&grant.realm);
-        let task = tokio::spawn(async move {
-            let fetch = async {
-                let timeout = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential));
-                timeout.await.unwrap_or_else(|_| {
-                    let detail = format!("{host} gave no token within {} s", FETCH_TIMEOUT.as_secs());
-                    Err(Unknown::new(Cause::Deadline, detail))
-                })
-            };
-            cache.try_get_with(key, fetch).await
-        });
-        match task.await {
-            Ok(result) => result.map_err(|unknown| (*unknown).clone()),
-            Err(_) => Err(Unknown::new(Cause::Broken, "the token task was ended")),
-        }
+        let look_up = async move {
+            let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch(&transport, grant, &credential)).await;
+            let result = fetched.unwrap_or_else(|_| {
+                let detail = format!("{host} gave no token within {} s", FETCH_TIMEOUT.as_secs());
+                Err(Unknown::new(Cause::Deadline, detail))
+            });
+            // A failure is for those who waited for it, and is not cached.
+            let ttl = result.as_ref().map_or(Duration::ZERO, |token| token.life);
+            LookedUp { result, ttl }
+        };
+        self.0.get((current.version, repository.cloned()), look_up).await
     }
 }
 
@@ -164,7 +151,7 @@ async fn fetch(transport: &Transport, grant: Grant, credential: &Credential) -> 
     let mut reply = None;
     if let Credential::Identity { token, .. } = credential {
         let posted = transport.exchange(&post(&grant, token)).await?;
-        // Servers that know no POST answer so; the spec's GET is for them.
+        // These servers support only GET, which the specification also allows.
         let unknown_there = matches!(posted.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
         reply = (!unknown_there).then_some(posted);
     }
@@ -185,19 +172,23 @@ fn token(reply: Reply, grant: Grant) -> Result<Arc<Token>, Unknown> {
     Ok(Arc::new(Token { header, grant, life }))
 }
 
-/// What the answer of a token server holds: `Authorization`, and how long it is used.
+/// The `Authorization` header from the answer of a token server, and how long it may be used.
 pub(super) fn header(body: &[u8]) -> Result<(HeaderValue, Duration), Unknown> {
-    let answer: Answer =
-        object(body).map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is no token"))?;
+    let answer: Answer = object(body)
+        .map_err(|_| Unknown::new(Cause::NotRegistry, "the answer is not the JSON of a token"))?;
     let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
     let value = tokens.find(|token| !token.is_empty()).map(SecretString::from);
-    let value = value.ok_or_else(|| Unknown::new(Cause::Unauthorized, "the answer holds no token"))?;
+    let value = value.ok_or_else(|| {
+        Unknown::new(Cause::Unauthorized, "the answer has no `token` and no `access_token`")
+    })?;
     let header = bearer(&value);
-    let header = header.ok_or_else(|| Unknown::new(Cause::NotRegistry, "no header can carry the token"))?;
+    let header = header.ok_or_else(|| {
+        Unknown::new(Cause::NotRegistry, "the token holds bytes that are not allowed in a header")
+    })?;
     Ok((header, life(answer.expires_in)))
 }
 
-/// How long a token is used: a little less than it lives, for clocks differ and requests take time.
+/// How long a token is used: a little less than it lives, because clocks differ and requests take time.
 fn life(expires_in: Option<u64>) -> Duration {
     let life = expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
     life.saturating_sub((life / 10).min(Duration::from_secs(30)))
@@ -238,19 +229,20 @@ fn ask(
     authorization: Option<HeaderValue>,
     body: Option<(HeaderValue, Bytes)>,
 ) -> Ask<'static> {
-    // Credentials go to the realm that the registry named, and no further.
+    // No redirect: our credentials go only to the realm that the registry named.
     let (accept, redirects) = (Some("application/json"), Redirects::Never);
     Ask { method, url, accept, authorization, body, limit: TOKEN_LIMIT, redirects }
 }
 
-/// `Basic …`, marked as sensitive: no log and no HTTP/2 table keeps it. `None`: no header can carry it.
+/// `Basic …`, marked as sensitive, so that neither logs nor HTTP/2 header tables keep it. `None`: it holds bytes that are
+/// not allowed in a header.
 pub(super) fn basic(username: &str, password: &SecretString) -> Option<HeaderValue> {
     use base64::Engine as _;
     let pair = format!("{username}:{}", password.expose_secret());
     sensitive(&format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(pair)))
 }
 
-/// `Bearer …`, likewise.
+/// `Bearer …`, marked as sensitive like [`basic`].
 pub(super) fn bearer(token: &SecretString) -> Option<HeaderValue> {
     sensitive(&format!("Bearer {}", token.expose_secret()))
 }

@@ -1,5 +1,6 @@
-//! One exchange with one registry: TLS, redirects, and bounds on what is read.
+//! One exchange with one registry: TLS, redirects, and limits on what is read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,40 +17,43 @@ use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::SharedRegistry;
 
 use super::address::leads_inside;
-use super::client::{ClientError, USER_AGENT};
+use super::error::ClientError;
 use super::failure::failure;
 use super::meter::Meter;
 use super::watched::{FileError, Watched};
 use crate::domain::error_chain::error_chain;
 
-/// Registries redirect a manifest once, if at all; five is what browsers of registries allow.
+/// Our `User-Agent`.
+pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
+
+/// Registries redirect a manifest once, if at all. Five is what other clients allow.
 const MAX_REDIRECTS: usize = 5;
 
-/// What is read of an error's body: enough for its message.
+/// The most bytes of an error's body: enough for its message.
 const ERROR_LIMIT: usize = 64 * 1024;
 
-/// Within a second a SYN is sent once, within three twice: after that nobody is there.
+/// The kernel sends a SYN at 0 s, 1 s and 3 s. After two without an answer nothing is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Below the 60 s after which common proxies close idle connections, so that no request meets the close.
+/// Less than the 60 s after which common proxies close idle connections, so that no request is sent on a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(45);
 
-/// An HTTP/2 connection whose peer vanished without a word would swallow every request until TCP gives up, a
-/// quarter of an hour later: while requests are open, it must answer a ping.
+/// While requests are open, an HTTP/2 connection must answer a ping. If the peer vanished without closing it, all requests
+/// would wait until TCP gives up, a quarter of an hour later.
 const PING: Duration = Duration::from_secs(5);
 
 /// Whether redirects may leave the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redirects {
-    /// To any host but private addresses of others, without our credentials.
+    /// To any host but private addresses of other hosts, without our credentials.
     Anywhere,
-    /// Only within scheme, host and port.
+    /// Only to the same scheme, host and port.
     SameOrigin,
     /// Not at all.
     Never,
 }
 
-/// What is asked.
+/// A request to a URL.
 pub(super) struct Ask<'a> {
     pub method: Method,
     pub url: Url,
@@ -60,26 +64,29 @@ pub(super) struct Ask<'a> {
     pub redirects: Redirects,
 }
 
-/// What came back.
+/// Its answer.
 pub(super) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// Who answered: after redirects not always the host that was asked.
+    /// The URL that answered, after redirects.
     pub url: Url,
 }
 
-/// An HTTP client that trusts what one registry's configuration says.
+/// The HTTP client for one registry, with the CA of its configuration.
 pub(super) struct Transport {
     registry: SharedRegistry,
     trust: Watched<Result<reqwest::Client, ClientError>>,
     /// The last client whose CA file could be read: a broken file must not cut us off.
     http: ArcSwap<reqwest::Client>,
+    /// The version of the CA file that `http` was taken from, or that could not be used.
+    seen: AtomicU64,
     /// `requestsPerHour`.
     meter: Option<Mutex<Meter>>,
-    /// The registry's own, and when it answered last: a token server elsewhere is somebody else.
+    /// The registry's own origin. A token server elsewhere is not the registry.
     origin: url::Origin,
-    heard: Mutex<Option<Instant>>,
+    /// When the registry last began to answer.
+    last_response: Mutex<Option<Instant>>,
 }
 
 impl Transport {
@@ -90,7 +97,7 @@ impl Transport {
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
             let http = build(&url, custom.as_deref().map(|path| (path, content)));
             if let Err(error) = &http {
-                tracing::warn!(registry.name = %name, error = error_chain(error), "the last good CA stays in use");
+                tracing::warn!(registry.name = %name, error = error_chain(error), "the CA file cannot be used; the last good one stays in use");
             }
             http
         });
@@ -100,33 +107,45 @@ impl Transport {
             Err(error) => return Err(error.clone()),
         };
         let meter = registry.requests_per_hour.map(|budget| Mutex::new(Meter::new(budget)));
-        let http = ArcSwap::from_pointee(http);
-        Ok(Self { registry: registry.clone(), trust, http, meter, origin, heard: Mutex::default() })
+        let (http, seen) = (ArcSwap::from_pointee(http), AtomicU64::new(first.version));
+        Ok(Self {
+            registry: registry.clone(),
+            trust,
+            http,
+            seen,
+            meter,
+            origin,
+            last_response: Mutex::default(),
+        })
     }
 
     async fn http(&self) -> Arc<reqwest::Client> {
-        if let Ok(http) = &self.trust.current().await.value {
+        let current = self.trust.current().await;
+        if self.seen.swap(current.version, Ordering::AcqRel) != current.version
+            && let Ok(http) = &current.value
+        {
             self.http.store(Arc::new(http.clone()));
         }
         self.http.load_full()
     }
 
-    /// When the registry began to answer for the last time.
-    pub fn heard(&self) -> Option<Instant> {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the registry last began to answer.
+    pub fn last_response(&self) -> Option<Instant> {
+        *self.last_response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one request from the hour's budget: for each that is sent, also to where a redirect or a realm leads.
+    /// Takes one request from the hourly budget. Requests to realms and to targets of redirects count as well.
     fn take(&self) -> Result<(), Unknown> {
         let Some(meter) = &self.meter else { return Ok(()) };
         let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
         meter.take(Instant::now().into_std()).map_err(|retry_after| {
-            let detail = format!("`requestsPerHour` is spent; the next may be sent in {retry_after:.0?}");
+            let detail =
+                format!("`requestsPerHour` is spent; the next request is allowed in {retry_after:.0?}");
             Unknown::new(Cause::Spent { retry_after }, detail)
         })
     }
 
-    /// Asks, follows redirects, reads the bounded body.
+    /// Sends the request, follows redirects, and reads the body up to its limit.
     pub async fn exchange(&self, ask: &Ask<'_>) -> Result<Reply, Unknown> {
         let http = self.http().await;
         let mut url = ask.url.clone();
@@ -135,7 +154,7 @@ impl Transport {
             if let Some(accept) = ask.accept {
                 request = request.header(ACCEPT, accept);
             }
-            // Never to another scheme, host or port than those that were asked for.
+            // Credentials are never sent to another scheme, host or port.
             if let Some(authorization) = &ask.authorization
                 && url.origin() == ask.url.origin()
             {
@@ -147,7 +166,7 @@ impl Transport {
             self.take()?;
             let answer = request.send().await.map_err(|error| failure(&host_port(&url), error))?;
             if url.origin() == self.origin {
-                *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                *self.last_response.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
             match self.redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
@@ -158,7 +177,7 @@ impl Transport {
         Err(Unknown::new(Cause::Redirect, detail))
     }
 
-    /// Where an answer sends us; `None`: it is the answer.
+    /// Where an answer redirects to. `None`: it is no redirect.
     fn redirect(
         &self,
         ask: &Ask<'_>,
@@ -172,11 +191,11 @@ impl Transport {
             Err(Unknown::new(Cause::Redirect, format!("{} redirects, but {why}", host_port(from))))
         };
         if !matches!(ask.method, Method::GET | Method::HEAD) {
-            return refuse("only GET and HEAD are repeated elsewhere");
+            return refuse("only GET and HEAD may be redirected");
         }
         let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
         let Some(Ok(next)) = location.map(|location| from.join(location)) else {
-            return refuse("names no place that can be read");
+            return refuse("its `Location` is missing or not a URL");
         };
         match (from.scheme(), next.scheme()) {
             ("http", "http" | "https") | ("https", "https") => {}
@@ -190,7 +209,7 @@ impl Transport {
             Redirects::Anywhere => Ok(Some(next)),
             Redirects::SameOrigin if next.origin() == ask.url.origin() => Ok(Some(next)),
             Redirects::SameOrigin => refuse(&format!("to another host, {}", host_port(&next))),
-            Redirects::Never => refuse("no redirect is followed here"),
+            Redirects::Never => refuse("a token server must not redirect"),
         }
     }
 }
@@ -201,13 +220,13 @@ pub(super) fn host_port(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Reads a body up to its limit. Of an error only the beginning is wanted: it never fails for its body.
+/// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
 async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<Reply, Unknown> {
     let status = answer.status();
     let headers = std::mem::take(answer.headers_mut());
     let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
     let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
-    // What is announced is taken at once: a buffer that grows by doubling holds its content twice.
+    // Allocated at once: a buffer that grows by doubling needs twice the memory for a moment.
     let announced =
         answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut body = BytesMut::with_capacity(announced.min(limit));
@@ -230,7 +249,7 @@ type Custom<'a> = (&'a std::path::Path, Result<Vec<Vec<u8>>, FileError>);
 fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     match custom {
-        // The image is built from scratch: there is no system store to ask.
+        // Landfall's container image has no system store of CAs.
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some((path, content)) => {
             let files = content.map_err(|source| ClientError::CaUnreadable { source: Arc::new(source) })?;
@@ -242,7 +261,7 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
                 }
             }
             if roots.is_empty() {
-                return Err(bad("it holds no certificate".into()));
+                return Err(bad("it holds no PEM certificate".into()));
             }
         }
     }
@@ -264,8 +283,44 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
         None => false,
     };
     if loopback {
-        // A proxy elsewhere cannot reach our own machine.
+        // A proxy cannot reach our own loopback address.
         http = http.no_proxy();
     }
     http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+
+    #[tokio::test]
+    async fn the_http_client_is_replaced_only_with_its_ca_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let certificate = || rcgen::generate_simple_self_signed(["r".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&ca, certificate()).unwrap();
+        let transport = Transport::new(&Arc::new(Registry {
+            name: RegistryName::new("r"),
+            host: "r.example.com".into(),
+            aliases: vec![],
+            url: "https://r.example.com".parse().unwrap(),
+            kind: Kind::Distribution,
+            site: Site::new("s"),
+            credentials: CredentialSource::Anonymous,
+            ca_file: Some(ca.clone()),
+            pull_secret: None,
+            service: Service::Open,
+            requests_per_hour: None,
+        }))
+        .unwrap();
+        let first = transport.http().await;
+        assert!(Arc::ptr_eq(&first, &transport.http().await), "nothing changed");
+        std::fs::write(&ca, "no certificate").unwrap();
+        transport.trust.refreshed().await;
+        assert!(Arc::ptr_eq(&first, &transport.http().await), "a broken file replaces nothing");
+        std::fs::write(&ca, certificate()).unwrap();
+        transport.trust.refreshed().await;
+        assert!(!Arc::ptr_eq(&first, &transport.http().await));
+    }
 }

@@ -1,7 +1,7 @@
-//! Files that may change under us: mounted Secrets and ConfigMaps, CA bundles, token files of sidecars.
+//! Files that may change while we run: mounted Secrets and ConfigMaps, CA bundles, token files of sidecars.
 //!
-//! Polled by content, because the kubelet swaps a symlink and file watches go blind at the second swap. The
-//! files are read when somebody asks and the last look is [`INTERVAL`] old, never on an async thread.
+//! They are polled by content: the kubelet swaps a symlink, and a file watch misses the second swap. They are read when
+//! somebody needs them and the last read is [`INTERVAL`] old, never on an async thread.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 
-/// How long a look at the files serves.
+/// How long the content of a read is used.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// No credential and no CA bundle is larger; a mistaken path to a log file must not fill the memory.
+/// No credential and no CA bundle is larger. A wrong path, as to a log file, must not fill the memory.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// A file that could not be read.
@@ -30,7 +30,7 @@ pub struct FileError {
 
 type Content = Result<Vec<Vec<u8>>, FileError>;
 
-/// What a set of files says, read again when their content changes.
+/// The parsed content of a set of files, parsed again when it changes.
 pub(super) struct Watched<T> {
     inner: Arc<Inner<T>>,
 }
@@ -39,17 +39,17 @@ struct Inner<T> {
     paths: Vec<PathBuf>,
     parse: Box<dyn Fn(Content) -> T + Send + Sync>,
     held: ArcSwap<Held<T>>,
-    /// When the files were last looked at; held for the length of an assignment only.
-    looked: Mutex<Instant>,
-    /// Held while looking, so that two looks never give one version to two contents.
-    looking: Mutex<()>,
+    /// When the files were last read. Locked only to read or set it.
+    last_read: Mutex<Instant>,
+    /// Held while the files are read, so that two readers never give two contents the same version.
+    reading: Mutex<()>,
 }
 
-/// A parsed content, and which one it is.
+/// A parsed content and its version.
 pub(super) struct Held<T> {
-    /// Counts the contents seen.
+    /// The number of this content: it grows with each change.
     pub version: u64,
-    /// What the content says.
+    /// The parsed content.
     pub value: T,
     fingerprint: [u8; 32],
 }
@@ -60,31 +60,31 @@ impl<T: Send + Sync + 'static> Watched<T> {
         let content = read_all(&paths);
         let fingerprint = fingerprint(&content);
         let held = ArcSwap::from_pointee(Held { version: 0, value: parse(content), fingerprint });
-        let (looked, looking) = (Mutex::new(Instant::now()), Mutex::new(()));
-        Self { inner: Arc::new(Inner { paths, parse: Box::new(parse), held, looked, looking }) }
+        let (last_read, reading) = (Mutex::new(Instant::now()), Mutex::new(()));
+        Self { inner: Arc::new(Inner { paths, parse: Box::new(parse), held, last_read, reading }) }
     }
 
-    /// What the files said at the last look.
+    /// The content at the last read.
     pub fn held(&self) -> Arc<Held<T>> {
         self.inner.held.load_full()
     }
 
-    /// Which content that was; it costs next to nothing.
+    /// The version of the content at the last read. Cheap.
     pub fn version(&self) -> u64 {
         self.inner.held.load().version
     }
 
-    /// What the files say, or said at most [`INTERVAL`] ago. One caller looks; the others are not kept waiting.
+    /// The content, at most [`INTERVAL`] old. One caller reads the files, the others do not wait for it.
     pub async fn current(&self) -> Arc<Held<T>> {
         if self.inner.due() { self.refreshed().await } else { self.held() }
     }
 
-    /// What the files say now.
+    /// The content now.
     pub async fn refreshed(&self) -> Arc<Held<T>> {
         if !self.inner.paths.is_empty() {
             let inner = self.inner.clone();
-            // It fails only where the runtime shuts down or `parse` panicked: what we hold then stands.
-            let _looked = tokio::task::spawn_blocking(move || inner.look()).await;
+            // It fails only if the runtime shuts down or `parse` panicked: then the old content stays.
+            let _read = tokio::task::spawn_blocking(move || inner.read()).await;
         }
         self.held()
     }
@@ -92,22 +92,22 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
 impl<T> Inner<T> {
     fn due(&self) -> bool {
-        let Ok(mut looked) = self.looked.lock() else { return true };
-        let due = looked.elapsed() >= INTERVAL;
+        let Ok(mut last_read) = self.last_read.lock() else { return true };
+        let due = last_read.elapsed() >= INTERVAL;
         if due {
-            *looked = Instant::now();
+            *last_read = Instant::now();
         }
         due
     }
 
-    fn look(&self) {
-        let _looking = self.looking.lock();
+    fn read(&self) {
+        let _reading = self.reading.lock();
         let mut content = read_all(&self.paths);
         let held = self.held.load_full();
         if fingerprint(&content) == held.fingerprint {
             return;
         }
-        // A swap between two of the files would give the user name of one and the password of the other.
+        // If the files were swapped between two reads, user name and password would not belong together.
         for _ in 0..3 {
             let again = read_all(&self.paths);
             let same = fingerprint(&again) == fingerprint(&content);
@@ -135,7 +135,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Names a content without keeping it: it may be a secret.
+/// A hash, so that no second copy of a secret is kept.
 fn fingerprint(content: &Content) -> [u8; 32] {
     let mut hash = Sha256::new();
     match content {

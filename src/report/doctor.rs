@@ -131,7 +131,7 @@ impl Specimen {
             settings.case_for(image, Pull::Registry, &context).subject
         };
         let mut made_up: Vec<(String, Routed)> = Vec::new();
-        for route in &settings.routes {
+        for route in settings.routes.iter() {
             let (host, repository) = (&route.primary.host, route.repositories.example(NAME));
             // Pinned, as Landfall would write it; and filters of tags do not meet it.
             let image = format!("{host}/{repository}:{NAME}@{NOWHERE}");

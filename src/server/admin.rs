@@ -1,4 +1,4 @@
-//! What the kubelet and the operator ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
+//! What the kubelet, Prometheus and operators ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
 
 use std::io;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tokio::net::TcpListener;
 
 use super::conditions::{Conditions, State};
 
-/// The type of `/metrics`.
+/// The content type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The admin endpoints, to be served until the process ends: while draining they must go on saying so.
+/// The admin endpoints. They are served until the process ends, because a replica that leaves must say so.
 ///
-/// - `/livez`: 200 while the process can answer at all. It judges nothing: a restart mends no registry.
-/// - `/readyz`: 200 `ok`, or 503 with a line for each condition that keeps us out of service. `?verbose` lists all:
-///   `[+] good`, `[!] degraded, but serving`, `[-] unready`.
+/// - `/livez`: 200 while the process can answer. It checks nothing else, because a restart repairs no registry.
+/// - `/readyz`: 200 `ok`, or 503 with a line for each condition that makes us unready. `?verbose` lists all conditions:
+///   `[+]` good, `[!]` degraded but serving, `[-]` unready.
 /// - `/metrics`: OpenMetrics.
 pub fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
     Router::new()
@@ -32,7 +32,7 @@ pub fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
 /// Serves them for as long as it is polled.
 ///
 /// # Errors
-/// When the socket is gone.
+/// If the socket fails.
 pub async fn serve(tcp: TcpListener, conditions: Conditions, registry: Arc<Registry>) -> io::Result<()> {
     axum::serve(tcp, router(conditions, registry)).await
 }
@@ -62,7 +62,7 @@ async fn metrics(Shared(registry): Shared<Arc<Registry>>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        // A value that cannot be written is a bug of its collector: say so, rather than serve half a page.
+        // A value that cannot be written is a bug in its collector. An error is better than half a page.
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -1,4 +1,4 @@
-//! The outer net around the doors: one request in, one answer out, whatever happens in between.
+//! What surrounds the doors: every request gets one answer, whatever happens in between.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use tower::Service;
 
 use super::metrics::ServerMetrics;
 
-/// How long a body that is too large is still taken off the wire.
+/// How long the rest of a refused body is still read.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// The doors and what bounds a request to them.
+/// The doors, and the bounds of a request to them.
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) app: Router,
     pub(super) body: usize,
-    /// A permit for each byte of a body in flight.
+    /// One permit for each byte of all bodies in flight.
     pub(super) room: Arc<Semaphore>,
     pub(super) request: Duration,
     pub(super) metrics: ServerMetrics,
 }
 
-/// Why a request never reached the doors.
+/// Why a request did not reach the doors.
 enum Refused {
     TooLarge,
     Overloaded,
@@ -43,12 +43,12 @@ enum Refused {
 }
 
 impl Net {
-    /// Answers, always: 413 and 408 for bodies that are too large or too slow, 400 for those that end early, 503 where
-    /// there is no room for more of them or the doors take too long, 500 where they panic.
+    /// Always answers: 413 or 408 if the body is too large or too slow, 400 if it ends early, 503 if there is no room for it
+    /// or the door takes too long, 500 if the door panics.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response {
         let deadline = Instant::now() + self.request;
         let response = match self.whole(request, deadline).await {
-            // The door may hold on to the body until it has answered.
+            // The room is taken until the door has answered: it may keep the body so long.
             Ok((request, _room)) => self.doors(request, deadline).await,
             Err(refused) => self.refuse(refused),
         };
@@ -56,7 +56,7 @@ impl Net {
         response
     }
 
-    /// Reads the body here rather than at the door, so that its size holds whatever the door does.
+    /// Reads the body here and not in the door, so that its size is bounded whatever the door does.
     async fn whole(
         &self,
         request: Request<Incoming>,
@@ -66,14 +66,14 @@ impl Net {
         let read = read(&mut body, self.body, &self.room);
         let (bytes, room) = timeout_at(deadline, read).await.map_err(|_| Refused::Slow)??;
         let mut request = Request::from_parts(head, Body::from(bytes));
-        // Measured already; axum's own limit of 2 MiB would be the smaller one.
+        // The size is checked already, and axum's own limit of 2 MiB is smaller.
         DefaultBodyLimit::disable().apply(&mut request);
         Ok((request, room))
     }
 
     async fn doors(&self, request: Request<Body>, deadline: Instant) -> Response {
         let uri = request.uri().clone();
-        // A panic leaves nothing of ours half done: the router is a handle that every request clones.
+        // Unwind safe: each request uses its own clone of the router, so a panic leaves nothing half changed.
         let answer = AssertUnwindSafe(self.app.clone().call(request)).catch_unwind();
         match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(response))) => response,
@@ -110,11 +110,11 @@ impl Net {
     }
 }
 
-/// The room that a body takes, given back when it is dropped.
+/// The room that a body takes; free again when this is dropped.
 type Room = Option<OwnedSemaphorePermit>;
 
-/// The body, if it is no larger than `limit` bytes, whatever its Content-Length says or does not say, and if there is room
-/// for it. Room is taken as bytes arrive: what is only announced costs nobody anything.
+/// Reads a body of at most `limit` bytes, whatever its Content-Length says. Room is taken as bytes arrive: bytes that are
+/// only announced take none.
 async fn read(body: &mut Incoming, limit: usize, room: &Arc<Semaphore>) -> Result<(Bytes, Room), Refused> {
     if body.size_hint().lower() > limit as u64 {
         linger(body, limit).await;
@@ -142,15 +142,15 @@ async fn read(body: &mut Incoming, limit: usize, room: &Arc<Semaphore>) -> Resul
         }
         whole.push(data);
     }
-    // Most bodies arrive in one piece, which is not copied.
+    // Most bodies arrive in one piece. It is not copied.
     let whole = if whole.len() > 1 { Bytes::from(whole.concat()) } else { whole.pop().unwrap_or_default() };
     Ok((whole, held))
 }
 
-/// Throws away as much again, for a moment: a peer that still writes when the connection closes gets a reset, and
-/// may never see the answer.
+/// Reads and drops more of a refused body, for a moment and at most `limit` bytes. A peer that still writes when the
+/// connection closes gets a reset and may never see the answer.
 async fn linger(body: &mut Incoming, limit: usize) {
     let mut rest = Limited::new(body, limit);
-    // Whether the rest came to its end, its own bound or the moment's, the answer is the same.
+    // The answer is the same whether the body ended, or one of the two bounds was reached.
     let _ = timeout(LINGER, async { while let Some(Ok(_)) = rest.frame().await {} }).await;
 }

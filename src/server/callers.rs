@@ -1,7 +1,7 @@
-//! Who may call: anyone, or those who show a certificate that an authority of theirs signed.
+//! Who may call: anyone, or only those who show a certificate of a known authority.
 //!
-//! The authorities are a file, read again as the server's own certificate is: an API server's authority is rotated, too.
-//! Connections that live keep what they have proved.
+//! The authorities are in a file, which is read again as the server's own certificate is: the authority of an API server is
+//! rotated, too. A change affects new connections only.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,57 +23,47 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::domain::error_chain::error_chain;
 
 use super::conditions::{Condition, ConditionName, Conditions};
-use super::tls::TlsError;
+use super::error::TlsError;
 
 /// Who may call.
 #[derive(Debug, Clone, Default)]
 pub enum Callers {
-    /// Whoever reaches us; keep others out with a NetworkPolicy.
+    /// Anyone who can reach the port. A NetworkPolicy may limit that.
     #[default]
     Anyone,
-    /// Those whose client certificate passes: the API server's.
+    /// Those whose client certificate passes the check: the API server.
     Known(Arc<CallerCheck>),
 }
 
-impl Callers {
-    /// From the authorities' certificates in PEM; whatever name they signed is good.
-    ///
-    /// # Errors
-    /// When there is none, it is no PEM, or one of them cannot be an authority.
-    pub fn signed_by_pem(authorities: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self::Known(Arc::new(CallerCheck::new(authorities, Vec::new())?)))
-    }
-}
-
-/// Checks callers' certificates, by authorities that may change.
+/// Checks the certificates of callers. The authorities may change while the server runs.
 #[derive(Debug)]
 pub struct CallerCheck {
     provider: CryptoProvider,
     signed_by: ArcSwap<Arc<dyn ClientCertVerifier>>,
-    /// The names of which a caller must bear one, as its CN or as a DNS name; none: any name is good.
+    /// One of these must be in the certificate, as its CN or as a DNS name. If there are none, any name will do.
     names: Vec<String>,
 }
 
 impl CallerCheck {
-    /// By these authorities (PEM) and names.
+    /// With these authorities (PEM) and names.
     ///
     /// # Errors
-    /// When there is no authority, it is no PEM, or one of them cannot be an authority.
+    /// If there is no authority, the text is not PEM, or one of the certificates cannot be used as an authority.
     pub fn new(authorities: &[u8], names: Vec<String>) -> Result<Self, TlsError> {
         let signed_by = ArcSwap::from_pointee(verifier(authorities)?);
         Ok(Self { provider: aws_lc_rs::default_provider(), signed_by, names })
     }
 
-    /// By these authorities from the next handshake on.
+    /// Uses these authorities from the next handshake on.
     ///
     /// # Errors
-    /// As [`new`](Self::new); then the old ones stay.
+    /// As [`new`](Self::new). Then the old ones stay.
     pub fn trust(&self, authorities: &[u8]) -> Result<(), TlsError> {
         self.signed_by.store(Arc::new(verifier(authorities)?));
         Ok(())
     }
 
-    fn bears_a_name(&self, certificate: &CertificateDer<'_>) -> bool {
+    fn has_a_good_name(&self, certificate: &CertificateDer<'_>) -> bool {
         let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
         let is_good = |name: &str| self.names.iter().any(|good| good == name);
         let common = read.subject().iter_common_name().any(|name| name.as_str().is_ok_and(is_good));
@@ -103,7 +93,7 @@ fn verifier(authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
 
 impl ClientCertVerifier for CallerCheck {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // They may change while this is borrowed. Without hints a client shows the certificate that it has.
+        // They may change while this is borrowed. Without hints a client shows the only certificate that it has.
         &[]
     }
 
@@ -114,7 +104,7 @@ impl ClientCertVerifier for CallerCheck {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.signed_by.load().verify_client_cert(end_entity, intermediates, now)?;
-        if self.names.is_empty() || self.bears_a_name(end_entity) {
+        if self.names.is_empty() || self.has_a_good_name(end_entity) {
             return Ok(verified);
         }
         Err(CertificateError::ApplicationVerificationFailure.into())
@@ -150,7 +140,7 @@ impl ClientCertVerifier for CallerCheck {
 pub struct CallerFile {
     path: PathBuf,
     check: Arc<CallerCheck>,
-    /// What it said when it was last good.
+    /// The last good content.
     content: Vec<u8>,
 }
 
@@ -158,19 +148,19 @@ impl CallerFile {
     /// Reads it for the first time.
     ///
     /// # Errors
-    /// When it cannot be read, or holds no authority.
+    /// If it cannot be read, or holds no authority.
     pub fn open(path: PathBuf, names: Vec<String>) -> Result<Self, TlsError> {
         let content = std::fs::read(&path).map_err(|source| TlsError::Read { path: path.clone(), source })?;
         let check = Arc::new(CallerCheck::new(&content, names)?);
         Ok(Self { path, check, content })
     }
 
-    /// Who may call by it.
+    /// Who may call.
     pub fn callers(&self) -> Callers {
         Callers::Known(Arc::clone(&self.check))
     }
 
-    /// Reads it again and again, for ever, and keeps the condition `callers`. What cannot be used changes nothing else.
+    /// Reads it for ever and keeps the condition `Callers`. A file that cannot be used changes nothing but that.
     pub async fn watch(mut self, conditions: &Conditions, every: Duration) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -179,10 +169,11 @@ impl CallerFile {
             conditions.set(
                 ConditionName::Callers,
                 match self.poll().await {
-                    Ok(()) => Condition::good("must show a certificate of a known authority"),
-                    Err(error) => {
-                        Condition::degraded(format!("keeping the old authorities: {}", error_chain(&error)))
-                    }
+                    Ok(()) => Condition::good("callers must show a certificate of a known authority"),
+                    Err(error) => Condition::degraded(format!(
+                        "the old authorities stay in use: {}",
+                        error_chain(&error)
+                    )),
                 },
             );
         }

@@ -1,4 +1,4 @@
-//! Conditions: what must hold before this replica should be asked, each with its state and one sentence.
+//! Conditions: what should be true of this replica, each with a state and one sentence. They decide readiness.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +9,20 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What is judged.
+/// The name of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionName {
-    /// The settings in force.
+    /// The configuration is in force.
     Settings,
-    /// The certificate that is served.
+    /// A valid certificate is served.
     Certificate,
-    /// Who may call.
+    /// The authorities of callers can be used.
     Callers,
-    /// The labels of namespaces, which policies select by.
+    /// The labels of namespaces, which policies select by, are known.
     Namespaces,
     /// Every registry that a route names has been probed once, whatever it answered.
     Registries,
-    /// We take new work; not so while draining.
+    /// We take new requests: false while draining.
     Serving,
 }
 
@@ -48,14 +48,14 @@ impl fmt::Display for ConditionName {
     }
 }
 
-/// How a condition stands.
+/// The state of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// As it should be.
+    /// All is well.
     Good,
-    /// Somebody should look, but we answer as well as before: an unusable new file while the old one is in force.
+    /// Somebody should look, but we answer as before. Example: a new file is refused, and the old one stays in force.
     Degraded,
-    /// We should not be asked.
+    /// We should get no requests.
     Unready,
 }
 
@@ -71,37 +71,37 @@ impl State {
     }
 }
 
-/// A state and why.
+/// A state and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// How it stands.
+    /// The state.
     pub state: State,
-    /// One sentence for a person.
+    /// The reason, as one sentence.
     pub message: String,
 }
 
 impl Condition {
-    /// As it should be.
+    /// `Good`.
     pub fn good(message: impl Into<String>) -> Self {
         Self { state: State::Good, message: message.into() }
     }
 
-    /// Not as it should be, but still able to answer.
+    /// `Degraded`.
     pub fn degraded(message: impl Into<String>) -> Self {
         Self { state: State::Degraded, message: message.into() }
     }
 
-    /// Not able to answer as we should.
+    /// `Unready`.
     pub fn unready(message: impl Into<String>) -> Self {
         Self { state: State::Unready, message: message.into() }
     }
 }
 
-/// All conditions, shared. A clone is a handle to the same.
+/// All conditions. A clone shares them.
 ///
-/// Every condition starts `Unready`, so that what nobody has set keeps this replica out of service; only `Serving` and
-/// `Callers` start `Good`, and `Namespaces` `Degraded`: what is not known of them makes policies stricter, and nobody
-/// wait.
+/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are three
+/// exceptions. `Serving` and `Callers` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
+/// apply to more Pods, but readiness does not wait for it.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     all: Arc<ArcSwap<BTreeMap<ConditionName, Condition>>>,
@@ -109,10 +109,14 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// All conditions at their start, shown as the metric `landfall_condition`.
+    /// All conditions as they start, with the metric `landfall_condition`.
     pub fn register(registry: &mut Registry) -> Self {
         let gauge = Family::default();
-        registry.register("landfall_condition", "1 for the state a condition is in, else 0", gauge.clone());
+        registry.register(
+            "landfall_condition",
+            "1 for the state that a condition is in, else 0",
+            gauge.clone(),
+        );
         let conditions = Self { all: Arc::default(), gauge };
         for name in ConditionName::ALL {
             conditions.put(name, Condition::unready("not known yet"));
@@ -123,7 +127,7 @@ impl Conditions {
         conditions
     }
 
-    /// Sets one condition. A change is logged, a repetition is not.
+    /// Sets one condition. Only a change is logged.
     pub fn set(&self, name: ConditionName, condition: Condition) {
         if self.all.load().get(&name) == Some(&condition) {
             return;
@@ -150,7 +154,7 @@ impl Conditions {
         });
     }
 
-    /// One moment's view of them all.
+    /// All conditions at this moment.
     pub fn snapshot(&self) -> Arc<BTreeMap<ConditionName, Condition>> {
         self.all.load_full()
     }

@@ -1,12 +1,10 @@
 //! One connection, from its handshake to its last answer.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{CONNECTION, RETRY_AFTER};
@@ -24,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Net;
 use super::drain::Drain;
-use super::listener::Limits;
+use super::limits::Limits;
 use super::metrics::{HandshakeFailure, ServerMetrics};
 
 /// What all connections of a listener share.
@@ -33,7 +31,7 @@ pub(super) struct Shared {
     pub(super) net: Net,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
-    /// Cancelled when what is in flight has had its time.
+    /// Cancelled when requests in flight have had their time.
     pub(super) abandon: CancellationToken,
     pub(super) metrics: ServerMetrics,
 }
@@ -47,8 +45,8 @@ pub(super) enum Ended {
     Abandoned,
 }
 
-/// What the peer agreed to speak (ALPN). Decided before the first byte of HTTP: a builder that guesses from the
-/// first bytes would wait for them without any timeout.
+/// The protocol that was agreed on in the handshake (ALPN). hyper could guess it from the first bytes, but would wait for
+/// them without a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http1,
@@ -74,15 +72,15 @@ pub(super) async fn run(tcp: TcpStream, shared: Arc<Shared>) -> Ended {
 }
 
 async fn handshake(tcp: TcpStream, shared: &Shared) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
-    // An answer is one small write: it must not wait for the acknowledgement of the one before.
+    // An answer is one small write. Without this it might wait for the acknowledgement of the one before.
     if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY refused");
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
     match timeout(shared.limits.handshake, shared.acceptor.accept(tcp)).await {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(error)) => {
             tracing::debug!(%error, "handshake failed");
-            // rustls' own errors come wrapped as InvalidData; every other kind is the socket's.
+            // Errors of rustls have the kind InvalidData; all others are the socket's.
             Err(match error.kind() {
                 io::ErrorKind::InvalidData => HandshakeFailure::Tls,
                 _ => HandshakeFailure::Closed,
@@ -96,7 +94,8 @@ async fn serve<I>(io: I, protocol: Protocol, shared: Arc<Shared>) -> Ended
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let age = jittered(shared.limits.recycle_age);
+    // ± 20 %, so that connections that were opened together do not end together.
+    let age = shared.limits.recycle_age.mul_f64(0.8 + 0.4 * fastrand::f64());
     let life = Arc::new(Life {
         shared: Arc::clone(&shared),
         until: Instant::now() + age,
@@ -109,7 +108,7 @@ where
     });
     let builder = builder(protocol, &shared.limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    // HTTP/1.1 says goodbye on an answer, so here only the end of accepting closes it; h2 has GOAWAY for that.
+    // An HTTP/1.1 connection ends with an answer that says so; here it is closed only when accepting ends. h2 has GOAWAY.
     let goodbye = async {
         match protocol {
             Protocol::Http1 => shared.drain.closed().await,
@@ -135,7 +134,7 @@ where
         }
     };
     if let Err(error) = ended {
-        // Resets, idle ends and bad requests: the peer's doing, and hyper has answered what can be answered.
+        // Resets, idle timeouts and bad requests: the peer caused them, and hyper has answered where it could.
         tracing::debug!(%error, "connection ended");
     }
     Ended::Finished
@@ -146,7 +145,7 @@ fn builder(protocol: Protocol, limits: &Limits) -> auto::Builder<TokioExecutor> 
     builder
         .http1()
         .timer(TokioTimer::new())
-        // It runs while a connection is idle too, not only while a head arrives.
+        // This timer also runs between two requests.
         .header_read_timeout(limits.idle)
         .max_buf_size(limits.head);
     builder
@@ -162,7 +161,7 @@ fn builder(protocol: Protocol, limits: &Limits) -> auto::Builder<TokioExecutor> 
     }
 }
 
-/// How long one connection has to live, and what it has answered.
+/// The end of one connection, and the number of its answers.
 struct Life {
     shared: Arc<Shared>,
     until: Instant,
@@ -179,12 +178,14 @@ impl Life {
         response
     }
 
-    /// Judged when the answer is ready, so that a drain that began meanwhile is told.
+    /// Whether this answer is the last on its connection. Asked when it is ready, so that a drain that began meanwhile
+    /// counts.
     fn is_last(&self, response: &Response<Body>) -> bool {
         let answers = self.answers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let body_left = match response.status() {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_REQUEST => true,
-            // For want of room; of a door that hangs, the body was read.
+            // With this header there was no room for the body. Without it, a door did not answer in time, and the body
+            // was read.
             StatusCode::SERVICE_UNAVAILABLE => response.headers().contains_key(RETRY_AFTER),
             _ => false,
         };
@@ -193,11 +194,4 @@ impl Life {
             || answers >= self.shared.limits.recycle_answers
             || Instant::now() >= self.until
     }
-}
-
-/// `age` ± 20 %, so that connections opened together do not end together.
-fn jittered(age: Duration) -> Duration {
-    // The standard library's keys are random; that is all the randomness this needs.
-    let random = RandomState::new().hash_one(()) % 401;
-    age.mul_f64(0.8 + random as f64 / 1000.0)
 }

@@ -1,13 +1,14 @@
-//! The way out: say it, go on answering while the news spreads, stop accepting, finish.
+//! The drain: become unready, go on serving until the endpoints are updated, stop accepting, finish.
 //!
 //! ```text
-//! signal ── begin ─────────── propagation ─────────── close ─── what is in flight ─── end
+//! signal ── begin ─────────── propagation ─────────── close ─── requests in flight ─── end
 //!           not ready          every answer says       no new connections, idle ones closed
 //!                              `Connection: close`
 //! ```
 //!
-//! Endpoints lag behind readiness, and the API server keeps its connections to a Pod that left them
-//! (kubernetes #127335): only an answer with `Connection: close` sends it elsewhere without losing a request.
+//! Endpoints are updated some time after readiness changes, and the API server keeps its connections to a Pod that is no
+//! longer among them (kubernetes #127335). Only an answer with `Connection: close` makes it go elsewhere without losing a
+//! request.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::conditions::{Condition, ConditionName, Conditions};
 use super::metrics::ServerMetrics;
 
-/// Where on its way out the server is. A clone is a handle to the same.
+/// How far the drain is. A clone shares it.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
@@ -26,15 +27,15 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// How long it takes, with margin, until a Pod that is not ready gets no new connections.
+    /// The time until a Pod that is not ready gets no new connections, with a margin.
     pub const PROPAGATION: Duration = Duration::from_secs(20);
 
-    /// From here on every answer is the last one on its connection.
+    /// From now on every answer is the last one on its connection.
     pub fn begin(&self) {
         self.begun.cancel();
     }
 
-    /// From here on nothing is accepted; implies [`begin`](Self::begin).
+    /// From now on no connection is accepted. Implies [`begin`](Self::begin).
     pub fn close(&self) {
         self.begin();
         self.closed.cancel();
@@ -55,8 +56,8 @@ impl Drain {
         self.closed.cancelled().await;
     }
 
-    /// The whole way: waits for `signal`, is not ready at once, and stops accepting `propagation` later.
-    /// What is in flight then is [`Listener::serve`](super::Listener::serve)'s to finish.
+    /// The whole drain: waits for `signal`, makes us unready at once, and stops accepting after `propagation`.
+    /// [`Listener::serve`](super::Listener::serve) then finishes the requests in flight.
     pub async fn conduct(
         &self,
         signal: impl Future<Output = &'static str>,
@@ -81,15 +82,15 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over; from here on they no longer end the process.
+    /// Handles the signals. From now on they no longer end the process.
     ///
     /// # Errors
-    /// When the handlers cannot be installed.
+    /// If the handlers cannot be installed.
     pub fn take() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The name of the next signal.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

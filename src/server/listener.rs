@@ -1,9 +1,8 @@
-//! The listener: accepts connections, as many as allowed, until the drain closes it; then waits for the rest.
+//! The listener: accepts connections until the drain closes it, then waits until the open ones have ended.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use rustls::ServerConfig;
@@ -17,67 +16,13 @@ use tokio_util::task::TaskTracker;
 use super::answer::Net;
 use super::connection::{self, Ended, Shared};
 use super::drain::Drain;
+use super::limits::Limits;
 use super::metrics::ServerMetrics;
 
-/// What bounds a listener. The defaults are meant for production; tests tighten one at a time.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at once. Further ones wait in the kernel's queue. An API server keeps 25 idle ones and opens one
-    /// for each call beyond.
-    pub connections: usize,
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// For the head of a request *and*, the same timer in hyper, for the time between two requests. Never under
-    /// 120 s: Go keeps idle connections for 90 s and does not retry a POST that meets our close.
-    pub idle: Duration,
-    /// The largest head of a request, in bytes; beyond it 431.
-    pub head: usize,
-    /// The largest body, in bytes; beyond it 413. A review carries object and oldObject, each up to 3 MiB.
-    pub body: usize,
-    /// Bytes of bodies in flight, of all connections together: from their arrival to their answers; beyond them 503.
-    pub bodies: usize,
-    /// For a request from its head to its answer, as a last resort: the doors have deadlines of their own, and the
-    /// API server waits for 30 s at most.
-    pub request: Duration,
-    /// Answers on one HTTP/1.1 connection before it is recycled, so that new replicas get their share.
-    pub recycle_answers: u32,
-    /// Age of a connection (± 20 %) after which its next answer is its last. It is never closed for age while idle.
-    pub recycle_age: Duration,
-    /// For what is still in flight after the drain stopped accepting.
-    pub finish: Duration,
-}
-
-impl Limits {
-    /// How often an h2 connection is pinged, and how long the answer may take: HTTP/1.1 has no such thing.
-    pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
-    pub(super) const PING_ANSWER: Duration = Duration::from_secs(15);
-    /// Requests at once on one h2 connection.
-    pub(super) const STREAMS: u32 = 100;
-    /// After an `accept` that failed: out of file descriptors, most often, which time mends.
-    const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            handshake: Duration::from_secs(5),
-            idle: Duration::from_secs(150),
-            head: 64 * 1024,
-            body: 8 * 1024 * 1024,
-            bodies: 64 * 1024 * 1024,
-            request: Duration::from_secs(30),
-            recycle_answers: 10_000,
-            recycle_age: Duration::from_secs(300),
-            finish: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Everything a listener needs.
+/// What a listener needs.
 #[derive(Debug)]
 pub struct Listener {
-    /// Bound already, so that the caller knows its port.
+    /// The socket. It is bound already, so that the caller knows its port.
     pub tcp: TcpListener,
     /// From [`server_config`](super::server_config).
     pub tls: ServerConfig,
@@ -85,24 +30,24 @@ pub struct Listener {
     pub app: Router,
     /// Its bounds.
     pub limits: Limits,
-    /// Its way out.
+    /// When to stop.
     pub drain: Drain,
-    /// Where it counts.
+    /// What it counts.
     pub metrics: ServerMetrics,
 }
 
-/// How serving ended.
+/// The result of serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Served {
-    /// Connections that were cut off because they did not finish in time.
+    /// The number of connections that were cut off because they did not end in time.
     pub abandoned: usize,
 }
 
 impl Listener {
     /// Serves until the drain is closed, then until every connection has ended, at most [`Limits::finish`] longer.
     ///
-    /// Not cancel safe: dropping it leaves the connections to the runtime.
+    /// Not cancel safe: if it is dropped, its connections live on.
     pub async fn serve(self) -> Served {
         let Self { tcp, tls, app, limits, drain, metrics } = self;
         let net = Net {
@@ -157,7 +102,8 @@ impl Listener {
     }
 }
 
-/// The slot first: a connection that we cannot serve yet stays in the kernel's queue, where it costs nothing.
+/// Takes a slot before it accepts: a connection that we cannot serve yet stays in the kernel's queue, where it costs
+/// nothing.
 async fn accept(
     tcp: &TcpListener,
     slots: &Arc<Semaphore>,
@@ -171,7 +117,7 @@ async fn accept(
     Ok((stream, slot))
 }
 
-/// Counts a connection for as long as it lives, and gives its slot back, even if its task panics.
+/// Counts an open connection. Its slot is free again when this is dropped, which also happens if the task panics.
 struct Open {
     metrics: ServerMetrics,
     _slot: OwnedSemaphorePermit,

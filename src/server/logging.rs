@@ -1,4 +1,4 @@
-//! Logs: where they go and how they look.
+//! Logs: their format and their destination.
 
 use std::io::{self, IsTerminal};
 
@@ -8,48 +8,48 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line, its fields at the top.
+    /// One JSON object per line, with the fields of the event at its top level.
     #[default]
     Json,
-    /// For a person.
+    /// Text for people.
     Text,
 }
 
-/// Whether lines of text carry colour.
+/// Whether text has colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Colour {
     On,
     Off,
 }
 
-/// Why logging could not start.
+/// Why logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum LoggingError {
-    /// The filter does not parse.
-    #[error("the log filter `{filter}` cannot be read (a right one: `info,landfall=debug`): {why}")]
+    /// The filter cannot be parsed.
+    #[error("the log filter `{filter}` cannot be parsed (example: `info,landfall=debug`): {why}")]
     Filter {
-        /// As given.
+        /// The filter.
         filter: String,
-        /// Why; no `#[source]`, for it says again what *its* source says.
+        /// The cause. Not a `#[source]`, because its text includes the text of its own source.
         why: tracing_subscriber::filter::ParseError,
     },
-    /// There is a subscriber already.
+    /// It is set up already.
     #[error("logging was started twice")]
     Twice {
-        /// What the subscriber says.
+        /// The cause.
         #[source]
         source: tracing_subscriber::util::TryInitError,
     },
 }
 
-/// Starts logging to standard error. `filter` is what the flag or `LANDFALL_LOG` says, in `EnvFilter`'s words:
-/// `info`, or `info,landfall=debug`. Colour only at a terminal, and not where `NO_COLOR` is set.
+/// Starts logging to standard error. `filter` has the syntax of `EnvFilter`: `info`, or `info,landfall=debug`. There is
+/// colour only at a terminal, and not if `NO_COLOR` is set.
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was started before.
+/// If the filter cannot be parsed, or logging was started before.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = if io::stderr().is_terminal() && !plain { Colour::On } else { Colour::Off };

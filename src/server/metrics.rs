@@ -1,4 +1,4 @@
-//! What the process itself counts. Every other module owns and registers its own.
+//! The metrics of the process and of its listener. Every other module registers its own.
 
 use http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
@@ -7,14 +7,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Why a connection never got as far as HTTP.
+/// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HandshakeFailure {
-    /// The peer took too long.
+    /// It took too long.
     Timeout,
-    /// The peer went away: a TCP probe does this.
+    /// The peer closed the connection, as a TCP probe does.
     Closed,
-    /// The peer and we disagree: version, trust, protocol.
+    /// The two sides do not agree on a version, or one does not trust the other.
     Tls,
 }
 
@@ -31,23 +31,23 @@ impl HandshakeFailure {
 /// One label and its value, from a closed set.
 type Label = [(&'static str, &'static str); 1];
 
-/// The metrics of the process and of its listener. A clone is a handle to the same.
+/// The metrics. A clone counts the same.
 #[derive(Debug, Clone)]
 pub struct ServerMetrics {
-    /// Connections open now, their handshakes included.
+    /// Open connections, including those in their handshake.
     pub connections: Gauge,
-    /// How often a connection had to wait because as many as allowed were open.
+    /// How often a connection had to wait because of [`Limits::connections`](super::Limits::connections).
     pub connection_cap_reached: Counter,
-    /// Requests answered 503 because there was no room for their bodies.
+    /// Requests that got 503 because of [`Limits::bodies`](super::Limits::bodies).
     pub bodies_refused: Counter,
-    /// 1 from the signal on.
+    /// 1 while draining.
     pub draining: Gauge,
-    /// When the served certificate ends, in seconds since 1970.
+    /// The end of the certificate that is served, in seconds since 1970.
     pub certificate_not_after: Gauge,
-    /// Requests that panicked outside the doors' own net.
+    /// Requests in which a door panicked without catching it.
     pub panics: Counter,
     handshake_failures: Family<Label, Counter>,
-    // Taken out of their family once: the hot path adds, and looks nothing up.
+    // Looked up in their family once, not for each request.
     success: Counter,
     redirect: Counter,
     client: Counter,
@@ -77,28 +77,32 @@ impl ServerMetrics {
             client: of("4xx"),
             server: of("5xx"),
         };
-        registry.register("landfall_http_requests", "Answers by class of status", requests);
-        registry.register("landfall_connections", "Connections open now", metrics.connections.clone());
+        registry.register("landfall_http_requests", "Answers by class of status code", requests);
+        registry.register("landfall_connections", "Open connections", metrics.connections.clone());
         registry.register(
             "landfall_connection_cap_reached",
-            "How often a new connection had to wait for another one to end",
+            "How often a new connection had to wait until another one ended",
             metrics.connection_cap_reached.clone(),
         );
         registry.register(
             "landfall_tls_handshake_failures",
-            "Connections that never got as far as HTTP",
+            "TLS handshakes that failed",
             metrics.handshake_failures.clone(),
         );
         registry.register(
             "landfall_http_bodies_refused",
-            "Requests answered 503 because the bodies in flight left no room for theirs",
+            "Requests that got 503 because there was no room for their body",
             metrics.bodies_refused.clone(),
         );
-        registry.register("landfall_http_panics", "Requests that panicked", metrics.panics.clone());
-        registry.register("landfall_draining", "1 while leaving", metrics.draining.clone());
+        registry.register(
+            "landfall_http_panics",
+            "Requests in which a door panicked",
+            metrics.panics.clone(),
+        );
+        registry.register("landfall_draining", "1 while draining", metrics.draining.clone());
         registry.register(
             "landfall_certificate_expiry_timestamp_seconds",
-            "When the served certificate ends, in seconds since 1970; 0 while there is none",
+            "When the certificate that is served ends, in seconds since 1970; 0 if there is none",
             metrics.certificate_not_after.clone(),
         );
         metrics

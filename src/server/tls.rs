@@ -1,15 +1,14 @@
-//! TLS: which certificate is served, and how a new one takes its place while connections live.
+//! TLS: which certificate is served, and how a new one replaces it while connections are open.
 //!
-//! A certificate and its key come as a [`Pair`], which exists only if they belong together. [`ServingCertificate`]
-//! holds the one in force; whoever has a better one installs it: [`CertificateFiles`] from files, `certs/` from its
-//! own authority.
+//! A certificate and its key are a [`Pair`], which exists only if they belong together. [`ServingCertificate`] holds the
+//! pair that is served. [`CertificateFiles`] installs pairs from files, `controllers/certificates.rs` those of our own
+//! authority.
 //!
-//! Files are read again every few seconds and judged by their content. The kubelet swaps a whole directory behind
-//! the symlink `..data`, so that a watch on the file goes blind after the second swap; and between our reading the
-//! certificate and the key such a swap may fall, so that a pair that does not match is an ordinary event: the old
-//! one stays, and the next reading decides.
+//! Files are read again every few seconds and compared by content. The kubelet replaces the directory behind the symlink
+//! `..data`: a watch on the file would see nothing after the second replacement. The directory may also be replaced
+//! between our reading the certificate and the key. So a pair that does not match is normal: the old one stays, and the
+//! next reading decides.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,84 +16,19 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::callers::Callers;
 use super::conditions::{Condition, ConditionName, Conditions};
+use super::error::TlsError;
 use super::metrics::ServerMetrics;
 use crate::domain::error_chain::error_chain;
-
-/// Why a certificate, or the TLS configuration, cannot be used.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// What should be PEM is none.
-    #[error("the {part} is not PEM, or only a part of it")]
-    Pem {
-        /// Which of them.
-        part: &'static str,
-        /// Why.
-        #[source]
-        source: pem::Error,
-    },
-    /// Certificate and key do not make a pair, or the key is of a kind we cannot use.
-    #[error("certificate and key do not make a pair")]
-    Unpaired {
-        /// Why.
-        #[source]
-        source: rustls::Error,
-    },
-    /// The first certificate has no readable dates.
-    #[error("the certificate cannot be read: {reason}")]
-    Unreadable {
-        /// Why.
-        reason: String,
-    },
-    /// It is over.
-    #[error("the certificate expired at {not_after}")]
-    Expired {
-        /// When.
-        not_after: Timestamp,
-    },
-    /// It has not begun: most often a clock that is wrong.
-    #[error("the certificate is valid only from {not_before}")]
-    NotYetValid {
-        /// From when.
-        not_before: Timestamp,
-    },
-    /// rustls cannot be set up like this.
-    #[error("TLS cannot be set up")]
-    Setup {
-        /// Why.
-        #[source]
-        source: rustls::Error,
-    },
-    /// What should hold the authorities for callers' certificates holds none.
-    #[error("there is no certificate in PEM in it")]
-    NoAuthority,
-    /// The authority for callers' certificates cannot be used.
-    #[error("the callers' certificates cannot be checked")]
-    Callers {
-        /// Why.
-        #[source]
-        source: VerifierBuilderError,
-    },
-}
 
 /// A certificate chain and the key that belongs to it.
 #[derive(Debug, Clone)]
@@ -108,7 +42,7 @@ impl Pair {
     /// From PEM text: the chain, leaf first, and the key (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// When either is no PEM or the two do not belong together. Dates are not judged here.
+    /// If one of them is not PEM, or they do not belong together. The dates are not checked here.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
@@ -121,7 +55,7 @@ impl Pair {
     /// From DER: the chain, leaf first, and the key.
     ///
     /// # Errors
-    /// When the two do not belong together. Dates are not judged here.
+    /// If they do not belong together. The dates are not checked here.
     pub fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -132,7 +66,7 @@ impl Pair {
         Ok(Self { certified: Arc::new(certified), not_before, not_after })
     }
 
-    /// When it ends.
+    /// The end of its validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
@@ -155,7 +89,7 @@ fn validity(leaf: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp),
     Ok((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
 }
 
-/// The certificate in force, asked at every handshake. Without one, handshakes fail.
+/// The certificate that is served: rustls asks for it in every handshake. Without one, handshakes fail.
 #[derive(Debug)]
 pub struct ServingCertificate {
     pair: ArcSwapOption<Pair>,
@@ -163,24 +97,24 @@ pub struct ServingCertificate {
 }
 
 impl ServingCertificate {
-    /// None in force yet.
+    /// Without a certificate.
     pub fn new(metrics: ServerMetrics) -> Arc<Self> {
         Arc::new(Self { pair: ArcSwapOption::empty(), metrics })
     }
 
-    /// Serves `pair` from the next handshake on. Living connections keep what they have.
+    /// Serves `pair` from the next handshake on. Open connections are not affected.
     pub fn install(&self, pair: Pair) {
         self.metrics.certificate_not_after.set(pair.not_after.as_second());
         self.pair.store(Some(Arc::new(pair)));
     }
 
-    /// When the one in force ends.
+    /// The end of the validity of what is served.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.pair.load().as_ref().map(|pair| pair.not_after)
     }
 
-    /// How we stand at `now`, when all that was wrong with a newer pair is `problem`. A certificate that ends within
-    /// `lead` is as good as over: so long it takes until what we say here is acted upon.
+    /// The condition at `now`. `problem` is what is wrong with a newer pair. A certificate that ends within `lead` counts
+    /// as expired: it takes that long until the API server sends no more requests.
     pub fn judge(&self, now: Timestamp, lead: Duration, problem: Option<String>) -> Condition {
         let now = now.saturating_add(lead).unwrap_or(Timestamp::MAX);
         match (self.not_after(), problem) {
@@ -189,10 +123,12 @@ impl ServingCertificate {
             }
             (Some(end), None) if now <= end => Condition::good(format!("valid until {end}")),
             (Some(end), Some(problem)) if now <= end => {
-                Condition::degraded(format!("keeping the one that is valid until {end}: {problem}"))
+                Condition::degraded(format!("the old one stays, valid until {end}: {problem}"))
             }
-            (Some(end), None) => Condition::unready(format!("ends at {end}")),
-            (Some(end), Some(problem)) => Condition::unready(format!("ends at {end}; newer: {problem}")),
+            (Some(end), None) => Condition::unready(format!("it ends at {end}")),
+            (Some(end), Some(problem)) => {
+                Condition::unready(format!("it ends at {end}; the newer one: {problem}"))
+            }
         }
     }
 
@@ -207,7 +143,7 @@ impl ResolvesServerCert for ServingCertificate {
     }
 }
 
-/// A certificate and a key in files (PEM), as cert-manager and the kubelet lay them down.
+/// A certificate and a key in files (PEM), as cert-manager and the kubelet write them.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
@@ -217,15 +153,15 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// How often the files are read by default. Reading and proving a pair costs a fraction of a millisecond.
+    /// How often the files are read. To read and check a pair costs a fraction of a millisecond.
     pub const EVERY: Duration = Duration::from_secs(10);
 
-    /// So long before the end we say that we are not ready: until the next look and until the news has spread, nobody
-    /// must meet an expired certificate.
+    /// How long before its end a certificate makes us unready. It must be long enough for the next look at the files and
+    /// for the endpoints to be updated, so that nobody meets an expired certificate.
     pub const LEAD: Duration = Duration::from_secs(30);
 
-    /// Reads the files once; installs what is new and usable at `now`, and says how we stand. An expired pair, or
-    /// one that is not valid yet, never takes the place of another.
+    /// Reads the files once, installs a new pair that is valid at `now`, and returns the condition. An expired pair, or one
+    /// that is not valid yet, never replaces another.
     pub async fn poll(&self, serving: &ServingCertificate, now: Timestamp) -> Condition {
         let problem = match self.read().await.and_then(|pair| pair.usable(now)) {
             Ok(pair) => {
@@ -239,7 +175,8 @@ impl CertificateFiles {
         serving.judge(now, Self::LEAD, problem.map(|error| error_chain(&error)))
     }
 
-    /// Polls for ever and keeps the condition `certificate` up to date, expiry included. The wall clock decides.
+    /// Reads them for ever and keeps the condition `Certificate`, which also shows that a certificate ends. The wall
+    /// clock decides.
     pub async fn watch(&self, serving: &ServingCertificate, conditions: &Conditions, every: Duration) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -259,14 +196,14 @@ async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     tokio::fs::read(path).await.map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
-/// Which versions of TLS are spoken. Every supported API server speaks 1.3.
+/// The accepted versions of TLS. Every supported API server speaks 1.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum TlsVersions {
     /// 1.3 only.
     #[default]
     #[value(name = "1.3")]
     Tls13,
-    /// 1.2 too, for a proxy in between that knows no better.
+    /// 1.2, too, for a proxy in between that cannot do 1.3.
     #[value(name = "1.2")]
     Tls12AndTls13,
 }
@@ -282,11 +219,11 @@ impl TlsVersions {
     }
 }
 
-/// The server's side of TLS: ALPN `h2` and `http/1.1`, no resumption, so that every new connection proves the
-/// certificate in force (the API server's client, Go's without a session cache, never resumes anyway).
+/// The TLS configuration of the server: ALPN `h2` and `http/1.1`, and no session resumption, so that every new connection
+/// sees the current certificate. The API server's client never resumes: Go's client has no session cache by default.
 ///
 /// # Errors
-/// When rustls refuses the combination.
+/// If rustls refuses it.
 pub fn server_config(
     serving: Arc<ServingCertificate>,
     versions: TlsVersions,

@@ -1,7 +1,7 @@
-//! Certificates of our own before a real API server, with no more rights than the chart gives: the first start, an
-//! overwritten bundle, a dead leader, and a whole rotation under calls.
+//! Self-managed certificates and leadership before a real API server, with no more rights than the chart gives: the first
+//! start, an overwritten bundle, a dead leader, and a whole rotation under load.
 //!
-//! Both replicas are behind one configuration, each behind an entry of its own with `failurePolicy: Fail`: a Pod is
+//! Both replicas belong to one webhook configuration, each with an entry of its own with `failurePolicy: Fail`. So a Pod is
 //! created only if the API server could verify both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,8 +20,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use landfall::certs::Periods;
 use landfall::cli::serve::Parts;
 use landfall::cli::serve::certificate::Source;
-use landfall::cluster::{Cluster, Term};
+use landfall::cluster::Cluster;
 use landfall::controllers::certificates::Names;
+use landfall::controllers::leader::{Candidate, Term};
+use landfall::demo::world::authority::Validity;
 use landfall::demo::world::seed::{self, Demo};
 use landfall::domain::policy::Labels;
 use landfall::server::TlsVersions;
@@ -39,8 +41,8 @@ use crate::rollout::SHARE;
 use crate::site;
 use crate::webhook::WEB;
 
-/// Everything that the chart renders for self-managed certificates but the Lease, which is not everywhere made, and two
-/// entries for two replicas.
+/// What the chart renders for self-managed certificates, with an entry for each of two replicas. The Lease is left out, as
+/// Argo CD leaves it out.
 fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
     let entry = |(name, port): (&str, u16)| {
         json!({
@@ -70,10 +72,10 @@ fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
         ]
     };
     let own = json!([
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "watch", "update", "patch"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["landfall-ca"], "verbs": ["get", "list", "watch", "update", "patch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["landfall"], "verbs": ["get", "update", "patch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     let all = json!([
         {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"],
@@ -142,6 +144,15 @@ impl Site {
         found["webhooks"].as_array().unwrap().iter().map(bundle).collect()
     }
 
+    /// Waits until there are events about the Secret with these reasons. They are written a moment after what they report.
+    fn until_events_say(&self, reasons: &[&str]) {
+        until("the events are there", || {
+            let events =
+                self.json(&["events", "--field-selector=involvedObject.name=landfall-ca"]).to_string();
+            reasons.iter().all(|reason| events.contains(reason)).then_some(())
+        });
+    }
+
     fn holder(&self) -> String {
         let lease = self.json(&["lease", "landfall"]);
         lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
@@ -183,17 +194,25 @@ impl Site {
         self.until_pods_are_rewritten();
     }
 
-    /// Starts a replica as a process of its own.
+    /// Starts a replica that issues its certificate itself, as a process of its own.
     fn replica(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
+        let mut arguments = vec![
+            "--certificate-secret=landfall-ca".to_owned(),
+            "--service=landfall".to_owned(),
+            format!("--webhook=landfall-{}", self.namespace),
+        ];
+        arguments.extend_from_slice(more);
+        self.process(name, port, &arguments)
+    }
+
+    /// Starts a replica as a process of its own; `more` says where its certificate comes from.
+    fn process(&self, name: &str, port: u16, more: &[String]) -> (Child, u16) {
         let admin = free_port(Ipv4Addr::LOCALHOST);
         let mut arguments = vec![
             format!("KUBECONFIG={}", self.account.display()),
             env!("CARGO_BIN_EXE_landfall").to_owned(),
             "serve".to_owned(),
             format!("--config={}", self.config.display()),
-            "--certificate-secret=landfall-ca".to_owned(),
-            "--service=landfall".to_owned(),
-            format!("--webhook=landfall-{}", self.namespace),
             "--lease=landfall".to_owned(),
             format!("--namespace={}", self.namespace),
             format!("--pod-name={name}"),
@@ -238,8 +257,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
     let secret = site.secret();
     assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key"]);
     assert_eq!(site.bundles(), [secret["ca.crt"].clone(), secret["ca.crt"].clone()]);
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityMade") && events.contains("AuthorityPromoted"), "{events}");
+    site.until_events_say(&["AuthorityMade", "AuthorityPromoted"]);
     let leader = site.holder();
     let pages = [admin(admin_a, "/metrics").await.unwrap().1, admin(admin_b, "/metrics").await.unwrap().1];
     let leads = |page: &&String| page.contains("\nlandfall_leader 1\n");
@@ -269,8 +287,7 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
     });
     let secret = site.secret();
     assert_eq!(secret.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key", "previous.crt"]);
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityAdopted"), "{events}");
+    site.until_events_say(&["AuthorityAdopted"]);
 
     // The leader dies without a word; the other one takes over what it did.
     let (dead, other) = if leader == "landfall-a" { (&mut a, "landfall-b") } else { (&mut b, "landfall-a") };
@@ -294,6 +311,37 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
         process.wait().unwrap();
     }
     plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_leads_whoever_issues_the_certificate() {
+    let plane = plane();
+    let site = Site::new(plane, "certs-leader").await;
+    let leaf = site.demo.world.authority().issue(&["127.0.0.1"], Validity::Current).unwrap();
+    let files = [("tls.crt", &leaf.certificate_pem), ("tls.key", &leaf.key_pem)];
+    let [certificate, key] =
+        files.map(|(name, pem)| site.demo.world.write(name, pem).unwrap().display().to_string());
+    let issued = [format!("--tls-cert={certificate}"), format!("--tls-key={key}")];
+    let (mut a, admin_a) = site.process("landfall-a", site.ports[0], &issued);
+    let (mut b, admin_b) = site.process("landfall-b", site.ports[1], &issued);
+    until_ready(admin_a).await;
+    until_ready(admin_b).await;
+    until("one of them holds the Lease", || {
+        let found = site.plane.kubectl(&["get", "lease", "landfall", "-n", site.namespace]);
+        found.status.success().then_some(())
+    });
+    let leads = async |port| admin(port, "/metrics").await.unwrap().1.contains("\nlandfall_leader 1\n");
+    let leader = site.holder();
+    assert_eq!(
+        (leads(admin_a).await, leads(admin_b).await),
+        (leader == "landfall-a", leader == "landfall-b")
+    );
+    assert!(site.secret().is_empty(), "nobody makes an authority");
+    for process in [&mut a, &mut b] {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    plane.told(&["delete", "mutatingwebhookconfiguration", "landfall-certs-leader"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -449,21 +497,26 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         admins.push(admin.local_addr().unwrap().port());
         let names = Names {
             namespace: site.namespace.into(),
-            pod: pod.into(),
             service: "landfall".into(),
             secret: "landfall-ca".into(),
             webhook: format!("landfall-{}", site.namespace),
+        };
+        let candidate = Candidate {
+            namespace: site.namespace.into(),
             lease: "landfall".into(),
+            pod: pod.into(),
+            term: Term::default(),
         };
         let parts = Parts {
             config: site.config.clone(),
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
             admin,
-            certificate: Source::Own { names, periods, term: Term::default() },
+            certificate: Source::Own { names, periods },
             versions: TlsVersions::default(),
             callers: None,
             own_namespace: Some(site.namespace.into()),
             cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
+            candidate: Some(candidate),
             propagation: Duration::ZERO,
         };
         replicas.spawn(parts.run(std::future::pending()));
@@ -491,8 +544,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         (is_new && !secret.contains_key("previous.crt") && bundles[0] == secret["ca.crt"]).then_some(())
     });
     assert!(introduced && both, "the next authority was published beside the first");
-    let events = site.json(&["events"]).to_string();
-    assert!(events.contains("AuthorityRetired"), "{events}");
+    site.until_events_say(&["AuthorityRetired"]);
     let outcome = load.stop().await;
     stop.store(true, Ordering::Relaxed);
     let (greetings, connections) = watch.await.unwrap();
@@ -500,7 +552,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         assert_eq!(self::admin(*admin, "/readyz").await.unwrap().0, 200);
         // The other side of a certificate that somebody does not like.
         let page = self::admin(*admin, "/metrics").await.unwrap().1;
-        assert!(!page.contains("landfall_tls_handshake_failures_total{reason=\"tls\"}"), "{page}");
+        assert!(!page.contains("landfall_tls_handshake_failures_total{reason=\"Tls\"}"), "{page}");
     }
     let counted = Counted::since(plane, &before);
     println!(

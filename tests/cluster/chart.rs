@@ -460,16 +460,17 @@ fn landfall_may_do_what_it_must_and_no_more() {
     };
     grant("rights", "SelfManaged");
     let webhook = "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [rights] [get list watch update patch]";
-    let everywhere = BTreeSet::from([namespaces.clone(), webhook.to_owned()]);
-    let mut at_home = everywhere.clone();
-    at_home.extend(
+    let lease = |name: &str| {
         [
-            "secrets [] [rights-ca] [get list watch update patch]",
-            "leases.coordination.k8s.io [] [rights] [get update patch]",
-            "leases.coordination.k8s.io [] [] [create]",
-            "events [] [] [create patch]",
+            format!("leases.coordination.k8s.io [] [{name}] [get update patch]"),
+            "leases.coordination.k8s.io [] [] [create]".to_owned(),
         ]
-        .map(str::to_owned),
+    };
+    let mut at_home = BTreeSet::from([namespaces.clone(), webhook.to_owned()]);
+    at_home.extend(lease("rights"));
+    at_home.extend(
+        ["secrets [] [rights-ca] [get list watch update patch]", "events.events.k8s.io [] [] [create patch]"]
+            .map(str::to_owned),
     );
     until("its rights are known", || (rights(plane, "rights", "rights") == at_home).then_some(()));
     // The same account, elsewhere.
@@ -478,9 +479,10 @@ fn landfall_may_do_what_it_must_and_no_more() {
     assert!(!elsewhere.contains("secrets") && !elsewhere.contains("leases"), "{elsewhere}");
 
     grant("rights-provided", "CertManager");
+    let mut provided = BTreeSet::from([namespaces]);
+    provided.extend(lease("rights-provided"));
     until("its rights are known", || {
-        (rights(plane, "rights-provided", "rights-provided") == BTreeSet::from([namespaces.clone()]))
-            .then_some(())
+        (rights(plane, "rights-provided", "rights-provided") == provided).then_some(())
     });
 }
 

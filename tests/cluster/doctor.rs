@@ -223,7 +223,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     // A robot's secret was changed, and ours was not.
     let secret = release.get(&["secret", "landfall-ams"])["data"]["password"].clone();
     patch(&["secret", "landfall-ams"], &json!({"data": {"password": STANDARD.encode("yesterday's")}}));
-    sick(&[("registry ams", "does not know us", "see `/etc/landfall/credentials/ams/username`")]);
+    sick(&[("registry ams", "rejects our credentials", "see `/etc/landfall/credentials/ams/username`")]);
     patch(&["secret", "landfall-ams"], &json!({"data": {"password": secret}}));
 
     // A bundle that does not sign the registries. (Landfall itself goes on with the connections that it has.)

@@ -269,7 +269,7 @@ async fn busy() -> Page {
 /// What a replica shows of certificates that it manages itself.
 fn certificates() -> Page {
     let mut page = Registry::default();
-    certs::Metrics::register(&mut page).leads(Some(&Step::Publish));
+    certs::Metrics::register(&mut page).rotation(Some(&Step::Publish));
     Page::of(&page)
 }
 
@@ -371,7 +371,7 @@ Made from the code by `LANDFALL_GENERATE=1 cargo test --test generated`. Every r
 
 - A counter or histogram with labels appears when it has been counted once.
 - Label values are names from the configuration (of registries, routes and policies), or one of the words below. No image, namespace or Pod is ever a label.
-- The four about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`, `landfall_leader`) are
+- The three about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`) are
   there only where Landfall is its own certificate authority.
 
 | metric | type | unit | labels | meaning |

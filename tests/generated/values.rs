@@ -1,6 +1,6 @@
-//! The values of the Helm chart. `values.schema.json` is made from this, and `values.yaml` must say all of it.
+//! The values of the Helm chart. `values.schema.json` is generated from this, and `values.yaml` must have every name.
 //!
-//! What is Kubernetes' own passes through as it is: the API server judges it better than a copy of its schema would.
+//! Parts of Kubernetes objects pass through unchecked: the API server checks them better than a copy of its schema.
 #![expect(dead_code, reason = "read for its shape alone")]
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A name of an object of Kubernetes; empty: none.
+/// The name of a Kubernetes object; empty: none.
 type Name = String;
 
-/// Something of Kubernetes' own.
+/// A part of a Kubernetes object.
 type Free = Map<String, Value>;
 
 /// Values of the chart `landfall`.
@@ -21,52 +21,52 @@ type Free = Map<String, Value>;
 pub struct Values {
     /// The configuration: the text of its file, or the same as a map.
     pub config: Option<Value>,
-    /// What a parent chart tells all of its charts. Landfall does not listen.
+    /// Values that a parent chart sets for all of its charts. Landfall uses none of them.
     pub global: Option<Free>,
-    /// Where the image lies.
+    /// The image of Landfall.
     pub image: Image,
-    /// A registry's name → the Secret with its credentials, mounted at `/etc/landfall/credentials/<name>`.
+    /// The name of a registry → the Secret with its credentials, mounted at `/etc/landfall/credentials/<registry>`.
     pub credentials: BTreeMap<String, Name>,
-    /// What is mounted at `/etc/landfall/ca`.
+    /// The CA files, mounted at `/etc/landfall/ca`.
     pub ca: Source,
-    /// Which namespaces' Pods come to Landfall.
+    /// The namespaces whose Pods go through Landfall.
     pub namespaces: Namespaces,
-    /// Which of their Pods.
+    /// Which of their Pods go through Landfall.
     pub pods: Pods,
-    /// Where the certificate comes from.
+    /// Who issues the certificate.
     pub certificates: Certificates,
-    /// The authorities of callers, `ca.crt`; none: anyone is answered.
+    /// The authorities of callers, in the key `ca.crt`; none: anyone may call.
     #[serde(rename = "clientCA")]
     pub client_ca: ClientCa,
-    /// How many serve.
+    /// The number of replicas.
     #[schemars(range(min = 0))]
     pub replicas: u32,
-    /// How long a replica that leaves still accepts connections, in seconds.
+    /// How many seconds a replica that is stopped still accepts connections.
     #[schemars(range(min = 0))]
     pub drain_seconds: u32,
-    /// What is logged, and how.
+    /// What is logged, and in which format.
     pub log: Log,
-    /// More variables of the container.
+    /// More environment variables of the container.
     pub env: Vec<Free>,
-    /// The container's resources.
+    /// The resources of the container.
     pub resources: Free,
-    /// The Pods' priority class; empty: none.
+    /// The priority class of the Pods; empty: none.
     pub priority_class_name: Name,
-    /// Which nodes.
+    /// The nodes that Pods may run on.
     pub node_selector: BTreeMap<String, String>,
-    /// Which taints are borne.
+    /// The taints that Pods tolerate.
     pub tolerations: Vec<Free>,
-    /// In place of the built-in affinity.
+    /// Replaces the default affinity.
     pub affinity: Free,
     /// More labels of the Pods.
     pub pod_labels: BTreeMap<String, String>,
     /// More annotations of the Pods.
     pub pod_annotations: BTreeMap<String, String>,
-    /// Who may reach Landfall.
+    /// Who may reach Landfall, and what it may reach.
     pub network_policy: NetworkPolicy,
-    /// How Prometheus finds it.
+    /// How Prometheus finds Landfall.
     pub service_monitor: ServiceMonitor,
-    /// What `helm test` tries with.
+    /// What `helm test` uses.
     pub doctor: Doctor,
 }
 
@@ -75,13 +75,13 @@ pub struct Values {
 pub struct Image {
     /// Registry and repository, without a tag.
     pub repository: String,
-    /// The chart's `appVersion` where empty.
+    /// The tag; empty: the `appVersion` of the chart.
     pub tag: String,
-    /// `sha256:…`: this very image and no other.
+    /// `sha256:…`: exactly this image.
     #[schemars(regex(pattern = "^(sha256:[0-9a-f]{64})?$"))]
     pub digest: String,
     pub pull_policy: PullPolicy,
-    /// Secrets to pull it with.
+    /// The Secrets to pull it with.
     pub pull_secrets: Vec<Name>,
 }
 
@@ -105,7 +105,7 @@ pub struct Source {
 pub struct ClientCa {
     pub config_map_name: Name,
     pub secret_name: Name,
-    /// The certificate must bear one of them; empty: any will do.
+    /// One of them must be in the certificate; empty: any name.
     pub names: Vec<String>,
 }
 
@@ -113,22 +113,22 @@ pub struct ClientCa {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Namespaces {
     pub selection: Selection,
-    /// More conditions on the namespace's labels.
+    /// More conditions on the labels of the namespace.
     pub match_expressions: Vec<Free>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pods {
-    /// Conditions on the Pod's labels.
+    /// Conditions on the labels of the Pod.
     pub match_expressions: Vec<Free>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub enum Selection {
-    /// All but those labelled `landfall.dev/mode: Skip`.
+    /// All except those with the label `landfall.dev/mode: Skip`.
     OptOut,
-    /// Only those labelled `landfall.dev/mode: Rewrite`.
+    /// Only those with the label `landfall.dev/mode: Rewrite`.
     OptIn,
 }
 
@@ -142,27 +142,27 @@ pub struct Certificates {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub enum Mode {
-    /// Landfall is its own authority.
+    /// Landfall is its own certificate authority.
     SelfManaged,
-    /// cert-manager issues and renews.
+    /// cert-manager issues and renews the certificate.
     CertManager,
-    /// You issue and renew.
+    /// You issue and renew the certificate.
     Provided,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CertManager {
-    /// Who issues; empty: an authority of our own.
+    /// The issuer; empty: an authority only for Landfall.
     pub issuer_ref: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Provided {
-    /// A `kubernetes.io/tls` Secret.
+    /// A Secret of type `kubernetes.io/tls`.
     pub secret_name: Name,
-    /// Base64 of the PEM of the certificate's authority.
+    /// The authority of the certificate: PEM, encoded as base64.
     #[schemars(regex(pattern = "^[A-Za-z0-9+/]*={0,2}$"))]
     pub ca_bundle: String,
 }
@@ -170,7 +170,7 @@ pub struct Provided {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Log {
-    /// A level, or `info,landfall=debug`.
+    /// A level, or a filter such as `info,landfall=debug`.
     #[schemars(length(min = 1))]
     pub filter: String,
     pub format: Format,
@@ -187,11 +187,11 @@ pub enum Format {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
     pub enabled: bool,
-    /// CIDRs that the API server calls from; empty: anyone.
+    /// The CIDRs that the API server calls from; empty: anyone may call.
     pub api_server: Vec<String>,
-    /// Who reads `/metrics`: peers.
+    /// Who may read `/metrics`: peers of a NetworkPolicy.
     pub metrics_from: Vec<Free>,
-    /// What Landfall may reach: rules; empty: everything.
+    /// What Landfall may reach: egress rules of a NetworkPolicy; empty: everything.
     pub egress: Vec<Free>,
 }
 
@@ -199,7 +199,7 @@ pub struct NetworkPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceMonitor {
     pub create: Create,
-    /// How often Prometheus asks, such as `30s`.
+    /// How often Prometheus reads the metrics, such as `30s`.
     #[schemars(length(min = 1))]
     pub interval: String,
     pub labels: BTreeMap<String, String>,
@@ -208,15 +208,15 @@ pub struct ServiceMonitor {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Doctor {
-    /// Where Pods are tried, as dry runs; empty: there is no test.
+    /// The namespace in which Pods are created as dry runs; empty: no test.
     pub namespace: Name,
-    /// An image that has a copy at this site; empty: none is known.
+    /// An image that has a copy at this site; empty: it is not tested that images are rewritten.
     pub image: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub enum Create {
-    /// Where the API server knows ServiceMonitors.
+    /// If the cluster has the kind ServiceMonitor.
     Auto,
     Always,
     Never,

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::policy::{Actions, Rules};
 use crate::domain::registry::Site;
-use crate::domain::route::RouteIndex;
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 
@@ -27,8 +26,8 @@ fn settings() -> Settings {
         site: Site::new("ams"),
         near: vec![],
         registries: BTreeMap::new(),
-        routes: vec![],
-        index: RouteIndex::default(),
+        routes: Arc::default(),
+        index: Arc::default(),
         platforms: Arc::default(),
         defaults: Arc::new(Rules { actions: Actions::default(), scan }),
         policies: vec![],

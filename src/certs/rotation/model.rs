@@ -1,5 +1,5 @@
-//! Three replicas, two of which always think that they lead, a Secret and a webhook configuration, with everything that
-//! may happen to them. Each replica reads and writes in single steps, between which anything may happen.
+//! A model of three replicas, of which two always believe that they lead, a Secret, a webhook configuration, and
+//! everything that may happen to them. A replica reads and writes in single steps; anything may happen between two steps.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PERIODS: Periods = Periods {
     leaf: Duration::from_secs(100),
     settle: Duration::from_secs(10),
 };
-/// How old a configuration may be that an API server still goes by.
+/// How old a configuration may be that an API server still uses, in seconds.
 const LAG: i64 = 8;
 const ENTRIES: usize = 2;
 
@@ -25,13 +25,13 @@ enum Event {
     Go(usize),
     /// Seconds pass.
     Pass(i64),
-    /// A replica starts anew.
+    /// A replica starts again.
     Crash(usize),
-    /// A replica's wall clock is set, that many seconds off.
+    /// The wall clock of a replica is set: it is wrong by so many seconds.
     Clock(usize, i64),
-    /// The Secret is damaged by hand.
+    /// Somebody damages the Secret.
     Damage(Damage),
-    /// One entry's caBundle is overwritten: with nothing, or with what it was once.
+    /// Somebody overwrites the caBundle of one entry: with nothing, or with an older one.
     Overwrite(usize, Option<usize>),
 }
 
@@ -69,17 +69,17 @@ struct Replica {
 
 #[derive(Debug)]
 struct World {
-    /// Seconds, true and monotonic.
+    /// The true time in seconds; it never goes back.
     time: i64,
     secrets: Vec<Authorities>,
     configurations: Vec<Configuration>,
     made: Vec<(Certificate, String)>,
     replicas: Vec<Replica>,
-    /// Something overwrote a bundle: nobody can answer for it before it is healed and spread.
+    /// A bundle was overwritten: until this time, when every API server has the repaired one, nothing is promised.
     overwritten: Option<i64>,
 }
 
-/// What was published from then on.
+/// What was published from a moment on.
 #[derive(Debug, Clone)]
 struct Configuration {
     from: i64,
@@ -145,7 +145,7 @@ impl World {
     }
 
     fn damage(&mut self, damage: &Damage) {
-        // Both at once leave nothing to go by.
+        // After both kinds of damage at once nothing could be restored.
         if self.overwritten.is_some() {
             return;
         }
@@ -201,7 +201,7 @@ impl World {
             self.replicas[replica].leaf = Some((LeafDates { issuer, issued: now, not_after }, since));
         }
         if replica == 2 {
-            return; // It does not think that it leads.
+            return; // It does not lead.
         }
         let as_before = matches!(&self.replicas[replica].seen, Some((had, were, _)) if *had == authorities && *were == bundles);
         if !as_before {
@@ -242,17 +242,17 @@ impl World {
         }
     }
 
-    /// No leaf is served that an API server, however late its news, does not verify.
+    /// Every leaf that is served is verified by every API server, however old its configuration is.
     fn holds(&self) -> Result<(), String> {
         if self.overwritten.is_some_and(|until| self.time <= until) {
             return Ok(());
         }
-        // Beyond that many nothing is promised.
+        // With more previous authorities than that nothing is promised.
         if self.secrets.iter().any(|secret| secret.previous.len() >= PREVIOUS) {
             return Ok(());
         }
         let last = self.configurations.len() - 1;
-        // Those that were in force at some moment of the last seconds.
+        // The configurations that an API server may use now.
         let since = self.time - LAG;
         let first = self.configurations.iter().rposition(|one| one.from <= since).unwrap_or(0);
         for replica in 0..self.replicas.len() {
@@ -269,7 +269,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody goes on, and nothing more happens to them.
+    /// The replicas go on, and nothing else happens.
     fn calm(&mut self) -> Result<(), String> {
         let mut clean = false;
         for _ in 0..100 {
@@ -359,8 +359,8 @@ fn a_first_start_and_a_rotation_take_these_steps() {
         world.time += 1;
         world.holds().unwrap();
     }
-    // Introduced; at half its life the next one; ten seconds after it is published it signs; a leaf's life and ten
-    // seconds later the old one is gone.
+    // The first authority is created; after half of its life the next one; ten seconds after that is published it signs;
+    // ten seconds after the life of a leaf the old one is gone.
     let times: Vec<i64> = walked.iter().map(|(time, ..)| *time).collect();
     assert_eq!(
         walked.iter().map(|(_, signing, old)| (*signing, *old)).collect::<Vec<_>>(),
@@ -380,7 +380,7 @@ fn an_expired_authority_is_replaced_and_stays_published_until_then() {
         world.time += 1;
     }
     let old = world.secrets.last().unwrap().current.clone().unwrap();
-    // Everybody was away for longer than it lives.
+    // No replica ran for longer than it lives.
     world.happen(&Event::Pass(5000));
     (0..3).for_each(|replica| world.happen(&Event::Crash(replica)));
     world.calm().unwrap();
@@ -407,16 +407,16 @@ fn a_leaf_is_renewed_at_two_thirds_and_never_outlives_its_authority() {
     for (now, age, expected) in [
         (66, 66, keep()),
         (67, 67, issue()),
-        // The wall clock stands still, or was set back a little: the leaf ages all the same.
+        // The wall clock stands still or was set back a little: the age of the leaf counts.
         (0, 66, keep()),
         (0, 67, issue()),
         (-299, 30, keep()),
-        // Set back to before it was issued: it was issued by a wrong clock.
+        // It was set back to before the leaf was issued: the clock was wrong when it was issued.
         (-400, 30, Renewal::Wait("the authority has expired, or is not valid yet")),
     ] {
         assert_eq!(ask(&young, now, age), expected, "{now} {age}");
     }
-    // Of an authority that is about to end no leaf is renewed for nothing.
+    // Shortly before the authority ends, a renewed leaf would not live longer.
     let last = leaf(950);
     assert_eq!(last.not_after, end);
     assert_eq!(ask(&last, 999, 49), keep());

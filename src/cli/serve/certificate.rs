@@ -1,4 +1,4 @@
-//! Where the certificate comes from that is served: files, or an authority of our own.
+//! Where the certificate that is served comes from: files, or an authority of our own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,24 +9,26 @@ use prometheus_client::registry::Registry as Page;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::watch;
 
+use super::parts::Leadership;
 use crate::certs::{Metrics, Periods};
-use crate::cluster::{Cluster, Term};
+use crate::cluster::Cluster;
 use crate::controllers::certificates::{Certificates, Names, Served};
+use crate::domain::error_chain::error_chain;
 use crate::server::{
     CertificateFiles, Condition, ConditionName, Conditions, Drain, Pair, ServingCertificate,
 };
 
-/// Exactly one of `--tls-cert` and `--certificate-secret` says which.
+/// Exactly one of `--tls-cert` and `--certificate-secret` is given.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("certificate").required(true).args(["tls_cert", "certificate_secret"]))]
 pub(super) struct Flags {
-    /// The certificate chain that is served (PEM, leaf first); read again when its content changes.
+    /// The certificate chain that is served (PEM, leaf first). It is read again when it changes.
     #[arg(long, env = "LANDFALL_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate (PEM).
     #[arg(long, env = "LANDFALL_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Certificates of our own instead: the Secret, empty at first, that keeps their authority.
+    /// Issue certificates ourselves: the Secret, empty at first, that keeps the certificate authority.
     #[arg(
         long,
         env = "LANDFALL_CERTIFICATE_SECRET",
@@ -34,42 +36,30 @@ pub(super) struct Flags {
         requires_all = ["service", "webhook", "lease", "pod_name", "namespace"]
     )]
     certificate_secret: Option<String>,
-    /// The Service that they are for.
+    /// The Service that the certificates are issued for.
     #[arg(long, env = "LANDFALL_SERVICE", value_name = "NAME", requires = "certificate_secret")]
     service: Option<String>,
-    /// The MutatingWebhookConfiguration whose caBundle they are verified by.
+    /// The MutatingWebhookConfiguration whose caBundle is filled with the certificate authority.
     #[arg(long, env = "LANDFALL_WEBHOOK", value_name = "NAME", requires = "certificate_secret")]
     webhook: Option<String>,
-    /// The Lease of the replica that rotates their authority.
-    #[arg(long, env = "LANDFALL_LEASE", value_name = "NAME", requires = "certificate_secret")]
-    lease: Option<String>,
-    /// Our Pod: who we are to the Lease.
-    #[arg(long, env = "LANDFALL_POD_NAME", value_name = "NAME")]
-    pod_name: Option<String>,
 }
 
 impl Flags {
-    /// What they say.
+    /// The source that they name.
     ///
     /// # Errors
-    /// Where they say nothing whole, which clap keeps from happening.
+    /// If they name none. clap prevents that.
     pub(super) fn source(self, namespace: Option<&str>) -> anyhow::Result<Source> {
-        let Self { tls_cert, tls_key, certificate_secret, service, webhook, lease, pod_name } = self;
+        let Self { tls_cert, tls_key, certificate_secret, service, webhook } = self;
         Ok(match (tls_cert.zip(tls_key), certificate_secret) {
             (Some((certificate, key)), None) => Source::Files(CertificateFiles { certificate, key }),
             (None, Some(secret)) => {
                 let own = || {
-                    Some(Names {
-                        namespace: namespace?.to_owned(),
-                        pod: pod_name?,
-                        service: service?,
-                        secret,
-                        webhook: webhook?,
-                        lease: lease?,
-                    })
+                    let namespace = namespace?.to_owned();
+                    Some(Names { namespace, service: service?, secret, webhook: webhook? })
                 };
                 let names = own().context("--certificate-secret needs the other names, too")?;
-                Source::Own { names, periods: Periods::default(), term: Term::default() }
+                Source::Own { names, periods: Periods::default() }
             }
             _ => bail!("either --tls-cert or --certificate-secret"),
         })
@@ -79,45 +69,46 @@ impl Flags {
 /// Where the certificate comes from.
 #[derive(Debug)]
 pub enum Source {
-    /// Somebody else lays it down: cert-manager, or a person.
+    /// Files that somebody else writes: cert-manager, or a person.
     Files(CertificateFiles),
-    /// We issue it ourselves.
+    /// An authority of our own.
     Own {
-        /// The objects it takes.
+        /// The objects that it needs.
         names: Names,
-        /// How long everything lasts.
+        /// How long authorities and leaves live.
         periods: Periods,
-        /// The leader's term.
-        term: Term,
     },
 }
 
-/// A source that is ready to be watched.
+/// A source that is set up.
 pub(super) enum CertificateSource {
     Files(CertificateFiles),
     Own { certificates: Box<Certificates>, lead: Duration },
 }
 
 impl Source {
-    /// Makes it ready.
+    /// Sets it up.
     ///
     /// # Errors
-    /// Where it takes a cluster, and there is none.
+    /// If it needs a cluster or a Lease, and there is none.
     pub(super) fn source(
         self,
         cluster: Option<&Cluster>,
+        leadership: Option<&Leadership>,
         page: &mut Page,
     ) -> anyhow::Result<CertificateSource> {
         Ok(match self {
             Self::Files(files) => CertificateSource::Files(files),
-            Self::Own { names, periods, term } => {
-                let cluster = cluster
-                    .context("--certificate-secret: certificates of our own take an API server to reach")?;
+            Self::Own { names, periods } => {
+                let cluster = cluster.context("--certificate-secret needs an API server")?;
+                let Leadership { leading, events } =
+                    leadership.context("--certificate-secret needs a Lease: only the leader rotates")?;
                 let metrics = Metrics::register(page);
-                // Periods for tests are shorter than what the news takes to spread.
+                // The periods of tests are shorter than the default.
                 let lead = CertificateFiles::LEAD.min(periods.leaf / 10);
+                let (leading, events) = (leading.clone(), events.clone());
                 let certificates =
-                    Certificates::new(cluster.clone(), names, periods, term, metrics, Timestamp::now);
+                    Certificates::new(cluster, names, periods, leading, events, metrics, Timestamp::now);
                 CertificateSource::Own { certificates: Box::new(certificates), lead }
             }
         })
@@ -125,7 +116,7 @@ impl Source {
 }
 
 impl CertificateSource {
-    /// Looks once, where that needs nobody but ourselves.
+    /// The first look: at the files, if it is files. It never waits for the API server.
     pub(super) async fn first(&self, serving: &ServingCertificate) -> Condition {
         match self {
             Self::Files(files) => files.poll(serving, Timestamp::now()).await,
@@ -133,7 +124,7 @@ impl CertificateSource {
         }
     }
 
-    /// Keeps a certificate in force until the drain begins, and longer from files.
+    /// Keeps the certificate up to date: one from files for ever, one of our own until the drain begins.
     pub(super) async fn keep(self, serving: &ServingCertificate, conditions: &Conditions, drain: &Drain) {
         match self {
             Self::Files(files) => files.watch(serving, conditions, CertificateFiles::EVERY).await,
@@ -148,7 +139,7 @@ impl CertificateSource {
     }
 }
 
-/// Brings every leaf into force, and says how we stand.
+/// Serves every new leaf, and keeps the condition `Certificate`.
 async fn show(
     mut news: watch::Receiver<Served>,
     serving: &ServingCertificate,
@@ -163,13 +154,13 @@ async fn show(
             let mut now = Timestamp::now();
             let mut problem = served.problem.clone();
             if let Some((leaf, since)) = &served.leaf {
-                // A clock that was set back makes no leaf younger.
+                // The wall clock may have been set back since the leaf was issued.
                 now = now.max(leaf.dates.issued.saturating_add(since.elapsed()).unwrap_or(now));
                 if shown != Some(*since) {
                     let key = PrivateKeyDer::Pkcs8(leaf.key.clone_key());
                     match Pair::from_der(vec![leaf.certificate.clone()], key) {
                         Ok(pair) => serving.install(pair),
-                        Err(error) => problem = Some(crate::domain::error_chain::error_chain(&error)),
+                        Err(error) => problem = Some(error_chain(&error)),
                     }
                     shown = Some(*since);
                 }

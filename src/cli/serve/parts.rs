@@ -1,32 +1,30 @@
-//! The composition root of the server: from sockets and files to everything that runs.
+//! The composition of the server: from sockets and files to everything that runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use tokio::net::TcpListener;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
+use super::tasks::Tasks;
 use super::{namespaces, probe};
 use crate::admission::{Doors, Metrics};
-use crate::cluster::{Cluster, Namespaces};
-use crate::config::watch::{Condition as Look, Handle, Watch};
-use crate::config::{self, Files, Problem, Problems};
-use crate::domain::settings::Settings;
+use crate::cluster::{Cluster, EventRecorder, Namespaces};
+use crate::config::watch::Watch;
+use crate::config::{self, Files, Problems};
+use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Leading};
+use crate::controllers::settings::{Policies, SettingsController, Standing};
 use crate::evidence::Observatory;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
     Served, ServerMetrics, ServingCertificate, TlsVersions, admin, server_config,
 };
-
-/// How often the configuration is looked at. It is a few kilobytes; the kubelet takes a minute to bring a new one.
-const RELOAD_EVERY: Duration = Duration::from_secs(2);
 
 /// What a server is made of. The sockets are bound already, so that the caller knows their ports.
 #[derive(Debug)]
@@ -37,35 +35,64 @@ pub struct Parts {
     pub listener: TcpListener,
     /// For the kubelet and Prometheus.
     pub admin: TcpListener,
-    /// What we prove ourselves with.
+    /// Where the certificate comes from.
     pub certificate: Source,
-    /// Which TLS is spoken.
+    /// Which versions of TLS are spoken.
     pub versions: TlsVersions,
     /// Who may call; `None`: anyone.
     pub callers: Option<CallerFile>,
     /// Our own namespace.
     pub own_namespace: Option<Box<str>>,
-    /// The cluster whose namespaces policies select; `None`: of a namespace only the name is known.
+    /// The cluster; `None`: only the names of namespaces are known, and nobody leads.
     pub cluster: Option<Cluster>,
-    /// How long the news takes to spread that we leave.
+    /// The Lease that this replica wants; `None`: it never leads.
+    pub candidate: Option<Candidate>,
+    /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
 
-/// How it ended.
+/// How the server ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// It never began: the configuration cannot be used.
+    /// It did not start, because the configuration cannot be used.
     Refused(Problems),
-    /// It left as it was asked to.
+    /// It left when it was asked to.
     Left(Served),
 }
 
+/// What has to be leader or to write events.
+pub(super) struct Leadership {
+    pub(super) leading: Leading,
+    pub(super) events: EventRecorder,
+}
+
+/// The metrics of everything that is always there.
+struct Instruments {
+    server: ServerMetrics,
+    conditions: Conditions,
+    admission: Metrics,
+    config: config::Metrics,
+    leader: LeaderMetrics,
+}
+
+impl Instruments {
+    fn register(page: &mut Page) -> Self {
+        Self {
+            server: ServerMetrics::register(page),
+            conditions: Conditions::register(page),
+            admission: Metrics::register(page),
+            config: config::Metrics::register(page),
+            leader: LeaderMetrics::register(page),
+        }
+    }
+}
+
 impl Parts {
-    /// Serves until `signal` asks it to leave, and then finishes what is in flight. Long-lived tasks are spawned
-    /// here, and end with it.
+    /// Serves until `signal` asks it to leave, then finishes what is in flight. It spawns all long-lived tasks and
+    /// outlives them.
     ///
     /// # Errors
-    /// Where TLS cannot be set up, or one of the tasks died: whoever started us should start us again.
+    /// If TLS cannot be set up, or a task ends too early. The process should be started again.
     pub async fn run(
         self,
         signal: impl Future<Output = &'static str> + Send + 'static,
@@ -79,171 +106,128 @@ impl Parts {
             callers,
             own_namespace,
             cluster,
+            candidate,
             propagation,
         } = self;
-        let watch = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
+        let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
             Ok(watch) => watch,
             Err(problems) => return Ok(Ended::Refused(problems)),
         };
-        let settings = watch.handle().snapshot().settings.clone();
-        let mut page = Page::default();
-        let (metrics, conditions) = (ServerMetrics::register(&mut page), Conditions::register(&mut page));
-        let counted = Metrics::register(&mut page);
-        let configured = config::Metrics::register(&mut page);
-        configured.show(&watch.handle());
-        let certificate = certificate.source(cluster.as_ref(), &mut page)?;
-        let (first, mut page) = (settings.clone(), page);
-        let (observatory, page) = spawn_blocking(move || {
-            let observatory = Observatory::new(&first, &mut page);
-            (Arc::new(observatory), Arc::new(page))
-        })
-        .await?;
-        let settings = Arc::new(ArcSwap::new(settings));
-        let drain = Drain::default();
+        let (mut page, mut tasks, drain) = (Page::default(), Tasks::default(), Drain::default());
+        let instruments = Instruments::register(&mut page);
+        let conditions = &instruments.conditions;
+        let cluster = cluster.as_ref();
 
-        let namespaces = cluster.as_ref().map_or_else(Namespaces::nowhere, Cluster::namespaces);
-        let serving = ServingCertificate::new(metrics.clone());
+        let leadership = cluster
+            .zip(candidate)
+            .map(|(cluster, candidate)| lead(cluster, &candidate, &instruments.leader, &mut tasks, &drain));
+        let certificate = certificate.source(cluster, leadership.as_ref(), &mut page)?;
+        let (observatory, page) = observe(&config, page).await?;
+        let settings = SettingsController::new(config, no_objects(), observatory.clone(), instruments.config);
+        let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let serving = ServingCertificate::new(instruments.server.clone());
+        conditions.set(ConditionName::Settings, condition(settings.standing()));
         conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
-        conditions.set(ConditionName::Settings, standing(&watch.handle(), &observatory));
+
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
-        let watched = namespaces.clone();
-        let mut doors = Doors::new(settings.clone(), observatory.clone(), counted)
-            .labels(Arc::new(move |namespace| namespaces.labels(namespace)));
+        let labels = namespaces.clone();
+        let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
+            .labels(Arc::new(move |namespace| labels.labels(namespace)));
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
-        let behind = doors.tasks();
-
-        let admin_address = admin.local_addr()?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(probe::watch(observatory.clone(), conditions.clone()));
-        let (all, way_out) = (conditions.clone(), drain.clone());
-        tasks.spawn(async move { certificate.keep(&serving, &all, &way_out).await });
-        if let Some(callers) = callers {
-            let all = conditions.clone();
-            tasks.spawn(async move { callers.watch(&all, CertificateFiles::EVERY).await });
-        }
-        tasks.spawn(namespaces::keep(watched, conditions.clone()));
-        tasks.spawn(reload(watch, configured, settings, observatory.clone(), conditions.clone()));
-        let all = conditions.clone();
-        tasks.spawn(async move {
-            if let Err(error) = admin::serve(admin, all, page).await {
-                tracing::error!(%error, "the admin port is gone");
-            }
-        });
-        let (way_out, gauge) = (drain.clone(), metrics.clone());
-        tasks.spawn(async move { way_out.conduct(signal, propagation, &conditions, &gauge).await });
-
+        let behind_answers = doors.tasks();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %listener.local_addr()?,
-            admin.listen = %admin_address,
+            admin.listen = %admin.local_addr()?,
             "serving"
         );
+
+        tasks.spawn("settings", {
+            let conditions = conditions.clone();
+            settings.run(move |standing| conditions.set(ConditionName::Settings, condition(standing)))
+        });
+        tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
+        tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
+        tasks.spawn("certificate", {
+            let (conditions, drain) = (conditions.clone(), drain.clone());
+            async move { certificate.keep(&serving, &conditions, &drain).await }
+        });
+        if let Some(callers) = callers {
+            let conditions = conditions.clone();
+            tasks.spawn("callers", async move { callers.watch(&conditions, CertificateFiles::EVERY).await });
+        }
+        tasks.spawn("admin", {
+            let conditions = conditions.clone();
+            async move {
+                if let Err(error) = admin::serve(admin, conditions, Arc::new(page)).await {
+                    tracing::error!(%error, "the admin port cannot be served");
+                }
+            }
+        });
+        tasks.spawn("drain", {
+            let (drain, conditions, metrics) =
+                (drain.clone(), conditions.clone(), instruments.server.clone());
+            async move { drain.conduct(signal, propagation, &conditions, &metrics).await }
+        });
+
         let listener = Listener {
             tcp: listener,
             tls,
             app: doors.router(),
             limits: Limits::default(),
             drain: drain.clone(),
-            metrics,
+            metrics: instruments.server,
         };
-        let served = supervise(listener, &mut tasks, &drain).await?;
-        behind.close();
-        behind.wait().await;
-        tasks.shutdown().await;
+        let served = tasks.supervise(listener.serve(), &drain).await?;
+        behind_answers.close();
+        behind_answers.wait().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }
 }
 
-/// Serves, and watches over the tasks: one that dies takes the server with it, for a certificate that nobody watches
-/// ends some night.
-async fn supervise(listener: Listener, tasks: &mut JoinSet<()>, drain: &Drain) -> anyhow::Result<Served> {
-    let mut serving = std::pin::pin!(listener.serve());
-    let mut died = None;
-    loop {
-        // Both arms may lose the race: `serving` is polled on, and a task that ended stays in the set.
-        tokio::select! {
-            served = &mut serving => return match died {
-                None => Ok(served),
-                Some(error) => Err(error).context("a task of the server died"),
-            },
-            Some(ended) = tasks.join_next() => if let Err(error) = ended {
-                tracing::error!(%error, "a task of the server died; leaving");
-                died = Some(error);
-                drain.close();
-            },
+/// Starts to compete for the Lease, and to write events.
+fn lead(
+    cluster: &Cluster,
+    candidate: &Candidate,
+    metrics: &LeaderMetrics,
+    tasks: &mut Tasks,
+    drain: &Drain,
+) -> Leadership {
+    let leader = Leader::new(cluster, candidate, metrics.clone(), Timestamp::now);
+    let leading = leader.leading();
+    let leaving = drain.clone();
+    tasks.spawn("leader", leader.run(async move { leaving.begun().await }));
+    let (events, writer) = cluster.events(&candidate.pod);
+    tasks.spawn("events", {
+        // It keeps the queue open while nobody else does.
+        let open = events.clone();
+        async move {
+            writer.run().await;
+            drop(open);
         }
-    }
+    });
+    Leadership { leading, events }
 }
 
-/// Brings every new snapshot into force: to the Observatory first, so that it knows each registry that a door may ask about.
-async fn reload(
-    mut watch: Watch,
-    metrics: config::Metrics,
-    settings: Arc<ArcSwap<Settings>>,
-    observatory: Arc<Observatory>,
-    conditions: Conditions,
-) {
-    let handle = watch.handle();
-    let mut adopted = handle.snapshot().generation;
-    let mut ticks = tokio::time::interval(RELOAD_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        watch.poll().await;
-        let snapshot = handle.snapshot();
-        // A registry whose CA file was missing is tried again: the file may be there by now.
-        if adopted != snapshot.generation || !observatory.problems().is_empty() {
-            let (observatory, next) = (observatory.clone(), snapshot.settings.clone());
-            if let Err(error) = spawn_blocking(move || observatory.adopt(&next)).await {
-                tracing::error!(%error, "new settings were not adopted");
-                continue;
-            }
-            settings.store(snapshot.settings.clone());
-        }
-        if adopted != snapshot.generation {
-            adopted = snapshot.generation;
-            tracing::info!(settings.generation = adopted, "new settings are in force");
-        }
-        metrics.show(&handle);
-        conditions.set(ConditionName::Settings, standing(&handle, &observatory));
-    }
+/// Builds the clients of all registries. It reads files, so it runs on a thread that may block.
+async fn observe(config: &Watch, mut page: Page) -> anyhow::Result<(Arc<Observatory>, Page)> {
+    let settings = config.handle().snapshot().settings.clone();
+    let built = spawn_blocking(move || (Arc::new(Observatory::new(&settings, &mut page)), page)).await;
+    built.context("the clients of the registries cannot be set up")
 }
 
-/// How the configuration stands, in a sentence.
-fn standing(handle: &Handle, observatory: &Observatory) -> Condition {
-    let snapshot = handle.snapshot();
-    let in_force = format!("generation {}, loaded at {}", snapshot.generation, snapshot.loaded);
-    match &*handle.condition() {
-        Look::Refused { problems, since } => {
-            Condition::degraded(format!("{in_force}; since {since} the file is refused: {}", first(problems)))
-        }
-        Look::InForce(_) => {
-            let problems = observatory.problems();
-            let unusable: Vec<String> =
-                problems.iter().map(|problem| format!("{}: {}", problem.registry, problem.error)).collect();
-            match unusable.as_slice() {
-                [] => Condition::good(in_force),
-                unusable => {
-                    Condition::degraded(format!("{in_force}; cannot be asked: {}", unusable.join("; ")))
-                }
-            }
-        }
-    }
+/// Policies from objects: there is no kind for them yet.
+fn no_objects() -> watch::Receiver<Policies> {
+    watch::channel(Policies::default()).1
 }
 
-/// The first error, and how many more there are: a condition is one line, `landfall check` names them all.
-fn first(problems: &Problems) -> String {
-    let mut errors = problems.errors();
-    let Some(Problem { line, path, message, .. }) = errors.next() else { return String::new() };
-    let place = if *line > 0 { format!("line {line}: ") } else { String::new() };
-    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    let more = match errors.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more: see `landfall check`)"),
-    };
-    format!("{place}{path}{message}{more}")
+fn condition(standing: Standing) -> Condition {
+    match standing {
+        Standing::Good(message) => Condition::good(message),
+        Standing::Degraded(message) => Condition::degraded(message),
+    }
 }

@@ -1,7 +1,7 @@
-//! The health of the registries, as a condition of this replica.
+//! The condition `Registries`: the health of the registries.
 //!
-//! Whether they answer is not what readiness waits for (a site must come up while the others are gone), only that each
-//! has been asked once: a site that is down is then known to be down.
+//! Readiness does not wait until they answer, because a site must be able to start while the others are down. It waits
+//! until each has been probed once: then a site that is down is known to be down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::evidence::{Health, Observatory, Report};
 use crate::server::{Condition, ConditionName, Conditions, State};
 
-/// Probes the registries for as long as it is polled, and says how they are.
+/// Probes the registries for as long as it is polled, and keeps the condition.
 pub(super) async fn watch(observatory: Arc<Observatory>, conditions: Conditions) {
-    // A registry that came with new settings takes nobody out of service that is in it.
+    // A registry that is new in the settings does not make a ready replica unready.
     let asked = AtomicBool::new(false);
     let show = || {
         let reports = observatory.health();
@@ -23,7 +23,7 @@ pub(super) async fn watch(observatory: Arc<Observatory>, conditions: Conditions)
     observatory.watch(show).await;
 }
 
-/// One line, and one for each registry: indented, so that the page stays one of conditions.
+/// One line, and one for each registry, indented, so that a line without an indent is a condition.
 fn condition(reports: &[Report], asked: bool) -> Condition {
     let good = reports.iter().filter(|report| report.health.is_good()).count();
     let state = match (asked, good == reports.len()) {
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(down.message, "1 of 2 are well\n    [+] ams: Up: seen so\n    [!] fra: Down: seen so");
         reports[1].health = Health::Up;
         assert_eq!(condition(&reports, true).state, State::Good);
-        // One that came with new settings takes nobody out of service.
+        // One that is new in the settings.
         reports[1].health = Health::Unprobed;
         assert_eq!(condition(&reports, true).state, State::Degraded);
         assert_eq!(condition(&[], true).state, State::Good);

@@ -1,4 +1,4 @@
-//! Real files, and the dance of the kubelet.
+//! The watch with real files, replaced as the kubelet does it.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -60,7 +60,15 @@ async fn a_bad_file_changes_nothing_but_the_condition() {
         matches!(&*handle.condition(), Condition::Refused { problems, .. } if problems.errors().count() > 0)
     );
 
+    // The same text is not parsed again: the condition is the very same object.
+    let condition = handle.condition();
+    assert_eq!(watch.poll().await, Polled::Refused);
+    assert!(Arc::ptr_eq(&condition, &handle.condition()));
+
     std::fs::remove_file(&path).unwrap();
+    assert_eq!(watch.poll().await, Polled::Refused);
+    assert!(!Arc::ptr_eq(&condition, &handle.condition()), "now it cannot be read");
+    std::fs::write(&path, "site: nowhere\n").unwrap();
     assert_eq!(watch.poll().await, Polled::Refused);
 
     std::fs::write(&path, GOOD).unwrap();
@@ -69,9 +77,9 @@ async fn a_bad_file_changes_nothing_but_the_condition() {
     assert_eq!(handle.snapshot().generation, 1);
 }
 
-/// A Secret that is mounted a moment after the ConfigMap that names it.
+/// A Secret that is mounted a moment after the ConfigMap whose text names it.
 #[tokio::test]
-async fn a_file_that_comes_later_heals_a_refused_text() {
+async fn a_text_is_accepted_once_the_file_that_it_names_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("landfall.yaml");
     std::fs::write(&path, GOOD).unwrap();

@@ -290,7 +290,7 @@ impl<'a> Judge<'a> {
         let Some(digest) = concerned.first().filter(|_| asked) else { return Step::Settle(false) };
         let others = self.locals().filter(|(other, _)| *other != ix);
         for (ix, place) in std::iter::once((ix, place)).chain(others) {
-            if place.registry.kind != Kind::Harbor {
+            if !place.registry.kind.scans() {
                 continue;
             }
             let query = Query::Scan(ix, *digest, Detail::Summary);

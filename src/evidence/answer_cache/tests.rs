@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::cached_answer::View;
 use super::super::invalidation::Epochs;
+use super::super::invalidation::View;
 use super::super::question::What;
 use super::*;
 use crate::domain::digest::Digest;
@@ -96,7 +96,7 @@ fn what_is_of_no_use_any_more_goes_though_there_is_room() {
         answers.put(absent(n, now, &life), now, &life);
     }
     let later = now + 3 * HOUR;
-    let mut stock = Stock { entries: 0, bytes: 0 };
+    let mut stock = CacheSize { entries: 0, bytes: 0 };
     for n in 0..1000 {
         stock = answers.put(absent(10_000 + n, later, &life), later, &life);
     }
@@ -116,7 +116,7 @@ fn new_bounds_are_kept_at_once_and_stations_that_are_gone_are_forgotten() {
     let stock = answers.adopt(&life(20), |_| false);
     assert_eq!(stock.entries, 20);
     let stock = answers.adopt(&life(20), |_| true);
-    assert_eq!(stock, Stock { entries: 0, bytes: 0 });
+    assert_eq!(stock, CacheSize { entries: 0, bytes: 0 });
 }
 
 proptest! {

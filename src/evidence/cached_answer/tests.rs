@@ -7,7 +7,8 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::Shape;
 use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, Severity};
-use crate::evidence::upstream::UpstreamId;
+use crate::evidence::invalidation::Epochs;
+use crate::evidence::question::UpstreamId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIFE: CacheLife = CacheLife {
@@ -69,14 +70,15 @@ impl Story {
 
     /// What is told, and its age in seconds.
     fn told(&self) -> (Observation, u64) {
-        let told = self.cached().tell(&self.view());
+        let told = self.cached().serve(&self.view());
         (told.observation, told.age.as_secs())
     }
 
     /// What is told where nobody answered in time.
     fn silence(&self, cause: Cause) -> (Observation, u64) {
         let unknown = Unknown::new(cause, "silence");
-        let told = CachedAnswer::silence(self.question.aspect(), unknown, self.cached.as_ref(), &self.view());
+        let told =
+            CachedAnswer::serve_unknown(self.question.aspect(), unknown, self.cached.as_ref(), &self.view());
         (told.observation, told.age.as_secs())
     }
 }
@@ -348,14 +350,14 @@ fn only_what_is_asked_for_often_is_due_and_only_near_its_end_and_only_once() {
     story.learned(present());
     let due = |story: &Story| story.cached().count_hit_and_check_due(&story.view());
     let until = |story: &Story| {
-        let told = story.cached().tell(&story.view());
+        let told = story.cached().serve(&story.view());
         told.fresh_until.saturating_duration_since(story.now).as_secs()
     };
     assert_eq!(until(&story), 480);
     assert!(!due(story.at(1)) && !due(story.at(2)) && !due(story.at(3)) && !due(story.at(479)));
     assert!(due(story.at(480)));
     assert_eq!(until(&story), 0, "who keeps verdicts comes back here");
-    assert!(story.cached().looked_up_ahead() && !story.cached().looked_up_ahead());
+    assert!(story.cached().start_renewal() && !story.cached().start_renewal());
     assert!(!due(&story));
     assert_eq!(until(&story), 120);
 

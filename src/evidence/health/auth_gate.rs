@@ -1,61 +1,61 @@
-//! Whether a registry is asked by Pods that does not know us.
+//! Whether look-ups still ask a registry that rejects our credentials.
 //!
 //! ```text
-//!            a probe: a stranger           an attempt: refused, or out of time
+//!            a probe: rejected             an attempt: refused, or at the deadline
 //!   Known ───────────────────────► Suspect ───────────────────────────────────► Rejected ┐ one trial
-//!     ▲                               │ an attempt: answered                       │  ▲───┘ in a while
-//!     └── a probe: known;             └──────────────────► Vouched ◄───────────────┘
+//!     ▲                               │ an attempt: answered                       │  ▲───┘ in 30 s
+//!     └── a probe: accepted;          └──────────────────► Vouched ◄───────────────┘
 //!         other credentials
 //! ```
 //!
-//! A wrong attempt costs a Harbor 1.5 s, which is more than a Pod has, and keeps a user's account locked. So where a
-//! probe and an attempt agree, Pods are told what is known. An attempt that is answered all the same says more than a
-//! probe: public images are everybody's, and some registries show nothing but single repositories to a pull robot.
+//! An attempt with wrong credentials takes a Harbor 1.5 s, which is more than a Pod has, and keeps a user's account
+//! locked. So once a probe and an attempt agree, look-ups are refused without asking. An attempt that is answered counts
+//! more than a probe: anybody may pull public images, and some registries let a pull robot see single repositories only.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::evidence::{Cause, Unknown};
 
-use super::Health;
+use super::report::Health;
 
-/// How often one question tries its luck.
+/// How often one question is let through while the credentials count as wrong.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub enum AuthGate {
-    /// It knows us, as far as we know.
+    /// Nothing speaks against our credentials.
     #[default]
     Known,
-    /// A probe says that it does not: the next attempts will tell.
+    /// A probe was rejected. The next attempts decide.
     Suspect {
-        /// What the probe saw, in words.
+        /// What the probe saw, for people.
         why: Arc<str>,
     },
-    /// Attempts say so, too.
+    /// Attempts were rejected as well.
     Rejected {
-        /// What the probe saw, in words.
+        /// What the probe saw, for people.
         why: Arc<str>,
-        /// When a question may try its luck.
+        /// When a question is let through next.
         trial: Instant,
     },
-    /// A probe says that it does not, and an attempt was answered all the same.
+    /// A probe was rejected, but an attempt was answered.
     Vouched,
 }
 
 impl AuthGate {
-    /// A probe found this.
+    /// Records what a probe found.
     pub fn probed(&mut self, health: Health, detail: &Arc<str>) {
         match (health, &mut *self) {
             (Health::Up | Health::Slow, _) => *self = Self::Known,
             (Health::BadCredentials, Self::Known) => *self = Self::Suspect { why: detail.clone() },
-            // What is down, or wants to be left alone, says nothing of credentials.
+            // A registry that is down or limits us tells nothing about credentials.
             _ => {}
         }
     }
 
-    /// Is everybody told that it does not know us?
+    /// Are look-ups refused because the credentials are wrong?
     pub fn is_rejected(&self) -> bool {
         matches!(self, Self::Rejected { .. })
     }
@@ -70,14 +70,14 @@ impl AuthGate {
         }
     }
 
-    /// An attempt begins: where it is the trial, it is the only one.
+    /// An attempt begins. If it is the trial, no other is let through.
     pub fn tried(&mut self, now: Instant) {
         if let Self::Rejected { trial, .. } = self {
             *trial = now + TRIAL;
         }
     }
 
-    /// An attempt ended; `None`: with an answer.
+    /// Records how an attempt ended. `None`: with an answer.
     pub fn ended(&mut self, cause: Option<Cause>, now: Instant) {
         let next = match (cause, &*self) {
             (None, Self::Suspect { .. } | Self::Rejected { .. }) => Self::Vouched,

@@ -1,4 +1,4 @@
-//! The prober: looks at every registry that a route names, off the request path and beside the queue.
+//! The prober: checks each registry that a route names, apart from requests and their queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,60 +7,64 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, RegistryName};
-use crate::harbor::{Harbor, Look, Standing};
-use crate::registry::{Answer, Client, Door, Head, Sent};
+use crate::harbor::{Check, Harbor, SelfTestResult};
+use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 
+use super::report::{Health, Report};
 use super::state::{FAST, Found, PATIENCE};
-use super::{Health, Report};
 use crate::evidence::observatory::Observatory;
-use crate::evidence::upstream::{Source, Upstream, UpstreamId};
+use crate::evidence::question::UpstreamId;
+use crate::evidence::upstream::{Source, Upstream};
 
-/// How often credentials are proved that nobody has changed: every wrong attempt costs 1.5 s, and keeps a user's
+/// How often credentials that did not change are checked in full. Each wrong attempt takes 1.5 s and keeps a user's
 /// account locked.
 const PROVE_AGAIN: Duration = Duration::from_secs(600);
 
-/// A probe that failed after more than this would have cost a Pod as much: it counts as silence.
+/// A probe that fails after more than this counts as unresponsive: a Pod would have waited as long.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Observatory {
-    /// Probes the registries that the settings' routes name, one task of work for them all, in step with
-    /// [`adopt`](Self::adopt): a new registry is probed at once, one that is gone no longer. `changed` is called
-    /// whenever [`health`](Self::health) may have another answer. It never ends.
+    /// Probes the registries that the settings' routes name, all in this one future. It follows
+    /// [`adopt`](Self::adopt): a new registry is probed at once, one that was removed no longer. `changed` is called
+    /// whenever [`health`](Self::health) may have changed. It never ends.
     pub async fn watch(&self, changed: impl Fn()) {
         let mut probers = FuturesUnordered::new();
-        let mut tended: HashMap<UpstreamId, Arc<Upstream>> = HashMap::new();
+        let mut probed: HashMap<UpstreamId, Arc<Upstream>> = HashMap::new();
         loop {
             let upstreams = self.upstreams.load_full();
-            for upstream in upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream)) {
-                if tended.insert(upstream.id, upstream.clone()).is_none() {
-                    probers.push(self.tend(upstream.id, upstream.registry.name.clone(), &changed));
+            for upstream in upstreams.upstreams.values().filter(|upstream| upstreams.is_routed(upstream)) {
+                if probed.insert(upstream.id, upstream.clone()).is_none() {
+                    probers.push(self.probe_until_removed(
+                        upstream.id,
+                        upstream.registry.name.clone(),
+                        &changed,
+                    ));
                 }
             }
-            for upstream in tended.values().filter(|upstream| !upstreams.tends(upstream)) {
-                // It may be resting for minutes.
-                upstream.call();
+            for upstream in probed.values().filter(|upstream| !upstreams.is_current(upstream)) {
+                // Its prober may be asleep for minutes.
+                upstream.request_probe();
             }
             changed();
             tokio::select! {
                 () = self.adopted.notified() => {}
                 Some(ended) = probers.next(), if !probers.is_empty() => {
-                    tended.remove(&ended);
+                    probed.remove(&ended);
                 }
             }
         }
     }
 
-    /// How the registries are that the settings' routes name, by name.
+    /// The health of the registries that the settings' routes name, sorted by name.
     #[must_use]
     pub fn health(&self) -> Vec<Report> {
         let upstreams = self.upstreams.load();
-        let named = upstreams.upstreams.values().filter(|upstream| upstreams.is_named(upstream));
-        let mut reports: Vec<Report> = named
+        let routed = upstreams.upstreams.values().filter(|upstream| upstreams.is_routed(upstream));
+        let mut reports: Vec<Report> = routed
             .map(|upstream| {
                 let probed = upstream.health().probed().clone();
                 Report {
@@ -75,14 +79,19 @@ impl Observatory {
         reports
     }
 
-    /// Probes one registry, one probe after the other, until it is gone from the settings.
-    async fn tend(&self, id: UpstreamId, name: RegistryName, changed: &impl Fn()) -> UpstreamId {
-        let mut proving = Proving::default();
+    /// Probes one registry again and again, until it is removed from the settings.
+    async fn probe_until_removed(
+        &self,
+        id: UpstreamId,
+        name: RegistryName,
+        changed: &impl Fn(),
+    ) -> UpstreamId {
+        let mut credential_check = CredentialCheck::default();
         loop {
             let upstreams = self.upstreams.load_full();
-            // With a new budget a upstream is another object, and still the same registry.
+            // With a new budget the upstream is another object with the same id.
             let upstream =
-                upstreams.upstreams.get(&name).filter(|upstream| upstreams.is_named(upstream)).cloned();
+                upstreams.upstreams.get(&name).filter(|upstream| upstreams.is_routed(upstream)).cloned();
             let Some(upstream) = upstream.as_ref().filter(|upstream| upstream.id == id) else {
                 if upstream.is_none() {
                     self.lookups.metrics.forget(&name);
@@ -90,8 +99,8 @@ impl Observatory {
                 return id;
             };
             let before = upstream.health().probed().clone();
-            let credentials = upstream.look_at_credentials().await;
-            look_at(upstream, &mut proving, upstreams.terms.attempt, || self.lookups.dice()).await;
+            let credentials = upstream.check_credentials().await;
+            probe_once(upstream, &mut credential_check, upstreams.terms.attempt).await;
             let probed = upstream.health().probed().clone();
             self.lookups.metrics.probed(upstream, &probed);
             if probed.health != before.health || probed.detail != before.detail {
@@ -99,13 +108,13 @@ impl Observatory {
             }
             let ended = Instant::now();
             let budget = upstream.registry.requests_per_hour;
-            let rest = upstream.health().rest(budget, ended.into_std(), self.lookups.dice());
+            let rest = upstream.health().rest(budget, ended.into_std(), fastrand::f64());
             tokio::select! {
                 () = sleep_until(ended + rest) => {}
-                // They are proved at once, for as long as nobody asks nobody else would notice.
+                // Probe new credentials at once: without traffic nothing else would find out whether they work.
                 () = rotated(upstream, credentials) => {}
-                () = upstream.wanted() => {
-                    // From here on somebody looks after it: no Pod need try.
+                () = upstream.probe_requested() => {
+                    // A probe follows, so no Pod needs to try.
                     upstream.health().hold(Instant::now().into_std());
                     self.lookups.metrics.phase(upstream);
                     sleep_until(ended + FAST.min(rest)).await;
@@ -115,17 +124,17 @@ impl Observatory {
     }
 }
 
-/// Waits until the files of a upstream's credentials have another content than this.
+/// Waits until the credentials' files have another version than this.
 async fn rotated(upstream: &Upstream, credentials: u64) {
-    while upstream.look_at_credentials().await == credentials {
+    while upstream.check_credentials().await == credentials {
         sleep(FAST).await;
     }
 }
 
-/// One look, of whatever kind is possible now.
-async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, dice: impl Fn() -> f64) {
+/// One probe, or the reason why there is none now.
+async fn probe_once(upstream: &Upstream, credential_check: &mut CredentialCheck, attempt: Duration) {
     let began = Instant::now().into_std();
-    if upstream.closed().is_some() {
+    if upstream.unavailable().is_some() {
         return;
     }
     let paused = upstream.health().paused(began);
@@ -135,22 +144,28 @@ async fn look_at(upstream: &Upstream, proving: &mut Proving, attempt: Duration, 
         return upstream.health().skip(health, unknown.detail);
     }
     upstream.health().hold(began);
-    let mut found = probe(upstream, proving, attempt).await;
-    if found.health == Health::Unresponsive && upstream.heard().is_some_and(|heard| heard.into_std() >= began)
+    let mut found = probe(upstream, credential_check, attempt).await;
+    if found.health == Health::Unresponsive
+        && upstream.last_response().is_some_and(|heard| heard.into_std() >= began)
     {
-        // There was not time for the whole answer, or it was for somebody else: slow, and no more.
+        // It answered something, to this probe or to another request: it is slow, not unresponsive.
         found.health = Health::Slow;
     }
     if matches!(found.health, Health::Up | Health::Slow)
-        && let Some(silence) = ask_storage(upstream).await
+        && let Some(worse) = probe_storage(upstream).await
     {
-        found = silence;
+        found = worse;
     }
-    upstream.health().learn(found, Instant::now().into_std(), dice());
+    if found.unknown.as_ref().is_some_and(|unknown| unknown.cause == Cause::Internal) {
+        // Our own task ended: that says nothing of the registry.
+        return;
+    }
+    upstream.health().learn(found, Instant::now().into_std(), fastrand::f64());
 }
 
-/// Its front answers; where Pods got no manifests, asks for one, too. What it found, where that is worse.
-async fn ask_storage(upstream: &Upstream) -> Option<Found> {
+/// Asks for a manifest, if check-ups got none lately though the registry answers probes. Returns what it found if that
+/// is worse.
+async fn probe_storage(upstream: &Upstream) -> Option<Found> {
     let question = upstream.health().storage.doubted()?;
     let began = Instant::now();
     upstream.health().hold(began.into_std());
@@ -162,10 +177,10 @@ async fn ask_storage(upstream: &Upstream) -> Option<Found> {
         Ok(_) => state.storage.answered(),
         Err(unknown) => match of_failure(&unknown, took) {
             Health::NotARegistry => state.storage.answered(),
-            // A Pod may have got one in the meantime.
+            // A check-up may have got one in the meantime.
             health => {
                 state.storage.doubted()?;
-                let detail = format!("answers, but gives no manifests: {}", unknown.detail).into();
+                let detail = format!("answers `/v2/`, but no manifests: {}", unknown.detail).into();
                 return Some(Found { health, detail, took, unknown: Some(unknown) });
             }
         },
@@ -173,14 +188,16 @@ async fn ask_storage(upstream: &Upstream) -> Option<Found> {
     None
 }
 
-async fn probe(upstream: &Upstream, proving: &mut Proving, attempt: Duration) -> Found {
+async fn probe(upstream: &Upstream, credential_check: &mut CredentialCheck, attempt: Duration) -> Found {
     let began = Instant::now();
     let deadline = began + PATIENCE;
     let anonymous = upstream.registry.credentials == CredentialSource::Anonymous;
     let probed = async {
         match &*upstream.source {
-            Source::Harbor(harbor) => probe_harbor(harbor, proving, anonymous, deadline).await,
-            Source::Distribution(client) => probe_distribution(client, proving, anonymous, deadline).await,
+            Source::Harbor(harbor) => probe_harbor(harbor, credential_check, anonymous, deadline).await,
+            Source::Distribution(client) => {
+                probe_distribution(client, credential_check, anonymous, deadline).await
+            }
             Source::Unusable(error) => Ok((Health::Unusable, error.to_string())),
         }
     };
@@ -200,7 +217,7 @@ async fn probe(upstream: &Upstream, proving: &mut Proving, attempt: Duration) ->
     }
 }
 
-/// What a probe without an answer, or with a wrong one, says.
+/// The health that a failed probe shows.
 fn of_failure(unknown: &Unknown, took: Duration) -> Health {
     match unknown.cause {
         Cause::Connect | Cause::Tls | Cause::Broken if took >= AT_ONCE => Health::Unresponsive,
@@ -217,123 +234,133 @@ fn of_failure(unknown: &Unknown, took: Duration) -> Health {
         | Cause::Redirect
         | Cause::BreakerOpen
         | Cause::Drained
-        | Cause::Overloaded => Health::NotARegistry,
+        | Cause::Overloaded
+        | Cause::Internal => Health::NotARegistry,
     }
 }
 
-/// What was seen, or why nothing was.
+/// The health with a description, or why there was no answer.
 type Seen = Result<(Health, String), Unknown>;
 
-async fn probe_harbor(harbor: &Harbor, proving: &mut Proving, anonymous: bool, deadline: Instant) -> Seen {
-    let version = harbor.credentials_version().await;
-    let look = proving.look(version, Instant::now());
-    let mut test = harbor.self_test(look, deadline).await;
-    let mut why = "answers, but does not know us: see its credentials".to_owned();
-    if let (Standing::Unreachable(unknown), true) = (&test.standing, look != Look::Nobody)
+async fn probe_harbor(
+    harbor: &Harbor,
+    credential_check: &mut CredentialCheck,
+    anonymous: bool,
+    deadline: Instant,
+) -> Seen {
+    let version = harbor.client().credentials_version().await;
+    let check = credential_check.next(version, Instant::now());
+    let mut test = harbor.self_test(check, deadline).await;
+    let mut why = "answers, but rejects our credentials".to_owned();
+    if let (SelfTestResult::Unreachable(unknown), true) = (&test.result, check != Check::Anonymous)
         && unknown.cause == Cause::Unauthorized
     {
-        // Our own files are unreadable: nothing was sent.
+        // Our own files cannot be read, so no credentials were sent.
         why = unknown.detail.to_string();
-        test = harbor.self_test(Look::Nobody, deadline).await;
+        test = harbor.self_test(Check::Anonymous, deadline).await;
     }
-    let known = match &test.standing {
-        Standing::Proved => Some(true),
-        Standing::Rejected => Some(false),
-        Standing::DatabaseDown(_) | Standing::Unreachable(_) => None,
+    let known = match &test.result {
+        SelfTestResult::Proved => Some(true),
+        SelfTestResult::Rejected => Some(false),
+        SelfTestResult::DatabaseDown(_) | SelfTestResult::Unreachable(_) => None,
     };
-    proving.learn(look, version, known, Instant::now());
-    match test.standing {
-        Standing::Proved => {
+    credential_check.learn(check, version, known, Instant::now());
+    match test.result {
+        SelfTestResult::Proved => {
             let version = test.version.unwrap_or_default();
-            Ok((Health::Up, format!("answers and knows us ({version})")))
+            Ok((Health::Up, format!("answers and accepts our credentials ({version})")))
         }
-        Standing::Rejected if anonymous => Ok((Health::Up, "answers; we have no credentials".to_owned())),
-        Standing::Rejected => Ok((Health::BadCredentials, why)),
-        Standing::DatabaseDown(unknown) => Ok((Health::DatabaseDown, unknown.detail.to_string())),
-        Standing::Unreachable(unknown) if of_failure(&unknown, Duration::ZERO) == Health::NotARegistry => {
-            // Nodes need its registry only, and an ingress may hide its API.
-            let greeting = harbor.greeting(deadline).await?;
-            if greeting.status.is_server_error() {
-                return Err(greeting.unexpected());
+        SelfTestResult::Rejected if anonymous => {
+            Ok((Health::Up, "answers; no credentials are configured".to_owned()))
+        }
+        SelfTestResult::Rejected => Ok((Health::BadCredentials, why)),
+        SelfTestResult::DatabaseDown(unknown) => Ok((Health::DatabaseDown, unknown.detail.to_string())),
+        SelfTestResult::Unreachable(unknown)
+            if of_failure(&unknown, Duration::ZERO) == Health::NotARegistry =>
+        {
+            // Nodes need only the registry. An ingress may hide the API.
+            let base = harbor.client().base(Endpoint::Anonymous, deadline).await?;
+            if base.status.is_server_error() {
+                return Err(base.unexpected());
             }
-            let what = if is_registry(&greeting) { "its registry answers" } else { "something answers" };
+            let what = if is_registry(&base) { "its registry answers" } else { "something answers" };
             Ok((Health::NotARegistry, format!("{what}, but Harbor's API does not: {unknown}")))
         }
-        Standing::Unreachable(unknown) => Err(unknown),
+        SelfTestResult::Unreachable(unknown) => Err(unknown),
     }
 }
 
 async fn probe_distribution(
     client: &Client,
-    proving: &mut Proving,
+    credential_check: &mut CredentialCheck,
     anonymous: bool,
     deadline: Instant,
 ) -> Seen {
     let version = client.credentials_version().await;
-    let look = proving.look(version, Instant::now());
-    let mut why = "answers, but does not know us: see its credentials".to_owned();
+    let check = credential_check.next(version, Instant::now());
+    let mut why = "answers, but rejects our credentials".to_owned();
     let mut known = None;
-    let answer = match look {
-        Look::Nobody => client.greet(Door::Nobody, deadline).await?,
-        Look::Prove | Look::Glance => match client.greet(Door::Greeting, deadline).await {
+    let answer = match check {
+        Check::Anonymous => client.base(Endpoint::Anonymous, deadline).await?,
+        Check::Credentials | Check::Quick => match client.base(Endpoint::Base, deadline).await {
             Ok(answer) => {
                 known = Some(answer.status != StatusCode::UNAUTHORIZED || answer.sent == Sent::Nothing);
                 answer
             }
-            // No token for us, or our own files are unreadable.
+            // The token server rejected us, or our own files cannot be read.
             Err(unknown) if unknown.cause == Cause::Unauthorized => {
                 (known, why) = (Some(anonymous), unknown.detail.to_string());
-                client.greet(Door::Nobody, deadline).await?
+                client.base(Endpoint::Anonymous, deadline).await?
             }
             Err(unknown) => return Err(unknown),
         },
     };
-    proving.learn(look, version, known, Instant::now());
+    credential_check.learn(check, version, known, Instant::now());
     match answer.status.as_u16() {
         429 | 500.. => Err(answer.unexpected()),
         status if !is_registry(&answer) => {
             Ok((Health::NotARegistry, format!("answers ({status}), but not as a registry does")))
         }
-        _ if proving.wrong => Ok((Health::BadCredentials, why)),
-        401 => Ok((Health::Up, "answers; we have no credentials for it as a whole".to_owned())),
+        _ if credential_check.wrong => Ok((Health::BadCredentials, why)),
+        401 => Ok((Health::Up, "answers; no credentials apply to the registry as a whole".to_owned())),
         status => Ok((Health::Up, format!("answers ({status})"))),
     }
 }
 
-/// Is this how a registry answers `/v2/`? Not all name their version, but a web page asks for nothing and is no JSON.
-fn is_registry(greeting: &Answer) -> bool {
-    let json = greeting.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    });
-    json || !greeting.challenges.is_empty()
-        || greeting.headers.contains_key("docker-distribution-api-version")
+/// Is this how a registry answers `/v2/`? Not every registry sends its version header, but a web page has neither a
+/// challenge nor JSON.
+fn is_registry(base: &Answer) -> bool {
+    base.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        || !base.challenges.is_empty()
+        || base.headers.contains_key("docker-distribution-api-version")
 }
 
-/// When credentials are shown: at the start, when their files have changed, and then rarely, unless they are right.
+/// Decides when a probe sends credentials: at the start, when their files changed, and while they are right. Wrong
+/// ones are tried again rarely.
 #[derive(Debug, Default)]
-struct Proving {
+struct CredentialCheck {
     version: Option<u64>,
-    proved: Option<Instant>,
+    checked: Option<Instant>,
     wrong: bool,
 }
 
-impl Proving {
-    fn look(&self, version: u64, now: Instant) -> Look {
-        let due = self.proved.is_none_or(|proved| now.duration_since(proved) >= PROVE_AGAIN);
+impl CredentialCheck {
+    fn next(&self, version: u64, now: Instant) -> Check {
+        let due = self.checked.is_none_or(|proved| now.duration_since(proved) >= PROVE_AGAIN);
         if due || self.version != Some(version) {
-            Look::Prove
+            Check::Credentials
         } else if self.wrong {
-            Look::Nobody
+            Check::Anonymous
         } else {
-            Look::Glance
+            Check::Quick
         }
     }
 
-    /// `known`: whether it knows us; `None`: that could not be learned, and is tried again.
-    fn learn(&mut self, look: Look, version: u64, known: Option<bool>, now: Instant) {
-        let Some(known) = known.filter(|_| look != Look::Nobody) else { return };
-        if look == Look::Prove {
-            (self.version, self.proved) = (Some(version), Some(now));
+    /// `known`: whether the credentials were accepted. `None`: that could not be learned, and is tried again.
+    fn learn(&mut self, check: Check, version: u64, known: Option<bool>, now: Instant) {
+        let Some(known) = known.filter(|_| check != Check::Anonymous) else { return };
+        if check == Check::Credentials {
+            (self.version, self.checked) = (Some(version), Some(now));
         }
         self.wrong = !known;
     }
@@ -345,24 +372,28 @@ mod tests {
 
     #[test]
     fn credentials_are_shown_when_they_are_new_and_rarely_while_they_are_wrong() {
-        let (mut proving, start) = (Proving::default(), Instant::now());
-        let mut look = |version, known: Option<bool>, after: Duration| {
-            let look = proving.look(version, start + after);
-            proving.learn(look, version, known, start + after);
-            look
+        let (mut credential_check, start) = (CredentialCheck::default(), Instant::now());
+        let mut check = |version, known: Option<bool>, after: Duration| {
+            let check = credential_check.next(version, start + after);
+            credential_check.learn(check, version, known, start + after);
+            check
         };
         let second = Duration::from_secs(1);
-        assert_eq!(look(0, None, second), Look::Prove);
-        assert_eq!(look(0, Some(false), second * 2), Look::Prove, "it could not be learned");
+        assert_eq!(check(0, None, second), Check::Credentials);
+        assert_eq!(check(0, Some(false), second * 2), Check::Credentials, "it could not be learned");
         for after in 3..100 {
-            // What a look without credentials sees says nothing of them.
-            assert_eq!(look(0, Some(true), second * after), Look::Nobody);
+            // A probe without credentials tells nothing about them.
+            assert_eq!(check(0, Some(true), second * after), Check::Anonymous);
         }
-        assert_eq!(look(1, Some(true), second * 101), Look::Prove, "other files");
-        assert_eq!(look(1, Some(true), second * 102), Look::Glance);
-        assert_eq!(look(1, Some(false), second * 103), Look::Glance);
-        assert_eq!(look(1, Some(true), second * 104), Look::Nobody, "they turned wrong");
-        assert_eq!(look(1, Some(true), second * 101 + PROVE_AGAIN), Look::Prove, "they may be right again");
-        assert_eq!(look(1, Some(true), second * 102 + PROVE_AGAIN), Look::Glance);
+        assert_eq!(check(1, Some(true), second * 101), Check::Credentials, "other files");
+        assert_eq!(check(1, Some(true), second * 102), Check::Quick);
+        assert_eq!(check(1, Some(false), second * 103), Check::Quick);
+        assert_eq!(check(1, Some(true), second * 104), Check::Anonymous, "they turned wrong");
+        assert_eq!(
+            check(1, Some(true), second * 101 + PROVE_AGAIN),
+            Check::Credentials,
+            "they may be right again"
+        );
+        assert_eq!(check(1, Some(true), second * 102 + PROVE_AGAIN), Check::Quick);
     }
 }

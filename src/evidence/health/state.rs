@@ -1,4 +1,4 @@
-//! What is known of one registry's health, as a pure state machine: the time and the dice are arguments.
+//! The health of one registry, as a pure state machine. The time and random numbers, from 0 to 1, are arguments.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,43 +7,40 @@ use std::time::{Duration, Instant};
 use crate::domain::breaker::{Breaker, Pass, Phase, Signal};
 use crate::domain::evidence::{Cause, Reachability, Unknown};
 
-use super::Health;
 use super::auth_gate::AuthGate;
-use super::storage::Storage;
+use super::report::Health;
+use super::storage::{Storage, UNRESPONSIVE_AFTER};
 
-/// So many attempts in a row that ended out of time call for a probe.
-pub(super) const UNRESPONSIVE_AFTER: u32 = 3;
-
-/// How long a probe waits. A connection that is not made is given up earlier, after 3 s.
+/// The most time of a probe. Connecting is given up earlier, after 3 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a registry is probed that is well …
+/// How often a healthy registry is probed.
 const PACE: Duration = Duration::from_secs(10);
-/// … and one that is not.
+/// How often a registry that is not healthy is probed.
 pub(super) const FAST: Duration = Duration::from_secs(1);
 
-/// Until a prober must have told: its longest rest, its patience, and some air.
+/// How long the breaker waits for the prober: its longest pause, the time of a probe, and a margin.
 const HOLD: Duration = Duration::from_secs(8);
 
-/// However long a registry asks us to stay away, we look again after this.
+/// The longest `Retry-After` that is followed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How long it is left alone that does not say for how long: at first, doubling up to the longest.
+/// The pause after a 429 without `Retry-After`. It doubles each time, up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// A retry costs as much as so many attempts earn, so that retries never add more than a tenth.
+/// A retry costs what so many attempts earn, so retries add at most a tenth.
 const RETRY: u32 = 10;
-/// The most retries that are saved up.
+/// The most retries that can be saved up.
 const SAVED: u32 = 10;
 
-/// Why a registry is not asked.
+/// Why a registry is not asked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
     /// The breaker is open.
     BreakerOpen,
-    /// It wants to be left alone, or we must leave it alone: with what is left of that.
+    /// It asked us to wait, or our own budget is spent. The cause holds the time that is left.
     Paused(Unknown),
-    /// It does not know us.
+    /// It rejects our credentials.
     Refused(Unknown),
 }
 
@@ -51,10 +48,10 @@ pub enum Limit {
 #[derive(Debug, Clone)]
 pub struct Found {
     pub health: Health,
-    /// What was seen, in words.
+    /// What was seen, for people.
     pub detail: Arc<str>,
     pub took: Duration,
-    /// Why there was no answer, or not the one that was hoped for.
+    /// Why there was no answer, or an unexpected one.
     pub unknown: Option<Unknown>,
 }
 
@@ -73,22 +70,22 @@ struct Pause {
     unknown: Unknown,
 }
 
-/// What is known of one registry's health.
+/// The health of one registry.
 pub struct HealthState {
     breaker: Breaker,
     probed: Probed,
     /// When the last probe ended, if it found the registry down.
     failed: Option<Instant>,
-    /// When an attempt was answered last.
+    /// When an attempt was last answered.
     answered: Option<Instant>,
-    /// Attempts in a row that ended out of time.
+    /// Attempts in a row that ended at the deadline.
     consecutive_failures: u32,
     pause: Option<Pause>,
     backoff: Duration,
-    /// What attempts have earned towards retries.
+    /// What attempts have earned for retries.
     credit: u32,
     auth_gate: AuthGate,
-    /// Whether it hands out what it holds.
+    /// Whether it serves manifests.
     pub storage: Storage,
 }
 
@@ -121,7 +118,7 @@ impl HealthState {
         &self.probed
     }
 
-    /// Why it is not asked now; `None`: it may be.
+    /// Why it may not be asked now. `None`: it may.
     pub fn limit(&self, now: Instant) -> Option<Limit> {
         if let Some(unknown) = self.paused(now) {
             return Some(Limit::Paused(unknown));
@@ -146,23 +143,23 @@ impl HealthState {
         Ok(pass)
     }
 
-    /// May an attempt whose connection broke be made once more?
+    /// May an attempt whose connection broke be repeated?
     pub fn may_retry(&mut self) -> bool {
         let Some(left) = self.credit.checked_sub(RETRY) else { return false };
         self.credit = left;
         true
     }
 
-    /// An attempt was given up before it ended.
+    /// An attempt was abandoned before it ended.
     pub fn abandon(&mut self, pass: Pass, now: Instant) {
         self.breaker.record(pass, Signal::Neutral, now, 0.0);
     }
 
-    /// An attempt ended with an answer, or with this silence. True: somebody should look at the registry now.
-    pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, dice: f64) -> bool {
+    /// Records how an attempt ended: with an answer, or with this cause. True: the registry should be probed now.
+    pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, random: f64) -> bool {
         let before = (self.breaker.phase(now), self.paused(now).is_some());
         let cause = unknown.map(|unknown| unknown.cause);
-        self.breaker.record(pass, signal(cause), now, dice);
+        self.breaker.record(pass, signal(cause), now, random);
         self.auth_gate.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
@@ -182,29 +179,29 @@ impl HealthState {
         before != (self.breaker.phase(now), self.paused(now).is_some())
     }
 
-    /// We have other credentials: what it made of the last ones says nothing.
+    /// The credentials changed, so what it thought of the old ones no longer counts.
     pub fn rotated(&mut self) {
         self.auth_gate = AuthGate::default();
     }
 
-    /// Is it down for Pods, or closed to us?
+    /// Do look-ups not get through: is the breaker open, or are our credentials rejected?
     pub fn is_closed(&self, now: Instant) -> bool {
         self.breaker.phase(now) == Phase::Open || self.auth_gate.is_rejected()
     }
 
-    /// A probe goes on, or will soon.
+    /// A probe is running, or starts soon: attempts wait for what it finds.
     pub fn hold(&mut self, now: Instant) {
         self.breaker.hold(now + HOLD);
     }
 
-    /// A probe ended so.
-    pub fn learn(&mut self, found: Found, now: Instant, dice: f64) {
+    /// Records what a probe found.
+    pub fn learn(&mut self, found: Found, now: Instant, random: f64) {
         let Found { health, detail, took, unknown } = found;
         let signal = match health {
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
                 Signal::Neutral
             }
-            // What something odd answers to a probe, it may answer better to an attempt: that one will tell.
+            // It answers: whether it serves look-ups, attempts will show, even if the answer to the probe was odd.
             Health::Up
             | Health::Slow
             | Health::BadCredentials
@@ -212,17 +209,17 @@ impl HealthState {
             | Health::NotARegistry => Signal::Success,
             Health::DatabaseDown | Health::Down => Signal::Failure,
             Health::Unresponsive => {
-                // Whoever asks pays with all the time that there is. Failures that come at once cost nobody anything:
-                // those are counted.
-                self.breaker.trip(now, dice);
+                // Each attempt would wait until its deadline, so the breaker opens at once. Failures that come quickly
+                // cost little, so those are counted first.
+                self.breaker.trip(now, random);
                 Signal::Neutral
             }
             Health::Unprobed | Health::Drained | Health::Unusable => Signal::Neutral,
         };
-        self.breaker.probed(signal, now, dice);
+        self.breaker.probed(signal, now, random);
         self.auth_gate.probed(health, &detail);
         if health.is_down() {
-            // The next probe comes soon, and tells again.
+            // The next probe comes soon.
             self.hold(now);
         }
         self.consecutive_failures = 0;
@@ -234,12 +231,12 @@ impl HealthState {
         self.probed = Probed { health, detail, cause, took };
     }
 
-    /// It was not probed, and why.
+    /// It was not probed, for this reason.
     pub fn skip(&mut self, health: Health, detail: Arc<str>) {
         self.probed = Probed { health, detail, cause: None, took: Duration::ZERO };
     }
 
-    /// Why it is left alone now, if it is.
+    /// Why it must not be asked for a while, if so.
     pub fn paused(&self, now: Instant) -> Option<Unknown> {
         let pause = self.pause.as_ref().filter(|pause| now < pause.until)?;
         let left = pause.until - now;
@@ -251,35 +248,35 @@ impl HealthState {
         Some(Unknown { cause, detail: pause.unknown.detail.clone() })
     }
 
-    /// Is it up, as far as we know? What was never asked is.
+    /// Whether it is up, as far as we know. A registry that was never asked counts as up.
     pub fn reachability(&self, now: Instant) -> Reachability {
-        let sent_away =
+        let unavailable =
             self.paused(now).is_some_and(|unknown| matches!(unknown.cause, Cause::Unavailable { .. }));
         let failed = self.failed.is_some_and(|failed| self.answered.is_none_or(|answered| answered < failed));
-        if sent_away || failed || !self.breaker.is_up() { Reachability::Down } else { Reachability::Up }
+        if unavailable || failed || !self.breaker.is_up() { Reachability::Down } else { Reachability::Up }
     }
 
-    /// How long the prober rests now. A metered registry spends at most a tenth of its budget on probes.
-    pub fn rest(&self, per_hour: Option<NonZeroU32>, now: Instant, dice: f64) -> Duration {
+    /// How long the prober waits until the next probe. Probes take at most a tenth of `requestsPerHour`.
+    pub fn rest(&self, per_hour: Option<NonZeroU32>, now: Instant, random: f64) -> Duration {
         let well = self.breaker.phase(now) == Phase::Closed && !self.probed.health.is_down();
         let pace = if well && self.probed.health != Health::RateLimited { PACE } else { FAST };
-        let sparing = per_hour.map(|budget| Duration::from_secs(36_000) / budget.get());
-        let rest = pace.max(sparing.unwrap_or_default()).mul_f64(0.75 + dice / 2.0);
+        let metered = per_hour.map(|budget| Duration::from_secs(36_000) / budget.get());
+        let rest = pace.max(metered.unwrap_or_default()).mul_f64(0.75 + random / 2.0);
         let pause = self.pause.as_ref().map(|pause| pause.until.saturating_duration_since(now));
         rest.max(pause.unwrap_or_default())
     }
 
-    /// Leaves it alone, where this asks for it.
+    /// Starts a pause, if this cause asks for one.
     fn pause(&mut self, unknown: &Unknown, now: Instant) {
-        let wish = match unknown.cause {
-            Cause::RateLimited { retry_after } => retry_after.filter(|wish| !wish.is_zero()),
+        let retry_after = match unknown.cause {
+            Cause::RateLimited { retry_after } => retry_after.filter(|retry_after| !retry_after.is_zero()),
             Cause::Spent { retry_after } | Cause::Unavailable { retry_after } => Some(retry_after),
             _ => return,
         };
         let already = self.pause.as_ref().map(|pause| pause.until).filter(|until| now < *until);
-        let length = match wish {
-            Some(wish) => wish.min(LONGEST_PAUSE),
-            // Those that were under way at once are one and the same refusal.
+        let length = match retry_after {
+            Some(retry_after) => retry_after.min(LONGEST_PAUSE),
+            // Attempts that were in progress together got the same refusal: it counts once.
             None if already.is_some() => return,
             None => {
                 let length = self.backoff;
@@ -294,8 +291,8 @@ impl HealthState {
     }
 }
 
-/// What an attempt says of the registry's health. An answer that only this one image may get says nothing: one odd
-/// manifest must not close a registry to all others. Nor does our own thrift.
+/// What the end of an attempt means for the breaker. An odd answer may concern this one image only, and must not close the
+/// registry to all others: it is neutral. So is what we caused ourselves.
 fn signal(cause: Option<Cause>) -> Signal {
     match cause {
         None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Signal::Success,
@@ -310,13 +307,14 @@ fn signal(cause: Option<Cause>) -> Signal {
             | Cause::Spent { .. }
             | Cause::Deadline
             | Cause::Overloaded
+            | Cause::Internal
             | Cause::BreakerOpen
             | Cause::Drained,
         ) => Signal::Neutral,
     }
 }
 
-/// Did the registry itself answer, and is it up?
+/// Did the registry answer, so that it is up?
 fn is_answer(cause: Option<Cause>) -> bool {
     signal(cause) == Signal::Success
         || matches!(cause, Some(Cause::NotRegistry | Cause::WrongDigest | Cause::TooLarge | Cause::Redirect))

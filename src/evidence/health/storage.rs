@@ -1,37 +1,38 @@
-//! Whether a registry still hands out what it holds: its front may answer while the storage behind it says nothing.
+//! Whether a registry still serves manifests: it may answer probes while the storage behind it hangs.
 //!
-//! A Harbor's API and its 404s come from its database, `/v2/` comes from nowhere; only what it holds comes from its
-//! storage. So when questions for that end out of time, probes ask for a manifest, too, until they get one: the one that
-//! was handed out last, for one odd manifest must not close a registry to all others.
+//! A Harbor answers its API and each 404 from the database, and `/v2/` without looking anywhere. Only manifests come from
+//! its storage. So if look-ups of manifests end at the deadline, probes ask for a manifest as well, until they get one.
+//! They ask for the one that was served last, because a single bad manifest must not close a registry to all others.
 
 use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
 
 use crate::evidence::question::{Question, What, unknown};
 
-use super::state::UNRESPONSIVE_AFTER;
+/// So many attempts in a row that ended at the deadline call for a probe.
+pub(super) const UNRESPONSIVE_AFTER: u32 = 3;
 
-/// What is known of it.
+/// What look-ups showed of the storage.
 #[derive(Debug, Default)]
 pub struct Storage {
-    /// What it handed out last.
-    given: Option<Question>,
-    /// Questions that ended out of time since then.
+    /// The manifest that was served last.
+    served: Option<Question>,
+    /// Questions in a row that ended at the deadline since then.
     consecutive_failures: u32,
-    /// What probes ask for.
+    /// The manifest that probes ask for.
     doubted: Option<Question>,
 }
 
 impl Storage {
-    /// An attempt ended so. True: somebody should ask for what it holds.
+    /// Records how an attempt ended. True: a probe should ask for a manifest.
     pub fn ended(&mut self, question: &Question, answer: &Observation) -> bool {
         if matches!(question.what, What::Scan(..)) {
-            // Its database's.
+            // Scans come from the database.
             return false;
         }
-        if is_given(answer) {
+        if is_served(answer) {
             (self.consecutive_failures, self.doubted) = (0, None);
-            if self.given.as_ref() != Some(question) {
-                self.given = Some(question.clone());
+            if self.served.as_ref() != Some(question) {
+                self.served = Some(question.clone());
             }
             return false;
         }
@@ -44,30 +45,30 @@ impl Storage {
         }
         self.consecutive_failures = 0;
         if self.doubted.is_none() {
-            self.doubted = self.given.clone().or_else(|| Some(question.clone()));
+            self.doubted = self.served.clone().or_else(|| Some(question.clone()));
         }
         true
     }
 
-    /// What a probe should ask for.
+    /// The manifest that a probe should ask for, if look-ups got none.
     pub fn doubted(&self) -> Option<Question> {
         self.doubted.clone()
     }
 
-    /// A probe asked for that, and was answered.
+    /// A probe asked for it, and was answered.
     pub fn answered(&mut self) {
         self.doubted = None;
     }
 
-    /// It was answered that there is no such thing (any more), which its storage need not know. There is nothing better
-    /// to ask for than what is asked for next.
+    /// The answer was that the manifest does not exist, which may come from the database. The next question that ends at the
+    /// deadline is used instead.
     pub fn gone(&mut self) {
-        (self.given, self.doubted) = (None, None);
+        (self.served, self.doubted) = (None, None);
     }
 }
 
-/// Does this come from its storage?
-fn is_given(answer: &Observation) -> bool {
+/// Does this answer come from the storage?
+fn is_served(answer: &Observation) -> bool {
     matches!(
         answer,
         Observation::Presence(Presence::Present { .. } | Presence::ProxyCache { .. })
@@ -82,8 +83,9 @@ mod tests {
     use crate::domain::evidence::Unknown;
     use crate::domain::image::{Repository, Tag};
     use crate::domain::scan::Detail;
+    use crate::evidence::question::UpstreamId;
     use crate::evidence::question::unanswered;
-    use crate::evidence::upstream::{UpstreamId, no_scans};
+    use crate::evidence::upstream::no_scans;
 
     use super::*;
 

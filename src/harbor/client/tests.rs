@@ -264,7 +264,7 @@ async fn proved_credentials_are_not_suddenly_wrong() {
     );
     let script = Script::of("projrobot", &[empty, "o01-systeminfo-projrobot", "o01-users-current-projrobot"]);
     let replay = script.at("GET", &path, unauthorized).play().await;
-    assert_eq!(replay.harbor.self_test(Look::Prove, soon()).await.standing, Standing::Proved);
+    assert_eq!(replay.harbor.self_test(Check::Credentials, soon()).await.result, SelfTestResult::Proved);
     let found = presence(&replay.harbor, empty, soon()).await;
     check(empty, &found, Want::Unknown(Cause::ServerError), &replay);
     assert_eq!(replay.times("GET /api/v2.0/systeminfo"), 1, "it is remembered");
@@ -318,20 +318,20 @@ async fn children_that_are_listed() {
     assert_eq!(children.iter().map(|child| child.digest.to_string()).collect::<Vec<_>>(), [child]);
 }
 
-/// Which recording shows what: see `standing::self_test`.
+/// Which recording shows what: see `self_test::self_test`.
 #[tokio::test]
 async fn self_tests() {
     let version = Some("v2.15.2-rig");
-    let check = async |script: Script, want: fn(&Standing) -> bool, version: Option<&str>| {
+    let check = async |script: Script, want: fn(&SelfTestResult) -> bool, version: Option<&str>| {
         let replay = script.play().await;
-        let found = replay.harbor.self_test(Look::Prove, soon()).await;
-        assert!(want(&found.standing), "{found:?} after {:#?}", replay.heard());
+        let found = replay.harbor.self_test(Check::Credentials, soon()).await;
+        assert!(want(&found.result), "{found:?} after {:#?}", replay.heard());
         assert_eq!(found.version.as_deref(), version);
     };
     let of = Script::of;
     for robot in ["projrobot", "minrobot", "sysrobot", "starrobot", "user", "admin"] {
         let (info, current) = (format!("o01-systeminfo-{robot}"), format!("o01-users-current-{robot}"));
-        check(of(robot, &[&info, &current]), |found| *found == Standing::Proved, version).await;
+        check(of(robot, &[&info, &current]), |found| *found == SelfTestResult::Proved, version).await;
     }
     for (caller, info) in [
         ("wrongpw", "o01-systeminfo-wrongpw"),
@@ -340,36 +340,33 @@ async fn self_tests() {
         ("expired-robot", "r23-expired-robot-systeminfo"),
         ("deleted-robot", "r23-deleted-robot-systeminfo"),
     ] {
-        check(of(caller, &[info]), |found| *found == Standing::Rejected, None).await;
+        check(of(caller, &[info]), |found| *found == SelfTestResult::Rejected, None).await;
     }
     // A Harbor that tells its version to everybody, as older ones did: `users/current` decides.
     let old = of("wrongpw", &["o01-users-current-wrongpw"]).borrow("o01-systeminfo-projrobot");
-    check(old, |found| *found == Standing::Rejected, version).await;
+    check(old, |found| *found == SelfTestResult::Rejected, version).await;
 
     // A glance believes the version, and asks no more.
     let glance = async |caller: &'static str, info: &str| {
         let replay = Script::of(caller, &[info]).play().await;
-        let found = replay.harbor.self_test(Look::Glance, soon()).await;
+        let found = replay.harbor.self_test(Check::Quick, soon()).await;
         assert_eq!(replay.heard().len(), 1, "{:#?}", replay.heard());
-        found.standing
+        found.result
     };
-    assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, Standing::Proved);
-    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, Standing::Rejected);
+    assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, SelfTestResult::Proved);
+    assert_eq!(glance("expired-robot", "r23-expired-robot-systeminfo").await, SelfTestResult::Rejected);
 
-    let database =
-        |found: &Standing| matches!(found, Standing::DatabaseDown(why) if why.cause == Cause::ServerError);
+    let database = |found: &SelfTestResult| matches!(found, SelfTestResult::DatabaseDown(why) if why.cause == Cause::ServerError);
     // `users/current` answers 401 meanwhile; it is not asked.
     let names = ["q08-pg-stopped-systeminfo-robot", "q16-pg-stopped-users-current"];
     check(of("projrobot", &names), database, None).await;
 
     let info = "/api/v2.0/systeminfo";
     let core_down = named("q41-core-down-api").response().clone();
-    let unreachable =
-        |found: &Standing| matches!(found, Standing::Unreachable(why) if why.cause == Cause::ServerError);
+    let unreachable = |found: &SelfTestResult| matches!(found, SelfTestResult::Unreachable(why) if why.cause == Cause::ServerError);
     check(of("projrobot", &[]).at("GET", info, core_down), unreachable, None).await;
     // Somebody else answers.
-    let no_harbor =
-        |found: &Standing| matches!(found, Standing::Unreachable(why) if why.cause == Cause::NotRegistry);
+    let no_harbor = |found: &SelfTestResult| matches!(found, SelfTestResult::Unreachable(why) if why.cause == Cause::NotRegistry);
     for other in ["<html></html>", "{}", "[]"] {
         let answer = Response::new(200, "text/html", other);
         check(of("projrobot", &[]).at("GET", info, answer), no_harbor, None).await;
@@ -381,9 +378,9 @@ async fn nobody_listens() {
     let replay = Script::of("projrobot", &[]).play().await;
     let harbor = replay.harbor.clone();
     replay.stop().await;
-    let found = harbor.self_test(Look::Prove, soon()).await;
+    let found = harbor.self_test(Check::Credentials, soon()).await;
     assert!(
-        matches!(&found.standing, Standing::Unreachable(why) if why.cause == Cause::Connect),
+        matches!(&found.result, SelfTestResult::Unreachable(why) if why.cause == Cause::Connect),
         "{found:?}"
     );
 }

@@ -16,7 +16,7 @@ fn every_project_that_was_recorded() {
         }
         let serves =
             if &*recording.name == "s02-get-proxy-project" { Serves::ProxyCache } else { Serves::Copies };
-        let expected = Project { serves, forgives: Forgives::System };
+        let expected = Project { serves, allowlist: AllowlistOf::System };
         assert_eq!(project(&answer.body()).unwrap(), expected, "{}", recording.name);
         seen += 1;
     }
@@ -26,12 +26,15 @@ fn every_project_that_was_recorded() {
 
 #[test]
 fn allowlists() {
-    let check = |metadata: &str, list: &str, expected: Forgives| {
+    let check = |metadata: &str, list: &str, expected: AllowlistOf| {
         let body = format!(r#"{{"name":"p","metadata":{metadata},"cve_allowlist":{list}}}"#);
-        assert_eq!(project(body.as_bytes()).unwrap().forgives, expected, "{body}");
+        assert_eq!(project(body.as_bytes()).unwrap().allowlist, expected, "{body}");
     };
     let own = |items: &[&str], expires_at| {
-        Forgives::Own(CveAllowlist { items: items.iter().map(|item| (*item).into()).collect(), expires_at })
+        AllowlistOf::Own(CveAllowlist {
+            items: items.iter().map(|item| (*item).into()).collect(),
+            expires_at,
+        })
     };
     let list = r#"{"items":[{"cve_id":"CVE-1"},{"cve_id":"CVE-2"},{}],"expires_at":1800000000,"id":6}"#;
     // Harbor's own reading of the metadata: absent means yes; "true" in any case and "1" do.
@@ -42,7 +45,7 @@ fn allowlists() {
         r#"{"reuse_sys_cve_allowlist":"True"}"#,
         r#"{"reuse_sys_cve_allowlist":"1"}"#,
     ] {
-        check(reuses, list, Forgives::System);
+        check(reuses, list, AllowlistOf::System);
     }
     let no = r#"{"reuse_sys_cve_allowlist":"false"}"#;
     check(no, list, own(&["CVE-1", "CVE-2"], Some(1_800_000_000)));
@@ -50,7 +53,7 @@ fn allowlists() {
     check(no, "null", own(&[], None));
 
     let system = system_allowlist(list.as_bytes()).unwrap();
-    assert_eq!(Forgives::Own(system), own(&["CVE-1", "CVE-2"], Some(1_800_000_000)));
+    assert_eq!(AllowlistOf::Own(system), own(&["CVE-1", "CVE-2"], Some(1_800_000_000)));
     assert!(system_allowlist(b"<html>").is_err());
     assert!(project(b"{}").is_err(), "somebody else's JSON is no project");
 }

@@ -230,7 +230,7 @@ async fn a_repository_without_a_project() {
     assert!(replay.heard().is_empty());
 }
 
-/// The vulnerabilities one by one, and what the project forgives.
+/// The vulnerabilities one by one, and what the project allowlist.
 #[tokio::test]
 async fn vulnerabilities() {
     let about = "a03-image-scanned-by-digest";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::evidence::{Cause, Children, Presence, Shape};
 use crate::domain::registry::Kind;
 
-use super::super::{Door, Request, Target, USER_AGENT};
+use super::super::{Endpoint, Request, Target, USER_AGENT};
 use super::server::{Reply, Server, reply, status};
 use super::*;
 
@@ -202,7 +202,7 @@ async fn the_api_is_asked_below_the_urls_path_with_its_encoding_kept() {
     let request = Request {
         method: http::Method::POST,
         path_and_query: "/api/v2.0/projects/p/repositories/team%252Fapp?q=digest=sha256:a,base=*",
-        door: Door::Api(None),
+        endpoint: Endpoint::HarborApi(None),
         accept: Some("application/json"),
         body: Some(r#"{"policy_id":1}"#.into()),
         body_limit: 10,
@@ -221,7 +221,9 @@ async fn every_request_is_counted_and_timed() {
     let server = Server::http(|_| status(404)).await;
     let mut page = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut page);
-    let client = Client::new(&std::sync::Arc::new(registry(&server.url)), metrics).unwrap();
+    let client =
+        Client::new(&std::sync::Arc::new(registry(&server.url)), metrics, crate::registry::Tasks::default())
+            .unwrap();
     by_tag(&client).await;
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &page).unwrap();

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::domain::evidence::{Cause, Presence, Shape};
 use crate::domain::registry::{CredentialSource, Kind};
 
-use super::super::{Door, Request, Sent, Target};
+use super::super::{Endpoint, Request, Sent, Target};
 use super::server::{Reply, Seen, Server, reply, status};
 use super::*;
 
@@ -85,7 +85,7 @@ async fn a_wrong_password_is_tried_once() {
     let (_dir, credentials) = dir();
     let server = Server::http(|_| reply(401, &[("www-authenticate", "Basic realm=\"harbor\"")], "")).await;
     let client = client(Registry { credentials, kind: Kind::Harbor, ..registry(&server.url) });
-    assert_unknown(by_tag(&client).await, Cause::Unauthorized, "user name and password were not accepted");
+    assert_unknown(by_tag(&client).await, Cause::Unauthorized, "user name and password were rejected");
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -144,10 +144,10 @@ async fn every_scope_that_is_asked_for_is_asked_for() {
 #[tokio::test]
 async fn what_is_no_token_is_said() {
     for (body, cause, words) in [
-        (r#"{"token":"","access_token":""}"#, Cause::Unauthorized, "holds no token"),
-        ("{}", Cause::Unauthorized, "holds no token"),
-        ("<html>", Cause::NotRegistry, "is no token"),
-        (r#"{"token":"a\nb"}"#, Cause::NotRegistry, "no header can carry"),
+        (r#"{"token":"","access_token":""}"#, Cause::Unauthorized, "has no `token`"),
+        ("{}", Cause::Unauthorized, "has no `token`"),
+        ("<html>", Cause::NotRegistry, "is not the JSON of a token"),
+        (r#"{"token":"a\nb"}"#, Cause::NotRegistry, "not allowed in a header"),
     ] {
         let server = Server::http(bearer(body)).await;
         assert_unknown(by_tag(&with(&server, CredentialSource::Anonymous)).await, cause, words);
@@ -212,7 +212,7 @@ async fn a_registry_that_refuses_every_token_gets_no_third_request() {
     })
     .await;
     let presence = by_tag(&with(&server, CredentialSource::Anonymous)).await;
-    assert_unknown(presence, Cause::Unauthorized, "the token was not accepted");
+    assert_unknown(presence, Cause::Unauthorized, "the token was rejected");
     assert_eq!(server.seen().len(), 3);
 }
 
@@ -330,7 +330,7 @@ async fn the_api_gets_basic_and_never_a_token() {
     let request = Request {
         method: http::Method::GET,
         path_and_query: "/api/v2.0/projects",
-        door: Door::Api(None),
+        endpoint: Endpoint::HarborApi(None),
         accept: None,
         body: None,
         body_limit: 1024,
@@ -360,8 +360,8 @@ async fn the_api_gets_the_credentials_of_its_project() {
         (None, Sent::Basic),
     ] {
         let path_and_query = "/api/v2.0/whatever";
-        let (method, door, accept, body) = (http::Method::GET, Door::Api(about), None, None);
-        let request = Request { method, path_and_query, door, accept, body, body_limit: 1024 };
+        let (method, endpoint, accept, body) = (http::Method::GET, Endpoint::HarborApi(about), None, None);
+        let request = Request { method, path_and_query, endpoint, accept, body, body_limit: 1024 };
         assert_eq!(client.send(request, soon()).await.unwrap().sent, sent, "{about:?}");
         let header = if sent == Sent::Basic { BASIC } else { "" };
         assert_eq!(server.seen().last().unwrap().authorization(), header);
@@ -378,8 +378,8 @@ async fn credentials_go_to_no_realm_that_cannot_be_trusted() {
         ("http://[fe80::1]/token", "private address of another host"),
         ("http://localhost/token", "private address of another host"),
         ("ftp://127.0.0.1/token", "is not https"),
-        ("/token", "is no URL"),
-        ("", "does not say from where"),
+        ("/token", "is not a URL"),
+        ("", "has no `realm`"),
     ] {
         let challenge = format!(r#"Bearer realm="{realm}""#);
         let server = Server::http(move |_| reply(401, &[("www-authenticate", &challenge)], "")).await;
@@ -405,7 +405,7 @@ async fn credentials_that_cannot_be_read_are_said_and_nothing_is_asked() {
         (empty, "is empty"),
         (bad, "`auth` of `h`"),
         (folder, "directory"),
-        (two, "no header can carry"),
+        (two, "not allowed in a header"),
     ] {
         let server = Server::http(|_| found()).await;
         assert_unknown(by_tag(&with(&server, credentials)).await, Cause::Unauthorized, words);

@@ -53,7 +53,7 @@ async fn a_rotated_password_is_read_when_the_old_one_is_refused() {
     .await;
     let credentials = CredentialSource::Dir(dir.path().into());
     let client = client(Registry { credentials, kind: Kind::Harbor, ..registry(&server.url) });
-    assert_unknown(by_tag(&client).await, Cause::Unauthorized, "not accepted");
+    assert_unknown(by_tag(&client).await, Cause::Unauthorized, "were rejected");
     publish(dir.path(), "..2", "new");
     assert_eq!(by_tag(&client).await, present());
     let sent: Vec<_> = server.seen().iter().map(|seen| seen.authorization().to_owned()).collect();

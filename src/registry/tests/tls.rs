@@ -151,7 +151,7 @@ fn a_ca_file_that_is_none_is_an_error_at_once() {
     let url: Url = "https://127.0.0.1:1".parse().unwrap();
     let attempt = |registry: Registry| {
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-        Client::new(&Arc::new(registry), metrics).err().unwrap()
+        Client::new(&Arc::new(registry), metrics, crate::registry::Tasks::default()).err().unwrap()
     };
     let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (_file, empty) = trusting(&url, "");

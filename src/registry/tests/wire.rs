@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::domain::evidence::{Cause, Presence, Shape};
 use crate::domain::registry::CredentialSource;
 
-use super::super::{Door, Request};
+use super::super::{Endpoint, Request};
 use super::server::{Server, reply, status};
 use super::*;
 
@@ -117,14 +117,20 @@ async fn redirects_that_lead_nowhere_end() {
     let presence = by_tag(&client(registry(&server.url))).await;
     assert_unknown(presence, Cause::Redirect, "more than 5 times");
     assert_eq!(server.seen().len(), 6);
-    for (location, words) in
-        [("ftp://127.0.0.1/", "not HTTP"), ("http://[", "names no place"), ("file:///etc/passwd", "not HTTP")]
-    {
+    for (location, words) in [
+        ("ftp://127.0.0.1/", "not HTTP"),
+        ("http://[", "its `Location` is missing"),
+        ("file:///etc/passwd", "not HTTP"),
+    ] {
         let server = Server::http(move |_| reply(302, &[("location", location)], "")).await;
         assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Redirect, words);
     }
     let server = Server::http(|_| status(302)).await;
-    assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Redirect, "names no place");
+    assert_unknown(
+        by_tag(&client(registry(&server.url))).await,
+        Cause::Redirect,
+        "its `Location` is missing",
+    );
 }
 
 #[tokio::test]
@@ -135,8 +141,8 @@ async fn the_api_is_never_redirected_elsewhere_nor_repeated() {
     let client = client(registry(&server.url));
     for (method, words) in [(http::Method::GET, "another host"), (http::Method::POST, "only GET and HEAD")] {
         let path_and_query = "/api/v2.0/replication/executions";
-        let (door, accept, body, body_limit) = (Door::Api(None), None, None, 10);
-        let request = Request { method, path_and_query, door, accept, body, body_limit };
+        let (endpoint, accept, body, body_limit) = (Endpoint::HarborApi(None), None, None, 10);
+        let request = Request { method, path_and_query, endpoint, accept, body, body_limit };
         let refused = client.send(request, soon()).await.unwrap_err();
         assert_eq!(refused.cause, Cause::Redirect);
         assert!(refused.detail.contains(words), "{}", refused.detail);

@@ -12,12 +12,12 @@ use crate::domain::case::{Locality, Place};
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Cause, Presence};
 use crate::domain::image::Tag;
-use crate::domain::registry::{CredentialSource, Kind, Registry};
+use crate::domain::registry::{CredentialSource, Registry};
 use crate::domain::scan::{Detail, Required, ScanState, Scanner};
 use crate::domain::settings::Settings;
 use crate::evidence::{Health, Observatory, Report};
 use crate::harbor::Harbor;
-use crate::registry::{Client, Metrics, Target};
+use crate::registry::{Client, Metrics, Target, Tasks};
 
 /// How long a registry has to become well: the prober looks again every second.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -152,7 +152,7 @@ async fn rights(settings: &Settings, Sample { routed, place }: Sample<'_>) -> Ve
     let Place { registry, repository, .. } = place;
     let shared = registry.clone();
     let metrics = Metrics::register(&mut Page::default());
-    let made = tokio::task::spawn_blocking(move || Client::new(&shared, metrics)).await;
+    let made = tokio::task::spawn_blocking(move || Client::new(&shared, metrics, Tasks::default())).await;
     // A client was made a moment ago: it is up.
     let Ok(Ok(client)) = made else { return Vec::new() };
     let deadline = Instant::now() + settings.budget.request;
@@ -166,7 +166,7 @@ async fn rights(settings: &Settings, Sample { routed, place }: Sample<'_>) -> Ve
             ),
         )
     };
-    if registry.kind == Kind::Distribution {
+    if !registry.kind.scans() {
         return match client.presence(repository, target, deadline).await {
             Presence::Unknown(unknown) if is_refusal(unknown.cause) => vec![pull(&unknown.detail)],
             _ => Vec::new(),

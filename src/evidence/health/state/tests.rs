@@ -35,6 +35,16 @@ fn some_silences_in_a_row_call_for_a_probe_and_an_answer_between_them_does_not()
     assert_eq!(state.reachability(now), Reachability::Up);
 }
 
+/// Our own shutdown or bug says nothing of the registry.
+#[test]
+fn what_failed_inside_us_counts_for_nothing() {
+    let (mut state, now) = (HealthState::default(), Instant::now());
+    for _ in 0..20 {
+        assert_eq!(attempt(&mut state, now, Some(Cause::Internal)), Some(false));
+    }
+    assert_eq!((state.phase(now), state.reachability(now)), (Phase::Closed, Reachability::Up));
+}
+
 #[test]
 fn a_silent_probe_opens_at_once_and_an_answered_one_leads_out() {
     let (mut state, ended) = (HealthState::default(), Instant::now());
@@ -139,7 +149,7 @@ fn probes_spend_a_tenth_of_a_metered_budget() {
     let (mut state, now) = (HealthState::default(), Instant::now());
     for health in [Health::Up, Health::Down] {
         state.learn(found(health), now, 0.0);
-        let rest = |budget, dice| state.rest(NonZeroU32::new(budget), now, dice);
+        let rest = |budget, random| state.rest(NonZeroU32::new(budget), now, random);
         assert_eq!(rest(100, 0.5), Duration::from_secs(360));
         assert!(rest(1_000_000, 1.0) < 20 * SECOND);
     }

@@ -1,0 +1,76 @@
+//! What a probe may find, and one registry's health as it is reported.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+use crate::domain::evidence::Cause;
+use crate::domain::registry::RegistryName;
+
+/// What the last probe of a registry found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Health {
+    /// It was not probed yet.
+    Unprobed,
+    /// It answers, and accepts our credentials if there are any.
+    Up,
+    /// It answers, but takes more than half of what an attempt may take.
+    Slow,
+    /// It asks us to wait (429), or our own `requestsPerHour` is spent.
+    RateLimited,
+    /// It answers, but rejects our credentials: they are wrong, expired or unreadable.
+    BadCredentials,
+    /// Something answers, but not like a registry of this kind.
+    NotARegistry,
+    /// A Harbor that cannot read its database, so every pull fails.
+    DatabaseDown,
+    /// Connection refused, unknown name, TLS failure, or 5xx.
+    Down,
+    /// It does not answer in time, or answers probes but serves no manifests.
+    Unresponsive,
+    /// `drain: true`: not probed.
+    Drained,
+    /// It cannot be asked as it is configured.
+    Unusable,
+}
+
+impl Health {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Unprobed,
+        Self::Up,
+        Self::Slow,
+        Self::RateLimited,
+        Self::BadCredentials,
+        Self::NotARegistry,
+        Self::DatabaseDown,
+        Self::Down,
+        Self::Unresponsive,
+        Self::Drained,
+        Self::Unusable,
+    ];
+
+    /// Does every pull from it fail?
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::DatabaseDown | Self::Down | Self::Unresponsive)
+    }
+
+    /// Is it in the state that its owners want?
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Up | Self::Drained)
+    }
+}
+
+/// One registry's health, as it is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which registry.
+    pub registry: RegistryName,
+    /// What the last probe found.
+    pub health: Health,
+    /// What was seen, for people.
+    pub detail: Arc<str>,
+    /// Why there was no answer, or an unexpected one.
+    pub cause: Option<Cause>,
+}
