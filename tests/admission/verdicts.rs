@@ -209,15 +209,15 @@ async fn an_observing_policy_keeps_no_pod_waiting_and_is_counted_all_the_same() 
     let door = Door::patient().await;
     let vulnerable = fra(seed::VULNERABLE);
     door.pod("shop", &[&vulnerable]).await;
-    // Only the policy needs to know the vulnerabilities one by one. Amsterdam tells them when the Pod is admitted.
-    door.demo.ams.freeze().await;
+    // The copy in Amsterdam is known. Only the policy rejects it, and so asks the next place, which answers nothing yet.
+    door.demo.edge.freeze().await;
     let body = review("trial", &[&vulnerable]).to_string().into_bytes();
-    let answer = ends("who waits for Amsterdam", door.post("/mutate", "application/json", body)).await;
+    let answer = ends("who waits for the edge", door.post("/mutate", "application/json", body)).await;
     let response = answer.response();
     assert_eq!((&response["allowed"], response["auditAnnotations"].get("observed")), (&json!(true), None));
     let denied = || door.metric(name::OBSERVED_VERDICTS, &[("policy", "trial"), ("verdict", "Denied")]);
     assert_eq!(denied(), 0.0);
-    door.demo.ams.up().await;
+    door.demo.edge.up().await;
     until("it is counted", || denied() == 1.0).await;
 }
 
