@@ -47,8 +47,15 @@ pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send +
 
 /// Builds the admission endpoints from their dependencies.
 ///
-/// ```ignore
-/// let app = Doors::new(settings, observatory, metrics).own_namespace("landfall").router();
+/// ```
+/// # use std::sync::Arc;
+/// # use arc_swap::ArcSwap;
+/// # use landfall::admission::{Doors, Metrics};
+/// # use landfall::domain::settings::Settings;
+/// # use landfall::evidence::Observatory;
+/// # fn app(settings: Arc<ArcSwap<Settings>>, observatory: Arc<Observatory>, metrics: Metrics) -> axum::Router {
+/// Doors::new(settings, observatory, metrics).own_namespace("landfall").router()
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Doors {
@@ -155,7 +162,7 @@ pub(super) struct DoorKind {
     pub(super) on_fault: fn(&Fault<'_>) -> Result<Answer, StatusCode>,
 }
 
-/// Answers one request.
+/// Answers one request to a door.
 pub(super) async fn receive(
     state: &Arc<DoorState>,
     kind: &DoorKind,

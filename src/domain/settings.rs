@@ -10,7 +10,7 @@ use super::policy::{Policy, Rules};
 use super::registry::{RegistryName, SharedRegistry, Site};
 use super::route::{Route, RouteIndex};
 
-/// The whole configuration.
+/// The whole configuration. `config::parse` makes it from the text of the file.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of our own site.
@@ -40,9 +40,9 @@ pub struct Settings {
 /// Namespaces and images that Landfall does not handle, unless an enforcing policy applies to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclude {
-    /// Namespaces, by name.
+    /// The names of the excluded namespaces.
     pub namespaces: Vec<Box<str>>,
-    /// Images, by their primary name.
+    /// The excluded images, by their primary name.
     pub images: Vec<ImagePattern>,
 }
 

@@ -20,6 +20,37 @@ use crate::domain::verdict::Reason;
 const MOST_DENIED: usize = 20;
 
 /// A Pod, and the decision for each of its images.
+///
+/// ```
+/// # use landfall::config::{self, Files};
+/// # use landfall::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::domain::decide::{Step, decide};
+/// # use landfall::domain::decision::ImageDecision;
+/// # use landfall::domain::evidence::Evidence;
+/// # use landfall::domain::policy::Labels;
+/// use landfall::pod::{AdmissionKind, Plan, Pod};
+/// # let text = "site: ams
+/// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
+/// # routes: []
+/// # defaults: {onUnrouted: Block}
+/// # ";
+/// # let now = "2026-11-21T12:00:00Z".parse()?;
+/// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+///
+/// let body = r#"{"spec":{"containers":[{"name":"web","image":"nginx:1.27"}]}}"#;
+/// let (pod, kind): (Pod<'_>, _) = (serde_json::from_str(body)?, AdmissionKind::Create);
+/// let slots = pod.slots_to_judge(kind, None);
+/// // The settings say `onUnrouted: Block`, and no Route covers Docker Hub.
+/// let case = settings.case_for(slots[0].image, Pull::Registry, &context);
+/// let Step::Settle(verdict) = decide(&case, &Evidence::default()) else { panic!() };
+/// let decision = ImageDecision::of(&case, verdict);
+/// let (settings, context) = (&settings, &context);
+/// let plan = Plan { pod: &pod, kind, slots: &slots, decisions: vec![&decision], settings, context };
+/// assert!(plan.denial().is_some_and(|message| message.starts_with("nginx:1.27: NotRouted, the defaults: ")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// The Pod as the request has it.

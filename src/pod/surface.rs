@@ -69,7 +69,7 @@ pub struct Metadata<'a> {
     pub owner_references: Vec<Owner<'a>>,
 }
 
-/// One of `metadata.ownerReferences`.
+/// One item of `metadata.ownerReferences`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Owner<'a> {
