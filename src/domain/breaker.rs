@@ -67,7 +67,7 @@ pub struct Pass {
     epoch: u64,
 }
 
-/// A circuit breaker.
+/// A circuit breaker for one registry. See the [module](self) for an example.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,

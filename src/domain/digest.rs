@@ -60,7 +60,7 @@ impl Digest {
         }
     }
 
-    /// The raw bytes.
+    /// The decoded bytes: 32, 48 or 64.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {

@@ -125,7 +125,7 @@ pub struct Registry {
     pub kind: Kind,
     /// The site of the registry.
     pub site: Site,
-    /// How Landfall authenticates.
+    /// How Landfall authenticates at this registry.
     pub credentials: CredentialSource,
     /// A PEM bundle to trust for this registry *instead of* the public roots.
     pub ca_file: Option<PathBuf>,

@@ -10,7 +10,7 @@ use super::policy::{Policy, Rules};
 use super::registry::{RegistryName, SharedRegistry, Site};
 use super::route::{Route, RouteIndex};
 
-/// The whole configuration.
+/// The whole configuration. `config::parse` makes it from the text of the file.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of our own site.
@@ -48,9 +48,9 @@ impl Settings {
 /// What is left alone, unless an enforcing policy speaks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclude {
-    /// Namespaces, by name.
+    /// The names of the excluded namespaces.
     pub namespaces: Vec<Box<str>>,
-    /// Images, by their primary name.
+    /// The excluded images, by their primary name.
     pub images: Vec<ImagePattern>,
 }
 

@@ -112,7 +112,7 @@ async fn where_everything_else_is_down_the_local_copy_is_presumed() {
     assert_eq!(entry(&response)["why"], "Presumed");
     assert_eq!(
         response["warnings"],
-        json!(["landfall: containers/c0: local copy taken unproved, all else is down"])
+        json!(["landfall: containers/c0: local copy used without proof, all other copies are down"])
     );
     door.demo.ams.up().await;
 

@@ -830,7 +830,7 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         );
         reach(match (stays, pins, routed.digest.is_some()) {
             (_, _, true) => "digest as written",
-            (true, true, _) => "pinned where it stands",
+            (true, true, _) => "pinned in place",
             (false, true, _) => "moved and pinned",
             (true, false, _) => "left by its tag",
             (false, false, _) => "moved by its tag",
@@ -845,7 +845,7 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         "observed",
         "not served",
         "digest as written",
-        "pinned where it stands",
+        "pinned in place",
         "moved and pinned",
         "left by its tag",
         "moved by its tag",
