@@ -1,10 +1,10 @@
-//! Words and judgement: what the house words mean, and what is decided how. Pure: no clock, no I/O, no log.
+//! The terms of Landfall and its decisions. Everything here is pure: no clock, no I/O, no log.
 //!
 //! ```text
 //! text ─image→ Reference ─settings→ Case ─decide→ Ask([Query]) … Observation … Settle(Verdict)
 //! ```
 //!
-//! Architecture invariant: nothing here imports anything of ours, and nothing here waits.
+//! Architecture invariant: nothing here imports another module of this crate, and nothing here is async.
 
 pub mod api_group;
 pub mod breaker;

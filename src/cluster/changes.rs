@@ -24,7 +24,7 @@ where
     PartialObjectMeta<K>: Resource,
 {
     /// Rings at every change of the object for as long as it is polled; changes that fall together ring once. While the
-    /// watch fails nothing rings, so whoever waits must also look now and then without being called.
+    /// watch fails nothing rings, so its user must also read the object from time to time.
     pub async fn ring(&self, bell: &Notify) {
         let only = Config::default().fields(&format!("metadata.name={}", self.name));
         let mut events = pin!(watcher(self.api.clone(), only).default_backoff());

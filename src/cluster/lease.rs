@@ -1,4 +1,4 @@
-//! One Lease: who holds it, and the writes of somebody who wants it. `controllers/leader.rs` decides which write.
+//! One Lease: what it says, and the writes of a replica that wants to hold it. `controllers/leader.rs` decides which write.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Lease {
 pub struct LeaseState {
     /// The version of the object: it changes with every renewal.
     pub version: String,
-    /// Who holds it; empty: nobody.
+    /// The holder; empty if there is none.
     pub holder: String,
     /// How long it lasts without a renewal, in its holder's words.
     pub lasts: Option<Duration>,
@@ -101,7 +101,7 @@ impl Lease {
             renew_time: Some(MicroTime((self.clock)())),
             ..v1::LeaseSpec::default()
         };
-        // `Outdated`: somebody else holds it by now.
+        // `Outdated`: another replica holds it by now.
         let _: Written = self.write(&read, nobody).await?;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Lease {
         write(|| format!("write {self}"), self.api.patch(&self.name, &manager(), &merge)).await
     }
 
-    /// What it says when we hold it, after what it said before. The times are for people: nobody decides by them.
+    /// What it says when we hold it, after what it said before. The times are only for people.
     fn held(&self, before: &LeaseState, lasts: Duration) -> v1::LeaseSpec {
         let now = MicroTime((self.clock)());
         let takes = before.holder != self.me;

@@ -108,8 +108,8 @@ impl Namespaces {
         }
     }
 
-    /// Keeps the table for as long as it is polled. After a failure everything is listed again: nobody can tell what a
-    /// broken watch has missed, and only a complete list shows that it works again.
+    /// Keeps the table for as long as it is polled. After a failure everything is listed again: it is not
+    /// known what a broken watch has missed, and only a complete list shows that watching works again.
     pub async fn watch(&self, mut show: impl FnMut(Known)) {
         let Some(api) = &self.api else { return };
         let mut pauses = DefaultBackoff::default();
@@ -175,22 +175,25 @@ mod tests {
         let counts = Arc::new(Mutex::new((0, 0)));
         let (server, watched) = (counts.clone(), Arc::clone(&counts));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let (lists, watches) = &mut *server.lock().unwrap();
-            let (status, body) = if is_watch {
-                *watches += 1;
-                (watch, String::new())
-            } else {
-                *lists += 1;
-                let metadata =
-                    json!({"name": "a", "resourceVersion": "1", "labels": {"lists": lists.to_string()}});
-                let items = json!([{"metadata": metadata}]);
-                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                                  "metadata": {"resourceVersion": "1"}, "items": items});
-                (StatusCode::OK, list.to_string())
-            };
-            let answer = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
-            std::future::ready(Ok::<_, kube::Error>(answer))
+            let server = server.clone();
+            async move {
+                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                let (lists, watches) = &mut *server.lock().unwrap();
+                let (status, body) = if is_watch {
+                    *watches += 1;
+                    (watch, String::new())
+                } else {
+                    *lists += 1;
+                    let labels = json!({"lists": lists.to_string()});
+                    let items =
+                        json!([{"metadata": {"name": "a", "resourceVersion": "1", "labels": labels}}]);
+                    let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                                      "metadata": {"resourceVersion": "1"}, "items": items});
+                    (StatusCode::OK, list.to_string())
+                };
+                let answer = Response::builder().status(status).body(Body::from(body.into_bytes()));
+                Ok::<_, kube::Error>(answer.unwrap())
+            }
         });
         let client = ClientBuilder::new(service, "default").with_layer(&Pace).build();
         let namespaces = Cluster::of(client).namespaces();

@@ -189,9 +189,9 @@ impl Leader {
 /// What to do about a Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// Write it: it is ours, or nobody's, or its holder is gone.
+    /// Write it: we hold it, or it has no holder, or its holder no longer renews it.
     Hold,
-    /// Leave it to its holder.
+    /// Leave it: another replica holds it.
     Leave,
 }
 

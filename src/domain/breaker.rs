@@ -1,55 +1,68 @@
-//! The circuit breaker: after enough failures in a row a registry is left alone for a while, then tried with few
-//! attempts, then with more.
+//! The circuit breaker. After enough failures in a row it sends no attempts to a registry for a while. Then it lets
+//! a few attempts through, and more after each success.
 //!
 //! ```text
-//!            failures in a row = THRESHOLD, or silence         its period is over, and a probe was answered
+//!            failures in a row = THRESHOLD, or `trip`          its period is over, and a probe was answered
 //!   Closed ─────────────────────────────► Open(period) ─────────────────────────► HalfOpen
 //!     ▲                                       ▲  one failure: the period doubles     │ 1, 2, 4 attempts at once
 //!     │                                       └──────────────────────────────────────┤
 //!     └───────────────────────── RECOVERY successes ─────────────────────────────────┘
 //! ```
 //!
-//! Probes make the trial, so that no Pod has to: while somebody probes ([`hold`](Breaker::hold)), only an answered
-//! probe leads out of Open. Where nobody does, the end of the period alone leads out.
+//! A probe makes the first trial, so that no Pod has to wait for it: while a prober is at work
+//! ([`hold`](Breaker::hold)), only an answered probe ends Open. Without a prober the end of the period ends it.
 //!
-//! A pure state machine: the time and the dice are arguments.
+//! The breaker is a pure state machine: the time and the random jitter are arguments.
+//!
+//! ```
+//! # use std::time::{Duration, Instant};
+//! use landfall::domain::breaker::{Breaker, FIRST_PERIOD, Phase, Signal, THRESHOLD};
+//!
+//! let (mut breaker, now) = (Breaker::default(), Instant::now());
+//! for _ in 0..THRESHOLD {
+//!     let pass = breaker.admit(now).expect("a closed breaker admits every attempt");
+//!     breaker.record(pass, Signal::Failure, now, 0.0);
+//! }
+//! assert!(breaker.admit(now).is_none(), "it is open: do not ask the registry");
+//! assert_eq!(breaker.phase(now + FIRST_PERIOD), Phase::HalfOpen);
+//! ```
 
 use std::time::{Duration, Instant};
 
-/// So many failures in a row open it.
+/// The number of failures in a row that opens the breaker.
 pub const THRESHOLD: u32 = 5;
-/// How long it stays open at first; each failed trial doubles that …
+/// How long the breaker stays open the first time. Each failed trial doubles the period.
 pub const FIRST_PERIOD: Duration = Duration::from_secs(1);
-/// … up to this.
+/// The longest period that the breaker stays open.
 pub const LONGEST_PERIOD: Duration = Duration::from_secs(30);
-/// So many successes while half-open close it.
+/// The number of successes while half-open that closes the breaker.
 pub const RECOVERY: u32 = 3;
 
-/// How an attempt ended, as far as the registry's health goes.
+/// What the end of an attempt says about the registry's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// It answered: a 404, a 401 and a 429 are answers.
+    /// The registry answered. A 404, a 401 and a 429 are answers too.
     Success,
-    /// It is down: refused, reset, no TLS, 5xx.
+    /// The registry is down: connection refused or reset, TLS failed, 5xx.
     Failure,
-    /// This says neither.
+    /// The attempt says nothing about the registry's health.
     Neutral,
 }
 
 /// What the breaker does with attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It lets all through.
+    /// Every attempt is admitted.
     Closed,
-    /// It lets none through.
+    /// No attempt is admitted.
     Open,
-    /// It lets a few through, to see.
+    /// A few attempts are admitted, to test the registry.
     HalfOpen,
 }
 
-/// An attempt that was let through; give it back with its outcome.
+/// The permission for one attempt. Return it with the outcome by [`Breaker::record`].
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an attempt that is never recorded holds its place while half-open"]
+#[must_use = "an attempt that is never recorded keeps its slot while half-open"]
 pub struct Pass {
     epoch: u64,
 }
@@ -58,7 +71,7 @@ pub struct Pass {
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,
-    /// Changes with each phase, so that what was let through in another phase does not count in this one.
+    /// Grows with each change of phase, so that an attempt of an earlier phase does not count in this one.
     epoch: u64,
 }
 
@@ -70,8 +83,8 @@ enum State {
     Open {
         until: Instant,
         period: Duration,
-        /// Until then a probe will tell, so that no attempt has to find out.
-        held: Instant,
+        /// Until then a probe will test the registry, so no attempt is admitted.
+        probing_until: Instant,
     },
     HalfOpen {
         under_way: u32,
@@ -87,17 +100,17 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// The phase at this time.
+    /// Returns the phase at `now`.
     #[must_use]
     pub fn phase(&self, now: Instant) -> Phase {
         match self.state {
             State::Closed { .. } => Phase::Closed,
-            State::Open { until, held, .. } if now < until.max(held) => Phase::Open,
+            State::Open { until, probing_until, .. } if now < until.max(probing_until) => Phase::Open,
             State::Open { .. } | State::HalfOpen { .. } => Phase::HalfOpen,
         }
     }
 
-    /// Is the registry up, as far as attempts and probes tell? A trial that nobody has answered tells nothing.
+    /// Whether the registry is up, judged by its attempts and probes. A trial without an answer yet does not count.
     #[must_use]
     pub fn is_up(&self) -> bool {
         match self.state {
@@ -107,10 +120,10 @@ impl Breaker {
         }
     }
 
-    /// Lets an attempt through, or not.
+    /// Admits an attempt; `None` while the breaker is open, or enough trials are under way.
     pub fn admit(&mut self, now: Instant) -> Option<Pass> {
-        if let State::Open { until, period, held } = self.state
-            && now >= until.max(held)
+        if let State::Open { until, period, probing_until } = self.state
+            && now >= until.max(probing_until)
         {
             self.enter(State::HalfOpen { under_way: 0, successes: 0, period });
         }
@@ -118,7 +131,7 @@ impl Breaker {
             State::Closed { .. } => {}
             State::Open { .. } => return None,
             State::HalfOpen { under_way, successes, .. } => {
-                if *under_way >= trials(*successes) {
+                if *under_way >= allowed_trials(*successes) {
                     return None;
                 }
                 *under_way += 1;
@@ -127,14 +140,14 @@ impl Breaker {
         Some(Pass { epoch: self.epoch })
     }
 
-    /// Records how an attempt ended. `dice`, from 0 to 1, lengthens an open period by up to a quarter, so that many
-    /// who saw the same failure do not come back at once.
-    pub fn record(&mut self, pass: Pass, outcome: Signal, now: Instant, dice: f64) {
+    /// Records how an attempt ended. `jitter`, from 0 to 1, lengthens an open period by up to a quarter, so that many
+    /// replicas that saw the same failure do not try again at the same moment.
+    pub fn record(&mut self, pass: Pass, outcome: Signal, now: Instant, jitter: f64) {
         if pass.epoch != self.epoch {
             return;
         }
         match (&mut self.state, outcome) {
-            // Open lets nothing through, so nothing of its epoch comes back.
+            // While Open no attempt is admitted, so no attempt of this epoch can end.
             (State::Open { .. }, _) | (State::Closed { .. }, Signal::Neutral) => {}
             (State::Closed { failures }, Signal::Success) => *failures = 0,
             (State::HalfOpen { under_way, .. }, Signal::Neutral) => *under_way -= 1,
@@ -142,35 +155,36 @@ impl Breaker {
                 *under_way -= 1;
                 self.succeeded();
             }
-            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, dice),
+            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, jitter),
         }
     }
 
-    /// A probe goes on, or will soon: until `then`, no attempt is let through to find out.
+    /// Says that a probe is under way or will start soon: until `then`, an open breaker admits no trial attempt.
     pub fn hold(&mut self, then: Instant) {
-        if let State::Open { held, .. } = &mut self.state {
-            *held = (*held).max(then);
+        if let State::Open { probing_until, .. } = &mut self.state {
+            *probing_until = (*probing_until).max(then);
         }
     }
 
-    /// A probe ended so. Its failures count as those of attempts do. Its answer opens the way for trials and counts as
-    /// the first; it does not forgive the failures of attempts, for they asked for more than a probe does.
-    pub fn probed(&mut self, outcome: Signal, now: Instant, dice: f64) {
+    /// Records how a probe ended. A failure counts like that of an attempt. A success ends Open and counts as the first
+    /// success. It does not reset the failures of attempts, because attempts ask for more than a probe does.
+    pub fn probed(&mut self, outcome: Signal, now: Instant, jitter: f64) {
         match (self.state, outcome) {
             (State::Open { until, period, .. }, Signal::Success) if now >= until => {
                 self.enter(State::HalfOpen { under_way: 0, successes: 1, period });
             }
             (_, Signal::Neutral) | (State::Open { .. }, _) | (State::Closed { .. }, Signal::Success) => {}
             (State::HalfOpen { .. }, Signal::Success) => self.succeeded(),
-            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, dice),
+            (State::Closed { .. } | State::HalfOpen { .. }, Signal::Failure) => self.failed(now, jitter),
         }
     }
 
-    /// Opens at once: it gives no answer at all, and every attempt more would cost somebody all the time that it has.
-    pub fn trip(&mut self, now: Instant, dice: f64) {
+    /// Opens at once. Use it when the registry gives no answer at all: each further attempt would use up the whole
+    /// deadline of a request.
+    pub fn trip(&mut self, now: Instant, jitter: f64) {
         match self.state {
-            State::Closed { .. } => self.open(FIRST_PERIOD, now, dice),
-            State::HalfOpen { .. } => self.failed(now, dice),
+            State::Closed { .. } => self.open(FIRST_PERIOD, now, jitter),
+            State::HalfOpen { .. } => self.failed(now, jitter),
             State::Open { .. } => {}
         }
     }
@@ -184,26 +198,26 @@ impl Breaker {
         }
     }
 
-    fn failed(&mut self, now: Instant, dice: f64) {
+    fn failed(&mut self, now: Instant, jitter: f64) {
         match &mut self.state {
             State::Closed { failures } => {
                 *failures += 1;
                 if *failures >= THRESHOLD {
-                    self.open(FIRST_PERIOD, now, dice);
+                    self.open(FIRST_PERIOD, now, jitter);
                 }
             }
             State::HalfOpen { period, .. } => {
                 let doubled = period.saturating_mul(2).min(LONGEST_PERIOD);
-                self.open(doubled, now, dice);
+                self.open(doubled, now, jitter);
             }
             State::Open { .. } => {}
         }
     }
 
-    fn open(&mut self, period: Duration, now: Instant, dice: f64) {
-        let dice = if dice.is_nan() { 0.0 } else { dice.clamp(0.0, 1.0) };
-        let until = now + period.mul_f64(1.0 + dice / 4.0);
-        self.enter(State::Open { until, period, held: now });
+    fn open(&mut self, period: Duration, now: Instant, jitter: f64) {
+        let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
+        let until = now + period.mul_f64(1.0 + jitter / 4.0);
+        self.enter(State::Open { until, period, probing_until: now });
     }
 
     fn enter(&mut self, state: State) {
@@ -212,8 +226,9 @@ impl Breaker {
     }
 }
 
-/// How many attempts may be under way after so many successes: a registry that just came back gets no herd.
-fn trials(successes: u32) -> u32 {
+/// How many attempts may be under way after this many successes. The number grows slowly, so that a registry that just
+/// came back is not overloaded at once.
+fn allowed_trials(successes: u32) -> u32 {
     1 << successes.min(RECOVERY)
 }
 
@@ -223,11 +238,11 @@ mod tests {
 
     use super::*;
 
-    /// What may happen to a breaker.
+    /// An event in the life of a breaker.
     #[derive(Debug, Clone, Copy)]
     enum Event {
         Admit,
-        /// The attempt that began first (0), or later, ends so.
+        /// The attempt with this index, oldest first, ends with this signal.
         End(usize, Signal),
         Wait(Duration),
         Probe(Signal),
@@ -250,26 +265,25 @@ mod tests {
         ]
     }
 
-    /// Lets it happen.
-    fn happen(event: Event, breaker: &mut Breaker, now: &mut Instant, passes: &mut Vec<Pass>, dice: f64) {
+    fn apply(event: Event, breaker: &mut Breaker, now: &mut Instant, passes: &mut Vec<Pass>, jitter: f64) {
         match event {
             Event::Admit => passes.extend(breaker.admit(*now)),
             Event::End(which, outcome) if which < passes.len() => {
-                breaker.record(passes.remove(which), outcome, *now, dice);
+                breaker.record(passes.remove(which), outcome, *now, jitter);
             }
             Event::End(..) => {}
             Event::Wait(time) => *now += time,
-            Event::Probe(outcome) => breaker.probed(outcome, *now, dice),
+            Event::Probe(outcome) => breaker.probed(outcome, *now, jitter),
             Event::Hold(time) => breaker.hold(*now + time),
-            Event::Trip => breaker.trip(*now, dice),
+            Event::Trip => breaker.trip(*now, jitter),
         }
     }
 
-    /// A breaker in whatever state the events lead to, the time then, and the attempts under way.
-    fn after(events: &[Event], dice: f64) -> (Breaker, Instant, Vec<Pass>) {
+    /// The breaker after these events, the time, and the attempts under way.
+    fn after(events: &[Event], jitter: f64) -> (Breaker, Instant, Vec<Pass>) {
         let (mut breaker, mut now, mut passes) = (Breaker::default(), Instant::now(), Vec::new());
         for event in events {
-            happen(*event, &mut breaker, &mut now, &mut passes, dice);
+            apply(*event, &mut breaker, &mut now, &mut passes, jitter);
         }
         (breaker, now, passes)
     }
@@ -340,7 +354,7 @@ mod tests {
             breaker.probed(Signal::Failure, now, 0.5);
             assert!(breaker.admit(now).is_none() && !breaker.is_up(), "{after}");
         }
-        // Failed probes lengthen nothing: the first that is answered leads out.
+        // Failed probes do not lengthen the period: the first answered probe ends it.
         let back = now + second * 60;
         breaker.probed(Signal::Success, back, 0.5);
         assert!(breaker.is_up());
@@ -350,7 +364,7 @@ mod tests {
             breaker.record(pass, Signal::Success, back, 0.5);
         }
         assert_eq!(breaker.phase(back), Phase::Closed);
-        // A prober that fell silent itself holds nobody up.
+        // A prober that stopped does not keep the breaker open.
         breaker.trip(back, 0.5);
         breaker.hold(back + second * 8);
         assert_eq!(breaker.phase(back + second * 7), Phase::Open);
@@ -408,7 +422,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_opens_below_the_threshold(
-            outcomes in prop::collection::vec(outcome(), 0..200), dice in 0.0..=1.0,
+            outcomes in prop::collection::vec(outcome(), 0..200), jitter in 0.0..=1.0,
         ) {
             let (mut breaker, now, mut row) = (Breaker::default(), Instant::now(), 0);
             for outcome in outcomes {
@@ -418,7 +432,7 @@ mod tests {
                     Signal::Neutral => row,
                 };
                 let pass = breaker.admit(now).unwrap();
-                breaker.record(pass, outcome, now, dice);
+                breaker.record(pass, outcome, now, jitter);
                 prop_assert_eq!(breaker.phase(now) == Phase::Closed, row < THRESHOLD);
                 if row >= THRESHOLD {
                     break;
@@ -428,9 +442,9 @@ mod tests {
 
         #[test]
         fn always_leaves_open_after_its_period(
-            events in prop::collection::vec(event(), 0..200), dice in -1.0..=2.0,
+            events in prop::collection::vec(event(), 0..200), jitter in -1.0..=2.0,
         ) {
-            let (mut breaker, now, _) = after(&events, dice);
+            let (mut breaker, now, _) = after(&events, jitter);
             let later = now + LONGEST_PERIOD.mul_f64(1.25);
             prop_assert_ne!(breaker.phase(later), Phase::Open);
             if breaker.phase(now) == Phase::Open {
@@ -440,12 +454,12 @@ mod tests {
 
         #[test]
         fn a_run_of_successes_always_closes(
-            events in prop::collection::vec(event(), 0..200), dice in 0.0..=1.0,
+            events in prop::collection::vec(event(), 0..200), jitter in 0.0..=1.0,
         ) {
-            let (mut breaker, now, passes) = after(&events, dice);
+            let (mut breaker, now, passes) = after(&events, jitter);
             let later = now + LONGEST_PERIOD.mul_f64(1.25);
             for pass in passes {
-                breaker.record(pass, Signal::Success, later, dice);
+                breaker.record(pass, Signal::Success, later, jitter);
             }
             for _ in 0..RECOVERY {
                 attempt(&mut breaker, later, Signal::Success);
@@ -455,18 +469,18 @@ mod tests {
 
         #[test]
         fn never_lets_more_through_than_its_trials(
-            events in prop::collection::vec(event(), 0..200), dice in 0.0..=1.0,
+            events in prop::collection::vec(event(), 0..200), jitter in 0.0..=1.0,
         ) {
             let now = Instant::now();
             let mut breaker = opened(now);
             let mut now = now + LONGEST_PERIOD;
             let mut passes: Vec<Pass> = Vec::new();
             for event in events {
-                happen(event, &mut breaker, &mut now, &mut passes, dice);
+                apply(event, &mut breaker, &mut now, &mut passes, jitter);
                 if let State::HalfOpen { under_way, successes, .. } = breaker.state {
                     let ours = passes.iter().filter(|pass| pass.epoch == breaker.epoch).count();
                     prop_assert_eq!(ours, usize::try_from(under_way).unwrap());
-                    // A trial may fail to grow, never the other way: at most as many as the last successes earned.
+                    // There may be fewer trials than the successes allow, never more.
                     prop_assert!(ours <= 1 << successes.min(RECOVERY));
                 }
             }

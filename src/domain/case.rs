@@ -1,4 +1,4 @@
-//! A Case: one image to judge, framed by the settings.
+//! A Case: one image to judge, with everything that the settings say about it.
 
 mod build;
 
@@ -22,114 +22,114 @@ pub use build::{Exemption, PodContext, Pull};
 pub struct Case {
     /// The image as the Pod writes it.
     pub written: Box<str>,
-    /// Its name at its primary, `host/repository`, as exceptions, excludes and gaps speak of it; where no Route
-    /// covers it, its own; empty where it is no reference.
+    /// The image's name at its primary, `host/repository`: exceptions, excludes and Gaps use this name. Without a Route
+    /// it is the name as written; empty where the text is not a reference.
     pub name: Box<str>,
-    /// What it is to us.
+    /// The Route and Places of the image, or why it is left unchanged.
     pub subject: Subject,
-    /// What applies in the Pod's namespace.
+    /// The rules of the Pod's namespace.
     pub regime: Arc<Regime>,
-    /// When it is judged: ages of scans and dates of exceptions are measured from here.
+    /// The time of the judgement. The age of scans and the end of exceptions are measured from it.
     pub now: Timestamp,
 }
 
-/// What an image is to Landfall.
+/// Whether Landfall handles an image.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A Route covers it.
+    /// A Route covers the image.
     Routed(Routed),
-    /// It is left alone, for this reason.
+    /// The image is left unchanged, for this reason.
     Kept(KeepReason),
 }
 
 /// An image that a Route covers, and the Places that may hold it.
 #[derive(Debug, Clone)]
 pub struct Routed {
-    /// The Route.
+    /// The name of the Route that covers the image.
     pub route: RouteName,
-    /// The tag as written.
+    /// The tag as written in the Pod.
     pub tag: Option<Tag>,
-    /// The digest as written.
+    /// The digest as written in the Pod.
     pub digest: Option<Digest>,
     /// The Places, in the order of preference: at most 256.
     pub places: Vec<Place>,
-    /// Which of them the reference names.
+    /// The Place that the reference names.
     pub named: PlaceIx,
-    /// How the reference spells its host: an alias of the named Place's registry, or that registry's `host`.
+    /// How the reference spells its host: as an alias of the named Place's registry, or as that registry's `host`.
     pub spelling: Spelling,
-    /// Whether a tag needs proof; where the policy blocks on Stale, it does whatever this says.
+    /// Whether a tag needs proof. A policy that blocks on Stale always requires proof.
     pub tag_proof: TagProof,
-    /// Whether the output is pinned; an enforcing policy pins whatever this says.
+    /// Whether the output is pinned. An enforcing policy always pins.
     pub pin: Pin,
-    /// Whether the verdict is applied; an enforcing policy applies it whatever this says.
+    /// Whether the verdict is applied. An enforcing policy always applies it.
     pub rewrite: Rewrite,
-    /// The platforms that the Pod may land on.
+    /// The platforms that the Pod may run on.
     pub platforms: Arc<[PlatformPattern]>,
 }
 
 /// How a reference spells the host of the Place it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Spelling {
-    /// As the registry's `host`.
+    /// Exactly as the registry's `host`.
     Canonical,
-    /// By an alias, another case or an explicit default port.
+    /// As an alias, in other letter case, or with an explicit default port.
     Alias,
 }
 
-/// A Place of a Case: a registry, and the repository under which the image lies there.
+/// A Place of a Case: a registry, and the repository that holds the image there.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The registry.
+    /// The registry that is asked for the image.
     pub registry: SharedRegistry,
-    /// The repository there.
+    /// The repository of the image at this registry, after the Route's mapping.
     pub repository: Repository,
-    /// Where it stands, seen from our site.
+    /// Whether the registry is on our site.
     pub locality: Locality,
-    /// Primary or replica.
+    /// Whether this is the Route's primary or a replica.
     pub role: Role,
-    /// Copies, or a proxy cache.
+    /// Whether it holds replicated copies or is a proxy cache.
     pub serves: Serves,
-    /// Whether another source may land in the same repository.
+    /// Whether another source may be replicated into the same repository.
     pub collision: Collision,
 }
 
-/// Where a Place stands, nearest first.
+/// Whether a Place is on our site; the nearer one sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Locality {
-    /// On our site.
+    /// The registry is on our site.
     Local,
-    /// On another.
+    /// The registry is on another site.
     Remote,
 }
 
-/// What a Place is to its Route.
+/// The role of a Place in its Route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Where the images are at home.
+    /// The source of the images.
     Primary,
-    /// Where copies of them lie.
+    /// Holds copies of the images.
     Replica,
 }
 
 impl Routed {
-    /// The Places with their indices, in the order of preference.
+    /// Iterates over the Places with their indices, in the order of preference.
     pub fn iter(&self) -> impl Iterator<Item = (PlaceIx, &Place)> {
         (0..=u8::MAX).map(PlaceIx).zip(&self.places)
     }
 
-    /// One Place.
+    /// Returns the Place with this index.
     #[must_use]
     pub fn place(&self, ix: PlaceIx) -> Option<&Place> {
         self.places.get(usize::from(ix.0))
     }
 
-    /// The primary; `None` where the reference names a replica whose mapping cannot be inverted.
+    /// Returns the primary; `None` where the reference names a replica whose mapping cannot be inverted.
     #[must_use]
     pub fn primary(&self) -> Option<(PlaceIx, &Place)> {
         self.iter().find(|(_, place)| place.role == Role::Primary)
     }
 
-    /// The children of an index that the Pod may need, each digest once.
+    /// Returns the children of an index that the Pod may need for its platforms, each digest once.
     #[must_use]
     pub fn needed(&self, children: &[Child]) -> Vec<Digest> {
         let mut needed = Vec::new();

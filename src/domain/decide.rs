@@ -1,14 +1,56 @@
-//! The decision: from a Case and the Evidence known so far to the next questions, or a Verdict.
+//! The decision: takes a Case and the Evidence known so far, and returns the next questions or a Verdict.
 //!
 //! ```text
 //! for each local Place, in order:  assess ─ qualifies ────────────────────────────► Local
-//!                                     └ findings, each with the strictest action that is asked for
-//! none qualifies:  a copy without availability findings? its action : the mildest of all
+//!                                     └ findings, each with the strictest action of the policies
+//! none qualifies:  a copy without availability findings? its action : the mildest action of all Places
 //!                                     Accept ► Accepted    Block ► Deny
 //!                                     Fallback ► another site ► the primary ► Presumed
 //! ```
 //!
-//! Both functions are total and pure; the laws they obey are property-tested in `decide/laws.rs`.
+//! [`decide`] and [`admits`] are total and pure. Their laws are property-tested in `decide/laws.rs`.
+//!
+//! ```
+//! # use landfall::config::{self, Files};
+//! # use landfall::domain::case::{Exemption, PodContext, Pull};
+//! # use landfall::domain::policy::Labels;
+//! use landfall::domain::decide::{Step, decide};
+//! use landfall::domain::evidence::{Evidence, Observation, Presence, Query, Reachability};
+//! use landfall::domain::verdict::{FindingKind, Ruling};
+//! # let text = "site: ams
+//! # registries:
+//! #   fra: {host: fra.example.com, site: fra, kind: harbor}
+//! #   ams: {host: ams.example.com, site: ams, kind: harbor}
+//! # routes:
+//! # - name: shop
+//! #   primary: {registry: fra, repositories: 'shop/**'}
+//! #   replicas: [{registry: ams, namespace: ''}]
+//! # ";
+//! # let now = "2026-11-21T12:00:00Z".parse()?;
+//! # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+//! # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+//! # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+//!
+//! let digest = format!("sha256:{}", "ab".repeat(32));
+//! let case = settings.case_for(&format!("fra.example.com/shop/web@{digest}"), Pull::Registry, &context);
+//! let mut evidence = Evidence::default();
+//! let verdict = loop {
+//!     match decide(&case, &evidence) {
+//!         Step::Settle(verdict) => break verdict,
+//!         Step::Ask(queries) => queries.into_iter().for_each(|query| {
+//!             // A real caller asks the registries; here the local copy is missing and the primary is up.
+//!             let observation = match query {
+//!                 Query::Reachable(_) => Observation::Reachable(Reachability::Up),
+//!                 _ => Observation::Presence(Presence::Absent),
+//!             };
+//!             evidence.learn(query, observation, std::time::Duration::ZERO);
+//!         }),
+//!     }
+//! };
+//! assert!(matches!(verdict.ruling, Ruling::Fallback { .. }));
+//! assert_eq!(verdict.findings[0].kind, FindingKind::Missing);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod assess;
 mod assessment;
@@ -30,13 +72,13 @@ use assessment::Assessment;
 
 pub use expiry::expires_at;
 
-/// One step of a judgement: it names the evidence that it still lacks, or settles.
+/// One step of a judgement: it names the evidence that is still missing, or gives the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Step<T> {
-    /// These questions must be answered first; never empty, and none of them is answered already.
+    /// These questions must be answered first. The list is never empty, and none of them is answered already.
     Ask(Vec<Query>),
-    /// Settled.
+    /// The result; more evidence does not change it.
     Settle(T),
 }
 
@@ -49,23 +91,24 @@ impl<T> Step<T> {
     }
 }
 
-/// What the validating door says of an image as it stands.
+/// The answer of the validating door for an image as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
-    /// It may run.
+    /// The image may run.
     Admitted(Verdict),
-    /// It may not: judging it as it stands denies it.
+    /// The image may not run: [`decide`] denies it as written.
     Denied(Verdict),
-    /// It has no digest, though a local copy could have been pinned: the mutating door was skipped; try again.
+    /// The image has no digest, though a local copy could have been pinned. So the mutating door was skipped, and the
+    /// client should try again.
     NotPinned(Verdict),
 }
 
-/// Judges an image, or names the evidence that it still lacks.
+/// Judges an image, or names the evidence that is still missing. See the [module](self) for an example.
 pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
     match &case.subject {
         Subject::Kept(KeepReason::NotRouted) => Step::Settle(unrouted(case, FindingKind::NotRouted)),
-        // Whether it can be judged later (an injector may still replace `auto`) is for the validating door.
+        // An injector may still replace a placeholder such as `auto`; the validating door judges the result.
         Subject::Kept(reason) => Step::Settle(keep(*reason)),
         Subject::Routed(routed) => {
             let views = case.regime.views(&case.name, case.now);
@@ -74,8 +117,31 @@ pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
     }
 }
 
-/// Judges an image for the validating door: it denies exactly where [`decide`] would deny the reference as it
-/// stands, or where the reference has no digest while `decide` finds a local copy that could be pinned.
+/// Judges an image for the validating door. It denies exactly where [`decide`] denies the reference as written, or
+/// where the reference has no digest while `decide` finds a local copy that could be pinned.
+///
+/// ```
+/// # use landfall::config::{self, Files};
+/// # use landfall::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::domain::policy::Labels;
+/// use landfall::domain::decide::{Admission, Step, admits};
+/// use landfall::domain::evidence::Evidence;
+/// # let text = "site: ams
+/// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
+/// # routes: []
+/// # defaults: {onUnrouted: Block}
+/// # ";
+/// # let now = "2026-11-21T12:00:00Z".parse()?;
+/// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+///
+/// // The settings say `onUnrouted: Block`, and no Route covers Docker Hub.
+/// let case = settings.case_for("nginx:1.27", Pull::Registry, &context);
+/// let Step::Settle(Admission::Denied(verdict)) = admits(&case, &Evidence::default()) else { panic!() };
+/// assert_eq!(verdict.findings[0].kind.as_str(), "NotRouted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn admits(case: &Case, evidence: &Evidence) -> Step<Admission> {
     let admitted = |verdict: Verdict| match verdict.ruling {
         Ruling::Deny => Admission::Denied(verdict),
@@ -103,7 +169,7 @@ fn keep(reason: KeepReason) -> Verdict {
     Verdict { ruling: Ruling::Keep(reason), findings: Vec::new(), deciding: None }
 }
 
-/// An image outside what Landfall can prove: left alone, unless a policy blocks it.
+/// The verdict for an image that Landfall cannot prove: it is kept as written, unless a policy blocks it.
 fn unrouted(case: &Case, kind: FindingKind) -> Verdict {
     let views = case.regime.views(&case.name, case.now);
     let blocks = |view: &&PolicyView<'_>| view.on(kind) == Some(Action::Block);
@@ -125,14 +191,14 @@ fn unrouted(case: &Case, kind: FindingKind) -> Verdict {
     Verdict { ruling: Ruling::Deny, findings: vec![finding], deciding: None }
 }
 
-/// One judgement: the Case, what is known, who speaks, and the digest that is wanted.
+/// One judgement: the Case, the evidence, the policies that apply, and the wanted digest.
 #[derive(Clone, Copy)]
 struct Judge<'a> {
     case: &'a Case,
     routed: &'a Routed,
     evidence: &'a Evidence,
     views: &'a [PolicyView<'a>],
-    /// The reference's own digest, or the one that a Fallback would pin.
+    /// The digest in the reference, or the one that the verdict would pin.
     digest: Option<Digest>,
 }
 
@@ -172,7 +238,7 @@ impl<'a> Judge<'a> {
         self.resolve(&assessments)
     }
 
-    /// No local Place qualifies: what now?
+    /// Chooses the verdict when no local Place qualifies.
     fn resolve(&self, assessments: &[Assessment]) -> Step<Verdict> {
         // `min_by_key` keeps the first of equals, so order decides among Places that are equally mild.
         let deciding = assessments
@@ -187,11 +253,11 @@ impl<'a> Judge<'a> {
         if deciding.action() == Action::Block {
             return verdict(Ruling::Deny);
         }
-        self.veto(deciding.held).and_then(|veto| {
+        self.denial_when_pinned(deciding.held).and_then(|denial| {
             let accepted =
                 |place| Ruling::Accepted { place, digest: deciding.held, ground: Ground::Accepted };
-            match (deciding.action(), deciding.place, veto) {
-                // What the tag means here is denied as what it is.
+            match (deciding.action(), deciding.place, denial) {
+                // The digest of the local copy is denied, so its tag is denied too.
                 (_, _, Some(denial)) if deciding.is_available() => Step::Settle(denial),
                 (Action::Accept, Some(place), None) => verdict(accepted(place)),
                 (_, Some(place), None) if deciding.is_available() && self.primary_is_local() => {
@@ -199,18 +265,18 @@ impl<'a> Judge<'a> {
                 }
                 _ => self.fall_back(assessments).and_then(|ruling| match ruling {
                     Ruling::Fallback { digest: Some(digest), .. } => self
-                        .veto(Some(digest))
-                        .and_then(|veto| veto.map_or_else(|| verdict(ruling), Step::Settle)),
+                        .denial_when_pinned(Some(digest))
+                        .and_then(|denial| denial.map_or_else(|| verdict(ruling), Step::Settle)),
                     _ => verdict(ruling),
                 }),
             }
         })
     }
 
-    /// A verdict that pins a tag is first judged again as that digest: the validating door sees only the digest, and
-    /// what it would deny must not be put into the Pod. (What the proved local copy satisfies as a tag, it satisfies
-    /// as a digest: no veto there.)
-    fn veto(&self, digest: Option<Digest>) -> Step<Option<Verdict>> {
+    /// Judges a tag again as the digest that the verdict would pin; the result is the verdict that denies it, if any.
+    /// The validating door sees only the digest, so the Pod must not get a digest that this door denies. (A proved
+    /// local copy needs no second judgement: what it satisfies as a tag, it satisfies as a digest.)
+    fn denial_when_pinned(&self, digest: Option<Digest>) -> Step<Option<Verdict>> {
         let pins = self.digest.is_none() && (self.routed.pin == Pin::Digest || self.case.regime.enforces());
         if !pins || digest.is_none() {
             return Step::Settle(None);
@@ -223,7 +289,7 @@ impl<'a> Judge<'a> {
         self.places().any(|(_, place)| place.role == Role::Primary && place.locality == Locality::Local)
     }
 
-    /// The nearest copy on another site; the local one where every other is known to be down.
+    /// Chooses the nearest copy on another site, or the local copy where every other one is known to be down.
     fn fall_back(&self, assessments: &[Assessment]) -> Step<Ruling> {
         let mut down = false;
         for (ix, place) in self.places().filter(|(_, place)| place.locality == Locality::Remote) {
@@ -269,8 +335,8 @@ impl<'a> Judge<'a> {
         if down { self.presume(assessments, nowhere) } else { Step::Settle(nowhere) }
     }
 
-    /// Is the tag of a copy proved to be another digest than the primary's? What is not taken from here for that
-    /// reason is not taken from there.
+    /// Whether the tag of a copy is proved to be another digest than the primary's. A stale tag is not taken from
+    /// another site either.
     fn is_another(&self, place: &Place, digest: Digest) -> Step<bool> {
         let Some(query) = self.proof(place).map(Query::TagDigest) else { return Step::Settle(false) };
         match self.evidence.get(query) {
@@ -280,8 +346,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The primary, where it stands on our own site and did not say whether it holds the image: it is no less a
-    /// target than one elsewhere, which is not even asked.
+    /// The primary, where it is on our own site and it is unknown whether it holds the image. It is a Fallback target
+    /// like a primary on another site, which is not asked at all.
     fn silent_primary_here(&self) -> Step<Option<PlaceIx>> {
         let primary = self.routed.primary().filter(|(_, place)| place.locality == Locality::Local);
         let silent = primary.filter(|(ix, _)| {
@@ -296,8 +362,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Every target of the Fallback is known to be down: the same digest elsewhere is no safer, and a dead primary
-    /// helps nobody. So the local copy, unless something forbids that copy.
+    /// Every target of the Fallback is known to be down. Takes the local copy, unless something forbids it: the same
+    /// digest elsewhere would be no safer, and a primary that is down cannot serve it.
     fn presume(&self, assessments: &[Assessment], otherwise: Ruling) -> Step<Ruling> {
         let mut candidates: Vec<_> = assessments
             .iter()
@@ -307,7 +373,7 @@ impl<'a> Judge<'a> {
         candidates.sort_by_key(|one| (!one.is_available(), one.held.is_none()));
         for candidate in candidates {
             let (Some(place), digest) = (candidate.place, candidate.held.or(self.digest)) else { continue };
-            match self.veto(digest) {
+            match self.denial_when_pinned(digest) {
                 Step::Ask(queries) => return Step::Ask(queries),
                 Step::Settle(Some(_)) => {}
                 Step::Settle(None) => {

@@ -1,5 +1,5 @@
-//! What was decided for one image, without the Case that it was decided for: everything that the doors, the ledger and
-//! reports need to know of it, owned, and small enough to be kept for the next Pod that names the image.
+//! The decision for one image, without its Case. It owns everything that the doors, the ledger and reports need, and it
+//! is small enough to be cached for the next Pod with the same image.
 
 use super::case::{Case, Subject};
 use super::digest::Digest;
@@ -12,30 +12,56 @@ use super::place::PlaceIx;
 use super::verdict::{Reason, Ruling, Verdict};
 
 /// A Verdict on one image, and what it means for the Pod.
+///
+/// ```
+/// # use landfall::config::{self, Files};
+/// # use landfall::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::domain::decide::{Step, decide};
+/// # use landfall::domain::evidence::Evidence;
+/// # use landfall::domain::policy::Labels;
+/// use landfall::domain::decision::ImageDecision;
+/// # let text = "site: ams
+/// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
+/// # routes: []
+/// # defaults: {onUnrouted: Block}
+/// # ";
+/// # let now = "2026-11-21T12:00:00Z".parse()?;
+/// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+///
+/// // The settings say `onUnrouted: Block`, and no Route covers Docker Hub.
+/// let case = settings.case_for("nginx:1.27", Pull::Registry, &context);
+/// let Step::Settle(verdict) = decide(&case, &Evidence::default()) else { panic!() };
+/// let decision = ImageDecision::of(&case, verdict);
+/// assert!(decision.outcome.denies());
+/// assert_eq!(decision.blocking().count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageDecision {
     /// What the Verdict does to the Pod.
     pub outcome: Outcome,
-    /// The Route that covers the image.
+    /// The Route that covers the image; `None` where no Route does.
     pub route: Option<RouteName>,
-    /// The image's name at its primary, `host/repository`; empty where it is no reference.
+    /// The image's name at its primary, `host/repository`; empty where the text is not a reference.
     pub name: Box<str>,
-    /// Its tag, as written.
+    /// The tag as written in the Pod.
     pub tag: Option<Tag>,
     /// The digest that was checked, or that the reference names.
     pub digest: Option<Digest>,
-    /// What stood in the way of simply using a local copy, in the order of the Places.
+    /// Why local copies were not simply used, in the order of the Places.
     pub findings: Box<[Finding]>,
-    /// The local Place that decided.
+    /// The local Place that decided; see [`Verdict::deciding`].
     pub deciding: Option<PlaceIx>,
-    /// What somebody should close.
+    /// The Gaps that this image shows.
     pub gaps: Box<[Gap]>,
-    /// The registry of each Place.
+    /// The registry of each Place, by the index of the Place.
     registries: Box<[RegistryName]>,
 }
 
 impl ImageDecision {
-    /// What a Verdict on a Case decides.
+    /// Builds the decision from a Case and its Verdict.
     #[must_use]
     pub fn of(case: &Case, verdict: Verdict) -> Self {
         let (outcome, gaps) = (Outcome::of(case, &verdict), gaps(case, &verdict));
@@ -64,28 +90,29 @@ impl ImageDecision {
         }
     }
 
-    /// The registry of a Place.
+    /// Returns the registry of a Place.
     #[must_use]
     pub fn registry(&self, place: PlaceIx) -> Option<&RegistryName> {
         self.registries.get(usize::from(place.0))
     }
 
-    /// The registry that serves the image now; `None` where it is left alone or denied, or no copy is known.
+    /// Returns the registry that serves the image now; `None` where the image is kept as written or denied, or where no
+    /// copy is known.
     #[must_use]
     pub fn serving(&self) -> Option<&RegistryName> {
         self.registry(self.outcome.place?)
     }
 
-    /// The registry that a finding is about.
+    /// Returns the registry that a finding is about.
     #[must_use]
     pub fn registry_of(&self, finding: &Finding) -> Option<&RegistryName> {
         self.registry(finding.place?)
     }
 
-    /// The findings that deny; none where nothing is denied.
+    /// Iterates over the findings that deny the image; empty where it is not denied.
     ///
-    /// Where a copy is there and only its scan stands in the way, that scan decides, whatever other Places lack. Else no
-    /// Place could serve the image, and each has its part in that.
+    /// Where the deciding Place holds the copy and only its scan is blocked, only the findings of that Place count.
+    /// Otherwise no Place could serve the image, and the blocking findings of all Places count.
     pub fn blocking(&self) -> impl Iterator<Item = &Finding> {
         let denies = self.outcome.denies();
         let of_deciding = |finding: &&Finding| finding.place == self.deciding;
@@ -96,7 +123,7 @@ impl ImageDecision {
         self.findings.iter().filter(blocks)
     }
 
-    /// The kinds of its findings, each once.
+    /// Returns the kinds of the findings, each once.
     #[must_use]
     pub fn kinds(&self) -> Vec<FindingKind> {
         let mut kinds = Vec::new();
@@ -108,13 +135,13 @@ impl ImageDecision {
         kinds
     }
 
-    /// Is no copy of the image known anywhere, so that it stays as written and may not start?
+    /// Whether no copy of the image is known anywhere. The image then stays as written, and the Pod may not start.
     #[must_use]
     pub fn has_no_copy(&self) -> bool {
         self.outcome.reason == Reason::Fallback && self.outcome.place.is_none()
     }
 
-    /// What it takes behind its pointers, in bytes; what it shares with the settings is not counted.
+    /// Returns the bytes that this decision owns on the heap. Data shared with the settings is not counted.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let findings = self.findings.iter().map(|finding| finding.detail.len()).sum::<usize>();

@@ -1,45 +1,56 @@
 //! Content digests: `sha256:…`, `sha384:…`, `sha512:…`.
 //!
-//! The three algorithms the kubelet links (distribution/reference with go-digest);
-//! any other is refused at the door, as there. Digits are lower case only.
+//! These are the three algorithms that the kubelet knows (distribution/reference with go-digest). Any other algorithm
+//! is refused, as the kubelet refuses it. Hex digits must be lower case.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The digest of a manifest, checked and decoded: two digests are equal exactly when their text is.
+/// The digest of a manifest, checked and decoded. Two digests are equal exactly when their texts are equal.
+///
+/// ```
+/// use landfall::domain::digest::Digest;
+///
+/// let text = format!("sha256:{}", "ab".repeat(32));
+/// let digest: Digest = text.parse()?;
+/// assert_eq!(digest.algorithm(), "sha256");
+/// assert_eq!(digest.to_string(), text);
+/// assert!(text.to_uppercase().parse::<Digest>().is_err());
+/// # Ok::<(), landfall::domain::digest::DigestError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
-    /// SHA-256, what nearly every registry speaks.
+    /// SHA-256, which nearly every registry uses.
     Sha256([u8; 32]),
-    /// SHA-384.
+    /// SHA-384, 96 hex digits.
     Sha384([u8; 48]),
-    /// SHA-512.
+    /// SHA-512, 128 hex digits.
     Sha512([u8; 64]),
 }
 
-/// Why a text is no digest.
+/// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// There is no `algorithm:` in front.
-    #[error("a digest reads `algorithm:hex`, as in `sha256:…`")]
+    /// The text does not begin with `algorithm:`.
+    #[error("the digest names no algorithm; write `algorithm:hex`, for example `sha256:…`")]
     NoAlgorithm,
     /// The algorithm is none of the three.
-    #[error("unknown digest algorithm; sha256, sha384 and sha512 are known")]
+    #[error("unknown digest algorithm; use sha256, sha384 or sha512")]
     UnknownAlgorithm,
-    /// The digits are too few, too many, or not lower-case hex.
-    #[error("a {algorithm} digest has {digits} lower-case hex digits")]
+    /// There are too few digits, too many, or some are not lower-case hex.
+    #[error("the digest is malformed; a {algorithm} digest has {digits} lower-case hex digits")]
     BadDigits {
-        /// Which algorithm was named.
+        /// The algorithm that the text names.
         algorithm: &'static str,
-        /// How many digits it has.
+        /// How many digits a digest of this algorithm has.
         digits: usize,
     },
 }
 
 impl Digest {
-    /// The algorithm's name as it stands before the colon.
+    /// Returns the algorithm's name, as written before the colon.
     #[must_use]
     pub fn algorithm(&self) -> &'static str {
         match self {

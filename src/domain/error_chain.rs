@@ -1,8 +1,9 @@
-//! Errors as people read them.
+//! Prints an error together with its causes.
 
 use std::error::Error;
 
-/// An error and its causes in one line: an error's own words never repeat its cause.
+/// Returns an error and its causes as one line. The errors of Landfall never repeat their cause in their own message, so
+/// nothing is said twice.
 #[must_use]
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

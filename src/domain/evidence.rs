@@ -1,6 +1,6 @@
-//! Evidence: the questions that judgement asks of registries, and their answers as values.
+//! Evidence: the questions that a judgement asks registries, and their answers as values.
 //!
-//! An answer is never an error. What could not be learned is [`Unknown`], with its cause; it is never
+//! An answer is never an error. Where the answer could not be learned it is [`Unknown`], with the cause. Unknown is never
 //! treated as absent.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::platform::Platform;
 use super::scan::{Detail, ScanAnswer};
 pub use super::unknown::{Cause, Silence, Unknown};
 
-/// What is wanted at a Place.
+/// Which manifest a presence question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Wanted {
     /// The Case's tag (`latest` where the reference has neither tag nor digest).
@@ -24,118 +24,118 @@ pub enum Wanted {
 /// One question to one registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
-    /// Does this Place hold it?
+    /// Does this Place hold the image?
     Presence(PlaceIx, Wanted),
-    /// What does this index list?
+    /// Which images does this index list?
     Children(PlaceIx, Digest),
-    /// What does this Harbor know of the artifact's scan?
+    /// What does this Harbor know about the artifact's scan?
     Scan(PlaceIx, Digest, Detail),
-    /// What does the Case's tag mean at the primary?
+    /// Which digest does the Case's tag have at the primary?
     TagDigest(Ask),
-    /// Is this Place's registry up, as far as we know? Answered from memory.
+    /// Is this Place's registry up? Answered from memory, without a request.
     Reachable(PlaceIx),
 }
 
-/// How hard the primary is asked for a tag's digest.
+/// Whether the primary is asked for a tag's digest while the Pod waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ask {
-    /// Answer from memory; asking happens off the request path.
+    /// Answer from memory. The primary is asked in the background.
     Remembered,
-    /// Ask it now; where it is silent, memory counts.
+    /// Ask the primary now. If it does not answer, memory counts.
     Now,
 }
 
 /// The answer to a [`Query`] of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
-    /// To [`Query::Presence`].
+    /// Answers [`Query::Presence`].
     Presence(Presence),
-    /// To [`Query::Children`].
+    /// Answers [`Query::Children`].
     Children(Children),
-    /// To [`Query::Scan`].
+    /// Answers [`Query::Scan`].
     Scan(ScanAnswer),
-    /// To [`Query::TagDigest`].
+    /// Answers [`Query::TagDigest`].
     TagDigest(TagDigest),
-    /// To [`Query::Reachable`].
+    /// Answers [`Query::Reachable`].
     Reachable(Reachability),
 }
 
-/// Does a Place hold an image?
+/// Whether a Place holds an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// It does: the manifest's digest (equal to the wanted one where a digest was wanted), and what it is.
+    /// The Place holds the image.
     Present {
-        /// The verified digest.
+        /// The verified digest; equal to the wanted one where a digest was wanted.
         digest: Digest,
-        /// Index or plain manifest.
+        /// Whether it is an index or a plain manifest.
         shape: Shape,
     },
-    /// It does not.
+    /// The Place does not hold the image.
     Absent,
-    /// A proxy-cache project answers for it: it can be pulled through while its upstream lives,
-    /// which is no proof of a local copy.
+    /// A proxy-cache project answers for the image. It can be pulled while the proxy's upstream is up, but this does not
+    /// prove a local copy.
     ProxyCache {
         /// The digest that the proxy names.
         digest: Digest,
-        /// Index or plain manifest.
+        /// Whether it is an index or a plain manifest.
         shape: Shape,
     },
-    /// It is there, but Harbor refuses to hand it out (412), with its message.
+    /// The image is there, but Harbor refuses to serve it (412). Holds Harbor's message.
     Refused(Arc<str>),
-    /// Nodes reported that it cannot be pulled from there, in spite of what the registry says.
+    /// Nodes reported that they cannot pull the image there, although the registry says that it is present.
     PullFailed,
-    /// We could not learn it.
+    /// The presence could not be learned.
     Unknown(Unknown),
 }
 
 /// What a manifest is, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// One image.
+    /// The manifest of one image.
     Manifest,
     /// An image index or manifest list.
     Index,
 }
 
-/// What an index lists. Immutable: the digest names it.
+/// The images that an index lists. They never change, because the digest of the index covers them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Children {
-    /// Its children, attestations and other non-images left out.
+    /// The images of the index, without attestations and other artifacts that are not images.
     Listed(Arc<[Child]>),
-    /// The registry no longer has it.
+    /// The registry does not have the index any more.
     Absent,
-    /// We could not learn it.
+    /// The list could not be learned.
     Unknown(Unknown),
 }
 
 /// One image of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
-    /// Its manifest's digest.
+    /// The digest of the image's manifest.
     pub digest: Digest,
-    /// Its platform; `None` where the index does not say.
+    /// The image's platform; `None` where the index does not name it.
     pub platform: Option<Platform>,
 }
 
-/// What a tag means at the primary.
+/// The digest that a tag has at the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagDigest {
-    /// This digest, now or remembered.
+    /// The tag has this digest, by a fresh or a remembered answer.
     Known(Digest),
     /// The primary answered that it has no such tag.
     Absent,
-    /// Nothing is remembered; only to [`Ask::Remembered`].
+    /// Nothing is remembered. Only [`Ask::Remembered`] gets this answer.
     NotRemembered,
-    /// It was asked and did not answer, and nothing is remembered.
+    /// The primary was asked and did not answer, and nothing is remembered.
     Unknown(Unknown),
 }
 
 /// Whether a registry is up, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reachability {
-    /// It answered last time, or was never asked.
+    /// The registry answered last time, or was never asked.
     Up,
-    /// It is known to be down.
+    /// The registry is known to be down.
     Down,
 }
 
@@ -146,21 +146,22 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds an answer. The first answer to a question stands: judgement must not see one question answered two ways.
+    /// Adds an answer. If the question has an answer already, the first one stays: a judgement must never see two
+    /// different answers to one question.
     pub fn learn(&mut self, query: Query, observation: Observation, age: Duration) {
         if self.get(query).is_none() {
             self.known.push((query, observation, age));
         }
     }
 
-    /// The answer to a question, if it is known.
+    /// Returns the answer to a question, if it is known.
     #[must_use]
     pub fn get(&self, query: Query) -> Option<&Observation> {
-        // A Case asks a handful of questions: a walk beats a map.
+        // A Case asks only a few questions, so a linear search is faster than a map.
         self.known.iter().find(|(known, ..)| *known == query).map(|(_, observation, _)| observation)
     }
 
-    /// All of it, in the order in which it was learned.
+    /// Iterates over all answers with their ages, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (Query, &Observation, Duration)> {
         self.known.iter().map(|(query, observation, age)| (*query, observation, *age))
     }

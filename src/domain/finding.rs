@@ -1,4 +1,4 @@
-//! Findings: why a Place was not simply used, what is done about it, and who asked for that.
+//! Findings: why a Place was not simply used, what is done about it, and which policies asked for that.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::place::PlaceIx;
 /// What a policy does about a finding, mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Use the copy in spite of it (for an image outside Landfall: leave it).
+    /// Use the copy in spite of the finding. An image without a Route is left unchanged.
     Accept,
     /// Use another site's copy.
     Fallback,
-    /// Deny.
+    /// Deny the Pod.
     Block,
 }
 
@@ -79,25 +79,25 @@ pub enum FindingKind {
     Unparsable,
 }
 
-/// Which policy key answers for a finding.
+/// The key of a policy that sets the action for a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PolicyKey {
-    /// `onMissing`
+    /// `onMissing`: a local Place cannot serve the image.
     OnMissing,
-    /// `onStale`
+    /// `onStale`: the local tag is another digest than the primary's.
     OnStale,
-    /// `onUnknown`
+    /// `onUnknown`: the answer could not be learned.
     OnUnknown,
-    /// `onUnscanned`
+    /// `onUnscanned`: the image is present but not scanned as required.
     OnUnscanned,
-    /// `onVulnerable`
+    /// `onVulnerable`: the scan found something too severe.
     OnVulnerable,
-    /// `onUnrouted`
+    /// `onUnrouted`: no Route covers the image, or it cannot be parsed.
     OnUnrouted,
 }
 
 impl FindingKind {
-    /// The policy key that answers for it.
+    /// Returns the policy key that sets the action for this finding.
     #[must_use]
     pub fn key(self) -> PolicyKey {
         match self {
@@ -118,49 +118,48 @@ impl FindingKind {
         }
     }
 
-    /// Does it say that something could not be learned?
+    /// Whether this finding says that something could not be learned.
     #[must_use]
     pub fn is_unknown(self) -> bool {
         self.key() == PolicyKey::OnUnknown
     }
 
-    /// The word, the same in annotation, metric label, event, CLI and docs.
+    /// Returns the finding's name: the same in annotation, metric label, event, CLI and docs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// What a finding is about.
+/// The part of an image's state that a finding describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum About {
-    /// The image: there is no Route for it, or no Place on our site.
+    /// The image as a whole: it has no Route, or its Route has no Place on our site.
     Image,
     /// The copy at a Place: whether it is there and can be pulled.
     Copy,
-    /// The tag at a Place: whether it means what it means at the primary.
+    /// The tag at a Place: whether it has the same digest as at the primary.
     Tag,
-    /// The scan of the copy. An unknown here is one about the scan only: the stricter of `onUnknown` and
-    /// `onUnscanned` answers for it.
+    /// The scan of the copy. If the scan is unknown, the stricter of `onUnknown` and `onUnscanned` is the action.
     Scan,
 }
 
-/// One finding: what, where, what is done about it, and in words for people.
+/// One finding: what was found at which Place, and the action taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What was found.
     pub kind: FindingKind,
-    /// What it is about.
+    /// The part of the image's state that the finding describes.
     pub about: About,
     /// The Place; `None` where the Route has no Place on our site, or there is no Route.
     pub place: Option<PlaceIx>,
     /// The digest concerned, where one is known: the image's, or the child's.
     pub digest: Option<Digest>,
-    /// What was seen, in words: `404`, `scan is 9 days old, 7 allowed`; may be empty.
+    /// Details for people, for example `404` or `scanned 216 h ago, at most 168 h are allowed`; may be empty.
     pub detail: Arc<str>,
     /// The strictest action that the rules in force ask for.
     pub action: Action,
-    /// The enforcing policies that ask for this action; empty where `defaults` do.
+    /// The enforcing policies that ask for this action; empty where it comes from `defaults`.
     pub policies: Vec<PolicyName>,
 }
 
@@ -180,6 +179,6 @@ mod tests {
             // Annotation, configuration and schema use serde's word.
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
-        assert!("missing".parse::<FindingKind>().is_err(), "words are read as they are written");
+        assert!("missing".parse::<FindingKind>().is_err(), "the names are case-sensitive");
     }
 }

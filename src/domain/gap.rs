@@ -1,4 +1,4 @@
-//! Gaps: findings that somebody should close.
+//! Gaps: missing or unscanned local copies that somebody should fix.
 
 use super::case::{Case, Role, Routed, Subject};
 use super::digest::Digest;
@@ -7,20 +7,20 @@ use super::image::{Reference, Tag};
 use super::name::RegistryName;
 use super::verdict::Verdict;
 
-/// What a Gap is about: one image at one registry that should hold it. There is one record for each key, however many
-/// Pods meet it.
+/// Identifies a Gap: one image at one registry that should hold it. There is one record for each key, however many
+/// Pods use the image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GapKey {
     /// The image's name at its primary, `host/repository`.
     pub image: Box<str>,
-    /// Which version of it.
+    /// The version of the image.
     pub version: Version,
-    /// The registry that should hold it, scanned.
+    /// The registry that should hold the image and its scan.
     pub registry: RegistryName,
 }
 
 impl GapKey {
-    /// The key of an image as a Pod writes it, where no more is known of it than that.
+    /// Builds the key of an image from its text in a Pod, where nothing else is known about it.
     #[must_use]
     pub fn written(reference: &Reference<'_>, registry: RegistryName) -> Self {
         let version = Version::of(reference.digest, reference.owned_tag());
@@ -31,9 +31,9 @@ impl GapKey {
 /// A version of an image: its digest, or its tag where no digest is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
-    /// A digest.
+    /// The digest is known.
     Digest(Digest),
-    /// A tag.
+    /// Only the tag is known, or the Gap is about the tag itself.
     Tag(Tag),
 }
 
@@ -45,28 +45,28 @@ impl Version {
     }
 }
 
-/// A Finding that somebody should close, and what it is about. When it was first and last seen, and by whom, is for
-/// whoever records it.
+/// A Finding that somebody should fix. The time when it was seen and the number of Pods are not part of it; the code
+/// that records Gaps adds them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gap {
-    /// What it is about.
+    /// The image and the registry.
     pub key: GapKey,
     /// What was found.
     pub finding: FindingKind,
 }
 
-/// A Gap has two sides that open and close independently.
+/// The two kinds of Gaps. For one image they open and close independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Axis {
-    /// Is the right copy there?
+    /// Whether the right copy is there.
     Presence,
-    /// Was it scanned there, with a result that satisfies?
+    /// Whether the copy was scanned there, with a result that satisfies the policy.
     Scan,
 }
 
 impl Axis {
-    /// The side on which a finding is a Gap; `None` where it is none: what could not be learned may well be there, and
-    /// what no Route covers nobody promised.
+    /// Returns the kind of Gap that a finding is; `None` where it is not a Gap. An unknown copy may well be there, and an
+    /// image without a Route is not expected here.
     #[must_use]
     pub fn of(finding: FindingKind) -> Option<Self> {
         match finding.key() {
@@ -77,8 +77,8 @@ impl Axis {
     }
 }
 
-/// The Gaps that a Verdict shows, each once: those at local replicas. A primary never has a Gap, and neither has a site
-/// on which the Route has no Place: nobody promised a copy there.
+/// Returns the Gaps that a Verdict shows at local replicas, each once. A primary never has a Gap. A site without a Place
+/// of the Route has none either, because no copy is expected there.
 #[must_use]
 pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
     let Subject::Routed(routed) = &case.subject else { return Vec::new() };
@@ -96,7 +96,8 @@ pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
     gaps
 }
 
-/// What the finding is about. Of a tag it is that tag, though the digest that the tag means here is known, too.
+/// The version that a finding is about. A finding about a tag gives the tag, although the local digest of the tag is
+/// known too.
 fn version(finding: &Finding, routed: &Routed) -> Version {
     let digest = finding.digest.or(routed.digest).filter(|_| finding.about != About::Tag);
     Version::of(digest, routed.tag.clone())

@@ -1,7 +1,7 @@
-//! Image references: what a Pod writes, parsed as distribution and containerd parse it.
+//! Image references as a Pod writes them, parsed as distribution and containerd parse them.
 //!
 //! The grammar is distribution/reference v0.6.0, `ParseNormalizedNamed` (`normalize.go`, `regexp.go`): the kubelet
-//! and containerd read a Pod's image with it. `tests/vectors/references.json` holds what it answers.
+//! and containerd parse a Pod's image with it. `tests/vectors/references.json` holds its results.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use std::fmt;
 use super::digest::{Digest, DigestError};
 use super::name::name;
 
-/// Docker Hub as references name it.
+/// The host of Docker Hub in references.
 const DOCKER_HUB: &str = "docker.io";
-/// Docker Hub's older name; only this exact spelling is folded.
+/// Docker Hub's older name. Only this exact spelling is replaced by [`DOCKER_HUB`].
 const DOCKER_HUB_LEGACY: &str = "index.docker.io";
-/// The most characters of a path; the host does not count.
+/// The longest path, in characters; the host does not count.
 const PATH_LIMIT: usize = 255;
-/// The most characters of a tag.
+/// The longest tag, in characters.
 const TAG_LIMIT: usize = 128;
 
 name! {
@@ -23,48 +23,48 @@ name! {
     Repository
 }
 name! {
-    /// A tag.
+    /// The tag of an image, without the colon.
     Tag
 }
 
-/// A reference as written, and what it means.
+/// A reference as written, and its parts.
 ///
-/// Borrowed from the Pod; nothing is allocated but an implied `library/`. The spelling as written is kept:
-/// what Landfall does not change, it leaves byte for byte. `Display` prints the canonical form.
+/// It borrows from the Pod and allocates nothing, except for an implied `library/`. It keeps the text as written,
+/// because Landfall leaves a reference that it does not change exactly as it is. `Display` prints the canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference<'a> {
-    /// The text as it stands in the Pod.
+    /// The text in the Pod.
     pub written: &'a str,
-    /// The registry host with its port as written, `docker.io` where none is; `index.docker.io` reads `docker.io`.
-    /// Empty where the first component only looks like a host (`re_g.io/app`): nobody agrees where such a
-    /// reference is pulled from, so it is never judged.
+    /// The registry host with its port, as written. It is `docker.io` where no host is written, and for
+    /// `index.docker.io`. It is empty where the first component only looks like a host (`re_g.io/app`): runtimes disagree
+    /// where such a reference is pulled from, so it is never judged.
     pub host: &'a str,
-    /// The repository path; Docker Hub's implied `library/` included.
+    /// The repository path, including Docker Hub's implied `library/`.
     pub path: Cow<'a, str>,
-    /// The tag as written; `None` where none is (never an implied `latest`).
+    /// The tag as written; `None` where no tag is written (never an implied `latest`).
     pub tag: Option<&'a str>,
-    /// The digest.
+    /// The digest as written; `None` where no digest is written.
     pub digest: Option<Digest>,
 }
 
-/// Why a text is no reference.
+/// Why a text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// Nothing is there.
+    /// The text is empty.
     #[error("the reference is empty; write `host/project/repository:tag`")]
     Empty,
-    /// A URL was given.
-    #[error("a reference has no scheme: leave out everything up to `://`")]
+    /// The text is a URL.
+    #[error("a reference has no scheme; remove everything up to and including `://`")]
     Scheme,
-    /// The first component is read as a host, but is none.
+    /// The first component is read as a host, but it is not a valid host.
     #[error(
-        "the host is malformed; write `name.example.com`, an IPv4 address or `[IPv6]`, each perhaps with `:port`"
+        "the host is malformed; write `name.example.com`, an IPv4 address or `[IPv6]`, optionally followed by `:port`"
     )]
     Host,
-    /// There is no repository after the host.
+    /// No repository follows the host.
     #[error("the repository is missing; write `host/project/repository`")]
     NoPath,
-    /// The repository has an upper-case letter.
+    /// The repository contains an upper-case letter.
     #[error("the repository must be lower case")]
     UpperCase,
     /// A component of the repository is malformed.
@@ -75,31 +75,43 @@ pub enum ReferenceError {
     /// The repository is too long.
     #[error("the repository has {length} characters; at most 255 are allowed")]
     PathTooLong {
-        /// Its characters, an implied `library/` included.
+        /// The number of characters, including an implied `library/`.
         length: usize,
     },
-    /// A bare name of 64 hex digits, which container runtimes take for an image identifier.
-    #[error("64 hex digits alone are an image identifier; write `repository@sha256:…`, or a host in front")]
+    /// The text is 64 hex digits, which container runtimes take for an image identifier.
+    #[error(
+        "64 hex digits alone are an image identifier; write `repository@sha256:…`, or put a host in front"
+    )]
     Identifier,
     /// The tag is malformed.
     #[error(
-        "the tag is malformed; it is 1 to 128 letters, digits, `_`, `.` and `-`, the first no `.` and no `-`"
+        "the tag is malformed; it has 1 to 128 letters, digits, `_`, `.` and `-`, and does not begin with `.` or `-`"
     )]
     Tag,
     /// The digest is malformed.
-    #[error("what follows `@` is no digest")]
+    #[error("the text after `@` is not a digest")]
     Digest {
-        /// What is wrong with it.
+        /// What is wrong with the digest.
         #[source]
         source: DigestError,
     },
 }
 
 impl<'a> Reference<'a> {
-    /// Parses a reference as a Pod states it.
+    /// Parses a reference as written in a Pod.
+    ///
+    /// ```
+    /// use landfall::domain::image::{Reference, ReferenceError};
+    ///
+    /// let reference = Reference::parse("nginx:1.27")?;
+    /// assert_eq!((reference.host, reference.tag), ("docker.io", Some("1.27")));
+    /// assert_eq!(reference.to_string(), "docker.io/library/nginx:1.27");
+    /// assert_eq!(Reference::parse("harbor.example.com/Shop/web"), Err(ReferenceError::UpperCase));
+    /// # Ok::<(), ReferenceError>(())
+    /// ```
     ///
     /// # Errors
-    /// Exactly where distribution/reference refuses the text; the variant says what would be right.
+    /// Exactly where distribution/reference refuses the text. The error says what would be right.
     pub fn parse(written: &'a str) -> Result<Self, ReferenceError> {
         if written.is_empty() {
             return Err(ReferenceError::Empty);
@@ -108,7 +120,7 @@ impl<'a> Reference<'a> {
             return Err(ReferenceError::Identifier);
         }
         let (host, remainder) = split_host(written);
-        // Neither a path nor a tag holds these, so the first of each ends what stands before it.
+        // Neither a path nor a tag can contain `@` or `:`, so the first of each ends the part before it.
         let (named, digest) = cut(remainder, '@');
         let (path, tag) = cut(named, ':');
 
@@ -127,7 +139,7 @@ impl<'a> Reference<'a> {
                 _ => (host, Cow::Borrowed(path)),
             }
         } else if check_path(host).is_ok() {
-            // The dot made the first component a host, but `_` is no host character: the grammar then
+            // The dot makes the first component look like a host, but `_` is not allowed in a host. The grammar then
             // reads the whole name as a path without a host.
             let length = host.len() + 1 + path.len();
             ("", Cow::Borrowed(written.get(..length).unwrap_or(written)))
@@ -140,19 +152,19 @@ impl<'a> Reference<'a> {
         Ok(Self { written, host, path, tag, digest })
     }
 
-    /// Host and path, canonical: the image's name without tag and digest.
+    /// Returns the image's canonical name: host and path, without tag and digest.
     #[must_use]
     pub fn name(&self) -> String {
         if self.host.is_empty() { self.path.to_string() } else { format!("{}/{}", self.host, self.path) }
     }
 
-    /// The path as an owned [`Repository`].
+    /// Returns the path as an owned [`Repository`].
     #[must_use]
     pub fn repository(&self) -> Repository {
         Repository::new(&*self.path)
     }
 
-    /// The tag as an owned [`Tag`].
+    /// Returns the tag as an owned [`Tag`].
     #[must_use]
     pub fn owned_tag(&self) -> Option<Tag> {
         self.tag.map(Tag::new)
@@ -181,7 +193,7 @@ fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
     text.split_once(separator).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// `splitDockerDomain`: the host, and everything after it.
+/// Splits the host from everything after it, like distribution's `splitDockerDomain`.
 fn split_host(written: &str) -> (&str, &str) {
     let Some((first, rest)) = written.split_once('/') else {
         return (DOCKER_HUB, written);
@@ -193,17 +205,17 @@ fn split_host(written: &str) -> (&str, &str) {
     }
 }
 
-/// Whether a first component names a host rather than a project: it holds a dot, a colon or an upper-case letter.
+/// Whether a first component is a host and not a project: it contains a dot, a colon or an upper-case letter.
 pub(crate) fn looks_like_host(first: &str) -> bool {
     first == "localhost" || first.bytes().any(|byte| matches!(byte, b'.' | b':' | b'A'..=b'Z'))
 }
 
-/// 64 lower-case hex digits.
+/// Whether the text is 64 lower-case hex digits.
 fn is_identifier(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// `domainAndPort`: a DNS name, an IPv4 or a bracketed IPv6 address, perhaps with a port of digits.
+/// The grammar's `domainAndPort`: a DNS name, an IPv4 or a bracketed IPv6 address, optionally with a port of digits.
 pub(crate) fn is_host(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, port)| {
@@ -227,7 +239,7 @@ fn is_label(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
-/// `tag`: `[\w][\w.-]{0,127}`, ASCII.
+/// The grammar's `tag`: `[\w][\w.-]{0,127}`, ASCII only.
 fn is_tag(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.len() <= TAG_LIMIT
@@ -235,7 +247,8 @@ fn is_tag(text: &str) -> bool {
         && text.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'))
 }
 
-/// `remoteName`: components of letters and digits, joined by `.`, `_`, `__` or dashes, separated by `/`.
+/// The grammar's `remoteName`: components separated by `/`; each is letters and digits, joined by `.`, `_`, `__` or
+/// dashes.
 fn check_path(path: &str) -> Result<(), ReferenceError> {
     if path.is_empty() {
         return Err(ReferenceError::NoPath);

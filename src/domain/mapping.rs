@@ -1,32 +1,48 @@
-//! Where a replicated image lies: Harbor's own mapping of a replication rule, and its inverse.
+//! Where a replicated image is stored: Harbor's own mapping of a replication rule, and its inverse.
 //!
-//! Harbor 2.15, `src/controller/replication/flow/stage.go`; `tests/vectors/flattening.json` holds what its runs made.
+//! It follows Harbor 2.15, `src/controller/replication/flow/stage.go`. `tests/vectors/flattening.json` holds the results
+//! of real replications.
 
 use super::image::Repository;
-use super::pattern::{Component, Path, Pattern, paths_meet};
+use super::pattern::{Component, Path, Pattern, paths_overlap};
 
 /// How many leading path components the destination namespace replaces.
 ///
-/// Harbor's `dest_namespace_replace_count`: the API's default is all (−1), its page's default is 1;
-/// so neither is assumed here, and the configuration states it together with the namespace.
+/// This is Harbor's `dest_namespace_replace_count`. Its default is all (−1) in the API, but 1 on the web page. So no
+/// default is assumed here: the configuration gives it together with the namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flatten {
     /// "Flatten all levels": only the last component stays.
     All,
-    /// "Flatten n levels".
+    /// "Flatten n levels": the namespace replaces the first n components.
     Levels(u8),
 }
 
 /// Destination namespace and flattening of a replication rule.
+///
+/// ```
+/// use landfall::domain::mapping::{Flatten, Inverse, Mapping};
+/// use landfall::domain::pattern::Pattern;
+///
+/// let mapping = Mapping { namespace: "mirror".into(), flatten: Flatten::Levels(1) };
+/// let copy = mapping.map("production/shop/web")?;
+/// assert_eq!(copy.as_str(), "mirror/shop/web");
+///
+/// let Inverse::Source(source) = mapping.invert("mirror/shop/web", &Pattern::new("production/**")?) else { panic!() };
+/// assert_eq!(source.as_str(), "production/shop/web");
+/// // Two projects are replicated into one: the source is not known any more.
+/// assert_eq!(mapping.invert("mirror/web", &Pattern::new("{a,b}/**")?), Inverse::Ambiguous);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mapping {
-    /// The destination namespace; empty keeps every path as it is.
+    /// The destination namespace. An empty one keeps every path as it is.
     pub namespace: Box<str>,
-    /// Which components it replaces.
+    /// How many components of the path the namespace replaces.
     pub flatten: Flatten,
 }
 
-/// A repository with too few components for its mapping: Harbor fails that rule's whole execution.
+/// A repository has too few components for its mapping. Harbor then fails the whole execution of that rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "repository `{repository}` is too shallow to flatten {levels} levels; it needs more than {levels} components"
@@ -34,26 +50,27 @@ pub struct Mapping {
 pub struct TooShallow {
     /// The source repository.
     pub repository: Repository,
-    /// How many components would be replaced.
+    /// How many components the mapping replaces.
     pub levels: u8,
 }
 
-/// Which source repository lies at a replica's repository.
+/// The source repository of a replica's repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inverse {
-    /// Exactly this one.
+    /// Exactly this source is replicated there.
     Source(Repository),
-    /// None.
+    /// No source of the Route is replicated there.
     Foreign,
-    /// More than one may.
+    /// More than one source may be replicated there.
     Ambiguous,
 }
 
 impl Mapping {
-    /// The repository at the replica.
+    /// Returns the repository at the replica.
     ///
     /// # Errors
-    /// [`TooShallow`] where there are not more components than the mapping replaces: it is not replicated.
+    /// [`TooShallow`] where the repository does not have more components than the mapping replaces. Harbor does not
+    /// replicate it.
     pub fn map(&self, repository: &str) -> Result<Repository, TooShallow> {
         if self.keeps_paths() {
             return Ok(Repository::new(repository));
@@ -72,20 +89,20 @@ impl Mapping {
         }
     }
 
-    /// The source repository among `sources` that lies at `replica_repository`.
+    /// Returns the source repository among `sources` that is replicated to `replica_repository`.
     #[must_use]
     pub fn invert(&self, replica_repository: &str, sources: &Pattern) -> Inverse {
         let Some(tail) = self.tail(replica_repository) else { return Inverse::Foreign };
         let literal = tail.split('/').map(|component| Component::Literal(component.into()));
-        let hidden: Vec<Component> = match self.hidden() {
-            Hidden::Count(count) => vec![Component::Glob("*".into()); count],
-            Hidden::All if tail.contains('/') => return Inverse::Foreign,
-            Hidden::All => vec![Component::Any],
+        let replaced: Vec<Component> = match self.replaced() {
+            Replaced::Count(count) => vec![Component::Glob("*".into()); count],
+            Replaced::All if tail.contains('/') => return Inverse::Foreign,
+            Replaced::All => vec![Component::Any],
         };
-        let wanted: Path = hidden.into_iter().chain(literal).collect();
+        let wanted: Path = replaced.into_iter().chain(literal).collect();
 
         let mut found = None;
-        for path in sources.alternatives().filter(|path| paths_meet(path, &wanted)) {
+        for path in sources.alternatives().filter(|path| paths_overlap(path, &wanted)) {
             let Some(source) = self.source(path, tail) else { return Inverse::Ambiguous };
             if found.as_ref().is_some_and(|found| *found != source) {
                 return Inverse::Ambiguous;
@@ -95,28 +112,28 @@ impl Mapping {
         found.map_or(Inverse::Foreign, |source| Inverse::Source(Repository::new(source)))
     }
 
-    /// Whether different sources always land in different repositories. Says no where it cannot tell.
+    /// Whether different sources are always replicated to different repositories. Returns `false` where it cannot tell.
     #[must_use]
     pub fn injective(&self, sources: &Pattern) -> bool {
         if self.keeps_paths() || self.flatten == Flatten::Levels(0) {
             return true;
         }
         let mut seen: Vec<(Vec<&str>, &[Component])> = Vec::new();
-        for path in sources.alternatives().filter(|path| self.reaches(path)) {
-            let Some((hidden, tail)) = self.split(path) else { return false };
+        for path in sources.alternatives().filter(|path| self.can_be_deep_enough(path)) {
+            let Some((replaced, tail)) = self.split(path) else { return false };
             let clash =
-                |(other, rest): &(Vec<&str>, &[Component])| *other != hidden && paths_meet(rest, tail);
+                |(other, rest): &(Vec<&str>, &[Component])| *other != replaced && paths_overlap(rest, tail);
             if seen.iter().any(clash) {
                 return false;
             }
-            seen.push((hidden, tail));
+            seen.push((replaced, tail));
         }
         true
     }
 
-    /// The pattern of the repositories where `sources` lie: its specificity, its leading components and its overlaps
-    /// are those of the replica's side. It may match more than the targets, never less; `None` where nothing of
-    /// `sources` is deep enough to be replicated.
+    /// Returns the pattern of the repositories to which `sources` are replicated. It is used for the specificity, the
+    /// leading components and the overlaps at the replica. It may match more than the real targets, never less. `None`
+    /// where no match of `sources` is deep enough to be replicated.
     #[must_use]
     pub fn targets(&self, sources: &Pattern) -> Option<Pattern> {
         if self.keeps_paths() {
@@ -124,14 +141,16 @@ impl Mapping {
         }
         let tail = |path: &[Component]| -> Option<Vec<Component>> {
             let last = path.last()?.clone();
-            match self.hidden() {
-                Hidden::All => Some(vec![last]),
-                Hidden::Count(count)
+            match self.replaced() {
+                Replaced::All => Some(vec![last]),
+                Replaced::Count(count)
                     if path.iter().take(count).any(|component| *component == Component::Any) =>
                 {
                     Some(vec![Component::Any, last])
                 }
-                Hidden::Count(count) => path.get(count..).filter(|tail| !tail.is_empty()).map(<[_]>::to_vec),
+                Replaced::Count(count) => {
+                    path.get(count..).filter(|tail| !tail.is_empty()).map(<[_]>::to_vec)
+                }
             }
         };
         let namespace = || self.namespace.split('/').map(|component| Component::Literal(component.into()));
@@ -140,7 +159,7 @@ impl Mapping {
         )
     }
 
-    /// Whether `sources` matches a repository that is too shallow for the mapping.
+    /// Whether `sources` matches any repository that is too shallow for the mapping.
     #[must_use]
     pub fn too_shallow(&self, sources: &Pattern) -> bool {
         match self.flatten {
@@ -150,20 +169,20 @@ impl Mapping {
         }
     }
 
-    /// An empty namespace keeps the path, whatever the flattening.
+    /// An empty namespace keeps the path, for any flattening.
     fn keeps_paths(&self) -> bool {
         self.namespace.is_empty()
     }
 
-    fn hidden(&self) -> Hidden {
+    fn replaced(&self) -> Replaced {
         match self.flatten {
-            _ if self.keeps_paths() => Hidden::Count(0),
-            Flatten::All => Hidden::All,
-            Flatten::Levels(levels) => Hidden::Count(levels.into()),
+            _ if self.keeps_paths() => Replaced::Count(0),
+            Flatten::All => Replaced::All,
+            Flatten::Levels(levels) => Replaced::Count(levels.into()),
         }
     }
 
-    /// What follows the namespace at the replica.
+    /// The part of the replica's repository after the namespace.
     fn tail<'r>(&self, replica_repository: &'r str) -> Option<&'r str> {
         if self.keeps_paths() {
             return Some(replica_repository);
@@ -171,38 +190,39 @@ impl Mapping {
         replica_repository.strip_prefix(&*self.namespace)?.strip_prefix('/')
     }
 
-    /// Whether some match of `path` is deep enough.
-    fn reaches(&self, path: &[Component]) -> bool {
-        match self.hidden() {
-            Hidden::All => true,
-            Hidden::Count(count) => path.contains(&Component::Any) || path.len() > count,
+    /// Whether any match of `path` is deep enough to be replicated.
+    fn can_be_deep_enough(&self, path: &[Component]) -> bool {
+        match self.replaced() {
+            Replaced::All => true,
+            Replaced::Count(count) => path.contains(&Component::Any) || path.len() > count,
         }
     }
 
-    /// The components that the mapping replaces, where `path` says what they are, and those that stay.
+    /// Splits `path` into the components that the mapping replaces and those that stay. `None` where a replaced component
+    /// is a wildcard.
     fn split<'p>(&self, path: &'p [Component]) -> Option<(Vec<&'p str>, &'p [Component])> {
-        let count = match self.hidden() {
-            Hidden::All => path.len().saturating_sub(1),
-            Hidden::Count(count) => count,
+        let count = match self.replaced() {
+            Replaced::All => path.len().saturating_sub(1),
+            Replaced::Count(count) => count,
         };
-        let (hidden, tail) = path.split_at_checked(count)?;
+        let (replaced, tail) = path.split_at_checked(count)?;
         let literal = |component: &'p Component| match component {
             Component::Literal(text) => Some(&**text),
             Component::Any | Component::Glob(_) => None,
         };
-        Some((hidden.iter().map(literal).collect::<Option<_>>()?, tail))
+        Some((replaced.iter().map(literal).collect::<Option<_>>()?, tail))
     }
 
-    /// The one match of `path` that ends in `tail`; `None` where there may be more.
+    /// The only match of `path` that ends in `tail`; `None` where there may be more than one.
     fn source(&self, path: &[Component], tail: &str) -> Option<String> {
-        let (mut hidden, _) = self.split(path)?;
-        hidden.push(tail);
-        Some(hidden.join("/"))
+        let (mut replaced, _) = self.split(path)?;
+        replaced.push(tail);
+        Some(replaced.join("/"))
     }
 }
 
-/// How many leading components of a source its target does not show.
-enum Hidden {
+/// How many leading components of a source the namespace replaces.
+enum Replaced {
     All,
     Count(usize),
 }

@@ -1,5 +1,4 @@
-//! What people are told about a decision. Every sentence is made from the closed words of the decision; nothing is
-//! looked up and nothing is guessed.
+//! Messages for people about a decision. Every message is made from the data of the decision alone.
 
 use std::fmt;
 
@@ -7,10 +6,11 @@ use super::decision::ImageDecision;
 use super::finding::{Finding, FindingKind};
 use super::name::PolicyName;
 
-/// Why an image is denied, for the developer: what was found and where, who forbids it, and what to do.
+/// Returns why an image is denied, for the developer: what was found and where, which policy forbids it, and what to do.
 ///
-/// `Missing at ams, policy regulated: replicate it to this site, or wait until its replication is done`, behind the image
-/// as it is written. Each kind of finding is named once for a Place: several children of an index may lack the same.
+/// The text is the image as written, then for example `Missing at ams, policy regulated: replicate it to this site, or
+/// wait until its replication is done`. Each kind of finding is named once for a Place, even if several children of an
+/// index have it.
 #[must_use]
 pub fn denial(written: &str, decision: &ImageDecision) -> String {
     let mut blocking: Vec<&Finding> = Vec::new();
@@ -38,7 +38,7 @@ pub fn denial(written: &str, decision: &ImageDecision) -> String {
     format!("{written}: {}, {by}: {}", findings.join(" and "), advices.join("; "))
 }
 
-/// What helps against a finding.
+/// Returns what a developer can do about a finding.
 #[must_use]
 pub fn advice(finding: FindingKind) -> &'static str {
     match finding {
@@ -48,19 +48,19 @@ pub fn advice(finding: FindingKind) -> &'static str {
         FindingKind::ProxyCache => {
             "replicate it to this site; a proxy cache may have dropped it by the time it is needed"
         }
-        FindingKind::Refused => "look in its project why the registry refuses to serve it",
-        FindingKind::PullFailed => "look at the events of the Pods that could not pull it",
+        FindingKind::Refused => "see in its project why the registry refuses to serve it",
+        FindingKind::PullFailed => "see the events of the Pods that could not pull it",
         FindingKind::Stale => "wait until the tag is replicated, or name the image by its digest",
         FindingKind::Unreachable | FindingKind::RateLimited | FindingKind::Deadline => {
             "try again when the registry answers"
         }
         FindingKind::Unauthorized => {
-            "ask the administrators of Landfall to mend its credentials for that registry"
+            "ask the administrators of Landfall to correct its credentials for that registry"
         }
         FindingKind::Unproved => "name the image by its digest, or try again when its primary answers",
         FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
         FindingKind::ScanPending => "try again when its scan is done",
-        FindingKind::ScanFailed => "look in the registry why its scan failed, and have it scanned again",
+        FindingKind::ScanFailed => "see in the registry why its scan failed, and have it scanned again",
         FindingKind::ScannerDown => "try again when the scanner is back",
         FindingKind::Vulnerable => "use an image without the vulnerability, or ask for an exception",
         FindingKind::NotRouted => "use an image that is replicated to this site, or ask for a route",

@@ -1,5 +1,5 @@
-//! Names that people give in the configuration and in policies. Each has a type of its own, so that none is taken for
-//! another.
+//! Names that people write in the configuration and in policies. Each kind of name has its own type, so that the compiler
+//! finds a mix-up.
 
 /// A newtype over a shared, immutable string: cheap to clone into cache keys.
 macro_rules! name {
@@ -9,12 +9,12 @@ macro_rules! name {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// Takes the text as it is.
+            /// Wraps the text without any check.
             pub fn new(text: impl Into<std::sync::Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            /// The text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -41,7 +41,7 @@ name! {
     RegistryName
 }
 name! {
-    /// A site: the word by which registries, `near` and `site` speak of one place on the map.
+    /// The name of a site. Registries, `near` and `site` use it for one location.
     Site
 }
 name! {
@@ -49,7 +49,7 @@ name! {
     PullSecret
 }
 name! {
-    /// The name of a route.
+    /// The `name` of a route in the configuration.
     RouteName
 }
 name! {

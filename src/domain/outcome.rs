@@ -1,4 +1,4 @@
-//! Outcomes: what a Verdict does to the Pod, and the one word for why.
+//! Outcomes: what a Verdict does to the Pod, and its reason in one word.
 
 use super::case::{Case, Place, Routed, Spelling, Subject};
 use super::digest::Digest;
@@ -10,29 +10,59 @@ use super::verdict::{FindingKind, Ground, KeepReason, Reason, Ruling, Verdict};
 /// Whether a Verdict changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// It does.
+    /// The Verdict is applied to the Pod.
     Applied,
-    /// `rewrite: false`, and no policy enforces: it is recorded only.
+    /// The Verdict is only recorded: `rewrite: false`, and no policy enforces.
     Observed,
 }
 
-/// What becomes of one image.
+/// What happens to one image of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The word.
+    /// Why, in one word.
     pub reason: Reason,
-    /// The reference as it shall stand in the Pod; `None`: as it is.
+    /// The new reference; `None` leaves the image as written.
     pub image: Option<Box<str>>,
-    /// The Place that serves it now; `None` where it is left alone, denied, or nobody knows.
+    /// The Place that serves the image now; `None` where the image is kept as written or denied, or no copy is known.
     pub place: Option<PlaceIx>,
-    /// The Secret that the Pod needs for that Place.
+    /// The Secret that the Pod needs to pull from that Place.
     pub pull_secret: Option<PullSecret>,
-    /// Applied, or only observed.
+    /// Whether the Verdict is applied or only recorded.
     pub effect: Effect,
 }
 
 impl Outcome {
-    /// What a Verdict does.
+    /// Computes what a Verdict does to the Pod.
+    ///
+    /// ```
+    /// # use landfall::config::{self, Files};
+    /// # use landfall::domain::case::{Exemption, PodContext, Pull};
+    /// # use landfall::domain::policy::Labels;
+    /// use landfall::domain::outcome::Outcome;
+    /// use landfall::domain::place::PlaceIx;
+    /// use landfall::domain::verdict::{Ruling, Verdict};
+    /// # let text = "site: ams
+    /// # registries:
+    /// #   fra: {host: fra.example.com, site: fra, kind: harbor}
+    /// #   ams: {host: ams.example.com, site: ams, kind: harbor}
+    /// # routes:
+    /// # - name: shop
+    /// #   primary: {registry: fra, repositories: 'shop/**'}
+    /// #   replicas: [{registry: ams, namespace: ''}]
+    /// # ";
+    /// # let now = "2026-11-21T12:00:00Z".parse()?;
+    /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+    /// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+    /// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+    ///
+    /// let case = settings.case_for("fra.example.com/shop/web:1", Pull::Registry, &context);
+    /// let digest = format!("sha256:{}", "ab".repeat(32)).parse()?;
+    /// let ruling = Ruling::Local { place: PlaceIx(0), digest };
+    /// let outcome = Outcome::of(&case, &Verdict { ruling, findings: vec![], deciding: Some(PlaceIx(0)) });
+    /// assert_eq!(outcome.reason.as_str(), "Local");
+    /// assert_eq!(outcome.image.as_deref(), Some(&*format!("ams.example.com/shop/web:1@{digest}")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of(case: &Case, verdict: &Verdict) -> Self {
         let reason = reason(verdict);
@@ -61,13 +91,13 @@ impl Outcome {
         }
     }
 
-    /// Does it deny the Pod?
+    /// Whether the image denies the Pod.
     #[must_use]
     pub fn denies(&self) -> bool {
         self.reason == Reason::Denied
     }
 
-    /// Is the image left alone for a reason of its own, so that the Pod need not even be annotated?
+    /// Whether Landfall does not handle the image at all, so that it needs no annotation.
     #[must_use]
     pub fn keeps(&self) -> bool {
         match self.reason {
@@ -104,13 +134,13 @@ fn reason(verdict: &Verdict) -> Reason {
     }
 }
 
-/// The reference as written, at most pinned.
+/// The reference as written, with the digest appended; `None` where nothing changes.
 fn pinned(written: &str, routed: &Routed, pin: Option<Digest>) -> Option<Box<str>> {
     let pin = pin.filter(|_| routed.digest.is_none())?;
     Some(format!("{written}@{pin}").into())
 }
 
-/// The reference at another Place: the tag as written (never an invented `:latest`), and the digest.
+/// The reference at another Place, with the tag as written (never an invented `:latest`) and the digest.
 fn moved(place: &Place, routed: &Routed, pin: Option<Digest>) -> Box<str> {
     let mut image = format!("{}/{}", place.registry.host, place.repository);
     if let Some(tag) = &routed.tag {

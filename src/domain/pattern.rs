@@ -1,88 +1,88 @@
-//! Patterns over repositories, tags and image names: `**`, `*`, `?`, `{a,b}`, as Harbor's filters have them.
+//! Patterns over repositories, tags and image names, with `**`, `*`, `?` and `{a,b}` as in Harbor's filters.
 //!
 //! Harbor matches with bmatcuk/doublestar v1 (`src/pkg/reg/util/pattern.go` imports it without `/v4`), component by
-//! component: a final `**` takes one component or more, so that `a/**` does not match `a` (v4 would); any other
-//! `**` takes none or more; a `**` that is only part of a component is a `*`. No regex: a pattern is its braces
-//! spelled out, each a list of components, and the same lists answer what two patterns have in common.
+//! component. A final `**` matches one or more components, so `a/**` does not match `a` (v4 would). Any other `**` matches
+//! zero or more. A `**` that is only part of a component is a `*`. There is no regex here: the braces are expanded into
+//! alternatives, and each alternative is a list of components. The same lists tell whether two patterns overlap.
 
 use std::fmt;
 
 use super::image::{is_host, looks_like_host};
 use super::registry::{Host, folded};
 
-/// The most alternatives that the braces of one pattern may spell out to.
-const ALTERNATIVES: usize = 256;
+/// The most alternatives that the braces of one pattern may expand to.
+const MAX_ALTERNATIVES: usize = 256;
 
-/// The most characters of one alternative: twice what a registry takes for a name, for wildcards take room, too.
-const LONGEST: usize = 512;
+/// The longest alternative, in characters: twice the longest name at a registry, because wildcards need room too.
+const MAX_ALTERNATIVE_LENGTH: usize = 512;
 
-/// The most characters of a pattern with its braces. Without bounds two patterns would take minutes to compare.
-const LONGEST_TEXT: usize = 16 * 1024;
+/// The longest pattern with its braces, in characters. Without a bound, comparing two patterns could take minutes.
+const MAX_LENGTH: usize = 16 * 1024;
 
-/// A compiled pattern. `*` and `?` stay within one path component, `**` crosses them. Case counts.
+/// A compiled pattern. `*` and `?` stay within one path component; `**` matches several. Patterns are case-sensitive.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
-    /// The braces spelled out; at least one.
+    /// The alternatives after the braces are expanded; at least one.
     alternatives: Box<[Path]>,
 }
 
-/// One alternative, component by component.
+/// One alternative, as a list of components.
 pub(super) type Path = Box<[Component]>;
 
 /// A component of an alternative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Component {
-    /// `**`: any number of components, none included.
+    /// `**`: zero or more components.
     Any,
-    /// One component, as it stands.
+    /// One component without wildcards.
     Literal(Box<str>),
     /// One component with `*` and `?`.
     Glob(Box<str>),
 }
 
-/// How specific a pattern is: compared by literal leading components first, then by literal characters.
+/// How specific a pattern is. Literal leading components are compared first, then literal characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Specificity {
     /// Whole path components before the first wildcard.
     pub leading_components: u16,
-    /// Characters that are no wildcard and no `/`, in the whole pattern.
+    /// Characters in the whole pattern that are neither wildcards nor `/`.
     pub literal_characters: u16,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing is there.
+    /// The text is empty.
     #[error("the pattern is empty; `**` matches everything")]
     Empty,
-    /// Two slashes meet, or one stands at an end.
+    /// Two slashes follow each other, or the pattern begins or ends with a slash.
     #[error("a component is empty; write components joined by single slashes, as in `project/**`")]
     EmptyComponent,
-    /// A character that no name has and that is no wildcard here.
+    /// A character that is not allowed in names and is not a wildcard.
     #[error("`{character}` matches nothing in a name; the wildcards are `**`, `*`, `?` and `{{a,b}}`")]
     Character {
         /// The first such character.
         character: char,
     },
-    /// Braces do not pair.
-    #[error("the braces do not pair; alternatives read `{{a,b}}`")]
+    /// A brace has no partner.
+    #[error("the braces do not pair; write alternatives as `{{a,b}}`")]
     Braces,
-    /// The braces are too many, or multiply to too many alternatives.
+    /// There are too many braces, or they expand to too many alternatives.
     #[error(
-        "there are more than {ALTERNATIVES} braces, or alternatives that they spell out to; split the pattern"
+        "the pattern has more than {MAX_ALTERNATIVES} braces, or they expand to more alternatives; split the pattern"
     )]
     Alternatives,
-    /// It is longer than what it could match.
+    /// The pattern is longer than any name that it could match.
     #[error(
-        "the pattern is too long: {LONGEST} characters an alternative, {LONGEST_TEXT} in all; names are shorter"
+        "the pattern is too long; an alternative has at most {MAX_ALTERNATIVE_LENGTH} characters, the whole pattern {MAX_LENGTH}"
     )]
     Long,
-    /// An image pattern without a host.
-    #[error("there is no host in front; write `host[:port]/project/**`")]
+    /// An image pattern has no host.
+    #[error("it has no host in front; write `host[:port]/project/**`")]
     NoHost,
-    /// An image pattern whose host is malformed or has wildcards.
-    #[error("the host is malformed; it has no wildcards and reads `name.example.com[:port]`")]
+    /// The host of an image pattern is malformed or has wildcards.
+    #[error("the host is malformed; write `name.example.com[:port]`, without wildcards")]
     Host,
 }
 
@@ -90,47 +90,47 @@ impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// Where the text is no pattern; the variant says what would be right.
+    /// Where the text is not a pattern. The error says what would be right.
     pub fn new(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
-        let foreign = |character: &char| {
+        let not_allowed = |character: &char| {
             !(character.is_ascii_alphanumeric()
                 || matches!(character, '.' | '_' | '-' | '/' | '*' | '?' | '{' | '}' | ','))
         };
-        if let Some(character) = text.chars().find(foreign) {
+        if let Some(character) = text.chars().find(not_allowed) {
             return Err(PatternError::Character { character });
         }
-        if text.len() > LONGEST_TEXT {
+        if text.len() > MAX_LENGTH {
             return Err(PatternError::Long);
         }
-        // Each pair is a step deeper.
-        if text.bytes().filter(|byte| *byte == b'{').count() > ALTERNATIVES {
+        // `expand_braces` recurses once for each pair, so this bounds the depth of the recursion.
+        if text.bytes().filter(|byte| *byte == b'{').count() > MAX_ALTERNATIVES {
             return Err(PatternError::Alternatives);
         }
-        let mut spelled = Vec::new();
-        spell_out(text, &mut spelled)?;
-        if spelled.iter().any(|text| text.len() > LONGEST) {
+        let mut expanded = Vec::new();
+        expand_braces(text, &mut expanded)?;
+        if expanded.iter().any(|text| text.len() > MAX_ALTERNATIVE_LENGTH) {
             return Err(PatternError::Long);
         }
-        let alternatives = spelled.iter().map(|text| path(text)).collect::<Result<_, _>>()?;
+        let alternatives = expanded.iter().map(|text| path(text)).collect::<Result<_, _>>()?;
         Ok(Self { text: text.into(), alternatives })
     }
 
-    /// Whether the whole of `name` (a repository's path, or a tag) matches.
+    /// Whether the pattern matches the whole of `name` (a repository's path, or a tag).
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.alternatives.iter().any(|path| path_matches(path, name))
     }
 
-    /// The text as written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// How specific it is; of several alternatives, the weakest counts.
+    /// Returns how specific the pattern is. Of several alternatives, the least specific counts.
     #[must_use]
     pub fn specificity(&self) -> Specificity {
         self.alternatives
@@ -140,7 +140,8 @@ impl Pattern {
             .unwrap_or(Specificity { leading_components: 0, literal_characters: 0 })
     }
 
-    /// The literal components before the first wildcard that all alternatives share: every match begins with them.
+    /// Returns the literal components before the first wildcard that all alternatives share. Every match begins with
+    /// them.
     #[must_use]
     pub fn leading(&self) -> Vec<&str> {
         let mut paths = self.alternatives.iter().map(|path| leading(path).collect::<Vec<_>>());
@@ -153,28 +154,28 @@ impl Pattern {
     }
 
     /// The number of components that every match has; `None` where matches differ in depth.
-    #[must_use]
-    pub fn fixed_depth(&self) -> Option<usize> {
+    #[cfg(test)]
+    fn fixed_depth(&self) -> Option<usize> {
         let mut depths =
             self.alternatives.iter().map(|path| (!path.contains(&Component::Any)).then_some(path.len()));
         let first = depths.next()??;
         depths.all(|depth| depth == Some(first)).then_some(first)
     }
 
-    /// The fewest components that a match has.
+    /// Returns the smallest number of components that a match has.
     #[must_use]
     pub fn least_depth(&self) -> usize {
         let depth = |path: &Path| path.iter().filter(|component| **component != Component::Any).count();
         self.alternatives.iter().map(depth).min().unwrap_or_default()
     }
 
-    /// The one name that matches, where there are no wildcards.
+    /// Returns the only name that matches, where the pattern has no wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         (!self.text.contains(['*', '?', '{'])).then_some(&self.text)
     }
 
-    /// One name that matches, `word` wherever the pattern leaves it open.
+    /// Returns one name that matches, with `word` in place of the wildcards.
     #[must_use]
     pub fn example(&self, word: &str) -> String {
         let component = |component: &Component| match component {
@@ -185,15 +186,17 @@ impl Pattern {
         self.alternatives().next().unwrap_or_default().iter().map(component).collect::<Vec<_>>().join("/")
     }
 
-    /// Whether some name matches both.
+    /// Whether any name matches both patterns.
     #[must_use]
     pub fn may_overlap(&self, other: &Self) -> bool {
-        self.alternatives.iter().any(|ours| other.alternatives.iter().any(|theirs| paths_meet(ours, theirs)))
+        self.alternatives
+            .iter()
+            .any(|ours| other.alternatives.iter().any(|theirs| paths_overlap(ours, theirs)))
     }
 
-    /// The pattern of all names that one of `alternatives` matches; `None` where there are none.
+    /// The pattern that matches what any of `alternatives` matches; `None` where there are no alternatives.
     pub(super) fn of(alternatives: Vec<Path>) -> Option<Self> {
-        let texts: Vec<String> = alternatives.iter().map(|path| written(path)).collect();
+        let texts: Vec<String> = alternatives.iter().map(|path| path_text(path)).collect();
         let text = match &*texts {
             [] => return None,
             [text] => text.as_str().into(),
@@ -202,7 +205,7 @@ impl Pattern {
         Some(Self { text, alternatives: alternatives.into() })
     }
 
-    /// The alternatives, for reasoning about what becomes of the matches.
+    /// The alternatives, so that a mapping can be applied to each.
     pub(super) fn alternatives(&self) -> impl Iterator<Item = &[Component]> {
         self.alternatives.iter().map(|path| &**path)
     }
@@ -220,7 +223,17 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// A pattern over full image names: a host, compared folded, and a pattern over repositories.
+/// A pattern over full image names: a host, compared in its folded form, and a pattern over repositories.
+///
+/// ```
+/// use landfall::domain::pattern::{ImagePattern, PatternError};
+///
+/// let legacy = ImagePattern::new("harbor.example.com/shop/legacy-*")?;
+/// assert!(legacy.matches_name("harbor.example.com/shop/legacy-api"));
+/// assert!(!legacy.matches_name("harbor.example.com/shop/legacy-api/tools"), "`*` does not match a slash");
+/// assert_eq!(ImagePattern::new("shop/**"), Err(PatternError::NoHost));
+/// # Ok::<(), PatternError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePattern {
     host: Host,
@@ -231,7 +244,7 @@ impl ImagePattern {
     /// Compiles `host[:port]/pattern`.
     ///
     /// # Errors
-    /// Where there is no host, or the rest is no [`Pattern`].
+    /// Where the text has no host, or the rest is not a [`Pattern`].
     pub fn new(text: &str) -> Result<Self, PatternError> {
         let (host, repositories) = text.split_once('/').ok_or(PatternError::NoHost)?;
         if !looks_like_host(host) {
@@ -243,13 +256,13 @@ impl ImagePattern {
         Ok(Self { host: Host::fold(host), repositories: Pattern::new(repositories)? })
     }
 
-    /// Whether an image's host and repository match.
+    /// Whether the pattern matches this host and repository.
     #[must_use]
     pub fn matches(&self, host: &Host, repository: &str) -> bool {
         self.host == *host && self.repositories.matches(repository)
     }
 
-    /// Whether `host/repository` matches.
+    /// Whether the pattern matches the name `host/repository`.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
         name.split_once('/').is_some_and(|(host, repository)| {
@@ -264,13 +277,13 @@ impl fmt::Display for ImagePattern {
     }
 }
 
-/// Spells out the first pair of braces, then those of every result.
-fn spell_out(text: &str, spelled: &mut Vec<String>) -> Result<(), PatternError> {
+/// Expands the first pair of braces, then the braces of every result.
+fn expand_braces(text: &str, expanded: &mut Vec<String>) -> Result<(), PatternError> {
     let Some(open) = text.find(['{', '}']) else {
-        if spelled.len() == ALTERNATIVES {
+        if expanded.len() == MAX_ALTERNATIVES {
             return Err(PatternError::Alternatives);
         }
-        spelled.push(text.to_owned());
+        expanded.push(text.to_owned());
         return Ok(());
     };
     let (before, rest) = text.split_at(open);
@@ -289,7 +302,7 @@ fn spell_out(text: &str, spelled: &mut Vec<String>) -> Result<(), PatternError> 
                     let after = rest.get(from..).unwrap_or_default();
                     return choices
                         .into_iter()
-                        .try_for_each(|choice| spell_out(&format!("{before}{choice}{after}"), spelled));
+                        .try_for_each(|choice| expand_braces(&format!("{before}{choice}{after}"), expanded));
                 }
             }
             _ => {}
@@ -321,8 +334,8 @@ fn path(text: &str) -> Result<Path, PatternError> {
     Ok(path.into())
 }
 
-/// A path as [`path`] reads it.
-fn written(path: &[Component]) -> String {
+/// The text of a path; the inverse of [`path`].
+fn path_text(path: &[Component]) -> String {
     let texts = path.iter().map(|component| match component {
         Component::Any => "**",
         Component::Literal(text) | Component::Glob(text) => text,
@@ -352,7 +365,7 @@ fn specificity(path: &[Component]) -> Specificity {
 }
 
 fn path_matches(path: &[Component], name: &str) -> bool {
-    wild_matches(
+    wildcard_matches(
         path.iter(),
         name.split('/'),
         |component| *component == Component::Any,
@@ -365,7 +378,7 @@ fn path_matches(path: &[Component], name: &str) -> bool {
 }
 
 fn glob_matches(glob: &str, text: &str) -> bool {
-    wild_matches(
+    wildcard_matches(
         glob.as_bytes().iter(),
         text.bytes(),
         |byte| *byte == b'*',
@@ -373,10 +386,11 @@ fn glob_matches(glob: &str, text: &str) -> bool {
     )
 }
 
-/// Matches a sequence with stars against another: of bytes in a component, and of components in a path.
+/// Matches a sequence with stars against a text: the bytes of a component, or the components of a path.
 ///
-/// Only the last star is ever tried again: an earlier one that took more would leave less for the rest.
-fn wild_matches<'p, P: 'p, T: Iterator + Clone>(
+/// After a mismatch only the last star is tried again with one more item. A longer match of an earlier star could not
+/// help, because it would leave fewer items for the rest.
+fn wildcard_matches<'p, P: 'p, T: Iterator + Clone>(
     mut pattern: std::slice::Iter<'p, P>,
     mut text: T,
     star: impl Fn(&P) -> bool,
@@ -403,17 +417,17 @@ fn wild_matches<'p, P: 'p, T: Iterator + Clone>(
     }
 }
 
-/// Whether some path matches both.
-pub(super) fn paths_meet(ours: &[Component], theirs: &[Component]) -> bool {
-    // Most patterns that are compared part here: each route with all others.
-    let parted = ours.iter().zip(theirs).map_while(|pair| match pair {
+/// Whether any path matches both.
+pub(super) fn paths_overlap(ours: &[Component], theirs: &[Component]) -> bool {
+    // A fast check first: most pairs of routes differ in a leading literal component.
+    let differs = ours.iter().zip(theirs).map_while(|pair| match pair {
         (Component::Literal(ours), Component::Literal(theirs)) => Some(ours != theirs),
         _ => None,
     });
-    if parted.into_iter().any(|parted| parted) {
+    if differs.into_iter().any(|differs| differs) {
         return false;
     }
-    wild_meet(
+    wildcards_overlap(
         ours,
         theirs,
         |component| *component == Component::Any,
@@ -421,7 +435,7 @@ pub(super) fn paths_meet(ours: &[Component], theirs: &[Component]) -> bool {
             (Component::Literal(ours), Component::Literal(theirs)) => ours == theirs,
             (Component::Glob(glob), Component::Literal(text))
             | (Component::Literal(text), Component::Glob(glob)) => glob_matches(glob, text),
-            (Component::Glob(ours), Component::Glob(theirs)) => wild_meet(
+            (Component::Glob(ours), Component::Glob(theirs)) => wildcards_overlap(
                 ours.as_bytes(),
                 theirs.as_bytes(),
                 |byte| *byte == b'*',
@@ -432,9 +446,14 @@ pub(super) fn paths_meet(ours: &[Component], theirs: &[Component]) -> bool {
     )
 }
 
-/// Whether two sequences with stars have a match in common: a table over their suffixes, from the back.
-fn wild_meet<P>(ours: &[P], theirs: &[P], star: impl Fn(&P) -> bool, both: impl Fn(&P, &P) -> bool) -> bool {
-    // `below[n]`: the last `n` of theirs meet what follows our current one.
+/// Whether two sequences with stars have a common match. It fills a table over their suffixes, from the end.
+fn wildcards_overlap<P>(
+    ours: &[P],
+    theirs: &[P],
+    star: impl Fn(&P) -> bool,
+    both: impl Fn(&P, &P) -> bool,
+) -> bool {
+    // `below[n]`: the last `n` items of `theirs` overlap with what follows the current item of `ours`.
     let mut below = vec![true];
     below.extend(theirs.iter().rev().scan(true, |stars, theirs| {
         *stars &= star(theirs);
@@ -508,9 +527,9 @@ mod tests {
             ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", PatternError::Alternatives),
             (&"{a}".repeat(257), PatternError::Alternatives),
             (&"{".repeat(257), PatternError::Alternatives),
-            (&"a".repeat(LONGEST + 1), PatternError::Long),
-            (&format!("{{a,{}}}", "*a".repeat(LONGEST)), PatternError::Long),
-            (&"{a}".repeat(LONGEST_TEXT), PatternError::Long),
+            (&"a".repeat(MAX_ALTERNATIVE_LENGTH + 1), PatternError::Long),
+            (&format!("{{a,{}}}", "*a".repeat(MAX_ALTERNATIVE_LENGTH)), PatternError::Long),
+            (&"{a}".repeat(MAX_LENGTH), PatternError::Long),
         ] {
             assert_eq!(Pattern::new(text), Err(error), "{text}");
         }
@@ -526,11 +545,11 @@ mod tests {
 
     #[test]
     fn what_is_as_long_as_may_be_is_taken() {
-        let longest = "a".repeat(LONGEST);
+        let longest = "a".repeat(MAX_ALTERNATIVE_LENGTH);
         assert!(pattern(&longest).matches(&longest));
         assert!(pattern(&"{a}".repeat(256)).matches(&"a".repeat(256)));
-        let stars = pattern(&"*a".repeat(LONGEST / 2));
-        assert!(stars.may_overlap(&pattern(&"a*".repeat(LONGEST / 2))));
+        let stars = pattern(&"*a".repeat(MAX_ALTERNATIVE_LENGTH / 2));
+        assert!(stars.may_overlap(&pattern(&"a*".repeat(MAX_ALTERNATIVE_LENGTH / 2))));
     }
 
     #[test]

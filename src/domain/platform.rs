@@ -1,32 +1,32 @@
-//! Platforms: what an index offers, and what a Pod may land on.
+//! Platforms: those that an index lists, and those that a Pod may run on.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A platform as an index states it for one child: `os/architecture[/variant]`.
+/// The platform of one child of an index: `os/architecture[/variant]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Platform {
-    /// `linux`, `windows` …
+    /// The operating system: `linux`, `windows` …
     pub os: Box<str>,
-    /// `amd64`, `arm64` …
+    /// The CPU architecture: `amd64`, `arm64` …
     pub architecture: Box<str>,
-    /// `v7`, `v8` …, where stated.
+    /// The CPU variant: `v7`, `v8` …; `None` where the index does not name it.
     pub variant: Option<Box<str>>,
 }
 
-/// The platforms that a Pod may land on, each part `None` where anything goes.
+/// A set of platforms that a Pod may run on. A part that is `None` matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlatformPattern {
-    /// The operating system.
+    /// The operating system, for example `linux`.
     pub os: Option<Box<str>>,
-    /// The architecture.
+    /// The CPU architecture, for example `arm64`.
     pub architecture: Option<Box<str>>,
-    /// The variant.
+    /// The CPU variant, for example `v7`.
     pub variant: Option<Box<str>>,
 }
 
 impl PlatformPattern {
-    /// Does a child for `platform` run where this pattern says?
+    /// Whether an image for `platform` may run here. A part that either side leaves out matches.
     #[must_use]
     pub fn matches(&self, platform: &Platform) -> bool {
         let fits = |wanted: &Option<Box<str>>, have: Option<&str>| {
@@ -38,19 +38,19 @@ impl PlatformPattern {
     }
 }
 
-/// What a Pod says of its node: the parts of `nodeSelector` and `os` that speak of the platform.
+/// The platform that a Pod asks for by its `nodeSelector` and `os`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlatformDemand {
-    /// `kubernetes.io/os`, or `spec.os.name`.
+    /// The label `kubernetes.io/os`, else `spec.os.name`.
     pub os: Option<Box<str>>,
-    /// `kubernetes.io/arch`.
+    /// The label `kubernetes.io/arch`.
     pub architecture: Option<Box<str>>,
 }
 
-/// Narrows the cluster's platforms by what the Pod demands.
+/// Narrows the cluster's platforms to those that the Pod asks for.
 ///
-/// A demand that no configured platform meets (a Windows Pod where `platforms:` speaks of Linux only)
-/// stands for itself: the Pod will land there whatever the configuration says.
+/// If no configured platform fits (a Windows Pod where `platforms:` names only Linux), the result is the Pod's own demand:
+/// the scheduler follows the Pod, not the configuration.
 #[must_use]
 pub fn narrow(platforms: &[PlatformPattern], demand: &PlatformDemand) -> Vec<PlatformPattern> {
     let meets = |have: &Option<Box<str>>, demand: &Option<Box<str>>| {
@@ -70,9 +70,9 @@ pub fn narrow(platforms: &[PlatformPattern], demand: &PlatformDemand) -> Vec<Pla
     narrowed
 }
 
-/// A text that is no platform.
+/// A text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a platform reads `os/architecture` or `os/architecture/variant`, as in `linux/arm64`")]
+#[error("a platform is written `os/architecture` or `os/architecture/variant`, for example `linux/arm64`")]
 pub struct PlatformError;
 
 impl FromStr for PlatformPattern {

@@ -1,4 +1,4 @@
-//! Policies: what security teams require, and how several of them come together for one namespace.
+//! Policies: what security teams require, and how several policies apply to one namespace.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,71 +11,72 @@ pub use super::name::PolicyName;
 use super::pattern::ImagePattern;
 use super::scan::Requirement;
 
-/// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`, `on_vulnerable` and
-/// `on_unrouted` never `Fallback`: the configuration's own types see to it.
+/// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`; `on_vulnerable` and
+/// `on_unrouted` are never `Fallback`. The types of the configuration ensure this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Actions {
-    /// Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    /// For Missing, ChildMissing, ProxyCache, Refused and PullFailed.
     pub on_missing: Action,
-    /// Stale.
+    /// For Stale: the local tag is another digest than the primary's.
     pub on_stale: Action,
-    /// Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// For Unreachable, Unauthorized, RateLimited, Deadline and Unproved.
     pub on_unknown: Action,
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
+    /// For Unscanned, ScanPending, ScanFailed, ScannerDown and ScanExpired.
     pub on_unscanned: Action,
-    /// Vulnerable.
+    /// For Vulnerable: the scan found something too severe.
     pub on_vulnerable: Action,
-    /// NotRouted, and Unparsable at the validating door.
+    /// For NotRouted, and for Unparsable at the validating door.
     pub on_unrouted: Action,
 }
 
-/// What applies to an image: the actions and the scan requirement, gaps already filled from `defaults`.
+/// The rules for an image: the actions and the scan requirement. Keys that a policy leaves out are already filled from
+/// `defaults`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// What is done about each finding.
+    /// The action for each finding.
     pub actions: Actions,
     /// What a scan must show.
     pub scan: Requirement,
 }
 
-/// Does a policy act, or only report?
+/// Whether a policy acts or only reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Enforcement {
-    /// Its actions apply.
+    /// The policy's actions apply.
     Enforce,
-    /// It is judged apart and reported, and never denies.
+    /// The policy is judged separately and its result is reported. It never denies.
     Observe,
 }
 
-/// A LandingPolicy, complete.
+/// A LandingPolicy with all its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Its name.
+    /// The `metadata.name` of the policy.
     pub name: PolicyName,
-    /// The namespaces it speaks for.
+    /// The namespaces to which the policy applies.
     pub selector: Selector,
-    /// Enforce or Observe.
+    /// Whether the policy acts or only reports.
     pub enforcement: Enforcement,
-    /// What it requires, gaps filled from `defaults`.
+    /// What the policy requires. Keys that it leaves out are filled from `defaults`.
     pub rules: Rules,
-    /// What it lets pass for a time.
+    /// Findings that the policy allows for some images until a date.
     pub exceptions: Vec<Exception>,
 }
 
-/// Findings that a policy does not hold against some images until a date: there, `defaults` apply.
+/// Findings that a policy allows for some images until a date. For these, `defaults` apply instead of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     /// The images, by their primary name.
     pub images: Vec<ImagePattern>,
-    /// The findings.
+    /// The findings that are allowed.
     pub findings: Vec<FindingKind>,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which the exception no longer applies.
     pub until: Timestamp,
-    /// Why, for people.
+    /// Why the exception was made; for people.
     pub reason: Box<str>,
 }
 
-/// The label that the API server puts on every namespace and keeps: its name.
+/// The label that the API server sets on every namespace, with the namespace's name as its value. Nobody can change it.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// The labels of a namespace, as far as they are known.
@@ -85,84 +86,84 @@ pub struct Labels {
     others: Others,
 }
 
-/// What is to be thought of labels that are not among the known ones.
+/// Whether there may be labels besides the known ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Others {
-    /// There are none.
+    /// There are no other labels.
     #[default]
     Absent,
-    /// There may be any.
+    /// There may be any other labels.
     Unknown,
 }
 
 impl Labels {
-    /// None.
+    /// No labels at all.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These, and nobody knows which others.
+    /// These labels, and perhaps others that are not known.
     #[must_use]
     pub fn at_least(known: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { known: known.into_iter().collect(), others: Others::Unknown }
     }
 }
 
-/// Exactly these.
+/// Exactly these labels and no others.
 impl FromIterator<(String, String)> for Labels {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(labels: I) -> Self {
         Self { known: labels.into_iter().collect(), others: Others::Absent }
     }
 }
 
-/// Exactly these.
+/// Exactly these labels and no others.
 impl<const N: usize> From<[(String, String); N]> for Labels {
     fn from(labels: [(String, String); N]) -> Self {
         labels.into_iter().collect()
     }
 }
 
-/// A label selector as Kubernetes has it: all requirements must hold; none selects everything.
+/// A Kubernetes label selector: all requirements must hold. Without requirements it selects everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// The requirements (`matchLabels` reads as `In` with one value).
+    /// The requirements. An entry of `matchLabels` becomes `In` with one value.
     pub requirements: Vec<LabelRequirement>,
 }
 
 /// One requirement of a [`Selector`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelRequirement {
-    /// The label's key.
+    /// The key of the label.
     pub key: Box<str>,
-    /// What must hold of its value.
+    /// The condition on the label.
     pub test: LabelTest,
 }
 
-/// What a requirement asks of a label.
+/// A condition on one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelTest {
-    /// Present with one of these values.
+    /// The label is present with one of these values.
     In(Vec<Box<str>>),
-    /// Absent, or present with none of these values.
+    /// The label is absent, or present with none of these values.
     NotIn(Vec<Box<str>>),
-    /// Present.
+    /// The label is present with any value.
     Exists,
-    /// Absent.
+    /// The label is absent.
     DoesNotExist,
 }
 
-/// What applies in one namespace: `defaults`, or the enforcing policies that select it.
+/// The rules of one namespace: `defaults`, or the enforcing policies that select it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Regime {
-    /// What applies where no policy enforces, and where an exception lifts one.
+    /// The rules where no policy enforces, and where an exception applies.
     pub defaults: Arc<Rules>,
-    /// The enforcing policies; for each finding the strictest of their actions counts.
+    /// The enforcing policies. For each finding the strictest of their actions counts.
     pub enforcing: Vec<Arc<Policy>>,
 }
 
 impl Actions {
-    /// What is done about a finding.
+    /// Returns the action for a finding.
     #[must_use]
     pub fn on(&self, finding: FindingKind) -> Action {
         match finding.key() {
@@ -177,7 +178,7 @@ impl Actions {
 }
 
 impl Default for Actions {
-    /// Built in: never rejects a Pod.
+    /// The built-in actions, which never deny a Pod.
     fn default() -> Self {
         Self {
             on_missing: Action::Fallback,
@@ -195,92 +196,118 @@ impl Default for Actions {
 pub struct FindingSet(u32);
 
 impl FindingSet {
-    /// Adds one.
+    /// Adds a finding to the set.
     pub fn insert(&mut self, finding: FindingKind) {
         self.0 |= 1 << finding as u32;
     }
 
-    /// Is it in?
+    /// Whether the set contains this finding.
     #[must_use]
     pub fn contains(self, finding: FindingKind) -> bool {
         self.0 & 1 << finding as u32 != 0
     }
 
-    /// Is none in?
+    /// Whether the set contains no finding.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
-/// One set of rules that speaks in a Case, and the findings it speaks about.
+/// One set of rules that applies to an image, and the findings that it covers.
 #[derive(Debug, Clone)]
 pub struct PolicyView<'a> {
-    /// The policy; `None`: `defaults`.
+    /// The name of the policy; `None` for `defaults`.
     pub policy: Option<&'a PolicyName>,
-    /// Its rules.
+    /// The rules of the policy, or the milder ones of an exception.
     pub rules: Cow<'a, Rules>,
-    lifted: FindingSet,
-    sense: Sense,
+    /// The findings that an exception of the policy allows for this image.
+    excepted: FindingSet,
+    covers: Covers,
 }
 
-/// How a PolicyView's set of findings is meant.
+/// Which findings a [`PolicyView`] covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sense {
-    /// It speaks about all but what an exception lifted.
-    AllButLifted,
-    /// It speaks about what an exception lifted only, with the milder of the policy and `defaults`.
-    Lifted,
+enum Covers {
+    /// All findings except the excepted ones.
+    AllButExcepted,
+    /// Only the excepted findings, with the milder of the policy's and the `defaults`' rules.
+    OnlyExcepted,
 }
 
 impl PolicyView<'_> {
-    /// Its action for a finding; `None` where it does not speak about it.
+    /// Returns the action for a finding; `None` where this view does not cover the finding.
     #[must_use]
     pub fn on(&self, finding: FindingKind) -> Option<Action> {
-        let speaks = match self.sense {
-            Sense::AllButLifted => !self.lifted.contains(finding),
-            Sense::Lifted => self.lifted.contains(finding),
+        let covered = match self.covers {
+            Covers::AllButExcepted => !self.excepted.contains(finding),
+            Covers::OnlyExcepted => self.excepted.contains(finding),
         };
-        speaks.then(|| self.rules.actions.on(finding))
+        covered.then(|| self.rules.actions.on(finding))
     }
 }
 
 impl Regime {
-    /// `defaults` alone.
+    /// The rules of a namespace without an enforcing policy.
     #[must_use]
     pub fn of_defaults(defaults: Arc<Rules>) -> Self {
         Self { defaults, enforcing: Vec::new() }
     }
 
-    /// One policy alone, as if it enforced: how an observing policy is judged.
+    /// The rules as if this policy alone enforced. An observing policy is judged by them.
     #[must_use]
     pub fn of_one(defaults: Arc<Rules>, policy: Arc<Policy>) -> Self {
         Self { defaults, enforcing: vec![policy] }
     }
 
-    /// Does a policy enforce here? Then admins' and tenants' settings do not open what it closes.
+    /// Whether any policy enforces here. Then the settings of admins and tenants cannot allow what it forbids.
     #[must_use]
     pub fn enforces(&self) -> bool {
         !self.enforcing.is_empty()
     }
 
-    /// Everybody who speaks about an image: `defaults` alone where no policy enforces, else the enforcing policies.
-    /// Of what an exception lifts from a policy, the milder of that policy and `defaults` speaks, so that an
-    /// exception never makes anything stricter. The strictest of all counts, finding by finding.
+    /// Returns all rules that apply to an image: those of the enforcing policies, or `defaults` where no policy enforces.
+    /// For each finding the strictest action of all views counts.
+    ///
+    /// For findings that an exception covers, the policy acts with the milder of its own action and that of `defaults`.
+    /// So an exception never makes a result stricter.
+    ///
+    /// ```
+    /// # use landfall::config::{self, Files};
+    /// # use landfall::domain::policy::Labels;
+    /// # use landfall::domain::verdict::{Action, FindingKind};
+    /// # let text = "site: ams
+    /// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
+    /// # routes: []
+    /// # policies:
+    /// # - metadata: {name: strict}
+    /// #   spec: {namespaceSelector: {}, enforcement: Enforce, onMissing: Block, onStale: Block}
+    /// # - metadata: {name: milder}
+    /// #   spec: {namespaceSelector: {}, enforcement: Enforce, onMissing: Fallback}
+    /// # ";
+    /// # let now = "2026-11-21T12:00:00Z".parse()?;
+    /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+    /// // Policy `strict` says `onMissing: Block`, policy `milder` says `onMissing: Fallback`.
+    /// let regime = settings.regime(&Labels::new());
+    /// let views = regime.views("ams.example.com/shop/web", now);
+    /// let actions = views.iter().filter_map(|view| view.on(FindingKind::Missing));
+    /// assert_eq!(actions.max(), Some(Action::Block), "the strictest action counts");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn views(&self, primary_name: &str, now: Timestamp) -> Vec<PolicyView<'_>> {
         if !self.enforces() {
-            let (rules, lifted) = (Cow::Borrowed(&*self.defaults), FindingSet::default());
-            return vec![PolicyView { policy: None, rules, lifted, sense: Sense::AllButLifted }];
+            let (rules, excepted) = (Cow::Borrowed(&*self.defaults), FindingSet::default());
+            return vec![PolicyView { policy: None, rules, excepted, covers: Covers::AllButExcepted }];
         }
         let mut views = Vec::with_capacity(self.enforcing.len());
         for policy in &self.enforcing {
-            let (name, lifted) = (Some(&policy.name), policy.lifted(primary_name, now));
+            let (name, excepted) = (Some(&policy.name), policy.lifted(primary_name, now));
             let rules = Cow::Borrowed(&policy.rules);
-            views.push(PolicyView { policy: name, rules, lifted, sense: Sense::AllButLifted });
-            if !lifted.is_empty() {
+            views.push(PolicyView { policy: name, rules, excepted, covers: Covers::AllButExcepted });
+            if !excepted.is_empty() {
                 let rules = Cow::Owned(policy.rules.milder(&self.defaults));
-                views.push(PolicyView { policy: name, rules, lifted, sense: Sense::Lifted });
+                views.push(PolicyView { policy: name, rules, excepted, covers: Covers::OnlyExcepted });
             }
         }
         views
@@ -288,7 +315,7 @@ impl Regime {
 }
 
 impl Rules {
-    /// The milder of two, key by key.
+    /// The milder of two sets of rules, key by key.
     fn milder(&self, other: &Self) -> Self {
         let (a, b) = (&self.actions, &other.actions);
         Self {
@@ -306,7 +333,7 @@ impl Rules {
 }
 
 impl Policy {
-    /// What its exceptions lift for an image at a moment.
+    /// Returns the findings that the policy's exceptions allow for an image at `now`.
     #[must_use]
     pub fn lifted(&self, primary_name: &str, now: Timestamp) -> FindingSet {
         let mut lifted = FindingSet::default();
@@ -321,8 +348,8 @@ impl Policy {
 }
 
 impl Selector {
-    /// Does it select an object with these labels? What is not known of them is taken to be as it asks: a policy is not
-    /// skipped because nobody could say whether it applies.
+    /// Whether the selector selects an object with these labels. An unknown label counts as if it matched: a policy must
+    /// not be skipped because it is unknown whether it applies.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|LabelRequirement { key, test }| {
@@ -415,7 +442,7 @@ mod tests {
             assert_eq!(selector.matches(&labels), expected, "{selector:?}");
             let unknown = Labels::at_least([("tier".to_owned(), "regulated".to_owned())]);
             let (tier, selector) = (&*selector.requirements[0].key == "tier", &selector);
-            assert_eq!(selector.matches(&unknown), expected || !tier, "{selector:?}: nobody knows its zone");
+            assert_eq!(selector.matches(&unknown), expected || !tier, "{selector:?}: the zone is unknown");
         }
         assert!(Selector::default().matches(&labels), "an empty selector selects everything");
     }

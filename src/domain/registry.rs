@@ -1,4 +1,4 @@
-//! A Registry: an endpoint that references name, and that we ask.
+//! A Registry: an endpoint that references name and that Landfall asks.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -11,21 +11,21 @@ use url::Url;
 
 pub use super::name::{PullSecret, RegistryName, Site};
 
-/// A registry host folded for *matching*: lower case, and without the port that its scheme implies.
+/// A registry host in folded form, for *matching*: lower case, and without the port that its scheme implies.
 ///
-/// `HARBOR.example.com:443` and `harbor.example.com` are one host; `harbor.example.com.evil.io`
-/// is another. Never print this: references keep the spelling of [`Registry::host`].
+/// `HARBOR.example.com:443` and `harbor.example.com` are the same host; `harbor.example.com.evil.io` is another one.
+/// Never print the folded form: references keep the spelling of [`Registry::host`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(Box<str>);
 
 impl Host {
-    /// Folds a host as it stands in a reference.
+    /// Folds a host as written in a reference.
     #[must_use]
     pub fn fold(host: &str) -> Self {
         Self(folded(host).into())
     }
 
-    /// The folded text.
+    /// Returns the folded host as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,10 +44,10 @@ impl fmt::Debug for Host {
     }
 }
 
-/// The folded form of a host, borrowed where nothing had to change.
+/// Returns the folded form of a host; borrowed where nothing changes.
 ///
-/// Registries are asked over HTTPS, so `:443` is the default port; `:80` stays, for a reference
-/// that carries it is not the one without.
+/// Registries are asked over HTTPS, so `:443` is the default port and is removed. `:80` stays, because a reference with
+/// `:80` means another endpoint than the one without.
 #[must_use]
 pub fn folded(host: &str) -> Cow<'_, str> {
     let host = host.strip_suffix(":443").unwrap_or(host);
@@ -58,13 +58,13 @@ pub fn folded(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// What a registry speaks.
+/// The kind of a registry: which APIs it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Harbor: the distribution protocol, and an API that knows scans.
+    /// Harbor: the distribution API, and its own API with scans.
     Harbor,
-    /// Any plain OCI distribution registry; it has no scans.
+    /// Any plain OCI distribution registry. It has no scans.
     Distribution,
 }
 
@@ -88,63 +88,63 @@ impl Kind {
     }
 }
 
-/// Whether a registry takes part.
+/// Whether a registry is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
-    /// It is asked and used.
+    /// The registry is asked and used.
     Open,
-    /// `drain: true`: every question about it is answered `Unknown(Drained)` at once.
+    /// `drain: true`: every question about the registry is answered `Unknown(Drained)` at once.
     Drained,
 }
 
-/// Where a registry's credentials are read from; re-read when the content changes.
+/// Where a registry's credentials are read from. They are read again when the content changes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CredentialSource {
-    /// Ask anonymously.
+    /// No credentials: requests are anonymous.
     Anonymous,
-    /// A folder with the files `username` and `password`, as a mounted Secret has them.
+    /// A folder with the files `username` and `password`, like a mounted Secret.
     Dir(PathBuf),
     /// A `config.json` / `.dockerconfigjson` file.
     DockerConfig(PathBuf),
-    /// A file that holds a bearer token, as rotating sidecars write it.
+    /// A file with a bearer token, as rotating sidecars write it.
     TokenFile(PathBuf),
 }
 
-/// An endpoint: named by references as `host`, asked at `url`.
+/// An endpoint: references name it by `host`, and Landfall asks it at `url`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
-    /// Its key in the configuration.
+    /// The key of the registry in the configuration.
     pub name: RegistryName,
-    /// `host[:port]`, as rewritten references spell it.
+    /// `host[:port]`, as written in rewritten references.
     pub host: Box<str>,
-    /// Other hosts under which references name the same registry; rewritten to `host`.
+    /// Other hosts by which references name the same registry. They are rewritten to `host`.
     pub aliases: Vec<Box<str>>,
-    /// Where we ask: scheme, host and port, perhaps a path prefix. `http` only where it was configured.
+    /// Where Landfall sends its requests: scheme, host and port, perhaps a path prefix. `http` only where configured.
     pub url: Url,
-    /// What it speaks.
+    /// Whether it is a Harbor or a plain registry.
     pub kind: Kind,
-    /// The site it stands on.
+    /// The site of the registry.
     pub site: Site,
-    /// How we authenticate.
+    /// How Landfall authenticates.
     pub credentials: CredentialSource,
     /// A PEM bundle to trust for this registry *instead of* the public roots.
     pub ca_file: Option<PathBuf>,
-    /// The Secret that Pods need to pull from here; `None`: nodes have credentials, or none are needed.
+    /// The Secret that Pods need to pull from here. `None` where nodes have credentials, or need none.
     pub pull_secret: Option<PullSecret>,
-    /// Open or drained.
+    /// Whether the registry is in use or drained.
     pub service: Service,
-    /// The most HTTP requests an hour, for metered registries; `None`: unlimited.
+    /// The most HTTP requests per hour, for registries with a quota; `None` is unlimited.
     pub requests_per_hour: Option<NonZeroU32>,
 }
 
 impl Registry {
-    /// Every host that names this registry, folded: its own first, then the aliases.
+    /// Iterates over the folded hosts of this registry: its own first, then the aliases.
     pub fn hosts(&self) -> impl Iterator<Item = Host> {
         std::iter::once(&self.host).chain(&self.aliases).map(|host| Host::fold(host))
     }
 }
 
-/// A shared registry.
+/// A registry that Routes, Places and upstreams share.
 pub type SharedRegistry = Arc<Registry>;
 
 #[cfg(test)]

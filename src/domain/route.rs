@@ -13,106 +13,106 @@ use super::registry::{Host, SharedRegistry, folded};
 /// Whether a tag's digest must be proved against the primary before a local copy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TagProof {
-    /// The primary is asked off the request path; what is remembered counts.
+    /// The primary is asked in the background. A remembered answer counts.
     Background,
-    /// It is asked before settling; without an answer or a memory the tag is Unproved.
+    /// The primary is asked before the verdict. Without an answer and without a remembered one, the tag is Unproved.
     Required,
 }
 
 /// Whether rewritten references are pinned to the digest that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
-    /// `tag@digest`.
+    /// References are written as `tag@digest`.
     Digest,
-    /// The tag alone; an enforcing policy pins all the same.
+    /// References are written with the tag alone. An enforcing policy still pins them.
     Tag,
 }
 
 /// Whether verdicts change Pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rewrite {
-    /// They do.
+    /// Verdicts change Pods.
     Apply,
-    /// They are recorded; an enforcing policy applies them all the same.
+    /// Verdicts are only recorded. An enforcing policy still applies them.
     Observe,
 }
 
-/// What a replica is.
+/// How a replica gets its images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Serves {
-    /// Copies that were replicated to it.
+    /// It holds copies that were replicated to it.
     Copies,
-    /// `proxy: true`: a proxy-cache project, usable though it proves nothing.
+    /// `proxy: true`: a proxy-cache project. It can be used, but does not prove a local copy.
     ProxyCache,
 }
 
-/// Can two sources land in one repository of this replica?
+/// Whether two sources may be replicated to the same repository of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Collision {
-    /// Never: the mapping is one to one.
+    /// The mapping is one to one.
     Impossible,
-    /// They can: a tag there needs proof.
+    /// Two sources may share a repository, so a tag there needs proof.
     Possible,
 }
 
 /// A set of images: one primary, any number of replicas.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Its name.
+    /// The `name` of the route in the configuration.
     pub name: RouteName,
-    /// The registry where the images are at home.
+    /// The registry that is the source of the images.
     pub primary: SharedRegistry,
-    /// Which of its repositories.
+    /// Which repositories of the primary belong to the route.
     pub repositories: Pattern,
-    /// The replicas, as configured.
+    /// The replicas, in the order of the configuration.
     pub replicas: Vec<Replica>,
-    /// Proof of tags.
+    /// Whether a tag must be proved before a local copy is used.
     pub tag_proof: TagProof,
-    /// Pinning.
+    /// Whether rewritten references are pinned to a digest.
     pub pin: Pin,
-    /// Apply or observe.
+    /// Whether verdicts change Pods or are only recorded.
     pub rewrite: Rewrite,
 }
 
 /// A registry that holds a Route's images under a mapping.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    /// The registry.
+    /// The registry that holds the copies.
     pub registry: SharedRegistry,
-    /// Where the images lie there.
+    /// How repositories of the primary are named at this registry.
     pub mapping: Mapping,
     /// What the replication rule copies.
     pub filter: Filter,
-    /// Copies, or a proxy cache.
+    /// Whether it holds replicated copies or is a proxy cache.
     pub serves: Serves,
-    /// Whether two sources may land in one repository there.
+    /// Whether two sources may be replicated to one repository there.
     pub collision: Collision,
 }
 
 /// The filters of a replication rule: patterns over the primary's repositories and over tags.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only these repositories.
+    /// Copies only these repositories.
     pub repositories: Option<Pattern>,
-    /// Not these repositories.
+    /// Does not copy these repositories.
     pub exclude: Option<Pattern>,
-    /// Only these tags; never applies to a reference with a digest.
+    /// Copies only these tags. It never applies to a reference with a digest.
     pub tags: Option<Pattern>,
-    /// Not these tags; likewise.
+    /// Does not copy these tags. It never applies to a reference with a digest.
     pub exclude_tags: Option<Pattern>,
 }
 
 /// Which Place of a Route a reference names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    /// The primary.
+    /// The reference names the primary.
     Primary,
-    /// The replica with this index.
+    /// The reference names the replica with this index.
     Replica(usize),
 }
 
 impl Named {
-    /// The replica; `None` for the primary.
+    /// Returns the replica; `None` for the primary.
     #[must_use]
     pub fn replica(self, route: &Route) -> Option<&Replica> {
         match self {
@@ -121,7 +121,7 @@ impl Named {
         }
     }
 
-    /// The registry.
+    /// Returns the registry that the reference names.
     #[must_use]
     pub fn registry(self, route: &Route) -> &SharedRegistry {
         self.replica(route).map_or(&route.primary, |replica| &replica.registry)
@@ -131,16 +131,16 @@ impl Named {
 /// A Route that covers a reference.
 #[derive(Debug, Clone)]
 pub struct RouteMatch<'a> {
-    /// The Route.
+    /// The Route that covers the reference.
     pub route: &'a Route,
-    /// Which of its Places the reference names.
+    /// Which Place of the Route the reference names.
     pub named: Named,
     /// The repository at the primary; `None` where the replica's mapping cannot be inverted.
     pub source: Option<Repository>,
 }
 
-/// The Routes, found by host and by the literal leading components of their repositories: the cost of a look-up
-/// grows with the depth of a path, not with the number of Routes.
+/// Finds Routes by host and by the literal leading components of their repositories. So the cost of a look-up grows with
+/// the depth of a path, not with the number of Routes.
 #[derive(Clone, Default)]
 pub struct RouteIndex {
     hosts: HashMap<Host, Candidates>,
@@ -160,7 +160,7 @@ struct Candidate {
 }
 
 impl fmt::Debug for RouteIndex {
-    /// The hosts alone: the Routes stand beside the index.
+    /// Prints only the hosts, because `Settings` prints the Routes next to the index.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut hosts: Vec<_> = self.hosts.keys().collect();
         hosts.sort();
@@ -169,7 +169,7 @@ impl fmt::Debug for RouteIndex {
 }
 
 impl RouteIndex {
-    /// Indexes the Routes in the order of the configuration, which decides between equally specific ones.
+    /// Builds the index. Of equally specific Routes, the first in the configuration wins.
     #[must_use]
     pub fn of(routes: &[Arc<Route>]) -> Self {
         let mut index = Self::default();
@@ -202,8 +202,8 @@ impl RouteIndex {
         }
     }
 
-    /// The Route that covers a reference: a match as primary beats a match as replica, then the most specific wins.
-    /// `covers` may refuse a match, for its filters.
+    /// Finds the Route that covers a reference. A match as primary beats a match as replica; then the most specific match
+    /// wins. `covers` may refuse a match, for example because of its filters.
     pub fn find(
         &self,
         reference: &Reference<'_>,
@@ -211,8 +211,8 @@ impl RouteIndex {
     ) -> Option<RouteMatch<'_>> {
         let Candidates { primaries, replicas } = self.hosts.get(&*folded(reference.host))?;
         [primaries, replicas].into_iter().find_map(|buckets| {
-            leads(&reference.path)
-                .filter_map(|lead| buckets.get(lead))
+            prefixes(&reference.path)
+                .filter_map(|prefix| buckets.get(prefix))
                 .flatten()
                 .filter_map(|candidate| candidate.matched(&reference.path))
                 .find(&covers)
@@ -220,9 +220,9 @@ impl RouteIndex {
     }
 }
 
-/// The leading components of a path, longest first, down to none: `a/b/c`, `a/b`, `a`, and the empty text.
-fn leads(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |lead| Some(lead.rsplit_once('/')?.0)).chain([""])
+/// The prefixes of a path by components, longest first: `a/b/c`, `a/b`, `a`, and the empty text.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |prefix| Some(prefix.rsplit_once('/')?.0)).chain([""])
 }
 
 impl Candidate {

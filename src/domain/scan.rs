@@ -1,4 +1,4 @@
-//! Scans: what a Harbor knows about an artifact's vulnerabilities, and whether that satisfies a requirement.
+//! Scans: what a Harbor knows about an artifact's vulnerabilities, and whether this satisfies a requirement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use super::finding::FindingKind;
 use super::unknown::{Cause, Silence, Unknown};
 
 /// Harbor's severities, mildest first.
-///
-/// Harbor sums up an image that has only `Unknown` vulnerabilities as `None`; whoever builds a [`Report`]
-/// looks at the per-severity counts too, so that `Unknown` is said where it is so.
+// Harbor sums up an image that has only `Unknown` vulnerabilities as `None`. So the code that builds a `Report` must also
+// look at the counts per severity, and report `Unknown` in this case.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -36,20 +35,21 @@ pub enum Severity {
 /// A finished scan of one artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The worst severity.
+    /// The highest severity of all vulnerabilities.
     pub severity: Severity,
     /// When the scan ended; `None` where the source does not say.
     pub finished: Option<Timestamp>,
-    /// The vulnerabilities one by one, where [`Detail::Vulnerabilities`] was asked and could be read.
+    /// The list of vulnerabilities, where [`Detail::Vulnerabilities`] was asked and could be read.
     pub vulnerabilities: Option<Arc<Vulnerabilities>>,
 }
 
-/// The vulnerabilities of a report, and those that the project's CVE allowlist forgives.
+/// The vulnerabilities of a report, and those that the project's CVE allowlist permits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vulnerabilities {
-    /// Identifier (`CVE-…`) and severity, each identifier once with its worst severity.
+    /// Identifier (`CVE-…`) and severity. Each identifier appears once, with its highest severity.
     pub items: Vec<(Box<str>, Severity)>,
-    /// What the project's allowlist (its own, or the system's where it reuses that) holds now; empty once expired.
+    /// The identifiers that the project's allowlist permits now; empty after it expired. The list is the project's own,
+    /// or the system's where the project reuses that.
     pub allowlist: Vec<Box<str>>,
 }
 
@@ -58,51 +58,51 @@ pub struct Vulnerabilities {
 pub enum Detail {
     /// State and severity.
     Summary,
-    /// The vulnerabilities and the project's allowlist too; asked only when the summary alone would be too severe.
+    /// Also the vulnerabilities and the project's allowlist. Asked only when the summary alone is too severe.
     Vulnerabilities,
 }
 
-/// Does the project that holds the artifact have a scanner?
+/// Whether the project that holds the artifact has a scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scanner {
-    /// Yes: a scanner is registered and not disabled, healthy or not.
+    /// A scanner is registered and not disabled. It may be unhealthy.
     Present,
     /// No scanner is registered, or it is disabled.
     Absent,
-    /// Our robot may not look.
+    /// Our robot has no permission to see the scanner.
     Hidden,
-    /// We could not learn it.
+    /// The answer could not be learned.
     Unknown,
 }
 
 /// The state of the scan of one artifact at one Harbor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScanState {
-    /// `Success`, 100 %.
+    /// The scan is finished: `Success`, 100 %.
     Done(Report),
-    /// No scan was ever made, or none under the project's present scanner; the artifact may be absent, too.
+    /// The artifact was never scanned, or not by the project's present scanner. The artifact may also be absent.
     NotScanned,
-    /// Pending, scheduled or running.
+    /// The scan is pending, scheduled or running.
     Pending,
     /// `Error`, `Stopped`, a partial success, or a word that Harbor does not document.
     Failed,
-    /// The scanner does not answer Harbor: what is known stands in [`ScanAnswer::last`].
+    /// The scanner does not answer Harbor. [`ScanAnswer::last`] holds what is known.
     ScannerDown,
-    /// Our robot may not read the artifact.
+    /// Our robot has no permission to read the artifact.
     Hidden,
-    /// We could not learn it.
+    /// The state could not be learned.
     Unknown(Unknown),
 }
 
-/// The answer to a Scan question, however many requests it took.
+/// The answer to a Scan question, for any number of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanAnswer {
-    /// Whether there is a scanner at all: decides whether `required: Auto` requires.
+    /// Whether there is a scanner at all. It decides whether `required: Auto` requires a scan.
     pub scanner: Scanner,
-    /// The state.
+    /// The state of the artifact's scan.
     pub state: ScanState,
-    /// The last finished scan known where `state` is not [`ScanState::Done`]: remembered, or Harbor's stored report.
-    /// It counts, good or bad, while the scanner is down; otherwise only a bad one counts.
+    /// The last finished scan where `state` is not [`ScanState::Done`], from memory or from Harbor's stored report. While
+    /// the scanner is down it counts, good or bad; otherwise only a bad one counts.
     pub last: Option<Report>,
 }
 
@@ -122,44 +122,44 @@ pub enum Required {
 /// What a scan must show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// Whether one is needed.
+    /// When a scan is needed.
     pub required: Required,
-    /// The worst severity that passes; `None`: any.
+    /// The highest severity that passes; `None` lets any pass.
     pub max_severity: Option<Severity>,
-    /// The oldest scan that passes; `None`: any.
+    /// The greatest age of a scan that passes; `None` lets any pass.
     pub max_age: Option<Duration>,
-    /// Vulnerabilities that do not count.
+    /// Identifiers of vulnerabilities that do not count.
     pub ignore: Arc<[Box<str>]>,
     /// Whether the project's CVE allowlist counts.
     pub allowlist: Allowlist,
 }
 
-/// Whether the CVE allowlist of the Harbor project forgives.
+/// Whether the CVE allowlist of the Harbor project counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Allowlist {
-    /// It does: what the project's admins forgave is forgiven.
+    /// Vulnerabilities on the project's allowlist do not count.
     Honoured,
-    /// It does not: the policy's own `ignore` is all.
+    /// Only the policy's own `ignore` list counts.
     Disregarded,
 }
 
 /// What a scan answer means under a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScanResult {
-    /// What it falls short of; nothing: it satisfies the requirement. A scan can be too old and too severe at once,
-    /// and neither may hide the other: each has its own action.
+    /// How the scan falls short; empty where it satisfies the requirement. A scan can be too old and too severe at once.
+    /// Then both are named, because each has its own action.
     Shortfalls(Vec<Shortfall>),
-    /// The summary alone is too severe, but what the requirement forgives may change that:
-    /// ask for [`Detail::Vulnerabilities`].
+    /// The summary alone is too severe, but ignored or allowed vulnerabilities may change that. Ask for
+    /// [`Detail::Vulnerabilities`].
     TooCoarse,
 }
 
-/// One way in which a scan falls short.
+/// One way in which a scan falls short of a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Vulnerable, or why it could not be learned.
+    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Vulnerable, or why the scan is unknown.
     pub kind: FindingKind,
-    /// In words.
+    /// Details for people.
     pub detail: Arc<str>,
 }
 
@@ -170,7 +170,7 @@ impl Shortfall {
 }
 
 impl Requirement {
-    /// The milder of two, key by key.
+    /// Returns the milder of two requirements, key by key.
     #[must_use]
     pub fn milder(&self, other: &Self) -> Self {
         let either = |a: Allowlist, b: Allowlist| match (a, b) {
@@ -188,19 +188,36 @@ impl Requirement {
 
     /// Judges a scan answer. `detail` is the answer to the same question with [`Detail::Vulnerabilities`], where it
     /// was asked.
+    ///
+    /// ```
+    /// use landfall::domain::scan::{Allowlist, Report, Required, Requirement, ScanAnswer, ScanResult};
+    /// use landfall::domain::scan::{ScanState, Scanner, Severity};
+    ///
+    /// let requirement = Requirement {
+    ///     required: Required::Always,
+    ///     max_severity: Some(Severity::Medium),
+    ///     max_age: None,
+    ///     ignore: [].into(),
+    ///     allowlist: Allowlist::Disregarded,
+    /// };
+    /// let report = Report { severity: Severity::Critical, finished: None, vulnerabilities: None };
+    /// let answer = ScanAnswer { scanner: Scanner::Present, state: ScanState::Done(report), last: None };
+    /// let ScanResult::Shortfalls(shortfalls) = requirement.judge(&answer, None, jiff::Timestamp::now()) else { panic!() };
+    /// assert_eq!(&*shortfalls[0].detail, "Critical, at most Medium is allowed");
+    /// ```
     #[must_use]
     pub fn judge(&self, answer: &ScanAnswer, detail: Option<&ScanAnswer>, now: Timestamp) -> ScanResult {
         let unknown = |unknown: &Unknown| Shortfall::new(unknown.cause.finding(), unknown.detail.clone());
         let (counts, otherwise) = match &answer.state {
             ScanState::Done(done) => (Some(done), None),
-            // The last known report counts, good or bad, while nobody could do better …
+            // While no newer scan can be made or learned, the last known report counts, good or bad …
             ScanState::ScannerDown if answer.last.is_some() => (answer.last.as_ref(), None),
             ScanState::Unknown(unknown)
                 if unknown.cause.silence() == Silence::Slow && answer.last.is_some() =>
             {
                 (answer.last.as_ref(), None)
             }
-            // … and otherwise only a bad one: it stays bad until a newer success.
+            // … otherwise only a bad report counts. It stays bad until a newer success.
             ScanState::ScannerDown => {
                 let words = "the scanner does not answer, and no report is known";
                 (None, Some(Shortfall::new(FindingKind::ScannerDown, words)))
@@ -225,14 +242,14 @@ impl Requirement {
         ScanResult::Shortfalls(otherwise.into_iter().chain(severity).chain(expired).collect())
     }
 
-    /// Is it too severe? `None`: only the vulnerabilities one by one can tell.
+    /// Whether the report is too severe. `None` where this needs the list of vulnerabilities.
     fn severity(&self, report: &Report, detail: Option<&ScanAnswer>) -> Option<Option<Shortfall>> {
         let Some(max) = self.max_severity.filter(|max| report.severity > *max) else { return Some(None) };
-        let forgives = !self.ignore.is_empty() || self.allowlist == Allowlist::Honoured;
+        let may_ignore = !self.ignore.is_empty() || self.allowlist == Allowlist::Honoured;
         let severity = match detail {
-            None if forgives && report.vulnerabilities.is_none() => return None,
+            None if may_ignore && report.vulnerabilities.is_none() => return None,
             None => self.severity_left(report),
-            // Of an older scan than the summary's, it says nothing about what was found since.
+            // A list of an older scan than the summary does not show what was found since, so it does not count.
             Some(ScanAnswer { state: ScanState::Done(detailed), .. })
             | Some(ScanAnswer { last: Some(detailed), .. })
                 if detailed.finished >= report.finished =>
@@ -250,23 +267,23 @@ impl Requirement {
         let Some(finished) = report.finished else {
             return Some(Shortfall::new(FindingKind::ScanExpired, "its scan has no date"));
         };
-        // A scan from the future is a clock askew, not an old scan.
+        // A scan from the future means that the clocks differ; it is not an old scan.
         let age = Duration::try_from(now.duration_since(finished)).unwrap_or_default();
         let hours = |duration: Duration| duration.as_secs() / 3600;
         let words = || format!("scanned {} h ago, at most {} h are allowed", hours(age), hours(max_age));
         (age > max_age).then(|| Shortfall::new(FindingKind::ScanExpired, words()))
     }
 
-    /// The worst severity that nothing forgives; the report's own where its vulnerabilities could not be read.
+    /// The highest severity among the vulnerabilities that are neither ignored nor allowed; the report's own severity
+    /// where the list could not be read.
     fn severity_left(&self, report: &Report) -> Severity {
         let Some(vulnerabilities) = &report.vulnerabilities else { return report.severity };
         let allowlist = match self.allowlist {
             Allowlist::Honoured => vulnerabilities.allowlist.as_slice(),
             Allowlist::Disregarded => &[],
         };
-        let forgiven = |id: &str| self.ignore.iter().chain(allowlist).any(|one| **one == *id);
-        let left =
-            vulnerabilities.items.iter().filter(|(id, _)| !forgiven(id)).map(|(_, severity)| *severity);
+        let ignored = |id: &str| self.ignore.iter().chain(allowlist).any(|one| **one == *id);
+        let left = vulnerabilities.items.iter().filter(|(id, _)| !ignored(id)).map(|(_, severity)| *severity);
         left.max().unwrap_or(Severity::None)
     }
 }
@@ -356,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgiven_is_asked_for_only_where_it_can_matter() {
+    fn vulnerabilities_are_asked_for_only_where_ignored_ones_can_matter() {
         let summary = answer(ScanState::Done(report(Severity::Critical, NOW)), None);
         let items = [("CVE-1", Severity::Critical), ("CVE-2", Severity::Low)];
         let judge = |ignore: &[&str], allowlist, detail: Option<&ScanAnswer>| {
@@ -364,7 +381,7 @@ mod tests {
         };
         let (plain, vulnerable) = (Allowlist::Disregarded, Some(vec![FindingKind::Vulnerable]));
 
-        assert_eq!(judge(&[], plain, None), vulnerable, "nothing is forgiven, so nothing more is asked");
+        assert_eq!(judge(&[], plain, None), vulnerable, "nothing is ignored, so nothing more is asked");
         assert_eq!(judge(&["CVE-1"], plain, None), None);
         assert_eq!(judge(&["CVE-1"], plain, Some(&detailed(&items, &[]))), Some(vec![]));
         assert_eq!(judge(&[], Allowlist::Honoured, Some(&detailed(&items, &["CVE-1"]))), Some(vec![]));

@@ -1,4 +1,4 @@
-//! Settings: everything that the configuration says, parsed, checked and indexed. One snapshot serves one request.
+//! Settings: the whole configuration, parsed, checked and indexed. Each request uses one snapshot of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::route::{Route, RouteIndex};
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Our site.
+    /// The name of our own site.
     pub site: Site,
-    /// The other sites, nearest first; those not named come after, as configured.
+    /// The other sites, nearest first. Sites that are not named here come last.
     pub near: Vec<Site>,
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
@@ -25,15 +25,15 @@ pub struct Settings {
     pub index: Arc<RouteIndex>,
     /// The cluster's platforms.
     pub platforms: Arc<[PlatformPattern]>,
-    /// What applies where no policy says otherwise.
+    /// The rules where no policy says otherwise.
     pub defaults: Arc<Rules>,
-    /// The policies.
+    /// The policies, enforcing and observing ones.
     pub policies: Vec<Arc<Policy>>,
-    /// What is left alone.
+    /// The namespaces and images that Landfall does not handle.
     pub exclude: Exclude,
-    /// How long answers live.
+    /// How long answers of registries are cached.
     pub cache: CacheLife,
-    /// How long and how much we ask.
+    /// How long and how much registries are asked.
     pub budget: Budget,
 }
 
@@ -54,36 +54,36 @@ pub struct Exclude {
     pub images: Vec<ImagePattern>,
 }
 
-/// How long each kind of answer lives.
+/// How long each kind of answer is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheLife {
-    /// A Present by digest.
+    /// How long a Present by digest is fresh.
     pub present: Duration,
     /// How long a Present by digest still counts while its registry is slow.
     pub remember: Duration,
-    /// What a tag means.
+    /// How long the digest of a tag is fresh.
     pub tag: Duration,
-    /// An Absent, and the longest that an Unknown keeps from asking again.
+    /// How long an Absent is fresh, and the longest time before an Unknown is asked again.
     pub absent: Duration,
-    /// The state of a scan.
+    /// How long the state of a scan is fresh.
     pub scan: Duration,
-    /// The most entries; together they take at most 512 bytes each.
+    /// The most entries. On average an entry takes at most 512 bytes.
     pub entries: u64,
 }
 
 /// How long and how much registries are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// For one review, whatever the API server's timeout allows beyond it.
+    /// The most time for one review, even where the API server's timeout would allow more.
     pub request: Duration,
-    /// For one attempt at one registry.
+    /// The most time for one attempt at one registry.
     pub attempt: Duration,
     /// The most attempts in flight at one registry.
     pub in_flight: u32,
 }
 
 impl Exclude {
-    /// Is this image, by its primary name, left alone?
+    /// Whether an image with this primary name is excluded.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
         self.images.iter().any(|image| image.matches_name(name))

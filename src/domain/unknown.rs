@@ -1,4 +1,4 @@
-//! Unknown: why a question to a registry has no answer. It is never treated as absence.
+//! Unknown: why a question to a registry has no answer. It is never treated as absent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use serde::Serialize;
 
 use super::finding::FindingKind;
 
-/// Why a question has no answer: one closed cause, and the detail for people.
+/// Why a question has no answer: the cause, and the details for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// The cause.
+    /// The cause, from a closed list.
     pub cause: Cause,
-    /// What was seen, in words, without secrets: the status, the TLS error, the challenge.
+    /// What was seen, without secrets: the status, the TLS error, the challenge.
     pub detail: Arc<str>,
 }
 
 impl Unknown {
-    /// A cause with what was seen.
+    /// Combines a cause with what was seen.
     pub fn new(cause: Cause, detail: impl Into<Arc<str>>) -> Self {
         Self { cause, detail: detail.into() }
     }
@@ -30,50 +30,50 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The closed list of causes.
+/// The closed list of causes of an [`Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Nothing listens, the name does not resolve, there is no route.
     Connect,
-    /// The TLS handshake failed: unknown authority, expired, wrong name, not TLS at all.
+    /// The TLS handshake failed: unknown authority, expired certificate, wrong name, or no TLS at all.
     Tls,
     /// The connection broke in the middle of an answer, or the answer was cut short.
     Broken,
-    /// A 5xx.
+    /// The registry answered with a 5xx status.
     ServerError,
-    /// A 503 that says when to come back. It is down all the same: nodes are sent away, too.
+    /// The registry answered 503 with `Retry-After`. It counts as down, because nodes get the same answer.
     Unavailable {
-        /// `Retry-After`.
+        /// The value of `Retry-After`.
         retry_after: Duration,
     },
-    /// An answer that no registry gives: HTML, an undocumented status, a malformed body.
+    /// The answer cannot come from a registry: HTML, an undocumented status, a malformed body.
     NotRegistry,
-    /// The registry answered with another digest than its content has, or than was asked.
+    /// The registry answered with a digest that differs from its content or from the question.
     WrongDigest,
-    /// The answer is larger than we read.
+    /// The answer is larger than the limit.
     TooLarge,
-    /// Too many redirects, or one we do not follow.
+    /// There were too many redirects, or one that is not followed.
     Redirect,
-    /// The breaker is open: it failed a moment ago.
+    /// The breaker is open, because the registry failed a moment ago.
     BreakerOpen,
-    /// `drain: true`.
+    /// The configuration says `drain: true` for the registry.
     Drained,
     /// Our credentials are missing or wrong (401).
     Unauthorized,
     /// Our credentials are right, but do not allow this (403).
     Forbidden,
-    /// 429, with the registry's wish when to come back.
+    /// The registry answered 429.
     RateLimited {
-        /// `Retry-After`.
+        /// The value of `Retry-After`, where the registry sent it.
         retry_after: Option<Duration>,
     },
-    /// Our own budget for this registry, `requestsPerHour`, is spent.
+    /// Our own quota for this registry, `requestsPerHour`, is used up.
     Spent {
         /// How long until the next request.
         retry_after: Duration,
     },
-    /// No answer within the time we had.
+    /// There was no answer before the deadline.
     Deadline,
     /// Our own queue for this registry is full.
     Overloaded,
@@ -81,17 +81,17 @@ pub enum Cause {
     Internal,
 }
 
-/// What a registry's silence means for pulling from it: does a remembered answer still count?
+/// Whether nodes can pull from a registry that does not answer, so that a remembered answer still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Silence {
-    /// Slow or overloaded: nodes can pull, so what we knew still counts.
+    /// The registry is slow or overloaded. Nodes can pull, so a remembered answer still counts.
     Slow,
-    /// Down or refusing: nodes could not pull either.
+    /// The registry is down or refuses. Nodes cannot pull either.
     Down,
 }
 
 impl Cause {
-    /// The finding that it makes.
+    /// Returns the finding for this cause.
     #[must_use]
     pub fn finding(self) -> FindingKind {
         match self {
@@ -112,7 +112,7 @@ impl Cause {
         }
     }
 
-    /// Slow, or down?
+    /// Returns whether this cause means that the registry is slow or down.
     #[must_use]
     pub fn silence(self) -> Silence {
         match self.finding() {

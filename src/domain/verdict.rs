@@ -1,4 +1,4 @@
-//! Verdicts: what was decided for one image, and the findings that led to it.
+//! Verdicts: the decision for one image, and the findings that led to it.
 
 use strum::VariantArray;
 
@@ -6,109 +6,110 @@ use super::digest::Digest;
 pub use super::finding::{About, Action, Finding, FindingKind, PolicyKey};
 use super::place::PlaceIx;
 
-/// Why an image was left alone.
+/// Why an image is left unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeepReason {
-    /// No Route covers it.
+    /// No Route covers the image.
     NotRouted,
-    /// `exclude.images` covers it.
+    /// `exclude.images` covers the image.
     Excluded,
-    /// The Pod asked to be skipped.
+    /// The Pod asks to be left alone: `landfall.dev/mode: Skip`.
     Exempt,
-    /// `imagePullPolicy: Never`: the node has it or it does not start.
+    /// `imagePullPolicy: Never`: the node must have the image already.
     PullNever,
-    /// It is no reference.
+    /// The text is not a reference that can be judged.
     Unparsable,
 }
 
-/// What was decided.
+/// The decision for one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
-    /// The proved local copy.
+    /// Use the proved local copy.
     Local {
-        /// Where.
+        /// The Place of the copy.
         place: PlaceIx,
         /// The digest that was checked.
         digest: Digest,
     },
-    /// A local copy in spite of a finding.
+    /// Use a local copy in spite of a finding.
     Accepted {
-        /// Where.
+        /// The Place of the copy.
         place: PlaceIx,
         /// The digest that was checked, or that the reference names; `None` where a tag could not be resolved.
         digest: Option<Digest>,
-        /// Accepted by an action, or presumed because every other target is down.
+        /// Whether an action accepted it, or every other target is down.
         ground: Ground,
     },
-    /// Another site's copy.
+    /// Use another site's copy.
     Fallback {
-        /// Where; `None`: nowhere is a copy known, the image stays as written.
+        /// The Place of the copy; `None` where no copy is known anywhere, so the image stays as written.
         place: Option<PlaceIx>,
         /// The digest found there, where it was asked.
         digest: Option<Digest>,
     },
-    /// Left alone.
+    /// Leave the image unchanged.
     Keep(KeepReason),
-    /// Denied.
+    /// Deny the Pod.
     Deny,
 }
 
-/// Why a copy with a finding was used.
+/// Why a copy with a finding is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ground {
-    /// The action for its findings is `Accept`, was lifted by an exception, or the primary itself is local.
+    /// The action for its findings is `Accept`, an exception allows them, or the primary itself is local.
     Accepted,
     /// Every target of the Fallback is known to be down.
     Presumed,
 }
 
-/// What was decided for one image, and why.
+/// The decision for one image, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Verdict {
     /// The decision.
     pub ruling: Ruling,
-    /// What stood in the way of simply using a local copy, in the order of the Places.
+    /// Why local copies were not simply used, in the order of the Places.
     pub findings: Vec<Finding>,
-    /// The local Place that decided: the one that qualified, else the one whose findings did. `None` where the image
-    /// has no local Place.
+    /// The local Place that decided: the one that qualified, else the one whose findings gave the action. `None` where
+    /// the image has no local Place.
     pub deciding: Option<PlaceIx>,
 }
 
-/// The closed set of reasons: the same word in annotation, audit annotation, metric label, event, CLI and docs.
+/// The closed set of reasons. A reason is the same word in annotation, audit annotation, metric label, event, CLI and
+/// docs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::IntoStaticStr)]
 pub enum Reason {
-    /// The proved local copy.
+    /// The proved local copy is used.
     Local,
     /// The reference already named the proved local copy.
     AlreadyLocal,
-    /// A local copy in spite of a finding.
+    /// A local copy is used in spite of a finding.
     Accepted,
-    /// A local copy, because every other one is known to be down.
+    /// A local copy is used because every other one is known to be down.
     Presumed,
-    /// Another site's copy.
+    /// Another site's copy is used.
     Fallback,
-    /// Denied by a policy.
+    /// A policy denied the image.
     Denied,
-    /// Judged and recorded; nothing was changed.
+    /// The image was judged and recorded, but not changed.
     Observed,
-    /// `exclude.images`, or a namespace that Landfall leaves alone.
+    /// The image is in `exclude.images`, or in a namespace that Landfall does not handle.
     Excluded,
-    /// `landfall.dev/mode: Skip`.
+    /// The Pod has `landfall.dev/mode: Skip`.
     Exempt,
-    /// `imagePullPolicy: Never`.
+    /// The container has `imagePullPolicy: Never`.
     PullNever,
-    /// A mirror Pod of the kubelet.
+    /// The Pod is a mirror Pod of the kubelet.
     MirrorPod,
     /// Landfall failed; the Pod was admitted unchanged.
     Internal,
-    /// A finding (`NotRouted` and `Unparsable` among them).
+    /// The reason is a finding, for example `NotRouted` or `Unparsable`.
     #[strum(transparent)]
     Finding(FindingKind),
 }
 
 impl Reason {
-    /// Those that are no finding.
+    /// The reasons that are not findings.
     const OWN: [Self; 12] = [
         Self::Local,
         Self::AlreadyLocal,
@@ -124,19 +125,19 @@ impl Reason {
         Self::Internal,
     ];
 
-    /// Every reason, each once.
+    /// Iterates over all reasons, each once.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::OWN.into_iter().chain(FindingKind::VARIANTS.iter().copied().map(Self::Finding))
     }
 
-    /// The word.
+    /// Returns the reason as one word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The reason of this word.
+/// Parses the word that [`Reason::as_str`] returns.
 impl std::str::FromStr for Reason {
     type Err = strum::ParseError;
 
@@ -149,7 +150,7 @@ impl std::str::FromStr for Reason {
 mod tests {
     use super::*;
 
-    /// Counts the variants that are no finding: a new one does not compile until it stands here.
+    /// The index of each variant that is not a finding. A new variant does not compile until it is added here.
     fn position(reason: Reason) -> Option<usize> {
         Some(match reason {
             Reason::Local => 0,
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn every_reason_is_listed_once_and_read_back_from_its_word() {
         let own: Vec<_> = Reason::all().filter_map(position).collect();
-        assert_eq!(own, (0..own.len()).collect::<Vec<_>>(), "a reason is missing, or stands twice");
+        assert_eq!(own, (0..own.len()).collect::<Vec<_>>(), "a reason is missing, or listed twice");
         let all: Vec<_> = Reason::all().collect();
         assert_eq!(all.len(), own.len() + FindingKind::VARIANTS.len());
         for reason in all {

@@ -210,7 +210,7 @@ impl Upstream {
         phase
     }
 
-    /// Does nobody wait for it, and is it healthy? Only then it is asked in the background.
+    /// Does nobody wait for it, and is it healthy? Only then are answers renewed in the background.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
             && self.phase(now) == Phase::Closed

@@ -1,4 +1,4 @@
-//! The client against servers that behave, misbehave and break off, all over real sockets.
+//! The client against servers that answer well, badly or not at all, over real sockets.
 
 mod answers;
 mod authentication;

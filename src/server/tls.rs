@@ -157,7 +157,7 @@ impl CertificateFiles {
     pub const EVERY: Duration = Duration::from_secs(10);
 
     /// How long before its end a certificate makes us unready. It must be long enough for the next look at the files and
-    /// for the endpoints to be updated, so that nobody meets an expired certificate.
+    /// for the endpoints to be updated, so that no call meets an expired certificate.
     pub const LEAD: Duration = Duration::from_secs(30);
 
     /// Reads the files once, installs a new pair that is valid at `now`, and returns the condition. An expired pair, or one

@@ -331,11 +331,14 @@ async fn one_replica_leads_whoever_issues_the_certificate() {
         found.status.success().then_some(())
     });
     let leads = async |port| admin(port, "/metrics").await.unwrap().1.contains("\nlandfall_leader 1\n");
-    let leader = site.holder();
-    assert_eq!(
-        (leads(admin_a).await, leads(admin_b).await),
-        (leader == "landfall-a", leader == "landfall-b")
-    );
+    let (leader, other) = if site.holder() == "landfall-a" { (admin_a, admin_b) } else { (admin_b, admin_a) };
+    let known = async {
+        while !leads(leader).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), known).await.is_ok(), "the holder never leads");
+    assert!(!leads(other).await);
     assert!(site.secret().is_empty(), "nobody makes an authority");
     for process in [&mut a, &mut b] {
         process.kill().unwrap();

@@ -1,6 +1,7 @@
 //! Where the certificate that is served comes from: files, or an authority of our own.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -69,7 +70,7 @@ impl Flags {
 /// Where the certificate comes from.
 #[derive(Debug)]
 pub enum Source {
-    /// Files that somebody else writes: cert-manager, or a person.
+    /// Files, written by cert-manager or by a person.
     Files(CertificateFiles),
     /// An authority of our own.
     Own {
@@ -125,14 +126,14 @@ impl CertificateSource {
     }
 
     /// Keeps the certificate up to date: one from files for ever, one of our own until the drain begins.
-    pub(super) async fn keep(self, serving: &ServingCertificate, conditions: &Conditions, drain: &Drain) {
+    pub(super) async fn keep(self, serving: Arc<ServingCertificate>, conditions: Conditions, drain: Drain) {
         match self {
-            Self::Files(files) => files.watch(serving, conditions, CertificateFiles::EVERY).await,
+            Self::Files(files) => files.watch(&serving, &conditions, CertificateFiles::EVERY).await,
             Self::Own { certificates, lead } => {
                 let (served, news) = watch::channel(Served::default());
                 tokio::join!(
                     certificates.run(&served, drain.begun()),
-                    show(news, serving, conditions, lead, drain)
+                    show(news, &serving, &conditions, lead, &drain)
                 );
             }
         }

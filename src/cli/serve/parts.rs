@@ -43,7 +43,7 @@ pub struct Parts {
     pub callers: Option<CallerFile>,
     /// Our own namespace.
     pub own_namespace: Option<Box<str>>,
-    /// The cluster; `None`: only the names of namespaces are known, and nobody leads.
+    /// The cluster; `None`: only the names of namespaces are known, and this replica never leads.
     pub cluster: Option<Cluster>,
     /// The Lease that this replica wants; `None`: it never leads.
     pub candidate: Option<Candidate>,
@@ -60,13 +60,13 @@ pub enum Ended {
     Left(Served),
 }
 
-/// What has to be leader or to write events.
+/// For whatever acts only in the leader or writes events.
 pub(super) struct Leadership {
     pub(super) leading: Leading,
     pub(super) events: EventRecorder,
 }
 
-/// The metrics of everything that is always there.
+/// The metrics and conditions that every server has.
 struct Instruments {
     server: ServerMetrics,
     conditions: Conditions,
@@ -145,33 +145,16 @@ impl Parts {
             "serving"
         );
 
-        tasks.spawn("settings", {
-            let conditions = conditions.clone();
-            settings.run(move |standing| conditions.set(ConditionName::Settings, condition(standing)))
-        });
+        tasks.spawn("settings", settings.run(show_settings(conditions.clone())));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
-        tasks.spawn("certificate", {
-            let (conditions, drain) = (conditions.clone(), drain.clone());
-            async move { certificate.keep(&serving, &conditions, &drain).await }
-        });
+        tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
         if let Some(callers) = callers {
-            let conditions = conditions.clone();
-            tasks.spawn("callers", async move { callers.watch(&conditions, CertificateFiles::EVERY).await });
+            tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }
-        tasks.spawn("admin", {
-            let conditions = conditions.clone();
-            async move {
-                if let Err(error) = admin::serve(admin, conditions, Arc::new(page)).await {
-                    tracing::error!(%error, "the admin port cannot be served");
-                }
-            }
-        });
-        tasks.spawn("drain", {
-            let (drain, conditions, metrics) =
-                (drain.clone(), conditions.clone(), instruments.server.clone());
-            async move { drain.conduct(signal, propagation, &conditions, &metrics).await }
-        });
+        tasks.spawn("admin", answer_admin(admin, conditions.clone(), page));
+        let leaving = (drain.clone(), conditions.clone(), instruments.server.clone());
+        tasks.spawn("drain", leave(signal, propagation, leaving));
 
         let listener = Listener {
             tcp: listener,
@@ -203,7 +186,7 @@ fn lead(
     tasks.spawn("leader", leader.run(async move { leaving.begun().await }));
     let (events, writer) = cluster.events(&candidate.pod);
     tasks.spawn("events", {
-        // It keeps the queue open while nobody else does.
+        // Keeps the queue open: without a recorder the writer would end.
         let open = events.clone();
         async move {
             writer.run().await;
@@ -225,9 +208,31 @@ fn no_objects() -> watch::Receiver<Policies> {
     watch::channel(Policies::default()).1
 }
 
+fn show_settings(conditions: Conditions) -> impl Fn(Standing) {
+    move |standing| conditions.set(ConditionName::Settings, condition(standing))
+}
+
 fn condition(standing: Standing) -> Condition {
     match standing {
         Standing::Good(message) => Condition::good(message),
         Standing::Degraded(message) => Condition::degraded(message),
     }
+}
+
+async fn watch_callers(callers: CallerFile, conditions: Conditions) {
+    callers.watch(&conditions, CertificateFiles::EVERY).await;
+}
+
+async fn answer_admin(admin: TcpListener, conditions: Conditions, page: Page) {
+    if let Err(error) = admin::serve(admin, conditions, Arc::new(page)).await {
+        tracing::error!(%error, "the admin port cannot be served");
+    }
+}
+
+async fn leave(
+    signal: impl Future<Output = &'static str>,
+    propagation: Duration,
+    (drain, conditions, metrics): (Drain, Conditions, ServerMetrics),
+) {
+    drain.conduct(signal, propagation, &conditions, &metrics).await;
 }

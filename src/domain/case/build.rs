@@ -1,4 +1,4 @@
-//! Framing: from an image as a Pod writes it to the Case that is judged.
+//! Builds the Case that is judged from an image as a Pod writes it.
 //!
 //! ```text
 //! text ─parse→ Reference ─RouteIndex→ a Route, and which of its Places the reference names
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Where an enforcing policy applies, the Case is built without exemptions, excludes and filters: the settings of
-//! admins and tenants do not open what a policy closes.
+//! admins and tenants cannot allow what a policy forbids.
 
 use std::sync::Arc;
 
@@ -25,44 +25,44 @@ use crate::domain::verdict::KeepReason;
 /// Whether a container's image is ever pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pull {
-    /// From a registry, now or when the node does not have it.
+    /// The node pulls it from a registry, always or when it does not have it.
     Registry,
-    /// Never: `imagePullPolicy: Never`.
+    /// The node never pulls it: `imagePullPolicy: Never`.
     Never,
 }
 
 /// Whether a Pod asks to be left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exemption {
-    /// It does not.
+    /// The Pod does not ask for it.
     None,
-    /// `landfall.dev/mode: Skip`.
+    /// The Pod has the annotation `landfall.dev/mode: Skip`.
     Skip,
 }
 
 /// What the images of one Pod have in common.
 #[derive(Debug, Clone)]
 pub struct PodContext {
-    /// What applies in its namespace.
+    /// The rules of the Pod's namespace.
     pub regime: Arc<Regime>,
-    /// Where it may land.
+    /// The platforms that the Pod may run on.
     pub platforms: Arc<[PlatformPattern]>,
-    /// Whether it asks to be left alone.
+    /// Whether the Pod asks to be left alone.
     pub exemption: Exemption,
-    /// When it is judged.
+    /// The time of the judgement.
     pub now: Timestamp,
 }
 
 impl Settings {
-    /// What applies in a namespace with these labels.
+    /// Returns the rules of a namespace with these labels.
     #[must_use]
     pub fn regime(&self, labels: &Labels) -> Arc<Regime> {
         let enforcing: Vec<_> = self.selecting(labels, Enforcement::Enforce).cloned().collect();
         Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
     }
 
-    /// The policies that only observe a namespace with these labels: each is judged apart, by
-    /// [`Regime::of_one`], and reported.
+    /// Returns the policies that only observe a namespace with these labels. Each is judged separately, by
+    /// [`Regime::of_one`], and its result is reported.
     pub fn observing(&self, labels: &Labels) -> impl Iterator<Item = &Arc<Policy>> {
         self.selecting(labels, Enforcement::Observe)
     }
@@ -73,7 +73,7 @@ impl Settings {
         self.policies.iter().filter(selects)
     }
 
-    /// The platforms that a Pod with this demand may land on.
+    /// Returns the platforms that a Pod with this demand may run on.
     #[must_use]
     pub fn platforms(&self, demand: &PlatformDemand) -> Arc<[PlatformPattern]> {
         if *demand == PlatformDemand::default() {
@@ -82,7 +82,35 @@ impl Settings {
         narrow(&self.platforms, demand).into()
     }
 
-    /// Frames one image.
+    /// Builds the Case of one image: finds its Route, maps its repository to every Place, and orders the Places.
+    ///
+    /// ```
+    /// # use landfall::config::{self, Files};
+    /// # use landfall::domain::case::{Exemption, PodContext, Pull, Subject};
+    /// # use landfall::domain::policy::Labels;
+    /// # let text = "site: ams
+    /// # registries:
+    /// #   fra: {host: fra.example.com, site: fra, kind: harbor}
+    /// #   ams: {host: ams.example.com, site: ams, kind: harbor}
+    /// # routes:
+    /// # - name: shop
+    /// #   primary: {registry: fra, repositories: 'shop/**'}
+    /// #   replicas: [{registry: ams, namespace: mirror, flatten: 1}]
+    /// # ";
+    /// # let now = "2026-11-21T12:00:00Z".parse()?;
+    /// let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+    /// let context = PodContext {
+    ///     regime: settings.regime(&Labels::new()),
+    ///     platforms: settings.platforms.clone(),
+    ///     exemption: Exemption::None,
+    ///     now,
+    /// };
+    /// let case = settings.case_for("fra.example.com/shop/web:1", Pull::Registry, &context);
+    /// let Subject::Routed(routed) = case.subject else { unreachable!("route `shop` covers it") };
+    /// let places = routed.places.iter().map(|place| format!("{}/{}", place.registry.name, place.repository));
+    /// assert_eq!(places.collect::<Vec<_>>(), ["ams/mirror/web", "fra/shop/web"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn case_for(&self, written: &str, pull: Pull, context: &PodContext) -> Case {
         let PodContext { regime, exemption, now, .. } = context;
@@ -109,7 +137,8 @@ impl Settings {
         if !enforced && pull == Pull::Never {
             return kept(reference.name(), KeepReason::PullNever);
         }
-        // What the filters allow comes first even where a policy sets them aside: that is the image that lies there.
+        // A Route whose filters allow the image comes first, even under a policy that ignores filters: it is the one
+        // that really replicates the image.
         let mut found = self.index.find(&reference, |route| route.allows(&reference));
         if found.is_none() && enforced {
             found = self.index.find(&reference, |_| true);
@@ -139,10 +168,10 @@ impl Settings {
         if places.is_empty()
             && let Some(replica) = named.replica(route)
         {
-            // The mapping cannot be inverted: the reference is judged at the Place that it names, alone.
+            // The mapping cannot be inverted: the reference is judged only at the Place that it names.
             places.push((named, self.place(replica, reference.repository())));
         }
-        // A local Place that the reference names, the other local ones, the other sites, nearest first.
+        // First the local Place that the reference names, then other local Places, then other sites, nearest first.
         let promoted = |one, place: &Place| one == named && place.locality == Locality::Local;
         places.sort_by_key(|(one, place)| {
             (place.locality, self.distance(&place.registry.site), !promoted(*one, place))
@@ -163,7 +192,7 @@ impl Settings {
         }
     }
 
-    /// The Places of an image by its repository at the primary.
+    /// The Places of an image, given its repository at the primary.
     fn places(
         &self,
         route: &Route,
@@ -184,7 +213,7 @@ impl Settings {
             let repository = replica.mapping.map(source.as_str()).ok().filter(|_| copied || enforced)?;
             let mut place = self.place(replica, repository);
             if !copied {
-                // That sources cannot meet was found of what the rule copies: beyond it, another may lie there.
+                // `collision` was computed for what the rule copies. Outside of that, another image may be there.
                 place.collision = Collision::Possible;
             }
             Some((Named::Replica(n), place))
@@ -207,14 +236,14 @@ impl Settings {
         if registry.site == self.site { Locality::Local } else { Locality::Remote }
     }
 
-    /// How far a site is: its rank in `near`, those not named after all that are.
+    /// How far away a site is: its position in `near`; a site that is not named there comes last.
     fn distance(&self, site: &Site) -> usize {
         self.near.iter().position(|near| near == site).unwrap_or(self.near.len())
     }
 }
 
 impl RouteMatch<'_> {
-    /// Does the Place that the reference names hold it, as far as its filters go?
+    /// Whether the filters of the Place that the reference names allow the image.
     fn allows(&self, reference: &Reference<'_>) -> bool {
         match (self.named.replica(self.route), &self.source) {
             (Some(replica), Some(source)) => replica.filter.allows(source.as_str(), reference),
@@ -224,7 +253,7 @@ impl RouteMatch<'_> {
 }
 
 impl Filter {
-    /// Does the replication rule copy this image? A tag filter never applies to a reference with a digest.
+    /// Whether the replication rule copies this image. A tag filter never applies to a reference with a digest.
     #[must_use]
     pub fn allows(&self, source: &str, reference: &Reference<'_>) -> bool {
         let Self { repositories, exclude, tags, exclude_tags } = self;

@@ -1,4 +1,4 @@
-//! What stands in the way of using one local Place.
+//! Assesses one local Place: finds every reason not to use its copy.
 
 use super::assessment::Assessment;
 use super::{Judge, Step};
@@ -13,17 +13,17 @@ use crate::domain::route::{Collision, Serves, TagProof};
 use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, Scanner, Shortfall};
 use crate::domain::verdict::{About, Action, Finding, FindingKind};
 
-/// The most images of one index that are asked for, one by one: presence and scan of each. Real indexes have a dozen
-/// platforms; one made by hand must not have a Pod ask its registry a thousand questions.
+/// The most children of one index whose presence and scan are asked. Real indexes have about a dozen platforms; an
+/// index made by hand must not cause a thousand questions for one Pod.
 const MOST_CHILDREN: usize = 64;
 
-/// What a Place holds, as far as its presence goes.
+/// The copy that a Place holds, by its answer to the presence question.
 struct Copy {
     digest: Digest,
     shape: Shape,
 }
 
-/// Evidence that is looked up, and questions that it lacks.
+/// Looks up evidence, and collects the questions that have no answer yet.
 struct Lookup<'a> {
     evidence: &'a Evidence,
     lacks: Vec<Query>,
@@ -38,14 +38,14 @@ impl<'a> Lookup<'a> {
         known
     }
 
-    /// Ends here if anything was lacking.
+    /// Returns the value, or the questions that have no answer yet.
     fn complete<T>(self, value: impl FnOnce() -> T) -> Step<T> {
         if self.lacks.is_empty() { Step::Settle(value()) } else { Step::Ask(self.lacks) }
     }
 }
 
 impl<'a> Judge<'a> {
-    /// A view's action for a finding; `None` where it does not speak about it.
+    /// The action of a policy view for a finding; `None` where the view does not cover the finding.
     pub(super) fn action(
         &self,
         view: &PolicyView<'_>,
@@ -53,17 +53,17 @@ impl<'a> Judge<'a> {
     ) -> Option<Action> {
         let proxied = |ix| self.routed.place(ix).is_some_and(|place| place.serves == Serves::ProxyCache);
         match (view.on(kind), kind, about) {
-            // A declared proxy cache is used all the same, where no enforcing policy forbids it.
+            // A Place with `proxy: true` is used in spite of ProxyCache, unless an enforcing policy blocks it.
             (Some(action), FindingKind::ProxyCache, _) if place.is_some_and(proxied) => {
                 Some(if view.policy.is_some() && action == Action::Block { action } else { Action::Accept })
             }
-            // A scan that could not be learned is both unknown and not shown to be there.
+            // A scan that could not be learned is unknown, and there is no proof of a scan: the stricter action counts.
             (action, kind, About::Scan) if kind.is_unknown() => action.max(view.on(FindingKind::Unscanned)),
             (action, ..) => action,
         }
     }
 
-    /// Assesses one local Place: whatever it lacks at each stage is asked at once.
+    /// Assesses one local Place. All questions of one stage are asked together.
     pub(super) fn assess(&self, ix: PlaceIx, place: &Place) -> Step<Assessment> {
         let mut lookup = self.lookup();
         let presence = lookup.get(Query::Presence(ix, self.wanted()));
@@ -97,7 +97,7 @@ impl<'a> Judge<'a> {
         Lookup { evidence: self.evidence, lacks: Vec::new() }
     }
 
-    /// How the tag at this Place has to be proved; `None`: it needs no proof.
+    /// How the tag at this Place must be proved; `None` where it needs no proof.
     pub(super) fn proof(&self, place: &Place) -> Option<Ask> {
         if self.digest.is_some() || place.role == Role::Primary || self.routed.primary().is_none() {
             return None;
@@ -109,11 +109,11 @@ impl<'a> Judge<'a> {
         Some(if required { Ask::Now } else { Ask::Remembered })
     }
 
-    /// The copy that a Place has; where it has none that can be used, the finding says why.
+    /// The copy that a Place holds. Where there is none that can be used, adds the finding that says why.
     fn copy(&self, place: &Place, presence: Option<&Observation>, to: &mut Assessment) -> Option<Copy> {
         let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, self.digest, detail);
         let Some(Observation::Presence(presence)) = presence else {
-            found(FindingKind::Unreachable, "the presence was not answered");
+            found(FindingKind::Unreachable, "the question whether it is there was not answered");
             return None;
         };
         match presence {
@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
             }
             Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. } => {
                 found(FindingKind::ProxyCache, "a proxy cache is no proof of a local copy");
-                // What it would serve; its children are not here either, so they are not asked for.
+                // The digest that the proxy would serve. Its children are no local copies either, so they are not asked.
                 return Some(Copy { digest: *digest, shape: Shape::Manifest });
             }
             Presence::Absent => found(FindingKind::Missing, ""),
@@ -157,8 +157,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The digests whose scan counts: the manifest itself, or the children that the Pod may need, all of which
-    /// must be present too.
+    /// The digests whose scan counts: the manifest itself, or the children of an index that the Pod may need. These
+    /// children must be present too.
     fn children(&self, ix: PlaceIx, copy: &Copy, to: &mut Assessment) -> Step<Vec<Digest>> {
         if copy.shape == Shape::Manifest {
             return Step::Settle(vec![copy.digest]);
@@ -191,7 +191,7 @@ impl<'a> Judge<'a> {
         if concerned.len() > MOST_CHILDREN {
             let count = concerned.len();
             let detail = format!(
-                "its index lists {count} images for these platforms; no more than {MOST_CHILDREN} are asked for"
+                "its index lists {count} images for these platforms; no more than {MOST_CHILDREN} are checked"
             );
             to.find(self, Cause::TooLarge.finding(), About::Copy, Some(copy.digest), detail);
             return Step::Settle(Vec::new());
@@ -219,7 +219,7 @@ impl<'a> Judge<'a> {
         lookup.complete(|| concerned)
     }
 
-    /// Whether the scan of what the Place holds satisfies everybody who requires one.
+    /// Judges the scans of the digests against each policy that requires a scan.
     fn scan(
         &self,
         ix: PlaceIx,
@@ -259,7 +259,7 @@ impl<'a> Judge<'a> {
         lookup.complete(|| assessment)
     }
 
-    /// What the scan of one digest falls short of; nothing while evidence is lacking.
+    /// How the scan of one digest falls short of a policy; empty while evidence is missing.
     fn shortfalls(
         &self,
         view: &PolicyView<'_>,
@@ -284,7 +284,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Does `required: Auto` require a scan: is any of the local Places a Harbor with a scanner?
+    /// Whether `required: Auto` requires a scan: it does if any of the local Places is a Harbor with a scanner.
     fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<bool> {
         let asked = self.views.iter().any(|view| view.rules.scan.required == Required::Auto);
         let Some(digest) = concerned.first().filter(|_| asked) else { return Step::Settle(false) };

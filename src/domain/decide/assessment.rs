@@ -1,4 +1,4 @@
-//! One local Place, assessed: what it holds, and what stands in the way of using it.
+//! The assessment of one local Place: the copy that it holds, and the findings about it.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::domain::finding::{About, Action, Finding, FindingKind};
 use crate::domain::name::PolicyName;
 use crate::domain::place::PlaceIx;
 
-/// One local Place, assessed.
+/// The assessment of one local Place.
 #[derive(Debug, Clone)]
 pub(super) struct Assessment {
-    /// Which; `None`: the Route has no Place on our site.
+    /// The Place; `None` where the Route has no Place on our site.
     pub place: Option<PlaceIx>,
-    /// The digest of the copy that it holds whole, or that its proxy serves.
+    /// The digest of the complete copy at this Place, or of what its proxy serves.
     pub held: Option<Digest>,
-    /// Why it is not simply used; empty: it qualifies.
+    /// Why the copy is not simply used. Empty where the Place qualifies.
     pub findings: Vec<Finding>,
 }
 
@@ -24,7 +24,7 @@ impl Assessment {
         Self { place, held: None, findings: Vec::new() }
     }
 
-    /// The Route has no Place on our site.
+    /// The assessment of a Route without a Place on our site: the image is Missing.
     pub fn nowhere(judge: &Judge<'_>) -> Self {
         let mut nowhere = Self::of(None);
         let detail = "the route has no place on this site";
@@ -32,27 +32,26 @@ impl Assessment {
         nowhere
     }
 
-    /// The digest, where nothing stands in the way.
+    /// The digest of the copy, if there are no findings.
     pub fn qualifies(&self) -> Option<Digest> {
         self.held.filter(|_| self.findings.is_empty())
     }
 
-    /// Is the right copy there, as far as can be known and proved, so that only its scan may stand in the way?
+    /// Whether the right copy is there, so that only findings about its scan remain.
     pub fn is_available(&self) -> bool {
         self.held.is_some() && self.findings.iter().all(|finding| finding.about == About::Scan)
     }
 
-    /// Is this finding among them?
     pub fn has(&self, kind: FindingKind) -> bool {
         self.findings.iter().any(|finding| finding.kind == kind)
     }
 
-    /// The strictest action on any of the findings.
+    /// The strictest action of all findings.
     pub fn action(&self) -> Action {
         self.findings.iter().map(|finding| finding.action).max().unwrap_or(Action::Accept)
     }
 
-    /// Adds a finding with the strictest action of every view that speaks about it.
+    /// Adds a finding with the strictest action of all policy views that cover it.
     pub fn find(
         &mut self,
         judge: &Judge<'_>,
@@ -70,8 +69,8 @@ impl Assessment {
         }
     }
 
-    /// Adds a finding. Where it is known already, the stricter of the two actions counts, with the words that go
-    /// with it; of equal actions, everybody who asked for it is named.
+    /// Adds a finding. If it is known already, the one with the stricter action is kept, with its detail. If the actions
+    /// are equal, the names of all policies that asked for it are kept.
     pub fn add(&mut self, finding: Finding) {
         let same = |one: &&mut Finding| {
             (one.kind, one.about, one.digest) == (finding.kind, finding.about, finding.digest)
@@ -84,7 +83,8 @@ impl Assessment {
         }
     }
 
-    /// A digest known to be vulnerable at one local Place is vulnerable at every other.
+    /// Copies Vulnerable findings to every local Place with the same digest: what is vulnerable at one Place is
+    /// vulnerable at all.
     pub fn share_vulnerability(assessments: &mut [Self]) {
         let vulnerable = |one: &Self| {
             let of = one.findings.iter().filter(|finding| finding.kind == FindingKind::Vulnerable);

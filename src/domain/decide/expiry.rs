@@ -1,4 +1,4 @@
-//! How long a verdict holds by the clock: the only part of a Case that moves by itself is its `now`.
+//! How long a verdict stays valid as time passes: `now` is the only part of a Case that changes by itself.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::domain::scan::{Report, ScanAnswer, ScanState};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The first moment after `case.now` at which the same evidence may be judged otherwise: an exception ends, a scan
-/// grows too old, or the words for its age change. `None`: time alone changes nothing.
+/// Returns the first moment after `case.now` at which the same evidence may give another verdict: an exception ends, a
+/// scan becomes too old, or the text about its age changes. `None` where time alone changes nothing.
 ///
-/// Until then the verdict of [`decide`](super::decide) stands, word for word, for this Case at any `now`.
+/// Until then [`decide`](super::decide) gives exactly the same verdict for this Case at any `now`.
 #[must_use]
 pub fn expires_at(case: &Case, evidence: &Evidence) -> Option<Timestamp> {
     let policies = case.regime.enforcing.iter();
@@ -38,8 +38,9 @@ fn reports(answer: &ScanAnswer) -> impl Iterator<Item = &Report> {
     done.into_iter().chain(&answer.last)
 }
 
-/// When something next changes about the age of a scan: it passes `max` (at which it still counts), or, where it has,
-/// its next full hour, for the finding says its age in hours. `None`: not while there are dates.
+/// The next moment at which the age of a scan changes the verdict: just after it passes `max` (at exactly `max` it still
+/// counts). If it is too old already, its next full hour, because the finding gives the age in hours. `None` where that
+/// moment is later than any date that a `Timestamp` can hold.
 fn edge(finished: Timestamp, max: Duration, now: Timestamp) -> Option<Timestamp> {
     let age = Duration::try_from(now.duration_since(finished)).unwrap_or_default();
     let next = if age <= max {

@@ -1,8 +1,8 @@
-//! The laws of the decision, over generated Cases and worlds.
+//! The laws of the decision, tested over generated Cases and worlds (a world holds the answers of all registries).
 //!
 //! Every Case and every world is a function of one seed, so a failure names the seed that repeats it. The worlds
-//! are consistent (a tag that answers a digest also answers for that digest) and otherwise as unkind as registries
-//! are. What the generator reaches is counted, and each finding and ruling must be reached often.
+//! are consistent (a tag that answers a digest also answers for that digest); otherwise they fail in every way that
+//! registries fail. The test counts what the generator reaches, and each finding and ruling must be reached often.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -43,7 +43,7 @@ static EXCEPTED: LazyLock<ImagePattern> =
     LazyLock::new(|| ImagePattern::new("home.example/production/**").unwrap());
 const NAME: &str = "home.example/production/app";
 
-/// SplitMix64: small, seeded, good enough to spread cases.
+/// SplitMix64: a small seeded generator, good enough to vary the cases.
 #[derive(Clone)]
 struct Dice(u64);
 
@@ -100,23 +100,23 @@ fn children(of: Digest) -> Vec<Child> {
 
 const IMAGES: [u8; 5] = [0, 1, 2, 3, 4];
 
-/// The registries of one seed: an answer to every question, keyed by the registry's name, not by its place in a Case.
+/// The registries of one seed: an answer to every question, keyed by the registry's name, not by its index in a Case.
 struct World {
     seed: u64,
     mood: Mood,
 }
 
-/// How a world answers.
+/// What kind of answers a world gives.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
-    /// Anything.
+    /// Any answer may occur.
     Mixed,
-    /// Nothing is ever learned.
+    /// Every answer is `Unknown`.
     Silent,
 }
 
 impl World {
-    /// The dice of one question to one registry.
+    /// The random generator of one question to one registry.
     fn dice(&self, registry: &str, question: &str, about: u8) -> Dice {
         let mut key = self.seed.wrapping_mul(0x100_0000_01b3) ^ u64::from(about);
         for byte in registry.bytes().chain([0]).chain(question.bytes()) {
@@ -467,8 +467,8 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
     }
 }
 
-/// By the edge that is named the verdict stands, word for word; at the edge it often changes, so that an edge is
-/// neither too late nor named without need.
+/// The verdict stays exactly the same until the moment that `expires_at` names, and often changes at that moment: so the
+/// moment is neither too late nor named without need.
 #[test]
 fn a_verdict_stands_until_the_edge_that_is_named() {
     let nanosecond = Duration::from_nanos(1);
@@ -486,7 +486,7 @@ fn a_verdict_stands_until_the_edge_that_is_named() {
         match edge.map(at) {
             None => timeless += 1,
             Some(Step::Settle(then)) if then == settled => unchanged += 1,
-            // Another verdict, or questions that were not asked before.
+            // The verdict changed, or questions were asked that were not asked before.
             Some(_) => changed += 1,
         }
     }
@@ -529,7 +529,7 @@ fn law_3_evidence_that_nobody_asked_for_changes_nothing() {
     }
 }
 
-/// What law 4 says, in its own words.
+/// Law 4, written independently of the code under test.
 fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), String> {
     let routed = routed(case);
     let place = routed.place(ix).unwrap();
@@ -582,7 +582,7 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
             Required::Auto => any_scanner,
             Required::Always => true,
         };
-        // Where an exception lifts something, the policy speaks with two views: neither is the whole of it.
+        // With an exception the policy has two views, and neither shows all of it.
         let lifted = FindingKind::VARIANTS.iter().any(|kind| view.on(*kind).is_none());
         if !required || lifted {
             continue;
@@ -651,7 +651,7 @@ fn law_5_the_first_that_qualifies_wins() {
     let mut passed_over = 0;
     for (seed, case, world) in worlds() {
         let Ruling::Local { place, .. } = verdict(&case, &world).ruling else { continue };
-        // Law 4 does not judge what a policy with an exception says.
+        // Law 4 does not cover a policy with an exception.
         let views = case.regime.views(&case.name, case.now);
         if views.iter().any(|view| FindingKind::VARIANTS.iter().any(|kind| view.on(*kind).is_none())) {
             continue;
@@ -710,8 +710,8 @@ fn law_6_a_stricter_policy_never_turns_a_denial_into_an_admission() {
         enforcing[0] = Arc::new(stricter_policy);
         let defaults = case.regime.defaults.clone();
         let mut strict = Case { regime: Arc::new(Regime { defaults, enforcing }), ..case.clone() };
-        // Blocking on Stale asks for a proof that was not asked for before: what the proof shows is other evidence,
-        // not another judgement. So the obligation to prove is held equal.
+        // Blocking on Stale requires a proof that was not required before. The proof is different evidence, not a
+        // different judgement. So both sides get the same requirement for proof.
         let proves = |case: &Case| {
             let views = case.regime.views(&case.name, case.now);
             views.iter().any(|view| view.on(FindingKind::Stale) == Some(Action::Block))
@@ -766,7 +766,7 @@ fn law_7_another_local_place_that_is_unknown_or_absent_never_turns_an_admission_
     assert!(added > 1_000, "{added}");
 }
 
-/// The Case of the reference that a verdict leaves in the Pod: read from the reference itself, as the next door would.
+/// The Case of the reference that a verdict writes into the Pod, built from that reference as the next door builds it.
 fn rewritten(case: &Case, verdict: &Verdict) -> Option<Case> {
     if matches!(verdict.ruling, Ruling::Keep(_) | Ruling::Deny) {
         return None;
@@ -786,7 +786,7 @@ fn rewritten(case: &Case, verdict: &Verdict) -> Option<Case> {
     Some(next)
 }
 
-/// What an outcome writes into the Pod, whatever the pin, the rewriting and the spelling.
+/// What an outcome writes into the Pod, for every combination of pin, rewrite and spelling.
 #[test]
 fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_only_observes() {
     let mut reached: BTreeMap<&str, u32> = BTreeMap::new();
@@ -835,7 +835,7 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
             (true, false, _) => "left by its tag",
             (false, false, _) => "moved by its tag",
         });
-        // Once it is written, there is nothing left to write.
+        // After it is written, a second judgement changes nothing.
         let next = rewritten(&case, &verdict).unwrap();
         let again = Outcome::of(&next, &self::verdict(&next, &world));
         let elsewhere = again.place.is_some_and(|place| place != self::routed(&next).named);

@@ -1,4 +1,4 @@
-//! How a verdicts verdict comes to its end, and that its room is bounded.
+//! When a cached verdict ends, and that the memory is bounded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
