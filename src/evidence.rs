@@ -25,7 +25,7 @@
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
+//! [`Unknown`](crate::domain::unknown::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
 //! that changed gets a new id, which is part of each key, and TTLs are read from the settings on each access.
 
 mod answer_cache;

@@ -8,7 +8,7 @@
 //!
 //! Absence is an answer: [`Presence`](crate::domain::evidence::Presence) and
 //! [`Children`](crate::domain::evidence::Children) are values, and what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing but tokens is cached here, and
+//! [`Unknown`](crate::domain::unknown::Unknown) with one cause of a closed list. Nothing but tokens is cached here, and
 //! nothing is retried or queued: `evidence/` does that. Each HTTP request, including those for tokens and redirects,
 //! counts towards the registry's `requestsPerHour`.
 //!

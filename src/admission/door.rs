@@ -31,9 +31,10 @@ use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
 use crate::domain::error_chain::error_chain;
+use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::evidence::{Observatory, ObservedAt, VerdictCache};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.

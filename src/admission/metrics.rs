@@ -11,10 +11,11 @@ use prometheus_client::registry::{Registry as Page, Unit};
 
 use super::review::DryRun;
 use crate::domain::decision::ImageDecision;
-use crate::domain::policy::PolicyName;
-use crate::domain::registry::RegistryName;
-use crate::domain::route::RouteName;
-use crate::domain::verdict::{Finding, FindingKind, Reason};
+use crate::domain::finding::{Finding, FindingKind};
+use crate::domain::name::PolicyName;
+use crate::domain::name::RegistryName;
+use crate::domain::name::RouteName;
+use crate::domain::verdict::Reason;
 
 /// What the door did with a whole Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,9 +27,10 @@ use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
 use crate::domain::case::{Exemption, PodContext};
+use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, Policy};
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::pod::surface::Mode;
 use crate::pod::{Plan, Slot, audit, platform};
 

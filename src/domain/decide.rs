@@ -62,12 +62,13 @@ use std::sync::Arc;
 
 use super::case::{Case, Locality, Place, Role, Routed, Subject};
 use super::digest::Digest;
-use super::evidence::{
-    Evidence, Observation, PlaceIx, Presence, Query, Reachability, Silence, TagDigest, Wanted,
-};
+use super::evidence::{Evidence, Observation, Presence, Query, Reachability, TagDigest, Wanted};
+use super::finding::{About, Action, Finding, FindingKind};
+use super::place::PlaceIx;
 use super::policy::PolicyView;
 use super::route::{Pin, Serves};
-use super::verdict::{About, Action, Finding, FindingKind, Ground, KeepReason, Ruling, Verdict};
+use super::unknown::Silence;
+use super::verdict::{Ground, KeepReason, Ruling, Verdict};
 use assessment::Assessment;
 
 pub use expiry::expires_at;

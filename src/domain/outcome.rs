@@ -2,10 +2,11 @@
 
 use super::case::{Case, Place, Routed, Spelling, Subject};
 use super::digest::Digest;
-use super::evidence::PlaceIx;
-use super::registry::PullSecret;
+use super::finding::FindingKind;
+use super::name::PullSecret;
+use super::place::PlaceIx;
 use super::route::{Pin, Rewrite};
-use super::verdict::{FindingKind, Ground, KeepReason, Reason, Ruling, Verdict};
+use super::verdict::{Ground, KeepReason, Reason, Ruling, Verdict};
 
 /// Whether a Verdict changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::finding::{Action, FindingKind, PolicyKey};
-pub use super::name::PolicyName;
+use super::name::PolicyName;
 use super::pattern::ImagePattern;
 use super::scan::Requirement;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use url::Url;
 
-pub use super::name::{PullSecret, RegistryName, Site};
+use super::name::{PullSecret, RegistryName, Site};
 
 /// A registry host in folded form, for *matching*: lower case, and without the port that its scheme implies.
 ///

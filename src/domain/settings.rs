@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
-use super::registry::{RegistryName, SharedRegistry, Site};
+use super::registry::SharedRegistry;
 use super::route::{Route, RouteIndex};
 
 /// The whole configuration. `config::parse` makes it from the text of the file.

@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Child, Children, Observation, Presence, Silence, TagDigest, Unknown};
+use crate::domain::evidence::{Child, Children, Observation, Presence, TagDigest};
+
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
+use crate::domain::unknown::{Cause, Silence, Unknown};
 
 use super::invalidation::{Epoch, Scope, View};
 use super::question::{Aspect, Question, What, unanswered, unknown};

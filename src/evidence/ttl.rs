@@ -19,9 +19,11 @@
 
 use std::time::Duration;
 
-use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
+use crate::domain::evidence::{Children, Observation, Presence, TagDigest};
+
 use crate::domain::scan::{ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
+use crate::domain::unknown::Cause;
 
 use super::question::{What, unknown};
 

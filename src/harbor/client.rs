@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Age, Client, Head, LookedUp, SharedLookup, Target};
 
 use super::api::{Api, ApiAnswer, Artifact, REPORTS};

@@ -24,8 +24,8 @@ use super::change::{Change, Entry};
 use super::json::{is_plain, push_escaped, text};
 use super::slots::Slot;
 use super::surface::{IMAGES, Pod};
-use crate::domain::registry::RegistryName;
-use crate::domain::verdict::FindingKind;
+use crate::domain::finding::FindingKind;
+use crate::domain::name::RegistryName;
 
 /// The most entries of the annotation.
 pub const MOST_ENTRIES: usize = 64;

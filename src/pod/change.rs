@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::slots::Slot;
-use crate::domain::registry::{PullSecret, RegistryName};
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::finding::FindingKind;
+use crate::domain::name::{PullSecret, RegistryName};
+use crate::domain::verdict::Reason;
 
 /// The change to one slot of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::json::push_text;
 use super::slots::AdmissionKind;
 use super::surface::Pod;
 use crate::domain::api_group::api_group;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 
 /// A patch in the JSON form in which it is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

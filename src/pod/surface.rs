@@ -11,7 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{Length, Text, list, list_or_empty, object, object_or_default, text};
 use crate::domain::api_group::api_group;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 
 /// The annotation that Landfall writes: the original and the present image of each slot, and why. In a request it is
 /// never trusted.

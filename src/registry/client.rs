@@ -10,9 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::registry::SharedRegistry;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;

@@ -10,7 +10,7 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::single_flight::SingleFlight;
 use super::tasks::Tasks;

@@ -93,7 +93,7 @@ async fn the_end_of_an_exception_and_of_a_scan_end_it() {
     let digest = door.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     let later = Timestamp::now() + SignedDuration::from_hours(2);
     door.demo.ams.store().set_scan(&digest, Scan::found_at(later, &[]));
-    let ams = landfall::domain::registry::RegistryName::new("ams");
+    let ams = landfall::domain::name::RegistryName::new("ams");
     door.observatory.invalidate(&ams, landfall::evidence::Scope::Digest(digest));
     assert_eq!(door.pod("bank", &[&scanned]).await["allowed"], true);
 }

@@ -1,8 +1,8 @@
 //! Fallbacks, denials, and what is said about them.
 
 use landfall::demo::world::seed::{self, Named};
+use landfall::domain::name::RegistryName;
 use landfall::domain::pattern::ImagePattern;
-use landfall::domain::registry::RegistryName;
 use serde_json::{Value, json};
 
 use super::recorded::patch;

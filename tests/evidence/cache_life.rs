@@ -6,7 +6,8 @@ use landfall::demo::world::faults::{Fault, Scope as Paths};
 use landfall::demo::world::seed::{self, Named};
 use landfall::demo::world::{PathClass, Scan};
 use landfall::domain::case::Case;
-use landfall::domain::evidence::{Cause, Observation, Presence, Query};
+use landfall::domain::evidence::{Observation, Presence, Query};
+use landfall::domain::unknown::Cause;
 use reqwest::StatusCode;
 
 use super::site::{Given, Site, asked, learned, manifests, settings, shown, soon};

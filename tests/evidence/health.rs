@@ -11,8 +11,10 @@ use landfall::demo::world::seed;
 use landfall::demo::world::{
     Account, Authorization, Certificate, Login, Namespace, PathClass, Permission, Reachable, World,
 };
-use landfall::domain::evidence::{Cause, Observation, Presence, TagDigest};
-use landfall::domain::registry::{CredentialSource, Registry, RegistryName};
+use landfall::domain::evidence::{Observation, Presence, TagDigest};
+use landfall::domain::name::RegistryName;
+use landfall::domain::registry::{CredentialSource, Registry};
+use landfall::domain::unknown::Cause;
 use landfall::evidence::Health;
 use reqwest::StatusCode;
 use tokio::net::{TcpSocket, TcpStream};

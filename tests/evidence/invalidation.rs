@@ -8,7 +8,7 @@ use landfall::demo::world::seed::{self, Named};
 use landfall::demo::world::{Allowlist, PathClass, Scan};
 use landfall::domain::case::Case;
 use landfall::domain::image::{Repository, Tag};
-use landfall::domain::registry::RegistryName;
+use landfall::domain::name::RegistryName;
 use landfall::evidence::Scope;
 use reqwest::StatusCode;
 

@@ -7,7 +7,7 @@ use landfall::demo::world::PathClass;
 use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed;
-use landfall::domain::verdict::FindingKind;
+use landfall::domain::finding::FindingKind;
 use tokio::time::Instant;
 
 use super::site::{Given, Site, asked, manifests, shown, soon};

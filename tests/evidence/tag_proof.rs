@@ -9,7 +9,8 @@ use landfall::demo::world::seed;
 use landfall::demo::world::{PathClass, Scan};
 use landfall::domain::case::Case;
 use landfall::domain::image::{Repository, Tag};
-use landfall::domain::registry::{Registry, RegistryName, Service};
+use landfall::domain::name::RegistryName;
+use landfall::domain::registry::{Registry, Service};
 use landfall::evidence::Scope;
 
 use super::site::{Given, Site, asked, manifests};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use landfall::demo::world::content::Content;
 use landfall::demo::world::seed;
-use landfall::domain::evidence::{Cause, Observation, Presence, Query};
+use landfall::domain::evidence::{Observation, Presence, Query};
+use landfall::domain::unknown::Cause;
 
 use super::site::{Given, Site, learned, manifests, settings};
 use super::support::metrics::name;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use landfall::demo::world::{PathClass, seed};
-use landfall::domain::registry::RegistryName;
+use landfall::domain::name::RegistryName;
 use landfall::evidence::Scope;
 
 use super::site::{Given, Site, asked, shown};

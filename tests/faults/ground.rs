@@ -6,9 +6,10 @@ use landfall::config::{self, Files};
 use landfall::demo::world::content::Content;
 use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World, entry};
 use landfall::domain::case::Subject;
+use landfall::domain::finding::{Action, FindingKind};
 use landfall::domain::outcome::Outcome;
 use landfall::domain::settings::Settings;
-use landfall::domain::verdict::{Action, FindingKind, Reason};
+use landfall::domain::verdict::Reason;
 use landfall::evidence::Observatory;
 use tokio::time::Instant;
 

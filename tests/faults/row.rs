@@ -6,7 +6,7 @@ use std::time::Duration;
 use landfall::demo::world::content::{Content, Flavour};
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::{Certificate, Embedded, Login, PathClass, Store};
-use landfall::domain::verdict::{Action, FindingKind, PolicyKey};
+use landfall::domain::finding::{Action, FindingKind, PolicyKey};
 
 use super::ground::{Ground, asked};
 use super::support::wait::later;

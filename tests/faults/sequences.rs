@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::{Account, Embedded, Namespace, Permission, Reachable, Scan, Standing};
+use landfall::domain::finding::{Action, FindingKind};
 use landfall::domain::scan::Severity;
-use landfall::domain::verdict::{Action, FindingKind, Reason};
+use landfall::domain::verdict::Reason;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use reqwest::StatusCode;

@@ -11,8 +11,8 @@ use landfall::demo::world::{
     Account, Allowlist, Certificate, Embedded, Login, Namespace, PathClass, Permission, Reachable, Scan,
     ScannerState, Signatures, Standing, Store,
 };
+use landfall::domain::finding::FindingKind::{self, *};
 use landfall::domain::scan::Severity;
-use landfall::domain::verdict::FindingKind::{self, *};
 use reqwest::StatusCode;
 
 use super::ground::{Ground, REPOSITORY, TAG};

@@ -14,7 +14,7 @@ use landfall::demo::world::PathClass;
 use landfall::demo::world::faults::{Fault, Scope};
 use landfall::demo::world::seed::{self, Named};
 use landfall::domain::finding::FindingKind;
-use landfall::domain::registry::RegistryName;
+use landfall::domain::name::RegistryName;
 use landfall::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
 use strum::VariantArray as _;

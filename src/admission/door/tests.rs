@@ -8,8 +8,8 @@ use prometheus_client::registry::Registry as Page;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::name::Site;
 use crate::domain::policy::{Actions, Rules};
-use crate::domain::registry::Site;
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 use crate::pod::{Change, patch};
 
 static RECORDINGS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::breaker::{Breaker, Pass, Phase, Signal};
-use crate::domain::evidence::{Cause, Reachability, Unknown};
+use crate::domain::evidence::Reachability;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::auth_gate::AuthGate;
 use super::report::Health;

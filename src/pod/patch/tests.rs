@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::super::annotation::OldEntries;
 use super::super::surface::IMAGES;
 use super::*;
-use crate::domain::registry::RegistryName;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::finding::FindingKind;
+use crate::domain::name::RegistryName;
+use crate::domain::verdict::Reason;
 use crate::pod::{Entry, Slot};
 
 /// The patch, parsed. It must be exactly what `json-patch` would write.

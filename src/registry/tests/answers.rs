@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::evidence::{Cause, Children, Presence, Shape};
+use crate::domain::evidence::{Children, Presence, Shape};
+
 use crate::domain::registry::Kind;
+use crate::domain::unknown::Cause;
 
 use super::super::{Endpoint, Request, Target, USER_AGENT};
 use super::server::{Reply, Server, reply, status};
