@@ -16,8 +16,6 @@ mod observe;
 pub mod review;
 mod router;
 
-pub use answer::{Answer, AuditKey, Decision, encode};
 pub use door::{Doors, LabelsOf, MARGIN};
 pub use metrics::Metrics;
 pub use mutate::MUTATE;
-pub use review::{Door, Review, ReviewError, decode};

@@ -44,6 +44,6 @@ mod verdict_cache;
 
 pub use health::{Health, Report};
 pub use invalidation::Scope;
-pub use judge::{Judged, Judgement};
-pub use observatory::{Observatory, Problem};
+pub use judge::Judgement;
+pub use observatory::Observatory;
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};

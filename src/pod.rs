@@ -24,5 +24,5 @@ pub use annotation::OldEntries;
 pub use change::{Change, Entry};
 pub use patch::{Patch, patch};
 pub use plan::Plan;
-pub use slots::{AdmissionKind, Field, PullPolicy, Slot};
+pub use slots::{AdmissionKind, PullPolicy, Slot};
 pub use surface::{Mode, Pod};

@@ -41,7 +41,7 @@ mod watched;
 
 pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
-pub use client::{Client, Endpoint, MANIFEST_LIMIT, Request};
+pub use client::{Client, Endpoint, Request};
 pub use error::ClientError;
 pub use json::{Object, object};
 pub use manifest::{Head, Target};
@@ -49,5 +49,3 @@ pub use metrics::Metrics;
 pub use shared_lookup::{Age, LookedUp, SharedLookup};
 pub use single_flight::{Flight, Joined, SingleFlight};
 pub use tasks::Tasks;
-pub use transport::USER_AGENT;
-pub use watched::FileError;

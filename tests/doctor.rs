@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use http::StatusCode;
-use landfall::config::{self, Files};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{Demo, demo};
-use landfall::demo::world::{Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing};
-use landfall::domain::settings::Settings;
-use landfall::report::doctor::{self, Found, Line, TestImage};
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{Demo, demo};
+use landfall::facade::demo::world::{
+    Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing,
+};
+use landfall::facade::domain::settings::Settings;
+use landfall::facade::report::doctor::{self, Found, Line, TestImage};
 use serde_json::{Value, json};
 
 #[path = "support/site.rs"]

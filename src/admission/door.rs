@@ -51,9 +51,9 @@ pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send +
 /// ```
 /// # use std::sync::Arc;
 /// # use arc_swap::ArcSwap;
-/// # use landfall::admission::{Doors, Metrics};
-/// # use landfall::domain::settings::Settings;
-/// # use landfall::evidence::Observatory;
+/// # use landfall::facade::admission::{Doors, Metrics};
+/// # use landfall::facade::domain::settings::Settings;
+/// # use landfall::facade::evidence::Observatory;
 /// # fn app(settings: Arc<ArcSwap<Settings>>, observatory: Arc<Observatory>, metrics: Metrics) -> axum::Router {
 /// Doors::new(settings, observatory, metrics).own_namespace("landfall").router()
 /// # }

@@ -36,12 +36,12 @@ impl Outcome {
     /// Computes what a Verdict does to the Pod.
     ///
     /// ```
-    /// # use landfall::config::{self, Files};
-    /// # use landfall::domain::case::{Exemption, PodContext, Pull};
-    /// # use landfall::domain::policy::Labels;
-    /// use landfall::domain::outcome::Outcome;
-    /// use landfall::domain::place::PlaceIx;
-    /// use landfall::domain::verdict::{Ruling, Verdict};
+    /// # use landfall::facade::config::{self, Files};
+    /// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+    /// # use landfall::facade::domain::policy::Labels;
+    /// use landfall::facade::domain::outcome::Outcome;
+    /// use landfall::facade::domain::place::PlaceIx;
+    /// use landfall::facade::domain::verdict::{Ruling, Verdict};
     /// # let text = "site: ams
     /// # registries:
     /// #   fra: {host: fra.example.com, site: fra, kind: harbor}

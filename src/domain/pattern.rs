@@ -226,7 +226,7 @@ impl fmt::Debug for Pattern {
 /// A pattern over full image names: a host, compared in its folded form, and a pattern over repositories.
 ///
 /// ```
-/// use landfall::domain::pattern::{ImagePattern, PatternError};
+/// use landfall::facade::domain::pattern::{ImagePattern, PatternError};
 ///
 /// let legacy = ImagePattern::new("harbor.example.com/shop/legacy-*")?;
 /// assert!(legacy.matches_name("harbor.example.com/shop/legacy-api"));

@@ -53,9 +53,9 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 ///
 /// ```no_run
 /// # use std::{sync::Arc, time::Duration};
-/// # use landfall::domain::{digest::Digest, image::Repository};
-/// use landfall::harbor::Harbor;
-/// use landfall::registry::{Client, Target};
+/// # use landfall::facade::domain::{digest::Digest, image::Repository};
+/// use landfall::facade::harbor::Harbor;
+/// use landfall::facade::registry::{Client, Target};
 ///
 /// # async fn example(client: Client, digest: Digest) {
 /// let harbor = Harbor::new(Arc::new(client));

@@ -141,7 +141,7 @@ pub struct AnnotatedImage<'a> {
 ///
 /// ```
 /// let text = r#"{"containers/web":{"was":"a/web:1","is":"b/web:1","why":"Local","place":"ams"},"omitted":3}"#;
-/// let images = landfall::pod::annotation::read(text);
+/// let images = landfall::facade::pod::annotation::read(text);
 /// assert_eq!(images["containers/web"].is, "b/web:1");
 /// assert_eq!(images.len(), 1);
 /// ```

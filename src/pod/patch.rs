@@ -60,7 +60,7 @@ impl Patch {
 /// After the patch is applied, the same verdicts give an empty patch.
 ///
 /// ```
-/// use landfall::pod::{AdmissionKind, Change, Pod, patch};
+/// use landfall::facade::pod::{AdmissionKind, Change, Pod, patch};
 ///
 /// let body = r#"{"spec":{"containers":[{"name":"web","image":"a.example/web:1"}]}}"#;
 /// let pod: Pod<'_> = serde_json::from_str(body)?;

@@ -22,13 +22,13 @@ const MOST_DENIED: usize = 20;
 /// A Pod, and the decision for each of its images.
 ///
 /// ```
-/// # use landfall::config::{self, Files};
-/// # use landfall::domain::case::{Exemption, PodContext, Pull};
-/// # use landfall::domain::decide::{Step, decide};
-/// # use landfall::domain::decision::ImageDecision;
-/// # use landfall::domain::evidence::Evidence;
-/// # use landfall::domain::policy::Labels;
-/// use landfall::pod::{AdmissionKind, Plan, Pod};
+/// # use landfall::facade::config::{self, Files};
+/// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::facade::domain::decide::{Step, decide};
+/// # use landfall::facade::domain::decision::ImageDecision;
+/// # use landfall::facade::domain::evidence::Evidence;
+/// # use landfall::facade::domain::policy::Labels;
+/// use landfall::facade::pod::{AdmissionKind, Plan, Pod};
 /// # let text = "site: ams
 /// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
 /// # routes: []

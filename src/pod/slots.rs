@@ -144,7 +144,7 @@ impl Pod<'_> {
     /// with another image than before is judged.
     ///
     /// ```
-    /// use landfall::pod::{AdmissionKind, Pod};
+    /// use landfall::facade::pod::{AdmissionKind, Pod};
     ///
     /// let before = r#"{"spec":{"containers":[{"name":"web","image":"web:1"},{"name":"log","image":"log:1"}]}}"#;
     /// let after = before.replace("web:1", "web:2");

@@ -24,7 +24,7 @@ pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The part of a Pod that Landfall reads.
 ///
 /// ```
-/// use landfall::pod::{Mode, Pod};
+/// use landfall::facade::pod::{Mode, Pod};
 ///
 /// let body = br#"{
 ///     "metadata": {"name": "shop-1", "annotations": {"landfall.dev/mode": "Skip"}},

@@ -22,7 +22,7 @@ const ENTRIES: u64 = 10_000;
 ///
 /// ```
 /// use std::time::Duration;
-/// use landfall::registry::{LookedUp, SharedLookup, Tasks};
+/// use landfall::facade::registry::{LookedUp, SharedLookup, Tasks};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {

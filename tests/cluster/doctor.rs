@@ -8,9 +8,9 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::World;
-use landfall::demo::world::authority::Authority;
-use landfall::demo::world::seed::{self, Demo};
+use landfall::facade::demo::world::World;
+use landfall::facade::demo::world::authority::Authority;
+use landfall::facade::demo::world::seed::{self, Demo};
 use serde_json::json;
 
 use crate::chart::rights_in;

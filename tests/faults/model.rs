@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use landfall::domain::finding::FindingKind;
+use landfall::facade::domain::finding::FindingKind;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -86,9 +86,9 @@ impl Settings {
     /// Builds the Case of one image: finds its Route, maps its repository to every Place, and orders the Places.
     ///
     /// ```
-    /// # use landfall::config::{self, Files};
-    /// # use landfall::domain::case::{Exemption, PodContext, Pull, Subject};
-    /// # use landfall::domain::policy::Labels;
+    /// # use landfall::facade::config::{self, Files};
+    /// # use landfall::facade::domain::case::{Exemption, PodContext, Pull, Subject};
+    /// # use landfall::facade::domain::policy::Labels;
     /// # let text = "site: ams
     /// # registries:
     /// #   fra: {host: fra.example.com, site: fra, kind: harbor}
