@@ -69,7 +69,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Does it scan images, so that a scan can be required of it?
+    /// Whether this kind of registry scans images, so that a scan can be required there.
     #[must_use]
     pub fn scans(self) -> bool {
         match self {
@@ -78,7 +78,7 @@ impl Kind {
         }
     }
 
-    /// Does it accept user name and password without asking for them first?
+    /// Whether this kind of registry accepts user name and password (Basic) without a challenge first.
     #[must_use]
     pub fn takes_basic_unasked(self) -> bool {
         match self {

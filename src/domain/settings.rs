@@ -20,11 +20,11 @@ pub struct Settings {
     pub near: Vec<Site>,
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
-    /// The routes, as configured.
+    /// The routes, in the order of the configuration.
     pub routes: Arc<[Arc<Route>]>,
-    /// The same routes, to be found by reference.
+    /// Finds these routes by reference.
     pub index: Arc<RouteIndex>,
-    /// The cluster's platforms.
+    /// The platforms of the cluster's nodes.
     pub platforms: Arc<[PlatformPattern]>,
     /// The rules where no policy says otherwise.
     pub defaults: Arc<Rules>,
@@ -39,14 +39,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The same settings with these policies instead. Routes and their index are shared, not built again.
+    /// Returns the same settings with other policies. Routes and their index are shared, not built again.
     #[must_use]
     pub fn with_policies(&self, policies: Vec<Arc<Policy>>) -> Self {
         Self { policies, ..self.clone() }
     }
 }
 
-/// What is left alone, unless an enforcing policy speaks for it.
+/// Namespaces and images that Landfall does not handle, unless an enforcing policy applies to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclude {
     /// The names of the excluded namespaces.
