@@ -99,7 +99,7 @@ pub mod domain {
     /// See [`crate::domain::evidence`].
     pub mod evidence {
         pub use crate::domain::evidence::{
-            Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest,
+            Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
         };
     }
     /// See [`crate::domain::finding`].
@@ -133,6 +133,10 @@ pub mod domain {
     /// See [`crate::domain::place`].
     pub mod place {
         pub use crate::domain::place::PlaceIx;
+    }
+    /// See [`crate::domain::platform`].
+    pub mod platform {
+        pub use crate::domain::platform::Platform;
     }
     /// See [`crate::domain::policy`].
     pub mod policy {

@@ -131,13 +131,23 @@ impl Routed {
         self.iter().find(|(_, place)| place.role == Role::Primary)
     }
 
-    /// Returns the children of an index that the Pod may need for its platforms, each digest once.
+    /// Returns the children of an index that a node may start for the Pod, each digest once: those that fit a platform
+    /// best, and those whose platform is not known.
     #[must_use]
     pub fn needed(&self, children: &[Child]) -> Vec<Digest> {
+        // Once a child is certain for every node of a platform, none takes what ranks lower.
+        let last = |pattern: &PlatformPattern| {
+            let fits = children.iter().filter_map(|child| pattern.fit(child.platform.as_ref()?));
+            fits.filter(|fit| fit.certain).map(|fit| fit.rank).min().unwrap_or(u8::MAX)
+        };
+        let last: Vec<u8> = self.platforms.iter().map(last).collect();
         let mut needed = Vec::new();
         for child in children {
-            let fits = |platform| self.platforms.iter().any(|pattern| pattern.matches(platform));
-            if child.platform.as_ref().is_some_and(fits) && !needed.contains(&child.digest) {
+            let wanted = child.platform.as_ref().is_none_or(|platform| {
+                let mut patterns = self.platforms.iter().zip(&last);
+                patterns.any(|(pattern, last)| pattern.fit(platform).is_some_and(|fit| fit.rank <= *last))
+            });
+            if wanted && !needed.contains(&child.digest) {
                 needed.push(child.digest);
             }
         }

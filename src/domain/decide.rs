@@ -55,6 +55,7 @@
 
 mod assess;
 mod assessment;
+mod children;
 mod expiry;
 #[cfg(test)]
 mod laws;

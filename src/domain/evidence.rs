@@ -100,7 +100,7 @@ pub enum Shape {
 /// The images that an index lists. They never change, because the digest of the index covers them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Children {
-    /// The images of the index, without attestations and other artifacts that are not images.
+    /// All that the index lists, without attestations.
     Listed(Arc<[Child]>),
     /// The registry does not have the index any more.
     Absent,

@@ -196,7 +196,12 @@ pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unk
         };
     }
     verified(digest, &answer.body)?;
-    if shape_in(&answer.body)? == Shape::Manifest {
+    let shape = shape_in(&answer.body)?;
+    if declared_shape(answer)?.is_some_and(|declared| declared != shape) {
+        let detail = "`Content-Type` and body differ in whether this is an index";
+        return Err(Unknown::new(Cause::NotRegistry, detail));
+    }
+    if shape == Shape::Manifest {
         return Ok(Children::Listed(Arc::default()));
     }
     let index = index(&answer.body)
@@ -205,7 +210,7 @@ pub(super) fn children(answer: &Answer, digest: &Digest) -> Result<Children, Unk
         let detail = format!("the index lists {} manifests", index.manifests().len());
         return Err(Unknown::new(Cause::TooLarge, detail));
     }
-    let children = index.manifests().iter().filter(|child| is_image(child)).map(child);
+    let children = index.manifests().iter().filter(|child| !attests(child)).map(child);
     children.collect::<Result<_, _>>().map(Children::Listed)
 }
 
@@ -238,15 +243,15 @@ fn index(body: &[u8]) -> Result<ImageIndex, serde_json::Error> {
     serde_json::from_value(body)
 }
 
-/// Is it an image or an index, and not an attestation of buildkit, which is listed beside the images?
-fn is_image(child: &Descriptor) -> bool {
+/// Is it an attestation of BuildKit, which is listed beside the images? Both its platform and its annotation must say so:
+/// nodes look at neither the annotation nor the media type, so anything else may be what they start.
+fn attests(child: &Descriptor) -> bool {
     let annotations = child.annotations().as_ref();
-    let attests = annotations.is_some_and(|all| all.contains_key("vnd.docker.reference.type"));
-    let kind = child.media_type();
+    let kind = annotations.and_then(|all| all.get("vnd.docker.reference.type"));
     let unknown = child.platform().as_ref().is_some_and(|platform| {
         platform.os().to_string() == "unknown" && platform.architecture().to_string() == "unknown"
     });
-    (kind.as_ref().is_empty() || shape_of(kind).is_some()) && !attests && !unknown
+    unknown && kind.is_some_and(|kind| kind == "attestation-manifest")
 }
 
 fn child(child: &Descriptor) -> Result<Child, Unknown> {
@@ -255,10 +260,9 @@ fn child(child: &Descriptor) -> Result<Child, Unknown> {
         .parse()
         .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the index lists `{digest}`: {error}")))?;
     let stated = |platform: &Platform| !(platform.os.is_empty() && platform.architecture.is_empty());
-    let platform = child.platform().as_ref().map(|platform| Platform {
-        os: platform.os().to_string().into(),
-        architecture: platform.architecture().to_string().into(),
-        variant: platform.variant().as_deref().map(Box::from),
+    let platform = child.platform().as_ref().map(|platform| {
+        let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+        Platform::normalised(&os, &architecture, platform.variant().as_deref())
     });
     let platform = platform.filter(stated);
     Ok(Child { digest, platform })
@@ -279,7 +283,7 @@ mod tests {
     fn read(descriptors: &[String]) -> Vec<(char, String)> {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptors.join(","));
         let index = index(text.as_bytes()).unwrap();
-        let children = index.manifests().iter().filter(|child| is_image(child)).map(child);
+        let children = index.manifests().iter().filter(|child| !attests(child)).map(child);
         let children = children.map(|child| {
             let Child { digest, platform } = child.unwrap();
             let platform = platform.map_or_else(|| "-".into(), |platform| platform.to_string());
@@ -295,10 +299,45 @@ mod tests {
             descriptor('b', r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#),
             descriptor('c', r#","platform":{"os":"windows","architecture":"amd64","os.version":"10.0"}"#),
             descriptor('d', r#","platform":{"os":"unknown","architecture":"unknown"}"#),
-            descriptor('e', r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#),
-            descriptor('f', "").replace("image.manifest.v1", "something.else"),
         ]);
-        let platforms = [('a', "linux/amd64"), ('b', "linux/arm/v7"), ('c', "windows/amd64")];
+        let platforms =
+            [('a', "linux/amd64"), ('b', "linux/arm/v7"), ('c', "windows/amd64"), ('d', "unknown/unknown")];
+        assert_eq!(children, platforms.map(|(digest, platform)| (digest, platform.to_owned())));
+    }
+
+    /// What a node may start cannot be hidden from us by how an index lists it.
+    #[test]
+    fn only_what_is_an_attestation_is_left_out() {
+        const ATTESTATION: &str = r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#;
+        const UNKNOWN: &str = r#","platform":{"os":"unknown","architecture":"unknown"}"#;
+        let amd64 = r#","platform":{"os":"linux","architecture":"amd64"}"#;
+        let children = read(&[
+            descriptor('0', &format!("{UNKNOWN}{ATTESTATION}")),
+            descriptor('1', &format!("{amd64}{ATTESTATION}")),
+            descriptor('2', ATTESTATION),
+            descriptor('3', UNKNOWN),
+            descriptor('4', &format!("{UNKNOWN}{}", ATTESTATION.replace("attestation-manifest", "image"))),
+            descriptor('5', &amd64.replace("amd64", "x86_64")),
+            descriptor('6', &amd64.replace("linux", "Linux").replace("amd64", "AMD64")),
+            descriptor('7', &amd64.replace(r#""os":"linux","#, "")),
+            descriptor('8', &amd64.replace("amd64", "aarch64")),
+            descriptor('9', amd64).replace("image.manifest.v1", "something.else"),
+            descriptor('a', "").replace("image.manifest.v1", "something.else"),
+            descriptor('b', "").replace("image.manifest.v1", "image.index.v1"),
+        ]);
+        let platforms = [
+            ('1', "linux/amd64"),
+            ('2', "-"),
+            ('3', "unknown/unknown"),
+            ('4', "unknown/unknown"),
+            ('5', "linux/amd64"),
+            ('6', "linux/amd64"),
+            ('7', "/amd64"),
+            ('8', "linux/arm64"),
+            ('9', "linux/amd64"),
+            ('a', "-"),
+            ('b', "-"),
+        ];
         assert_eq!(children, platforms.map(|(digest, platform)| (digest, platform.to_owned())));
     }
 

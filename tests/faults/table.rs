@@ -134,7 +134,7 @@ fn lies() -> Vec<Row> {
         Row::harbor("a huge index", Nothing, &[Unreachable], "get, head, project")
             .of(|| Content::index("web", Flavour::Oci, &["linux/amd64"]).padded(5 * MIB)).at(ALIKE),
         Row::harbor("an index of a thousand and one", Nothing, &[Unreachable], "get, head, project").of(wide).at(ALIKE),
-        Row::harbor("an index of indexes", Nothing, FINE, "artifact, get, 2 head, project")
+        Row::harbor("an index of indexes", Nothing, FINE, "artifact, 2 get, 3 head, project")
             .of(|| Content::nested_index("web", &["linux/amd64"])),
     ]
 }

@@ -4,35 +4,28 @@ use super::assessment::Assessment;
 use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{
-    Ask, Children, Evidence, Observation, Presence, Query, Shape, TagDigest, Wanted,
-};
+use crate::domain::evidence::{Ask, Evidence, Observation, Presence, Query, Shape, TagDigest};
 use crate::domain::finding::{About, Action, Finding, FindingKind};
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
 use crate::domain::route::{Collision, Serves, TagProof};
 use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, Scanner, Shortfall};
-use crate::domain::unknown::Cause;
-
-/// The most children of one index whose presence and scan are asked. Real indexes have about a dozen platforms; an
-/// index made by hand must not cause a thousand questions for one Pod.
-const MOST_CHILDREN: usize = 64;
 
 /// The copy that a Place holds, by its answer to the presence question.
-struct Copy {
-    digest: Digest,
-    shape: Shape,
+pub(super) struct Copy {
+    pub digest: Digest,
+    pub shape: Shape,
 }
 
 /// Looks up evidence, and collects the questions that have no answer yet.
-struct Lookup<'a> {
+pub(super) struct Lookup<'a> {
     evidence: &'a Evidence,
     lacks: Vec<Query>,
 }
 
 impl<'a> Lookup<'a> {
-    fn get(&mut self, query: Query) -> Option<&'a Observation> {
+    pub(super) fn get(&mut self, query: Query) -> Option<&'a Observation> {
         let known = self.evidence.get(query);
         if known.is_none() && !self.lacks.contains(&query) {
             self.lacks.push(query);
@@ -41,7 +34,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// Returns the value, or the questions that have no answer yet.
-    fn complete<T>(self, value: impl FnOnce() -> T) -> Step<T> {
+    pub(super) fn complete<T>(self, value: impl FnOnce() -> T) -> Step<T> {
         if self.lacks.is_empty() { Step::Settle(value()) } else { Step::Ask(self.lacks) }
     }
 }
@@ -95,7 +88,7 @@ impl<'a> Judge<'a> {
         self.scan(ix, place, &concerned, assessment)
     }
 
-    fn lookup(&self) -> Lookup<'a> {
+    pub(super) fn lookup(&self) -> Lookup<'a> {
         Lookup { evidence: self.evidence, lacks: Vec::new() }
     }
 
@@ -157,68 +150,6 @@ impl<'a> Judge<'a> {
             }
             (_, Ask::Now) => found(FindingKind::Unproved, "the primary was not asked".to_owned()),
         }
-    }
-
-    /// The digests whose scan counts: the manifest itself, or the children of an index that the Pod may need. These
-    /// children must be present too.
-    fn children(&self, ix: PlaceIx, copy: &Copy, to: &mut Assessment) -> Step<Vec<Digest>> {
-        if copy.shape == Shape::Manifest {
-            return Step::Settle(vec![copy.digest]);
-        }
-        let query = Query::Children(ix, copy.digest);
-        let listed = match self.evidence.get(query) {
-            None => return Step::Ask(vec![query]),
-            Some(Observation::Children(Children::Listed(listed))) => listed,
-            Some(Observation::Children(Children::Unknown(unknown))) => {
-                to.find(
-                    self,
-                    unknown.cause.finding(),
-                    About::Copy,
-                    Some(copy.digest),
-                    unknown.detail.clone(),
-                );
-                return Step::Settle(Vec::new());
-            }
-            Some(_) => {
-                to.find(self, FindingKind::Missing, About::Copy, Some(copy.digest), "the index is gone");
-                return Step::Settle(Vec::new());
-            }
-        };
-        let needed = self.routed.needed(listed);
-        let concerned = match (needed.is_empty(), listed.is_empty()) {
-            (false, _) => needed.clone(),
-            (true, false) => listed.iter().map(|child| child.digest).collect(),
-            (true, true) => vec![copy.digest],
-        };
-        if concerned.len() > MOST_CHILDREN {
-            let count = concerned.len();
-            let detail = format!(
-                "its index lists {count} images for these platforms; no more than {MOST_CHILDREN} are checked"
-            );
-            to.find(self, Cause::TooLarge.finding(), About::Copy, Some(copy.digest), detail);
-            return Step::Settle(Vec::new());
-        }
-        let mut lookup = self.lookup();
-        for digest in &needed {
-            let presence = lookup.get(Query::Presence(ix, Wanted::Digest(*digest)));
-            let Some(Observation::Presence(presence)) = presence else { continue };
-            let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, Some(*digest), detail);
-            match presence {
-                Presence::Present { .. } => {}
-                Presence::ProxyCache { .. } => {
-                    found(FindingKind::ProxyCache, "a child comes from a proxy cache")
-                }
-                Presence::Absent => {
-                    found(FindingKind::ChildMissing, "a child that the Pod may need is missing")
-                }
-                Presence::Refused(message) => found(FindingKind::Refused, message),
-                Presence::PullFailed => {
-                    found(FindingKind::PullFailed, "nodes could not pull a child from there")
-                }
-                Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
-            }
-        }
-        lookup.complete(|| concerned)
     }
 
     /// Judges the scans of the digests against each policy that requires a scan.
