@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -63,7 +63,7 @@ impl Memory {
         }
         let shares = if size > self.small_body { &self.large } else { &self.small };
         let share = shares.take(peer, size).ok_or(Refused::NoRoom)?;
-        Ok(Body::new(Held { answer, _share: share }))
+        Ok(Body::new(Held { answer, rest: Bytes::new(), _share: share }))
     }
 }
 
@@ -153,9 +153,11 @@ pub(super) async fn linger(body: &mut Incoming, limit: usize) {
     let _ = timeout(LINGER, async { while let Some(Ok(_)) = rest.frame().await {} }).await;
 }
 
-/// An answer and its room.
+/// An answer and its room. It is given away in pieces, as the connection can send them: hyper would take all of it at once,
+/// and keep it when this is gone.
 struct Held {
     answer: Body,
+    rest: Bytes,
     _share: Share,
 }
 
@@ -167,15 +169,26 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.answer).poll_frame(context)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.answer).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        }
+        let length = self.rest.len().min(FIRST);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.answer.is_end_stream()
+        self.rest.is_empty() && self.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
+        let (rest, later) = (self.rest.len() as u64, self.answer.size_hint());
+        later.exact().map_or_else(SizeHint::default, |later| SizeHint::with_exact(rest + later))
     }
 }
 
