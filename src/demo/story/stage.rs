@@ -28,7 +28,7 @@ use crate::config::{self, Files};
 use crate::evidence::Observatory;
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
-    server_config,
+    Transport, server_config,
 };
 
 /// The pause before a review is sent again, while Landfall has not noticed an event yet.
@@ -82,7 +82,7 @@ impl Stage {
         let drain = Drain::default();
         let listener = Listener {
             tcp,
-            tls,
+            transport: Transport::Tls(tls),
             app: doors.router(),
             limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
             drain: drain.clone(),
