@@ -107,3 +107,17 @@ projected:
 - {name: ca, mountPath: /etc/landfall/ca, readOnly: true}
 {{- end }}
 {{- end }}
+
+{{/* Puts the ValidatingAdmissionPolicy of this name in force. Of: the root, the name. */}}
+{{- define "landfall.binding" -}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "landfall.labels" (index . 0) | nindent 4 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: [Deny]
+{{- end }}
