@@ -108,6 +108,15 @@ projected:
 {{- end }}
 {{- end }}
 
+{{/*
+What the API server fills in by default. matchConstraints of a ValidatingAdmissionPolicy are one value to server-side apply:
+left out, the defaults would make it differ from what is applied again, which is a conflict.
+*/}}
+{{- define "landfall.defaults" -}}
+matchPolicy: Equivalent
+objectSelector: {}
+{{- end }}
+
 {{/* Puts the ValidatingAdmissionPolicy of this name in force. Of: the root, the name. */}}
 {{- define "landfall.binding" -}}
 ---
