@@ -43,6 +43,10 @@ pub enum Severity {
 
 /// What happened. The closed set of all reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "an event says the whole word, and so far all are about authorities"
+)]
 pub enum EventReason {
     /// A certificate authority was created.
     AuthorityMade,

@@ -125,7 +125,7 @@ policies:
     assert_eq!(settings.platforms, built_in.platforms);
     assert_eq!(settings.defaults.actions, built_in.defaults.actions);
     let policy = &settings.policies[0].rules;
-    assert_eq!(policy.actions.on_unrouted, crate::domain::verdict::Action::Block);
+    assert_eq!(policy.actions.on_unrouted, crate::domain::finding::Action::Block);
     assert_eq!(policy.scan, settings.defaults.scan);
 }
 

@@ -18,10 +18,9 @@ mod told;
 
 use std::time::Duration;
 
-pub use pod::{Becomes, Image, Pod, Stands};
-pub use script::{Act, Event, Sent, Story, Who, example_reviews, script};
+pub use script::{Act, example_reviews, script};
 pub use stage::Stage;
-pub use told::{Admission, Ending, Found, GapState, Performance, SeenGap, Told, ToldAct, ToldImage, tally};
+pub use told::{Admission, GapState, Performance, SeenGap, Told, ToldAct, ToldImage, tally};
 
 use super::world;
 use crate::config::Problems;

@@ -1,8 +1,8 @@
 //! A world in a process: a certificate authority, Harbors and plain registries at one address, and their faults.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), landfall::demo::world::WorldError> {
-//! use landfall::demo::world::{Scan, World, content::Content};
+//! # async fn example() -> Result<(), landfall::facade::demo::world::WorldError> {
+//! use landfall::facade::demo::world::{Scan, World, content::Content};
 //!
 //! let world = World::new()?;
 //! let ams = world.harbor("ams").await?;
@@ -47,7 +47,7 @@ pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
-pub use store::{Allowlist, Project, Reachable, ScannerState, Signatures, Store, Visibility};
+pub use store::{Allowlist, Reachable, ScannerState, Signatures, Store, Visibility};
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::domain::digest::Digest;
 use crate::domain::image::Repository;
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::name::{RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::registry::{Client, Metrics, Tasks};
 
 use super::Harbor;

@@ -1,8 +1,8 @@
 //! Fallbacks, denials, and what is said about them.
 
-use landfall::demo::world::seed::{self, Named};
-use landfall::domain::pattern::ImagePattern;
-use landfall::domain::registry::RegistryName;
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::pattern::ImagePattern;
 use serde_json::{Value, json};
 
 use super::recorded::patch;
@@ -112,7 +112,7 @@ async fn where_everything_else_is_down_the_local_copy_is_presumed() {
     assert_eq!(entry(&response)["why"], "Presumed");
     assert_eq!(
         response["warnings"],
-        json!(["landfall: containers/c0: local copy taken unproved, all else is down"])
+        json!(["landfall: containers/c0: local copy used without proof, all other copies are down"])
     );
     door.demo.ams.up().await;
 
@@ -266,12 +266,12 @@ async fn new_settings_and_notifications_end_what_is_settled() {
 
     door.demo.ams.down().await;
     door.demo.edge.down().await;
-    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
     let told = door.pod("shop", &[&image]).await;
     assert_eq!(images(&review("shop", &[&image]), &told), std::slice::from_ref(&image), "{told}");
     assert_eq!(before(), 1.0);
 
-    let mut settings = landfall::domain::settings::Settings::clone(&door.settings.load());
+    let mut settings = landfall::facade::domain::settings::Settings::clone(&door.settings.load());
     settings.exclude.images.push(ImagePattern::new("harbor.fra.example.com/**").unwrap());
     door.observatory.adopt(&settings);
     door.settings.store(std::sync::Arc::new(settings));

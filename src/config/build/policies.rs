@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{Build, raw};
 use crate::config::decode::{At, Entries};
+use crate::domain::finding::Action;
+use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, PolicyName, Rules, Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, Rules, Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
-use crate::domain::verdict::Action;
 
 /// The built-in rules. They block nothing: Landfall denies a Pod only where the configuration or a policy says so.
 fn built_in() -> Rules {

@@ -17,7 +17,8 @@ use super::log::{Log, Request};
 use super::registry::Login;
 use super::store::{Project, Store, Upstream};
 use super::{Certificate, World, WorldError};
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::name::{RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 
 /// The protocol of a registry.
 pub(super) enum Protocol {

@@ -9,8 +9,9 @@ use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::domain::evidence::{Cause, Unknown};
-use crate::domain::registry::{CredentialSource, RegistryName};
+use crate::domain::name::RegistryName;
+use crate::domain::registry::CredentialSource;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::{Check, Harbor, SelfTestResult};
 use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::domain::evidence::{Cause, Children, Presence, Shape};
-use crate::domain::registry::Kind;
+use crate::domain::evidence::{Children, Presence, Shape};
 
-use super::super::{Endpoint, Request, Target, USER_AGENT};
+use crate::domain::registry::Kind;
+use crate::domain::unknown::Cause;
+
+use super::super::transport::USER_AGENT;
+use super::super::{Endpoint, Request, Target};
 use super::server::{Reply, Server, reply, status};
 use super::*;
 

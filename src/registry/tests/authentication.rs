@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::{CredentialSource, Kind};
+use crate::domain::unknown::Cause;
 
 use super::super::{Endpoint, Request, Sent, Target};
 use super::server::{Reply, Seen, Server, reply, status};

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::{CredentialSource, Kind};
+use crate::domain::unknown::Cause;
 
 use super::super::watched::INTERVAL;
 use super::server::{Reply, Server, reply};

@@ -3,8 +3,10 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::CredentialSource;
+use crate::domain::unknown::Cause;
 
 use super::super::{Endpoint, Request};
 use super::server::{Server, reply, status};

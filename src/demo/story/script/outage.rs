@@ -83,7 +83,7 @@ fn frankfurt_dark() -> Act {
             "Five tags never proved before. A dead primary helps nobody: what is here is presumed right.",
             Pod::new("fleet", FLEET.map(unproved)),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-unscanned",
             "Never scanned here, and the other copy is out of reach: better this one than none.",
@@ -93,7 +93,7 @@ fn frankfurt_dark() -> Act {
                 [presumed(UNSCANNED).found("Unscanned", "ams"), FLEET.map(unproved)[0].clone()],
             ),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
@@ -126,7 +126,7 @@ fn both_dark() -> Act {
             "Nobody answers. The nearest copy is the best guess; nodes may well have it already.",
             Pod::new("fleet", images),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         denied(
             "dark-both-regulated",
             "In payments a guess is not enough: blocked.",

@@ -146,7 +146,7 @@ fn recovered() -> Act {
         allowed("recovered-tag", "And the tag that moves.", Pod::new("pilot", [fra(PILOT).local()])),
         allowed(
             "recovered-regulated",
-            "Welcome in payments again.",
+            "Let into payments again.",
             web(fra(PRESENT).local()).namespace("payments"),
         ),
     ];
