@@ -18,7 +18,7 @@ use crate::domain::name::RouteName;
 use crate::domain::verdict::Reason;
 
 /// What the door did with a whole Pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 pub(super) enum PodOutcome {
     /// The Pod was admitted with changes.
     Patched,
@@ -32,12 +32,7 @@ pub(super) enum PodOutcome {
 
 impl PodOutcome {
     pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Patched => "Patched",
-            Self::Unchanged => "Unchanged",
-            Self::Denied => "Denied",
-            Self::Internal => "Internal",
-        }
+        self.into()
     }
 }
 
