@@ -154,7 +154,8 @@ fn the_examiner_may_do_what_it_must_and_no_more() {
         let nobody = rights_in(plane, namespace, "system:serviceaccount:examiner:default");
         until("its rights are known", || (&may() - &nobody == expected).then_some(()));
     }
-    plane.told(&["delete", "clusterrole,clusterrolebinding", "examiner-doctor"]);
+    let ours = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding";
+    plane.told(&["delete", ours, "examiner-doctor"]);
 }
 
 /// These words stand on the line of a thing that is wrong, and these on the one that says what to do.
