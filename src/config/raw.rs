@@ -56,6 +56,9 @@ pub(super) struct Registry {
     pub aliases: Option<Vec<At<HostName>>>,
     /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,
+    /// Another token server that may get our credentials. Without it: of a Harbor only the registry itself; of a plain
+    /// registry any public address over HTTPS, too.
+    pub realm: Option<At<Address>>,
     /// Which protocol it speaks.
     #[schemars(required)]
     pub kind: Option<Kind>,

@@ -279,6 +279,7 @@ fn registry(name: &str, kind: Kind) -> Arc<Registry> {
         credentials: CredentialSource::Anonymous,
         ca_file: None,
         pull_secret: None,
+        realm: None,
         service: Service::Open,
         requests_per_hour: None,
     })
