@@ -57,6 +57,7 @@ pub fn advice(finding: FindingKind) -> &'static str {
         FindingKind::Unauthorized => {
             "ask the administrators of Landfall to correct its credentials for that registry"
         }
+        FindingKind::TooMany => "use fewer images in one Pod",
         FindingKind::Unproved => "name the image by its digest, or try again when its primary answers",
         FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
         FindingKind::ScanPending => "try again when its scan is done",

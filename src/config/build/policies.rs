@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Build, raw};
 use crate::config::decode::{At, Entries};
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, PolicyName, Rules, Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, OnUnknown, Policy, PolicyName, Rules,
+    Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::verdict::Action;
@@ -26,21 +27,38 @@ fn built_in() -> Rules {
 
 /// `defaults`; the built-in rules fill in what it leaves out.
 pub(super) fn defaults(defaults: raw::Defaults) -> Rules {
-    over(&built_in(), defaults, Allowlist::Honoured)
+    let mut rules = over(&built_in(), defaults, Allowlist::Honoured);
+    // Only a policy blocks what it does not name.
+    if let OnUnknown::Inherited(action) = rules.actions.on_unknown {
+        rules.actions.on_unknown = OnUnknown::Stated(action);
+    }
+    rules
 }
 
 /// The written rules; `base` fills in what they leave out. The allowlist is never inherited: a policy that does not name
 /// it does not use it.
 fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
-    let raw::Defaults { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted, scan } =
-        written;
+    let raw::Defaults {
+        on_missing,
+        on_stale,
+        on_unknown,
+        on_unproved,
+        on_unscanned,
+        on_vulnerable,
+        on_unrouted,
+        scan,
+    } = written;
     let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } = scan.unwrap_or_default();
     let Rules { actions, scan } = base;
     Rules {
         actions: Actions {
             on_missing: on_missing.map_or(actions.on_missing, Action::from),
             on_stale: on_stale.map_or(actions.on_stale, Action::from),
-            on_unknown: on_unknown.map_or(actions.on_unknown, Action::from),
+            on_unknown: match on_unknown {
+                Some(action) => OnUnknown::Stated(action.into()),
+                None => OnUnknown::Inherited(actions.unknown()),
+            },
+            on_unproved: on_unproved.map_or(actions.on_unproved, Action::from),
             on_unscanned: on_unscanned.map_or(actions.on_unscanned, Action::from),
             on_vulnerable: on_vulnerable.map_or(actions.on_vulnerable, Action::from),
             on_unrouted: on_unrouted.map_or(actions.on_unrouted, Action::from),
@@ -94,6 +112,7 @@ impl Build<'_> {
             on_missing,
             on_stale,
             on_unknown,
+            on_unproved,
             on_unscanned,
             on_vulnerable,
             on_unrouted,
@@ -110,6 +129,7 @@ impl Build<'_> {
             on_missing,
             on_stale,
             on_unknown,
+            on_unproved,
             on_unscanned,
             on_vulnerable,
             on_unrouted,
