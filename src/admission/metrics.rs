@@ -180,7 +180,7 @@ impl Metrics {
         );
         page.register(
             "landfall_admission_too_many_images",
-            "Pods that name more images than are judged, and were admitted as they are",
+            "Pods that name more images than are judged: denied where a rule blocks that, else admitted as they are",
             metrics.beyond.clone(),
         );
         page.register(

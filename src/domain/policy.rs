@@ -91,6 +91,10 @@ pub struct Exception {
 /// The label that the API server sets on every namespace, with the namespace's name as its value. Nobody can change it.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
+/// Namespaces that Landfall leaves alone whatever the webhook configuration says: without them no cluster comes up, and no
+/// node stays. No policy may name them.
+pub const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
+
 /// The labels of a namespace, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
@@ -394,6 +398,16 @@ impl Policy {
 }
 
 impl Selector {
+    /// Whether the selector selects this namespace by its name. One that selects it only among all others does not.
+    #[must_use]
+    pub fn names(&self, namespace: &str) -> bool {
+        let named = Labels::at_least([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]);
+        let names = |requirement: &LabelRequirement| {
+            *requirement.key == *NAMESPACE_NAME && matches!(requirement.test, LabelTest::In(_))
+        };
+        self.requirements.iter().any(names) && self.matches(&named)
+    }
+
     /// Whether the selector selects an object with these labels. An unknown label counts as if it matched: a policy must
     /// not be skipped because it is unknown whether it applies.
     #[must_use]

@@ -10,13 +10,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{Length, Text, list, list_or_empty, object, object_or_default, text};
+pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
 use crate::domain::registry::PullSecret;
 
 /// The annotation that says what each image was, became, and why. Ours; never trusted on the way in.
 pub const IMAGES: &str = concat!(api_group!(), "/images");
-/// The annotation by which a Pod asks to be left alone.
-pub const MODE: &str = concat!(api_group!(), "/mode");
 /// The kubelet's mark on the Pods that mirror its static ones.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
