@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use landfall::demo::story::{Performance, Stage, Told, script};
+use landfall::facade::demo::story::{Performance, Stage, Told, script};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]

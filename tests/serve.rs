@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use landfall::cli::serve::certificate::Source;
 use landfall::cli::serve::{Ended, Parts};
-use landfall::demo::world::authority::Validity;
-use landfall::demo::world::seed::{self, Demo};
-use landfall::server::{CertificateFiles, TlsVersions};
+use landfall::facade::demo::world::authority::Validity;
+use landfall::facade::demo::world::seed::{self, Demo};
+use landfall::facade::server::{CertificateFiles, TlsVersions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

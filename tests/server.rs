@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fixture::{Authority, Client, Site, eventually, get, post};
 use jiff::Timestamp;
-use landfall::server::{
+use landfall::facade::server::{
     CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits,
     Served, Signals, State, TlsError, TlsVersions,
 };

@@ -1,12 +1,12 @@
-//! The door `/mutate`: images of new Pods are rewritten to the nearest copy that is proved to be there.
+//! The door `/mutate`: it rewrites the images of new Pods to the nearest copy that is proved to be there.
 //!
 //! ```text
-//! Review ─ left alone? ─ judged ─┬ one Deny ► denied, every image concerned is named
-//!                                └ else     ► the smallest patch, warnings, audit annotations
+//! Review ─ excluded? ─ judged ─┬ one Deny ► denied, the message names every denied image
+//!                              └ else     ► the smallest patch, warnings, audit annotations
 //! ```
 //!
-//! This is the one door that fails open. A Pod is kept out only because a policy says so; whatever goes wrong
-//! admits it as it is, and says that it did.
+//! Only this door fails open. A Pod is denied only if a policy says so. On any other failure the Pod is admitted
+//! unchanged, with a warning.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,10 +29,11 @@ use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
 use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::decide::too_many;
+use crate::domain::finding::{Action, Finding, FindingKind};
 use crate::domain::messages;
 use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{Action, Finding, FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::pod::surface::Mode;
 use crate::pod::{Plan, Slot, audit, platform};
 
@@ -44,10 +45,10 @@ const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
 const WOULD_DENY: AuditKey = AuditKey::new("observed");
 
-/// The most images of a Pod that are judged, equal ones counted apart. etcd's limit for an object leaves room for some
-/// ten thousand containers; a kubelet runs a few hundred in all its Pods.
+/// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
+/// thousand containers; a kubelet runs a few hundred in all its Pods.
 const MOST_SLOTS: usize = 4096;
-/// The most different ones: each may ask registries.
+/// The most different images of a Pod that are judged. Each may cause questions to registries.
 const MOST_IMAGES: usize = 512;
 
 static KIND: DoorKind = DoorKind { door: Door::Mutate, judge, on_fault };
@@ -67,8 +68,8 @@ async fn handle(
 
 fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
     Ok(Answer::unchanged().warn(match fault {
-        Fault::Unreadable(why) => format!("landfall: admitted as it is: {why}"),
-        Fault::Panic => "landfall: internal error; the Pod is admitted as it is".to_owned(),
+        Fault::Unreadable(why) => format!("landfall: the Pod is admitted unchanged: {why}"),
+        Fault::Panic => "landfall: internal error; the Pod is admitted unchanged".to_owned(),
     }))
 }
 
@@ -94,7 +95,7 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
 }
 
 impl Doors {
-    /// Why a Pod is left alone before anybody looks at its images.
+    /// Returns why the door does not handle a Pod at all, if so.
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
@@ -179,7 +180,7 @@ impl DoorState {
         let (settings, metrics, now) = (&terms.settings, &self.deps.metrics, (self.deps.clock)());
         let (namespace, pod, images) = (&*review.namespace, review.pod.called(), slots.len());
         metrics.beyond.inc();
-        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "too many images to judge");
+        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
         let observed = settings.observing(labels).filter_map(|policy| {
             let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
             let blocked = blocked(slots, settings, &regime, now);
@@ -193,7 +194,8 @@ impl DoorState {
                 (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
             }
             None => {
-                let words = format!("landfall: {images} images are too many; the Pod is admitted as it is");
+                let words =
+                    format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged");
                 let reason = Reason::Finding(FindingKind::TooMany);
                 (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
             }
@@ -207,11 +209,11 @@ impl DoorState {
         answer
     }
 
-    /// Counts and logs. A dry run is no Pod: its images and findings are not counted, and nobody need act on it.
+    /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
     fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
         let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
-        let weightiest = reasons.min_by_key(|reason| weight(*reason));
-        let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
+        let most_important = reasons.min_by_key(|reason| weight(*reason));
+        let reason = most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted));
         self.deps.metrics.admitted(outcome, reason, review.dry_run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::debug!(
@@ -220,7 +222,7 @@ impl DoorState {
             verdict = outcome.as_str(),
             reason = reason.as_str(),
             images = decided.images.len(),
-            "judged"
+            "Pod judged"
         );
         if review.dry_run == DryRun::Yes {
             return;
@@ -232,20 +234,20 @@ impl DoorState {
                 image.counters.count();
             }
         }
-        // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
+        // Presumed images are not logged: the registry that is down is logged already, and there may be thousands of Pods.
         for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
             let image = slot.image;
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
                 image,
-                "no copy is known; left as written"
+                "no copy of the image is known; left as written"
             );
         }
     }
 }
 
-/// The answer to a Pod, without its audit annotations.
+/// Returns the answer for a Pod, without its audit annotations.
 fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     if let Some(message) = plan.denial() {
         return (Answer::of(Decision::Deny { message }), PodOutcome::Denied);
@@ -258,7 +260,7 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
 }
 
 /// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
-/// the first image speaks for all.
+/// the first image stands for all.
 fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: Timestamp) -> Option<Finding> {
     let context = PodContext {
         regime: regime.clone(),
@@ -280,13 +282,13 @@ fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: T
     findings.find(|finding| finding.action == Action::Block)
 }
 
-/// Are these more images, or more different ones, than are judged?
+/// Whether these are more images, or more different images, than are judged.
 fn is_beyond(slots: &[Slot<'_>]) -> bool {
     let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
     slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
 }
 
-/// Which of a Pod's reasons stands for it: the lightest number.
+/// The importance of a reason. The reason with the lowest number among a Pod's images is the Pod's label in the metrics.
 fn weight(reason: Reason) -> u8 {
     match reason {
         Reason::Internal => 0,

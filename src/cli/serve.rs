@@ -7,6 +7,7 @@
 //! ```
 
 pub mod certificate;
+mod leadership;
 mod namespaces;
 mod parts;
 mod probe;

@@ -17,9 +17,9 @@ use super::problem::{Problem, Severity};
 use super::scalar::{self, Name};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
+use crate::domain::name::Site;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
-use crate::domain::registry::Site;
 use crate::domain::route::RouteIndex;
 use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
 

@@ -12,8 +12,8 @@ use super::scalar::{
     Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name, Namespace,
     ObjectName, Platform, Text, Timestamp,
 };
+use crate::domain::finding::FindingKind;
 use crate::domain::scan::{Required, Severity};
-use crate::domain::verdict::FindingKind;
 
 /// The configuration of Landfall: one file, which differs between sites only in `site`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

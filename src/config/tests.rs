@@ -125,7 +125,7 @@ policies:
     assert_eq!(settings.platforms, built_in.platforms);
     assert_eq!(settings.defaults.actions, built_in.defaults.actions);
     let policy = &settings.policies[0].rules;
-    assert_eq!(policy.actions.on_unrouted, crate::domain::verdict::Action::Block);
+    assert_eq!(policy.actions.on_unrouted, crate::domain::finding::Action::Block);
     assert_eq!(policy.scan, settings.defaults.scan);
 }
 
@@ -146,7 +146,7 @@ const NOT_OPTED_OUT: &str = "{key: landfall.dev/mode, operator: NotIn, values: [
 
 #[test]
 fn a_policy_that_blocks_and_does_not_state_it_blocks_what_is_unknown_and_that_is_said() {
-    use crate::domain::verdict::{Action, FindingKind};
+    use crate::domain::finding::{Action, FindingKind};
     let selector = format!("{{matchExpressions: [{NOT_OPTED_OUT}]}}");
     let said = "the policy blocks something and leaves out `onUnknown`, so it blocks what is unknown, too";
     for (rules, unknown, unproved, is_said) in [

@@ -12,12 +12,13 @@
 //! [`decide`] and [`admits`] are total and pure. Their laws are property-tested in `decide/laws.rs`.
 //!
 //! ```
-//! # use landfall::config::{self, Files};
-//! # use landfall::domain::case::{Exemption, PodContext, Pull};
-//! # use landfall::domain::policy::Labels;
-//! use landfall::domain::decide::{Step, decide};
-//! use landfall::domain::evidence::{Evidence, Observation, Presence, Query, Reachability};
-//! use landfall::domain::verdict::{FindingKind, Ruling};
+//! # use landfall::facade::config::{self, Files};
+//! # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+//! # use landfall::facade::domain::policy::Labels;
+//! use landfall::facade::domain::decide::{Step, decide};
+//! use landfall::facade::domain::evidence::{Evidence, Observation, Presence, Query, Reachability};
+//! use landfall::facade::domain::finding::FindingKind;
+//! use landfall::facade::domain::verdict::Ruling;
 //! # let text = "site: ams
 //! # registries:
 //! #   fra: {host: fra.example.com, site: fra, kind: harbor}
@@ -64,12 +65,13 @@ use std::sync::Arc;
 
 use super::case::{Case, Locality, Place, Role, Routed, Subject};
 use super::digest::Digest;
-use super::evidence::{
-    Evidence, Observation, PlaceIx, Presence, Query, Reachability, Silence, TagDigest, Wanted,
-};
+use super::evidence::{Evidence, Observation, Presence, Query, Reachability, TagDigest, Wanted};
+use super::finding::{About, Action, Finding, FindingKind, PolicyKey};
+use super::place::PlaceIx;
 use super::policy::PolicyView;
 use super::route::{Collision, Pin, Serves};
-use super::verdict::{About, Action, Finding, FindingKind, Ground, KeepReason, PolicyKey, Ruling, Verdict};
+use super::unknown::Silence;
+use super::verdict::{Ground, KeepReason, Ruling, Verdict};
 use assessment::Assessment;
 
 pub use expiry::expires_at;
@@ -124,11 +126,11 @@ pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
 /// where the reference has no digest while `decide` finds a local copy that could be pinned.
 ///
 /// ```
-/// # use landfall::config::{self, Files};
-/// # use landfall::domain::case::{Exemption, PodContext, Pull};
-/// # use landfall::domain::policy::Labels;
-/// use landfall::domain::decide::{Admission, Step, admits};
-/// use landfall::domain::evidence::Evidence;
+/// # use landfall::facade::config::{self, Files};
+/// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::facade::domain::policy::Labels;
+/// use landfall::facade::domain::decide::{Admission, Step, admits};
+/// use landfall::facade::domain::evidence::Evidence;
 /// # let text = "site: ams
 /// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
 /// # routes: []

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::finding::{Action, FindingKind, PolicyKey};
-pub use super::name::PolicyName;
+use super::name::PolicyName;
 use super::pattern::ImagePattern;
 use super::scan::Requirement;
 
@@ -322,9 +322,9 @@ impl Regime {
     /// So an exception never makes a result stricter.
     ///
     /// ```
-    /// # use landfall::config::{self, Files};
-    /// # use landfall::domain::policy::Labels;
-    /// # use landfall::domain::verdict::{Action, FindingKind};
+    /// # use landfall::facade::config::{self, Files};
+    /// # use landfall::facade::domain::policy::Labels;
+    /// # use landfall::facade::domain::finding::{Action, FindingKind};
     /// # let text = "site: ams
     /// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
     /// # routes: []

@@ -12,8 +12,9 @@ use prometheus_client::registry::{Registry as Page, Unit};
 use std::sync::atomic::AtomicU64;
 
 use crate::domain::breaker::Phase;
-use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
-use crate::domain::registry::RegistryName;
+use crate::domain::evidence::{Children, Observation, Presence, TagDigest};
+use crate::domain::name::RegistryName;
+use crate::domain::unknown::Cause;
 
 use super::answer_cache::CacheSize;
 use super::health::{Health, Probed};

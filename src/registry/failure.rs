@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 /// Why a request got no answer, or only part of one.
 pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {

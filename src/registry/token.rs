@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::registry::Registry;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::address::leads_inside;
 use super::answer::unexpected;
@@ -258,7 +258,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::registry::{CredentialSource, Kind, RegistryName, Service, Site};
+    use crate::domain::name::{RegistryName, Site};
+    use crate::domain::registry::{CredentialSource, Kind, Service};
 
     #[test]
     fn a_token_is_given_up_before_it_ends() {

@@ -13,8 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::SharedRegistry;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::address::leads_inside;
 use super::error::ClientError;
@@ -292,7 +292,8 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+    use crate::domain::name::{RegistryName, Site};
+    use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 
     #[tokio::test]
     async fn the_http_client_is_replaced_only_with_its_ca_file() {

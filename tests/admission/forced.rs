@@ -1,9 +1,9 @@
 //! What cannot be forced: what a policy blocks stays blocked, whatever a tenant writes, and whoever does not answer.
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Demo, Named};
-use landfall::demo::world::{Account, Namespace, PathClass, Permission, Scan};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{self, Demo, Named};
+use landfall::facade::demo::world::{Account, Namespace, PathClass, Permission, Scan};
 use serde_json::{Value, json};
 
 use super::recorded::patch;
@@ -70,7 +70,7 @@ async fn more_images_than_are_judged_do_not_get_round_a_policy() {
                 assert_eq!(response["warnings"], Value::Null);
             } else {
                 assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None), "{rules}");
-                let told = format!("landfall: {count} images are too many; the Pod is admitted as it is");
+                let told = format!("landfall: {count} images are too many to judge; the Pod is admitted unchanged");
                 assert_eq!(response["warnings"], json!([told]));
             }
             let elsewhere = door.review(&many("shop", count, different)).await;

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use landfall::certs;
-use landfall::certs::rotation::Step;
-use landfall::demo::world::PathClass;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Named};
-use landfall::domain::finding::FindingKind;
-use landfall::domain::registry::RegistryName;
-use landfall::domain::verdict::Reason;
+use landfall::facade::certs;
+use landfall::facade::certs::rotation::Step;
+use landfall::facade::demo::world::PathClass;
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
 use strum::VariantArray as _;
 
@@ -254,7 +254,7 @@ async fn busy() -> Page {
             door.pod(namespace, &[&image(name)]).await;
         }
     }
-    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
     door.demo.ams.down().await;
     door.pod("shop", &[&image(seed::MULTI_ARCH)]).await;
     // It goes away before it has said anything.

@@ -6,12 +6,13 @@ use super::{Build, raw};
 use crate::config::decode::{At, Entries};
 use crate::config::tree::NodeId;
 use crate::domain::api_group::{MODE, SKIP};
+use crate::domain::finding::Action;
+use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, Policy, PolicyName,
-    Rules, SYSTEM_NAMESPACES, Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, Policy, Rules,
+    SYSTEM_NAMESPACES, Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
-use crate::domain::verdict::Action;
 
 /// The built-in rules. They block nothing: Landfall denies a Pod only where the configuration or a policy says so.
 fn built_in() -> Rules {

@@ -10,9 +10,8 @@ use crate::config::Files;
 use crate::config::decode::At;
 use crate::config::scalar::{FilePath, HostName, Name};
 use crate::config::tree::NodeId;
-use crate::domain::registry::{
-    CredentialSource, Host, Kind, PullSecret, Registry, RegistryName, Service, SharedRegistry, Site,
-};
+use crate::domain::name::{PullSecret, RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Host, Kind, Registry, Service, SharedRegistry};
 
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;

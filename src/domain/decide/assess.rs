@@ -5,13 +5,15 @@ use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
-    Ask, Cause, Children, Evidence, Observation, PlaceIx, Presence, Query, Shape, TagDigest, Wanted,
+    Ask, Children, Evidence, Observation, Presence, Query, Shape, TagDigest, Wanted,
 };
+use crate::domain::finding::{About, Action, Finding, FindingKind, PolicyKey};
+use crate::domain::place::PlaceIx;
 use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
 use crate::domain::route::{Collision, Serves, TagProof};
 use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, ScanState, Scanner, Shortfall};
-use crate::domain::verdict::{About, Action, Finding, FindingKind, PolicyKey};
+use crate::domain::unknown::Cause;
 
 /// The most children of one index whose presence and scan are asked. Real indexes have about a dozen platforms; an
 /// index made by hand must not cause a thousand questions for one Pod.

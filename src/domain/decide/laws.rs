@@ -15,23 +15,28 @@ use super::{Admission, Step, admits, decide, expires_at, too_many};
 use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
-    Ask, Cause, Child, Children, Evidence, Observation, PlaceIx, Presence, Query, Reachability, Shape,
-    TagDigest, Unknown, Wanted,
+    Ask, Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
 };
+use crate::domain::finding::{Action, FindingKind};
 use crate::domain::image::{Reference, Repository, Tag};
+use crate::domain::name::PolicyName;
+use crate::domain::name::RouteName;
+use crate::domain::name::{RegistryName, Site};
 use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::pattern::ImagePattern;
+use crate::domain::place::PlaceIx;
 use crate::domain::platform::{Platform, PlatformPattern};
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, OnUnknown, Policy, PolicyName, PolicyView, Regime, Rules, Selector,
+    Actions, Enforcement, Exception, OnUnknown, Policy, PolicyView, Regime, Rules, Selector,
 };
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
-use crate::domain::route::{Collision, Pin, Rewrite, RouteName, Serves, TagProof};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
+use crate::domain::route::{Collision, Pin, Rewrite, Serves, TagProof};
 use crate::domain::scan::{
     Allowlist, Detail, Report, Required, Requirement, ScanAnswer, ScanState, Scanner, Severity,
     Vulnerabilities,
 };
-use crate::domain::verdict::{Action, FindingKind, Ground, KeepReason, Reason, Ruling, Verdict};
+use crate::domain::unknown::{Cause, Unknown};
+use crate::domain::verdict::{Ground, KeepReason, Reason, Ruling, Verdict};
 
 const SEEDS: u64 = 120_000;
 static NOW: LazyLock<Timestamp> = LazyLock::new(|| "2026-11-21T12:00:00Z".parse().unwrap());
@@ -973,7 +978,7 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         );
         reach(match (stays, pins, routed.digest.is_some()) {
             (_, _, true) => "digest as written",
-            (true, true, _) => "pinned where it stands",
+            (true, true, _) => "pinned in place",
             (false, true, _) => "moved and pinned",
             (true, false, _) => "left by its tag",
             (false, false, _) => "moved by its tag",
@@ -988,7 +993,7 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         "observed",
         "not served",
         "digest as written",
-        "pinned where it stands",
+        "pinned in place",
         "moved and pinned",
         "left by its tag",
         "moved by its tag",

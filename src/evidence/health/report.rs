@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::domain::evidence::Cause;
-use crate::domain::registry::RegistryName;
+use crate::domain::name::RegistryName;
+use crate::domain::unknown::Cause;
 
 /// What the last probe of a registry found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]

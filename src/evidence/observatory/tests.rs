@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::domain::name::Site;
 use crate::domain::policy::{Actions, Rules};
-use crate::domain::registry::{CredentialSource, Kind, Registry, Service, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 

@@ -1,11 +1,13 @@
-//! Who we say we are, to whom, and how often.
+//! Which credentials are sent, where, and how often.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::{CredentialSource, Kind};
+use crate::domain::unknown::Cause;
 
 use super::super::{Endpoint, Request, Sent, Target};
 use super::server::{Reply, Seen, Server, reply, status};
@@ -244,7 +246,7 @@ async fn a_caller_in_a_hurry_leaves_the_fetch_to_the_others() {
     let held = std::sync::Mutex::new(held);
     let server = Server::http(move |seen| {
         if seen.path == "/token" {
-            // In place: what waits on this worker (the timer, say) goes on elsewhere.
+            // Blocks in place, so that other tasks of this worker move to another one.
             tokio::task::block_in_place(|| held.lock().unwrap().recv().unwrap());
         }
         bearer(r#"{"token":"good"}"#)(seen)
@@ -345,7 +347,7 @@ async fn the_api_gets_basic_and_never_a_token() {
     assert_eq!(sent, [BASIC, ""]);
 }
 
-/// Credentials that are kept by project open the API of that project, too.
+/// Credentials for a project are used for Harbor's API of that project as well.
 #[tokio::test]
 async fn the_api_gets_the_credentials_of_its_project() {
     let (_dir, credentials) =
@@ -356,7 +358,7 @@ async fn the_api_gets_the_credentials_of_its_project() {
         (Some("project"), Sent::Basic),
         (Some("project/team/app"), Sent::Basic),
         (Some("elsewhere"), Sent::Nothing),
-        // Of the registry as a whole we ask whether it knows us: by any of the names that we have there.
+        // For the registry as a whole any of its credentials is used.
         (None, Sent::Basic),
     ] {
         let path_and_query = "/api/v2.0/whatever";

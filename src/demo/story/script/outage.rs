@@ -1,4 +1,4 @@
-//! The acts in which registries go dark and come back.
+//! The acts in which registries go down and come back.
 
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, Named, PRESENT, UNSCANNED};
@@ -59,7 +59,7 @@ fn amsterdam_back() -> Act {
 fn frankfurt_dark() -> Act {
     let presumed = |name: Named| fra(name).becomes(Becomes::Pinned("ams"), "Presumed");
     let unproved = |name: Named| presumed(name).found("Unproved", "ams");
-    // The tag beside it keeps asking Frankfurt: that it is down must be known, not guessed.
+    // The tag in the same Pod makes Landfall ask Frankfurt, so that it knows that Frankfurt is down.
     let [cargo, ..] = FLEET;
     let beside = |pod: &'static str, image: Image| Pod::new(pod, [image, unproved(cargo)]);
     let stories = vec![
@@ -83,17 +83,17 @@ fn frankfurt_dark() -> Act {
             "Five tags never proved before. A dead primary helps nobody: what is here is presumed right.",
             Pod::new("fleet", FLEET.map(unproved)),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-unscanned",
             "Never scanned here, and the other copy is out of reach: better this one than none.",
-            // The tag beside it keeps asking Frankfurt: that it is down must be known, not guessed.
+            // The tag in the same Pod makes Landfall ask Frankfurt, so that it knows that Frankfurt is down.
             Pod::new(
                 "search",
                 [presumed(UNSCANNED).found("Unscanned", "ams"), FLEET.map(unproved)[0].clone()],
             ),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
@@ -126,7 +126,7 @@ fn both_dark() -> Act {
             "Nobody answers. The nearest copy is the best guess; nodes may well have it already.",
             Pod::new("fleet", images),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         denied(
             "dark-both-regulated",
             "In payments a guess is not enough: blocked.",

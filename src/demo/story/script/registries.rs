@@ -1,4 +1,4 @@
-//! The acts in which a registry is there, and yet no help: frozen, slow, lying, or asking for rest.
+//! The acts in which a registry is up but not useful: frozen, slow, wrong answers, or 429.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn elsewhere(finding: &'static str) -> Pod {
     web(fra(PRESENT).stays("Fallback").found(finding, "ams"))
 }
 
-/// In payments, what could not be learned is blocked.
+/// In the namespace `payments`, unknown answers are blocked.
 fn blocked(name: &'static str, about: &'static str, finding: &'static str) -> Story {
     let image = fra(PRESENT).stays("Denied").found(finding, "ams");
     denied(name, about, web(image).namespace("payments")).says("try again when the registry answers")
@@ -146,7 +146,7 @@ fn recovered() -> Act {
         allowed("recovered-tag", "And the tag that moves.", Pod::new("pilot", [fra(PILOT).local()])),
         allowed(
             "recovered-regulated",
-            "Welcome in payments again.",
+            "Let into payments again.",
             web(fra(PRESENT).local()).namespace("payments"),
         ),
     ];
