@@ -70,7 +70,8 @@ async fn more_images_than_are_judged_do_not_get_round_a_policy() {
                 assert_eq!(response["warnings"], Value::Null);
             } else {
                 assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None), "{rules}");
-                let told = format!("landfall: {count} images are too many to judge; the Pod is admitted unchanged");
+                let told =
+                    format!("landfall: {count} images are too many to judge; the Pod is admitted unchanged");
                 assert_eq!(response["warnings"], json!([told]));
             }
             let elsewhere = door.review(&many("shop", count, different)).await;
