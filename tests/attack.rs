@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell::Cell;
-use landfall::demo::world::Scan;
-use landfall::demo::world::content::Content;
+use landfall::facade::demo::world::Scan;
+use landfall::facade::demo::world::content::Content;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};

@@ -177,7 +177,7 @@ impl Metrics {
         );
         page.register(
             "landfall_admission_too_many_images",
-            "Pods with too many images to judge, which were admitted unchanged",
+            "Pods with too many images to judge: denied where a policy blocks that, otherwise admitted unchanged",
             metrics.beyond.clone(),
         );
         page.register(

@@ -19,6 +19,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::answer::{Answer, AuditKey, Decision};
 use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
@@ -26,9 +27,11 @@ use super::judge::PodDecisions;
 use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
-use crate::domain::case::{Exemption, PodContext};
-use crate::domain::finding::FindingKind;
-use crate::domain::policy::{Labels, Policy};
+use crate::domain::case::{Exemption, PodContext, Pull};
+use crate::domain::decide::too_many;
+use crate::domain::finding::{Action, Finding, FindingKind};
+use crate::domain::messages;
+use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
 use crate::pod::surface::Mode;
@@ -36,10 +39,6 @@ use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
-
-/// Namespaces that this door never handles, whatever the webhook configuration says. Without their Pods no cluster starts
-/// and no node stays ready.
-const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
@@ -80,11 +79,17 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
             state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
             return Answer::unchanged();
         }
+        let labels = state.labels(review, &terms.settings).await;
+        let regime = terms.settings.regime(&labels);
+        if review.is_leaving() && !regime.enforces() {
+            state.deps.metrics.admitted(PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
+            return Answer::unchanged();
+        }
         let slots = review.slots();
         if is_beyond(&slots) {
-            return state.beyond(review, slots.len());
+            return state.too_many(review, &slots, &terms, &labels, &regime);
         }
-        state.verdict(review, &slots, &terms).await
+        state.verdict(review, &slots, &terms, (&labels, regime)).await
     }
     .boxed()
 }
@@ -94,29 +99,37 @@ impl Doors {
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
-        let leaving = || review.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some());
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
-            Origin::Client => (SYSTEM.contains(&namespace)
+            Origin::Client => (SYSTEM_NAMESPACES.contains(&namespace)
                 || self.own_namespace.as_deref() == Some(namespace)
-                || excluded()
-                || leaving())
+                || excluded())
             .then_some(Reason::Excluded),
         }
     }
 }
 
 impl DoorState {
-    /// Judges a Pod and returns the answer.
-    async fn verdict(self: &Arc<Self>, review: &Review<'_>, slots: &[Slot<'_>], terms: &Terms) -> Answer {
-        let settings = &terms.settings;
-        let labels = if settings.policies.is_empty() {
+    /// The labels of the Pod's namespace. Nobody is asked where no policy could select it.
+    async fn labels(&self, review: &Review<'_>, settings: &Settings) -> Arc<Labels> {
+        if settings.policies.is_empty() {
             Arc::new(Labels::new())
         } else {
             (self.deps.labels)(&review.namespace).await
-        };
+        }
+    }
+
+    /// Judges a Pod and says what becomes of it.
+    async fn verdict(
+        self: &Arc<Self>,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        (labels, regime): (&Labels, Arc<Regime>),
+    ) -> Answer {
+        let settings = &terms.settings;
         let context = PodContext {
-            regime: settings.regime(&labels),
+            regime,
             platforms: settings.platforms(&platform::demand(&review.pod)),
             exemption: match review.pod.mode() {
                 Mode::Judge => Exemption::None,
@@ -124,7 +137,7 @@ impl DoorState {
             },
             now: (self.deps.clock)(),
         };
-        let observing: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
         let judge = self.judge(terms, context.now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
@@ -154,21 +167,46 @@ impl DoorState {
         answer
     }
 
-    /// Admits a Pod with too many images unchanged. No node could run it, so it is no real workload and not worth the cost
-    /// of judging it.
-    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
-        let metrics = &self.deps.metrics;
+    /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
+    /// unless a rule blocks that for one of its images.
+    fn too_many(
+        &self,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        labels: &Labels,
+        regime: &Arc<Regime>,
+    ) -> Answer {
+        let (settings, metrics, now) = (&terms.settings, &self.deps.metrics, (self.deps.clock)());
+        let (namespace, pod, images) = (&*review.namespace, review.pod.called(), slots.len());
         metrics.beyond.inc();
-        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
-        tracing::warn!(
-            pod.namespace = namespace,
-            pod.name = pod,
-            images,
-            "Pod has too many images to judge; admitted unchanged"
-        );
-        Answer::unchanged()
-            .warn(format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged"))
+        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
+        let observed = settings.observing(labels).filter_map(|policy| {
+            let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
+            let blocked = blocked(slots, settings, &regime, now);
+            let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));
+            self.observed(Whose::of(review), policy, denied.unwrap_or_default())
+        });
+        let observed = observed.collect::<Vec<_>>().join("; ");
+        let (mut answer, outcome, reason) = match blocked(slots, settings, regime, now) {
+            Some(finding) => {
+                let message = messages::too_many(images, [MOST_IMAGES, MOST_SLOTS], &finding);
+                (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
+            }
+            None => {
+                let words =
+                    format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged");
+                let reason = Reason::Finding(FindingKind::TooMany);
+                (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
+            }
+        };
+        metrics.admitted(outcome, reason, review.dry_run);
+        answer.audit.insert(VERDICT, outcome.as_str().to_owned());
+        answer.audit.insert(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
+        if !observed.is_empty() {
+            answer.audit.insert(WOULD_DENY, observed);
+        }
+        answer
     }
 
     /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
@@ -219,6 +257,29 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     let mut answer = Answer::of(Decision::Allow(patch));
     answer.warnings = plan.warnings();
     (answer, outcome)
+}
+
+/// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
+/// the first image stands for all.
+fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: Timestamp) -> Option<Finding> {
+    let context = PodContext {
+        regime: regime.clone(),
+        platforms: settings.platforms.clone(),
+        exemption: Exemption::None,
+        now,
+    };
+    let has_exceptions = regime.enforcing.iter().any(|policy| !policy.exceptions.is_empty());
+    let mut seen = HashSet::new();
+    let images = slots
+        .iter()
+        .map(|slot| slot.image)
+        .filter(|image| seen.insert(*image))
+        .take(if has_exceptions { usize::MAX } else { 1 });
+    let mut findings = images.map(|image| {
+        let name = settings.case_for(image, Pull::Registry, &context).name;
+        too_many(regime, &name, now)
+    });
+    findings.find(|finding| finding.action == Action::Block)
 }
 
 /// Whether these are more images, or more different images, than are judged.

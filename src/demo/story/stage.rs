@@ -319,6 +319,8 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
         push(&demo.fra, name.repository, name);
         push(&demo.ams, name.repository, name);
     }
+    push(&demo.fra, script::ROSTER.repository, script::ROSTER);
+    push(&demo.ams, "lists/roster", Named { repository: "production/guests/roster", ..script::ROSTER });
     push(&demo.fra, script::TILL.repository, script::TILL);
     push(&demo.edge, script::TILL.repository, script::TILL);
     push(&demo.fra, script::VENDORED.repository, script::VENDORED);
