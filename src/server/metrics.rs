@@ -149,8 +149,12 @@ impl ServerMetrics {
         // From zero on: an alert on an increase would not see the first of a series.
         for port in Port::ALL {
             let of_port = Self { port, ..metrics.clone() };
-            Closed::ALL.map(|why| of_port.closed(why));
-            Refused::ALL.map(|why| of_port.refusals(why));
+            for why in Closed::ALL {
+                of_port.closed(why);
+            }
+            for why in Refused::ALL {
+                of_port.refusals(why);
+            }
         }
         registry.register("landfall_http_requests", "Answers by class of status code", requests);
         registry.register("landfall_connections", "Open connections", metrics.connections.clone());
