@@ -42,7 +42,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub enum Transport {
     /// HTTP/1.1 or h2 over TLS. The configuration is from [`server_config`](super::server_config).
-    Tls(ServerConfig),
+    Tls(Arc<ServerConfig>),
     /// HTTP/1.1 without TLS.
     Plain,
 }
@@ -67,7 +67,7 @@ impl Listener {
             metrics: metrics.clone(),
         };
         let acceptor = match transport {
-            Transport::Tls(config) => Some(TlsAcceptor::from(Arc::new(config))),
+            Transport::Tls(config) => Some(TlsAcceptor::from(config)),
             Transport::Plain => None,
         };
         let slots = Shares::new(limits.connections);

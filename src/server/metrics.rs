@@ -36,6 +36,8 @@ enum Port {
 }
 
 impl Port {
+    const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
@@ -56,6 +58,8 @@ pub(super) enum Closed {
 }
 
 impl Closed {
+    const ALL: [Self; 3] = [Self::Share, Self::FirstRequest, Self::Stalled];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Share => "Share",
@@ -79,6 +83,8 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    const ALL: [Self; 4] = [Self::TooLarge, Self::NoRoom, Self::Slow, Self::Broken];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::TooLarge => "TooLarge",
@@ -140,6 +146,16 @@ impl ServerMetrics {
             client: of("4xx"),
             server: of("5xx"),
         };
+        // From zero on: an alert on an increase would not see the first of a series.
+        for port in Port::ALL {
+            let of_port = Self { port, ..metrics.clone() };
+            for why in Closed::ALL {
+                of_port.closed(why);
+            }
+            for why in Refused::ALL {
+                of_port.refusals(why);
+            }
+        }
         registry.register("landfall_http_requests", "Answers by class of status code", requests);
         registry.register("landfall_connections", "Open connections", metrics.connections.clone());
         registry.register(
@@ -183,7 +199,11 @@ impl ServerMetrics {
     }
 
     pub(super) fn refused(&self, why: Refused) {
-        self.refused.get_or_create(&[("port", self.port.as_str()), ("reason", why.as_str())]).inc();
+        self.refusals(why).inc();
+    }
+
+    fn refusals(&self, why: Refused) -> Counter {
+        self.refused.get_or_create_owned(&[("port", self.port.as_str()), ("reason", why.as_str())])
     }
 
     pub(super) fn answered(&self, status: StatusCode) {

@@ -12,6 +12,14 @@ use crate::process::Process;
 /// The unified hierarchy, by itself or beside the older one.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
+/// How many files a process of ours may have open.
+pub fn open_files() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    // It may say `unlimited`.
+    line.split_whitespace().next().unwrap().parse().unwrap_or(u64::MAX)
+}
+
 /// A process and its bound.
 pub struct Cell {
     pub process: Process,
@@ -72,7 +80,7 @@ impl Cell {
         self.process.memory("VmHWM:").is_ok()
     }
 
-    /// The most memory that it had, in bytes: of its own (heap, stacks), and not of files.
+    /// The most memory that it had, in bytes, with the pages of its file.
     pub fn peak(&self) -> usize {
         self.process.memory("VmHWM:").unwrap() as usize * 1024
     }

@@ -44,6 +44,7 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
+const PORT: (&str, Values) = ("port", Closed(&["webhook", "admin"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
 /// Every family, as its page calls it, and its labels.
@@ -179,10 +180,16 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ),
         ("landfall_build", vec![("version", Free("the release")), ("features", Free("`demo`, or empty"))]),
         ("landfall_http_requests", vec![("class", Closed(&["2xx", "3xx", "4xx", "5xx"]))]),
-        ("landfall_http_bodies_refused", vec![]),
+        (
+            "landfall_http_requests_refused",
+            vec![PORT, ("reason", Closed(&["TooLarge", "NoRoom", "Slow", "Broken"]))],
+        ),
         ("landfall_http_panics", vec![]),
         ("landfall_connections", vec![]),
-        ("landfall_connection_cap_reached", vec![]),
+        (
+            "landfall_connections_refused",
+            vec![PORT, ("reason", Closed(&["Share", "FirstRequest", "Stalled"]))],
+        ),
         ("landfall_tls_handshake_failures", vec![("reason", Closed(&["Timeout", "Closed", "Tls"]))]),
         ("landfall_draining", vec![]),
         ("landfall_certificate_expiry_timestamp_seconds", vec![]),

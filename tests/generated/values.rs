@@ -191,7 +191,8 @@ pub struct NetworkPolicy {
     pub enabled: bool,
     /// The CIDRs that the API server calls from; empty: anyone may call.
     pub api_server: Vec<String>,
-    /// Who may read `/metrics`: peers of a NetworkPolicy.
+    /// Who may reach the admin port, with `/metrics` and `/readyz?verbose`: peers of a NetworkPolicy; empty: nobody but the
+    /// kubelet.
     pub metrics_from: Vec<Free>,
     /// What Landfall may reach: egress rules of a NetworkPolicy; empty: everything.
     pub egress: Vec<Free>,

@@ -184,7 +184,7 @@ async fn heads_are_small_and_streams_are_few() {
 #[tokio::test]
 async fn who_takes_no_answer_is_let_go_and_its_answer_counts_meanwhile() {
     let stall = Duration::from_millis(500);
-    let site = Site::start(Limits { stall, large_bodies: 24 * MIB, ..Limits::default() }).await;
+    let site = Site::start(Limits { stall, large_bodies: 40 * MIB, ..Limits::default() }).await;
     let mut deaf = site.connect().await;
     deaf.send(&get("/long")).await;
     eventually(|| site.metric("landfall_http_requests_total{class=\"2xx\"}") == 1.0).await;

@@ -265,7 +265,7 @@ impl Site {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let (drain, gate) = (Drain::default(), Gate::new());
-        let (app, transport) = (doors(gate.clone()), Transport::Tls(tls));
+        let (app, transport) = (doors(gate.clone()), Transport::Tls(Arc::new(tls)));
         let listener =
             Listener { tcp, transport, app, limits, drain: drain.clone(), metrics: metrics.clone() };
         let task = tokio::spawn(listener.serve());

@@ -126,8 +126,8 @@ impl Door {
         serving.install(
             Pair::from_pem(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes()).unwrap(),
         );
-        let transport =
-            Transport::Tls(server_config(serving, TlsVersions::default(), Callers::Anyone).unwrap());
+        let tls = server_config(serving, TlsVersions::default(), Callers::Anyone).unwrap();
+        let transport = Transport::Tls(Arc::new(tls));
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", tcp.local_addr().unwrap());
         let (app, limits, drain) = (doors.router(), Limits::default(), Drain::default());

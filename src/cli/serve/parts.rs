@@ -153,7 +153,7 @@ impl Parts {
 
         let listener = Listener {
             tcp: listener,
-            transport: Transport::Tls(tls),
+            transport: Transport::Tls(Arc::new(tls)),
             app: doors.router(),
             limits: Limits::default(),
             drain: drain.clone(),

@@ -82,7 +82,7 @@ impl Stage {
         let drain = Drain::default();
         let listener = Listener {
             tcp,
-            transport: Transport::Tls(tls),
+            transport: Transport::Tls(Arc::new(tls)),
             app: doors.router(),
             limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
             drain: drain.clone(),
