@@ -3,12 +3,7 @@
 //! It counts answers and looks at no clock: an ordinary review that waits longer than an API server does is not answered.
 //! The rounds of the attack are counted, too, so it ends by itself.
 #![cfg(feature = "demo")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 #[path = "attack/cell.rs"]
 mod cell;
