@@ -1,11 +1,11 @@
-//! The doors: what the API server asks, and what it is told.
+//! The doors: the admission endpoints that the API server calls.
 //!
 //! ```text
 //! bytes ─door─review→ Review ─mutate─ judge … pod::Plan ─► Answer ─answer→ bytes
 //! ```
 //!
-//! Architecture invariant: nothing but a policy denies. Whatever goes wrong here is a fault, and each door has one
-//! function that says what it answers to that: `/mutate` admits the Pod unchanged.
+//! Architecture invariant: only a policy denies. Any other failure here is a fault, and each door has one function that
+//! gives its answer to a fault: `/mutate` admits the Pod unchanged.
 
 pub mod answer;
 mod door;
@@ -16,8 +16,6 @@ mod observe;
 pub mod review;
 mod router;
 
-pub use answer::{Answer, AuditKey, Decision, encode};
 pub use door::{Doors, LabelsOf, MARGIN};
 pub use metrics::Metrics;
 pub use mutate::MUTATE;
-pub use review::{Door, Review, ReviewError, decode};

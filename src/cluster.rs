@@ -26,8 +26,8 @@ use thiserror::Error;
 
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
-pub use events::{Event, EventReason, EventRecorder, EventWriter, ObjectRef, Severity};
-pub use lease::{Lease, LeaseState};
+pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};
 pub use secret::{Secret, Stored};

@@ -25,7 +25,7 @@
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
+//! [`Unknown`](crate::domain::unknown::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
 //! that changed gets a new id, which is part of each key, and TTLs are read from the settings on each access.
 
 mod answer_cache;
@@ -44,6 +44,6 @@ mod verdict_cache;
 
 pub use health::{Health, Report};
 pub use invalidation::Scope;
-pub use judge::{Judged, Judgement};
-pub use observatory::{Observatory, Problem};
+pub use judge::Judgement;
+pub use observatory::Observatory;
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};

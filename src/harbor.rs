@@ -31,7 +31,7 @@ mod scan;
 mod self_test;
 
 pub use client::Harbor;
-pub use self_test::{Check, SelfTest, SelfTestResult};
+pub use self_test::{Check, SelfTestResult};
 
 /// Parsers for `tests/fuzz`, which otherwise only the network reaches.
 #[cfg(fuzzing)]

@@ -8,7 +8,7 @@
 //!
 //! Absence is an answer: [`Presence`](crate::domain::evidence::Presence) and
 //! [`Children`](crate::domain::evidence::Children) are values, and what could not be learned is
-//! [`Unknown`](crate::domain::evidence::Unknown) with one cause of a closed list. Nothing but tokens is cached here, and
+//! [`Unknown`](crate::domain::unknown::Unknown) with one cause of a closed list. Nothing but tokens is cached here, and
 //! nothing is retried or queued: `evidence/` does that. Each HTTP request, including those for tokens and redirects,
 //! counts towards the registry's `requestsPerHour`.
 //!
@@ -41,7 +41,7 @@ mod watched;
 
 pub use answer::{Answer, Sent};
 pub use challenge::{Challenge, Scheme, challenges};
-pub use client::{Client, Endpoint, MANIFEST_LIMIT, Request};
+pub use client::{Client, Endpoint, Request};
 pub use error::ClientError;
 pub use json::{Object, object};
 pub use manifest::{Head, Target};
@@ -49,5 +49,3 @@ pub use metrics::Metrics;
 pub use shared_lookup::{Age, LookedUp, SharedLookup};
 pub use single_flight::{Flight, Joined, SingleFlight};
 pub use tasks::Tasks;
-pub use transport::USER_AGENT;
-pub use watched::FileError;

@@ -1,3 +1,3 @@
-//! The judge for people: what stands, what does not, and what to do about it, as data that `cli/` prints.
+//! Reports for people: what works, what does not, and what to do about it. They are data that `cli/` prints.
 
 pub mod doctor;

@@ -3,12 +3,7 @@
 //! It counts answers and looks at no clock: an ordinary review that waits longer than an API server does is not answered.
 //! The rounds of the attack are counted, too, so it ends by itself.
 #![cfg(feature = "demo")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 #[path = "attack/cell.rs"]
 mod cell;
@@ -27,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell::Cell;
-use landfall::demo::world::Scan;
-use landfall::demo::world::content::Content;
+use landfall::facade::demo::world::Scan;
+use landfall::facade::demo::world::content::Content;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use landfall::config::{self, Files};
-use landfall::domain::case::{Case, Subject};
-use landfall::domain::case::{Exemption, PodContext, Pull};
-use landfall::domain::policy::Labels;
-use landfall::domain::route::Collision;
-use landfall::domain::settings::Settings;
+use landfall::facade::config::{self, Files};
+use landfall::facade::domain::case::{Case, Subject};
+use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+use landfall::facade::domain::policy::Labels;
+use landfall::facade::domain::route::Collision;
+use landfall::facade::domain::settings::Settings;
 
 const FILE: &str = r#"
 site: ams

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use landfall::certs::{Authorities, Authority, Certificate, Leaf, Periods};
+use landfall::facade::certs::{Authorities, Authority, Certificate, Leaf, Periods};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use http::StatusCode;
-use landfall::config::{self, Files};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{Demo, demo};
-use landfall::demo::world::{Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing};
-use landfall::domain::settings::Settings;
-use landfall::report::doctor::{self, Found, Line, Specimen};
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{Demo, demo};
+use landfall::facade::demo::world::{
+    Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing,
+};
+use landfall::facade::domain::settings::Settings;
+use landfall::facade::report::doctor::{self, Found, Line, TestImage};
 use serde_json::{Value, json};
 
 #[path = "support/site.rs"]
@@ -27,8 +29,8 @@ fn settings(text: &str) -> Settings {
 
 /// What is said of the registry of that name; of the others only good.
 async fn said(settings: &Settings, image: Option<&str>, name: &str) -> Vec<Found> {
-    let specimen = Specimen::of(settings, image, jiff::Timestamp::now()).unwrap();
-    let lines = doctor::registries(settings, Some(&specimen)).await;
+    let image = TestImage::of(settings, image, jiff::Timestamp::now()).unwrap();
+    let lines = doctor::registries(settings, Some(&image)).await;
     let (ours, others): (Vec<Line>, Vec<Line>) =
         lines.into_iter().partition(|line| line.about == format!("registry {name}"));
     for Line { about, found } in others {
@@ -123,7 +125,7 @@ const PLANTED: [Planted; 15] = [
         "edge",
         |_, edge| edge.faults().add(Scope::Everything, Fault::Status(StatusCode::BAD_GATEWAY)),
         "502",
-        "see the log of what answers at",
+        "see the log of the server at",
     ),
 ];
 
@@ -160,29 +162,24 @@ async fn who_is_gone_and_who_is_silent_are_told_apart() {
     let world = demo().await.unwrap();
     let settings = settings(&site::configuration(&world));
     world.fra.down().await;
-    holds("fra", &said(&settings, None, "fra").await, "cannot connect to", "does its name resolve here");
+    holds("fra", &said(&settings, None, "fra").await, "cannot connect to", "its name must resolve here");
     world.fra.up().await;
     world.ams.freeze().await;
-    holds(
-        "ams",
-        &said(&settings, None, "ams").await,
-        "timed out",
-        "a firewall or NetworkPolicy that swallows",
-    );
+    holds("ams", &said(&settings, None, "ams").await, "timed out", "a firewall or NetworkPolicy that drops");
 }
 
 #[tokio::test]
-async fn a_specimen_is_made_up_of_a_route_or_must_be_one_of_a_route() {
+async fn the_test_image_is_made_up_for_a_route_or_must_be_covered_by_one() {
     let world = demo().await.unwrap();
     let settings = settings(&site::configuration(&world));
-    let of = |image| Specimen::of(&settings, image, jiff::Timestamp::now());
+    let of = |image| TestImage::of(&settings, image, jiff::Timestamp::now());
     let made_up = of(None).unwrap();
     let nowhere =
         "harbor.fra.example.com/production/landfall-doctor/landfall-doctor:landfall-doctor@sha256:d0d0";
     assert!(made_up.image.starts_with(nowhere), "{}", made_up.image);
     assert!(!made_up.real && of(Some("harbor.fra.example.com/production/a:1")).unwrap().real);
     let why = of(Some("quay.io/a/b:1")).unwrap_err();
-    assert_eq!(why, "no route takes `quay.io/a/b:1`, so Landfall leaves it alone");
+    assert_eq!(why, "no route covers `quay.io/a/b:1`, so Landfall does not change it");
 }
 
 /// Runs the program where there is no cluster; its exit status and what it says.

@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use landfall::config::{self, Files};
+use landfall::facade::config::{self, Files};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ fn the_chart_is_of_this_version() {
 /// Resources, annotations and labels have one prefix, and the chart has it where the code has it.
 #[test]
 fn the_api_group_is_written_once_in_the_code_and_once_in_the_chart() {
-    let group = landfall::domain::api_group::API_GROUP;
+    let group = landfall::facade::domain::api_group::API_GROUP;
     let helpers = fs::read_to_string(root().join("helm/landfall/templates/_helpers.tpl")).unwrap();
     let defined = helpers.split_once("{{- define \"landfall.group\" -}}\n").unwrap().1;
     assert_eq!(defined.lines().next(), Some(group));
@@ -123,7 +123,7 @@ fn the_api_group_is_written_once_in_the_code_and_once_in_the_chart() {
     }
     let policy = &config::schema().to_value()["$defs"]["ApiVersion"]["oneOf"][0]["const"];
     assert_eq!(policy.as_str(), Some(&*format!("{group}/v1alpha1")));
-    for key in [landfall::pod::surface::IMAGES, landfall::pod::surface::MODE] {
+    for key in [landfall::facade::pod::surface::IMAGES, landfall::facade::pod::surface::MODE] {
         assert!(key.starts_with(&format!("{group}/")), "{key}");
     }
 }
@@ -150,6 +150,11 @@ fn the_image_is_built_from_every_file_that_the_package_names() {
 fn the_image_is_built_by_the_toolchain_that_is_tested() {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
     let (image, pinned) = (read("Dockerfile"), read("rust-toolchain.toml"));
-    let image = image.lines().find_map(|line| line.strip_prefix("ARG RUST=")).unwrap();
-    assert!(pinned.lines().any(|line| line == format!("channel = \"{image}\"")), "{image}");
+    let bases: Vec<_> = image.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    let channel =
+        pinned.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"')).unwrap();
+    assert!(bases[0].starts_with(&format!("rust:{channel}-slim-bookworm@sha256:")), "{bases:?}");
+    for base in bases {
+        assert!(base == "scratch" || base.contains("@sha256:"), "{base} may be another image tomorrow");
+    }
 }

@@ -37,7 +37,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use landfall::domain::breaker::FIRST_PERIOD;
+use landfall::facade::domain::breaker::FIRST_PERIOD;
 
 use crate::machine::Machine;
 use crate::storm::{BUDGET, IN_FLIGHT, LANDFALLS, PACE, Seen, Storm};

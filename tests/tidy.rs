@@ -59,6 +59,9 @@ const UP_TO_ADMISSION: &[&str] = UP_TO_CLI.split_at(10).0;
 const UP_TO_REPORT: &[&str] = UP_TO_CLI.split_at(12).0;
 const UP_TO_SERVER: &[&str] = UP_TO_CLI.split_at(13).0;
 
+/// The module that shows tests, benches and examples what they use of the rooms.
+const FACADE: &str = "facade";
+
 /// Crate → the only folders that may name it outside tests.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["registry", "harbor", "demo"]),
@@ -259,9 +262,22 @@ fn form(source: &Source, at: &mut impl FnMut(usize, String)) {
     }
 }
 
+/// The rooms are private to the crate, so that the compiler sees code that nobody uses.
+fn rooms(source: &Source, at: &mut impl FnMut(usize, String)) {
+    for (i, token) in source.tokens.iter().enumerate() {
+        if token.text == "mod"
+            && source.before(i, 1) == "pub"
+            && !["cli", FACADE].contains(&source.word(i + 1))
+        {
+            at(token.line, "a room is private; what tests need of it stands in the facade".into());
+        }
+    }
+}
+
 /// The import tables.
 fn imports(source: &Source, at: &mut impl FnMut(usize, String)) {
     let Some(folder) = source.folder() else {
+        rooms(source, at);
         for path in source.paths() {
             let first = path.segments.first().map_or("", String::as_str);
             if path.reexport {
@@ -275,6 +291,13 @@ fn imports(source: &Source, at: &mut impl FnMut(usize, String)) {
         }
         return;
     };
+    if folder == FACADE {
+        // It may name every room, and does nothing else.
+        for path in source.paths().iter().filter(|path| !path.reexport) {
+            at(path.line, "the facade only re-exports".into());
+        }
+        return;
+    }
     let Some((_, row)) = IMPORTS.iter().find(|(name, _)| *name == folder) else {
         return at(1, format!("the folder `{folder}` has no row in the import table"));
     };
@@ -446,6 +469,8 @@ mod planted {
         );
         assert_eq!(lines("src/nowhere/x.rs", ""), [1]);
         assert_eq!(lines("src/lib.rs", "pub use domain::image::X;"), [2]);
+        assert_eq!(lines("src/lib.rs", "pub mod domain;\npub mod cli;\nmod pod;"), [2]);
+        assert_eq!(lines("src/facade.rs", "pub use crate::domain::X;\nuse crate::pod::Y;"), [3]);
         assert_eq!(lines("src/main.rs", "use landfall::domain::X;"), [2]);
         assert_eq!(lines("src/admission.rs", "pub use crate::evidence::X;"), [2]);
     }

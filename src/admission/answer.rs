@@ -1,8 +1,8 @@
-//! `AdmissionReview` v1, answered.
+//! The answer to an `AdmissionReview` v1.
 //!
-//! What the API server insists on holds by construction: `apiVersion`, `kind` and the uid are echoed, `patch`
-//! and `patchType` come together or not at all, `status` comes with a denial only, warnings are short plain
-//! lines, and the keys of audit annotations are names without a slash.
+//! It always has the form that the API server requires: it repeats `apiVersion`, `kind` and the uid; `patch` and
+//! `patchType` are either both present or both absent; only a denial has a `status`; warnings are short plain lines; and
+//! the keys of audit annotations are names without a slash.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,59 +12,59 @@ use base64::engine::general_purpose::STANDARD;
 use crate::pod::Patch;
 use crate::pod::json::push_text;
 
-/// The most characters of one warning; longer ones may be cut in the middle of the only word that matters.
+/// The most characters of one warning. Clients may cut a longer one anywhere.
 pub const LONGEST_WARNING: usize = 120;
-/// The most warnings. The API server cuts all of them once they hold more than 4,096 characters together.
+/// The most warnings. The API server cuts all warnings if they have more than 4,096 characters together.
 pub const MOST_WARNINGS: usize = 30;
 
-/// What the API server is told.
+/// The answer of a door to the API server.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Answer {
-    /// Allowed, or not.
+    /// Whether the Pod is allowed.
     pub decision: Decision,
-    /// Lines for the person at `kubectl`. Made fit for the wire by [`encode`].
+    /// Lines for the user of `kubectl`. [`encode`] shortens them where needed.
     pub warnings: Vec<String>,
-    /// For the audit log, under the webhook's name.
+    /// Annotations for the audit log. The API server puts the webhook's name before each key.
     pub audit: BTreeMap<AuditKey, String>,
 }
 
-/// The decision.
+/// Whether a Pod is allowed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Allowed, with these changes; an empty patch changes nothing and is not sent.
+    /// The Pod is allowed with these changes. An empty patch changes nothing and is not sent.
     Allow(Patch),
-    /// Denied, whatever the failurePolicy. The API server puts the webhook's name before the message.
+    /// The Pod is denied, for any failurePolicy. The API server puts the webhook's name before the message.
     Deny {
-        /// Which images, why, and what to do; may have several lines.
+        /// Which images are denied, why, and what to do. It may have several lines.
         message: String,
     },
 }
 
 impl Answer {
-    /// Allowed as it is, and not a word about it.
+    /// Allows the Pod without changes, warnings and audit annotations.
     pub fn unchanged() -> Self {
         Self::of(Decision::Allow(Patch::default()))
     }
 
-    /// This decision, without warnings and audit annotations.
+    /// Makes an answer without warnings and audit annotations.
     pub fn of(decision: Decision) -> Self {
         Self { decision, warnings: Vec::new(), audit: BTreeMap::new() }
     }
 
-    /// With one more warning.
+    /// Adds one warning.
     pub fn warn(mut self, warning: impl Into<String>) -> Self {
         self.warnings.push(warning.into());
         self
     }
 }
 
-/// The key of an audit annotation, a qualified name without its prefix: the API server drops any other.
+/// The key of an audit annotation: a qualified name without its prefix. The API server drops any other key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AuditKey(&'static str);
 
 impl AuditKey {
-    /// Checks the key while compiling: `const KEY: AuditKey = AuditKey::new("verdicts");`
+    /// Checks the key at compile time: `const KEY: AuditKey = AuditKey::new("verdicts");`
     ///
     /// # Panics
     ///
@@ -89,14 +89,14 @@ impl AuditKey {
         Self(key)
     }
 
-    /// The key.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.0
     }
 }
 
-/// Writes the body of the answer to the request of this uid: once, into room for all of it.
+/// Writes the body of the answer to the request with this uid, into one buffer that is large enough from the start.
 #[must_use]
 pub fn encode(answer: &Answer, uid: &str) -> Vec<u8> {
     let said: usize = answer.audit.values().map(|text| text.len() + 64).sum();
@@ -142,7 +142,7 @@ pub fn encode(answer: &Answer, uid: &str) -> Vec<u8> {
     body.into_bytes()
 }
 
-/// Makes warnings fit for a `Warning` header: plain, short, each once, not too many.
+/// Prepares warnings for a `Warning` header: without control characters, short, each once, and not too many.
 fn fit(warnings: &[String]) -> Vec<String> {
     let (mut fitted, mut seen) = (Vec::new(), HashSet::new());
     for warning in warnings {

@@ -1,12 +1,12 @@
-//! What every admission endpoint shares: from the bytes of a request to the bytes of its answer.
+//! The code that all admission endpoints share: from the bytes of a request to the bytes of its answer.
 //!
 //! ```text
 //! body ─decode→ Review ─ judge, until the deadline ─► Answer ─encode→ body
 //!   │ 4xx: no review     └ unreadable, a panic ► the door's own answer to a fault
-//!   └ not ours: allowed as it is
+//!   └ not ours: allowed unchanged
 //! ```
 //!
-//! Architecture invariant: doors differ in how they judge, and in what they answer to a fault. Nothing else.
+//! Architecture invariant: doors differ only in how they judge and in how they answer a fault.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -31,30 +31,38 @@ use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
 use crate::domain::error_chain::error_chain;
+use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::evidence::{Observatory, ObservedAt, VerdictCache};
 
-/// What the API server's timeout must leave for the way back, encoding and a busy node.
+/// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
 pub const MARGIN: Duration = Duration::from_millis(500);
 
-/// The most Pods whose observing policies are still judged when the Pods are on their way.
+/// The most observing policies that are judged at once after their Pods were answered.
 const OBSERVED_LATER: usize = 64;
 
-/// The labels of a namespace, by its name: what policies select by.
+/// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
 
-/// The admission endpoints, and what they need.
+/// Builds the admission endpoints from their dependencies.
 ///
-/// ```ignore
-/// let app = Doors::new(settings, observatory, metrics).own_namespace("landfall").router();
+/// ```
+/// # use std::sync::Arc;
+/// # use arc_swap::ArcSwap;
+/// # use landfall::facade::admission::{Doors, Metrics};
+/// # use landfall::facade::domain::settings::Settings;
+/// # use landfall::facade::evidence::Observatory;
+/// # fn app(settings: Arc<ArcSwap<Settings>>, observatory: Arc<Observatory>, metrics: Metrics) -> axum::Router {
+/// Doors::new(settings, observatory, metrics).own_namespace("landfall").router()
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Doors {
-    /// The settings in force; each review is judged by one snapshot.
+    /// The settings in force. Each review is judged by one snapshot.
     pub(super) settings: Arc<ArcSwap<Settings>>,
-    /// Who answers for the registries.
+    /// Answers questions about the registries.
     pub(super) observatory: Arc<Observatory>,
     pub(super) labels: LabelsOf,
     pub(super) own_namespace: Option<Box<str>>,
@@ -64,8 +72,8 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// With these settings and registries. Of a namespace only its name is known, no namespace is our own, and scans and
-    /// exceptions age by the system's clock, unless said otherwise.
+    /// Creates doors with these settings and registries. The defaults of the other dependencies: a namespace has only the
+    /// label of its name, Landfall has no namespace of its own, and the clock is the system's clock.
     #[must_use]
     pub fn new(settings: Arc<ArcSwap<Settings>>, observatory: Arc<Observatory>, metrics: Metrics) -> Self {
         let labels: LabelsOf = Arc::new(|namespace| {
@@ -76,37 +84,37 @@ impl Doors {
         Self { settings, observatory, labels, own_namespace: None, clock, metrics, tasks }
     }
 
-    /// What goes on behind answers that are given: observing policies that had more to ask. Each task ends within
-    /// `budget.request`; close the tracker and wait for it before the registries are left.
+    /// Returns the tracker of background tasks: observing policies that are judged after the answer was given. Each task
+    /// ends within `budget.request`. Before the observatory is closed, close the tracker and wait for it.
     #[must_use]
     pub fn tasks(&self) -> TaskTracker {
         self.tasks.clone()
     }
 
-    /// Who knows the labels of namespaces. Asked only where there are policies; must not wait long.
+    /// Sets the source of namespace labels. It is asked only where there are policies, and must answer quickly.
     #[must_use]
     pub fn labels(self, labels: LabelsOf) -> Self {
         Self { labels, ..self }
     }
 
-    /// Our own namespace, which is left alone.
+    /// Sets the namespace in which Landfall itself runs. The doors do not handle its Pods.
     #[must_use]
     pub fn own_namespace(self, namespace: impl Into<Box<str>>) -> Self {
         Self { own_namespace: Some(namespace.into()), ..self }
     }
 
-    /// The clock that ages of scans and dates of exceptions are measured by.
+    /// Sets the clock for the age of scans and the end of exceptions.
     #[must_use]
     pub fn clock(self, clock: fn() -> Timestamp) -> Self {
         Self { clock, ..self }
     }
 }
 
-/// What a door was given, and what it remembers.
+/// The dependencies of a door, and its state.
 pub(super) struct DoorState {
     pub(super) deps: Doors,
     pub(super) cache: VerdictCache<CachedDecision>,
-    /// Room for observing policies that have more to ask than their Pods.
+    /// Limits the observing policies that are judged after their Pods were answered.
     pub(super) observing: Arc<Semaphore>,
 }
 
@@ -115,24 +123,24 @@ impl DoorState {
         Self { deps, cache: VerdictCache::default(), observing: Arc::new(Semaphore::new(OBSERVED_LATER)) }
     }
 
-    /// Who judges by these terms, scans and exceptions dated by `date`.
+    /// Returns the judge for these terms. `date` is the time for the age of scans and the end of exceptions.
     pub(super) fn judge<'a>(&'a self, terms: &'a Terms, date: Timestamp) -> Judge<'a> {
         let Doors { observatory, metrics, .. } = &self.deps;
         let Terms { settings, began, deadline } = terms;
-        // Read before anything is asked: what changes from now on may not have been seen.
+        // The generation is read before anything is asked, because the judgement may miss later changes.
         let observed_at = ObservedAt { now: *began, date, generation: observatory.generation() };
         Judge { settings, observatory, cache: &self.cache, metrics, deadline: *deadline, observed_at }
     }
 }
 
-/// What is the same for everything that one review asks.
+/// The conditions of one judgement: settings, start and deadline.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
-    /// The snapshot that the review is judged by.
+    /// The snapshot of the settings.
     pub(super) settings: Arc<Settings>,
     /// When the body was complete.
     pub(super) began: Instant,
-    /// When the answer must be on its way.
+    /// When the answer must be sent.
     pub(super) deadline: Instant,
 }
 
@@ -141,21 +149,21 @@ pub(super) struct Terms {
 pub(super) enum Fault<'a> {
     /// A Pod that should be judged cannot be read.
     Unreadable(&'a Unreadable),
-    /// Something in here panicked.
+    /// The code of the door panicked.
     Panic,
 }
 
-/// One door.
+/// The differences between the doors.
 pub(super) struct DoorKind {
-    /// Which reviews it judges.
+    /// Decides which reviews the door judges.
     pub(super) door: Door,
-    /// How it judges them.
+    /// Judges a review.
     pub(super) judge: for<'a> fn(&'a Arc<DoorState>, &'a Review<'a>, Terms) -> BoxFuture<'a, Answer>,
-    /// What it answers where it cannot. A status makes the API server follow the webhook's failurePolicy.
+    /// Answers a fault. With a status instead of an answer, the API server follows the webhook's failurePolicy.
     pub(super) on_fault: fn(&Fault<'_>) -> Result<Answer, StatusCode>,
 }
 
-/// Answers one request.
+/// Answers one request to a door.
 pub(super) async fn receive(
     state: &Arc<DoorState>,
     kind: &DoorKind,
@@ -168,8 +176,8 @@ pub(super) async fn receive(
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
             .into_response();
     }
-    // The net: whatever panics in here, the decoder and the encoder included, costs one review, not the process. What a
-    // panic leaves behind is this review's own: everything shared is swapped whole or counted.
+    // A panic in here, also in the decoder or the encoder, ends one review and not the process. Unwinding is safe: shared
+    // data is only swapped as a whole or counted, so a panic leaves only data of this review half done.
     let answered = AssertUnwindSafe(answer(state, kind, timeout(query), &body, began)).catch_unwind().await;
     let said = answered.unwrap_or_else(|panic| panicked(state, kind, &body, &*panic));
     state.deps.metrics.answered(began.elapsed());
@@ -198,19 +206,19 @@ async fn answer(
         Err(ReviewError::Malformed(error)) => Err(refuse(StatusCode::BAD_REQUEST, &error_chain(&error))),
         Err(ReviewError::NotOurs { uid, what }) => {
             metrics.not_ours.inc();
-            tracing::debug!(%what, "not judged");
+            tracing::debug!(%what, "review not judged");
             Ok(encode(&Answer::unchanged(), &uid))
         }
         Err(ReviewError::Unreadable { uid, source }) => {
             metrics.admitted(PodOutcome::Unchanged, Reason::Finding(FindingKind::Unparsable), DryRun::No);
-            tracing::warn!(error = error_chain(&source), "a Pod cannot be read");
+            tracing::warn!(error = error_chain(&source), "Pod cannot be read");
             let answer = (kind.on_fault)(&Fault::Unreadable(&source));
             answer.map(|answer| encode(&answer, &uid)).map_err(|status| (status, String::new()))
         }
     }
 }
 
-/// The answer to a review that panicked. Where not even its uid can be read, the API server hears of an error of ours.
+/// The answer to a review whose judgement panicked. Where even its uid cannot be read, the answer is status 500.
 fn panicked(
     state: &DoorState,
     kind: &DoorKind,
@@ -223,7 +231,7 @@ fn panicked(
     let dry_run = if dry_run == Some(true) { DryRun::Yes } else { DryRun::No };
     state.deps.metrics.panics.inc();
     state.deps.metrics.admitted(PodOutcome::Internal, Reason::Internal, dry_run);
-    tracing::error!(pod.namespace = namespace.as_deref(), panic = panic_text(panic), "a review panicked");
+    tracing::error!(pod.namespace = namespace.as_deref(), panic = panic_text(panic), "review panicked");
     let answer = match &uid {
         Some(_) => (kind.on_fault)(&Fault::Panic),
         None => Err(StatusCode::INTERNAL_SERVER_ERROR),
@@ -231,7 +239,7 @@ fn panicked(
     answer.map(|answer| encode(&answer, &uid.unwrap_or_default())).map_err(|status| (status, String::new()))
 }
 
-/// What is read of a review that panicked.
+/// The fields that are read from a review whose judgement panicked.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -248,11 +256,11 @@ struct Request<'a> {
     dry_run: Option<bool>,
 }
 
-/// An answer that is no review: the API server follows the webhook's failurePolicy.
+/// An HTTP status instead of an AdmissionReview: the API server follows the webhook's failurePolicy.
 type Refusal = (StatusCode, String);
 
 fn refuse(status: StatusCode, why: &str) -> Refusal {
-    tracing::debug!(http.status = status.as_u16(), why, "not a review");
+    tracing::debug!(http.status = status.as_u16(), why, "request is not a review");
     (status, format!("{why}\n"))
 }
 
@@ -262,15 +270,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// What is left of the API server's patience: `timeout=5s`, which it rounds up to a second. What cannot be read asks for
-/// nothing.
+/// The API server's timeout, from the query `timeout=5s`; it rounds up to whole seconds. `None` where there is no readable
+/// timeout.
 fn timeout(query: Option<&str>) -> Option<Duration> {
     let given =
         query?.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == "timeout"))?.1;
     Duration::try_from_secs_f64(given.strip_suffix('s')?.parse().ok()?).ok()
 }
 
-/// The text that a panic carries.
+/// The message of a panic.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")

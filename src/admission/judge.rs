@@ -1,4 +1,4 @@
-//! The images of a Pod, judged: from the verdict cache, or side by side, equal ones once.
+//! Judges the images of a Pod: from the verdict cache, or concurrently; equal images only once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use crate::domain::settings::Settings;
 use crate::evidence::{ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
 use crate::pod::{PullPolicy, Slot};
 
-/// The most images of one Pod that are judged at once. Real Pods have a handful; a body made by hand may name 100,000.
+/// The most images of one Pod that are judged at once. Real Pods have only a few; a body made by hand may name 100,000.
 const AT_ONCE: usize = 64;
 
-/// A decision as it is cached for the next Pod, with the counters of its kind, so that a hit need not look them up.
+/// A cached decision with its metric counters, so that a cache hit need not look up the counters.
 #[derive(Debug)]
 pub(super) struct CachedDecision {
     pub(super) decision: ImageDecision,
     pub(super) counters: ImageCounters,
 }
 
-/// What Pods are judged by: the settings in force, who answers for the registries, and the verdicts that still hold.
+/// Judges Pods, with the settings in force, the observatory and the verdict cache.
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) settings: &'a Arc<Settings>,
     pub(super) observatory: &'a Observatory,
     pub(super) cache: &'a VerdictCache<CachedDecision>,
     pub(super) metrics: &'a Metrics,
-    /// At which every question that is still open counts as unanswered.
+    /// After this moment, every open question counts as unanswered.
     pub(super) deadline: Instant,
-    /// When this Pod is judged.
+    /// The time of the judgement.
     pub(super) observed_at: ObservedAt,
 }
 
-/// An image of a Pod that is yet to be judged.
+/// An image of a Pod that is not in the verdict cache.
 struct Open {
     at: usize,
     key: Key,
@@ -45,12 +45,12 @@ struct Open {
     written: Box<str>,
 }
 
-/// What was decided of the images of a Pod.
+/// The decisions for the images of a Pod.
 #[derive(Debug)]
 pub(super) struct PodDecisions {
-    /// Each image once, in the order of its first slot.
+    /// The decision for each different image, in the order of its first slot.
     pub(super) images: Vec<Arc<CachedDecision>>,
-    /// For each slot, which of them.
+    /// For each slot, the index of its image in `images`.
     of: Vec<usize>,
 }
 
@@ -91,13 +91,13 @@ impl Judge<'_> {
         }
         #[expect(
             clippy::expect_used,
-            reason = "a missing one would shift all others; the door's net catches the panic"
+            reason = "a missing decision would shift all others; the door catches the panic"
         )]
         let decided = |(_, image): (_, Option<_>)| image.expect("every image was cached or judged");
         PodDecisions { images: images.into_iter().map(decided).collect(), of }
     }
 
-    /// Judges one image anew, and caches what was decided.
+    /// Judges one image and caches the decision.
     async fn image(
         &self,
         open: Open,
@@ -119,7 +119,7 @@ impl Judge<'_> {
 }
 
 impl PodDecisions {
-    /// What was decided of each slot, in their order.
+    /// Iterates over the decisions of the slots, in their order.
     pub(super) fn by_slot(&self) -> impl Iterator<Item = &ImageDecision> {
         self.of.iter().filter_map(|image| self.images.get(*image)).map(|image| &image.decision)
     }

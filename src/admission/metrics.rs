@@ -1,4 +1,4 @@
-//! What the doors count. Labels come from closed sets of words and from configured names, never from images.
+//! The metrics of the doors. Labels come from closed sets of words and from configured names, never from images.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,36 +11,32 @@ use prometheus_client::registry::{Registry as Page, Unit};
 
 use super::review::DryRun;
 use crate::domain::decision::ImageDecision;
-use crate::domain::policy::PolicyName;
-use crate::domain::registry::RegistryName;
-use crate::domain::route::RouteName;
-use crate::domain::verdict::{Finding, FindingKind, Reason};
+use crate::domain::finding::{Finding, FindingKind};
+use crate::domain::name::PolicyName;
+use crate::domain::name::RegistryName;
+use crate::domain::name::RouteName;
+use crate::domain::verdict::Reason;
 
-/// What became of a whole Pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the door did with a whole Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 pub(super) enum PodOutcome {
-    /// Admitted with changes.
+    /// The Pod was admitted with changes.
     Patched,
-    /// Admitted as it is.
+    /// The Pod was admitted unchanged.
     Unchanged,
-    /// Not admitted.
+    /// The Pod was denied.
     Denied,
-    /// We failed; admitted as it is.
+    /// Landfall failed, and admitted the Pod unchanged.
     Internal,
 }
 
 impl PodOutcome {
     pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Patched => "Patched",
-            Self::Unchanged => "Unchanged",
-            Self::Denied => "Denied",
-            Self::Internal => "Internal",
-        }
+        self.into()
     }
 }
 
-/// What counts images of one sort, and their findings.
+/// The counters of images with the same labels, and of their findings.
 #[derive(Debug)]
 pub(super) struct ImageCounters {
     image: Counter,
@@ -48,7 +44,7 @@ pub(super) struct ImageCounters {
 }
 
 impl ImageCounters {
-    /// Counts an image, and its findings.
+    /// Counts an image and its findings.
     pub(super) fn count(&self) {
         self.image.inc();
         self.count_findings();
@@ -60,7 +56,7 @@ impl ImageCounters {
         });
     }
 
-    /// What they take behind their pointers, in bytes; the counts themselves are shared.
+    /// Returns the bytes owned on the heap. The counts themselves are shared.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.findings)
     }
@@ -73,14 +69,15 @@ pub struct Metrics {
     images: Family<ByImage, Counter>,
     findings: Family<ByFinding, Counter>,
     observed: Family<ByPolicy, Counter>,
-    /// Verdicts from the cache, and those that were judged anew.
+    /// Verdicts taken from the verdict cache.
     cached: Counter,
+    /// Verdicts judged anew.
     judged: Counter,
     duration: Histogram,
     pub(super) panics: Counter,
-    /// Pods that name more images than are judged.
+    /// Pods with too many images to judge.
     pub(super) beyond: Counter,
-    /// Reviews of something else than we judge.
+    /// Reviews of other objects or operations than the doors judge.
     pub(super) not_ours: Counter,
 }
 
@@ -103,7 +100,7 @@ struct ByPolicy {
     verdict: &'static str,
 }
 
-/// An absent name is an empty label, which Prometheus takes for an absent one.
+/// The label value of a name. Prometheus treats an empty label like an absent one.
 fn registry(name: &Option<RegistryName>) -> &str {
     name.as_ref().map(RegistryName::as_str).unwrap_or_default()
 }
@@ -128,7 +125,7 @@ impl EncodeLabelSet for ByPolicy {
 }
 
 impl Metrics {
-    /// Registers them on the metrics page.
+    /// Registers the metrics on the metrics page.
     pub fn register(page: &mut Page) -> Self {
         let verdicts = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let metrics = Self {
@@ -136,9 +133,9 @@ impl Metrics {
             images: Family::default(),
             findings: Family::default(),
             observed: Family::default(),
-            // From a Pod whose images are all known to the longest that the API server waits.
             cached: verdicts.get_or_create_owned(&[("source", "Cache")]),
             judged: verdicts.get_or_create_owned(&[("source", "Judged")]),
+            // From the time of a Pod whose verdicts are all cached to the longest timeout of the API server.
             duration: Histogram::new([
                 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
                 5.0, 10.0,
@@ -149,54 +146,55 @@ impl Metrics {
         };
         page.register(
             "landfall_admissions",
-            "Pods by what became of them, and the weightiest reason among their images",
+            "Reviews of Pods, by verdict on the Pod, most important reason among its images, and dry run",
             metrics.admissions.clone(),
         );
         page.register(
             "landfall_images",
-            "Images of Pods that were meant, by route, the registry that now serves them, and reason",
+            "Images of Pods (dry runs excluded), by route, by the registry that now serves them, and by reason",
             metrics.images.clone(),
         );
         page.register(
             "landfall_findings",
-            "What stood in the way of a local copy, by image of a Pod that was meant",
+            "Why local copies were not simply used, for each image of a Pod (dry runs excluded)",
             metrics.findings.clone(),
         );
         page.register(
             "landfall_observed_policy_verdicts",
-            "What policies that only observe would have done with a Pod that was meant",
+            "What policies that only observe would have done with Pods (dry runs excluded)",
             metrics.observed.clone(),
         );
         page.register(
             "landfall_verdicts",
-            "Verdicts on images: from the verdict cache, or judged anew; those of observing policies count, too",
+            "Verdicts on images, taken from the verdict cache or judged anew; those of observing policies are included",
             verdicts,
         );
         page.register_with_unit(
             "landfall_admission_duration",
-            "From a review's last byte to its answer",
+            "Time from the last byte of a review to its answer",
             Unit::Seconds,
             metrics.duration.clone(),
         );
         page.register(
             "landfall_admission_too_many_images",
-            "Pods that name more images than are judged, and were admitted as they are",
+            "Pods with too many images to judge: denied where a policy blocks that, otherwise admitted unchanged",
             metrics.beyond.clone(),
         );
         page.register(
             "landfall_admission_not_ours",
-            "Reviews of other objects and operations than we judge, answered all the same",
+            "Reviews of other objects or operations than Pods to judge, which were allowed unchanged",
             metrics.not_ours.clone(),
         );
         page.register(
             "landfall_admission_panics",
-            "Reviews that panicked and were answered all the same",
+            "Reviews whose judgement panicked; they were still answered",
             metrics.panics.clone(),
         );
         metrics
     }
 
-    /// Counts a Pod. Dry runs are told apart: a `drill` over a whole cluster must not look like a restart storm.
+    /// Counts a Pod. Dry runs have their own label value: a `drill` over a whole cluster must not look like a restart of
+    /// all Pods.
     pub(super) fn admitted(&self, outcome: PodOutcome, reason: Reason, dry_run: DryRun) {
         let dry_run = match dry_run {
             DryRun::No => "false",
@@ -206,7 +204,7 @@ impl Metrics {
         self.admissions.get_or_create(&labels).inc();
     }
 
-    /// What counts images like this one.
+    /// Returns the counters for images with this decision.
     pub(super) fn counters(&self, decision: &ImageDecision) -> ImageCounters {
         let (route, place) = (decision.route.clone(), decision.serving().cloned());
         let finding = |finding: &Finding| {
@@ -220,20 +218,20 @@ impl Metrics {
         }
     }
 
-    /// Counts an image that is left as it is, though a copy was found, and its findings.
+    /// Counts an image that stays as written although a copy was found, and its findings.
     pub(super) fn left(&self, decision: &ImageDecision, counters: &ImageCounters) {
         let label = ByImage { route: decision.route.clone(), place: None, reason: Reason::Observed };
         self.images.get_or_create(&label).inc();
         counters.count_findings();
     }
 
-    /// Counts images by where their verdicts come from.
+    /// Counts images by the source of their verdicts.
     pub(super) fn decided(&self, cached: usize, judged: usize) {
         self.cached.inc_by(cached as u64);
         self.judged.inc_by(judged as u64);
     }
 
-    /// Counts a Pod of which an observing policy will never say what it would have done: too many waited.
+    /// Counts a Pod that an observing policy did not judge, because too many Pods were waiting.
     pub(super) fn dropped(&self, policy: &PolicyName) {
         self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict: "Dropped" }).inc();
     }

@@ -1,12 +1,12 @@
-//! The door `/mutate`: images of new Pods are rewritten to the nearest copy that is proved to be there.
+//! The door `/mutate`: it rewrites the images of new Pods to the nearest copy that is proved to be there.
 //!
 //! ```text
-//! Review ─ left alone? ─ judged ─┬ one Deny ► denied, every image concerned is named
-//!                                └ else     ► the smallest patch, warnings, audit annotations
+//! Review ─ excluded? ─ judged ─┬ one Deny ► denied, the message names every denied image
+//!                              └ else     ► the smallest patch, warnings, audit annotations
 //! ```
 //!
-//! This is the one door that fails open. A Pod is kept out only because a policy says so; whatever goes wrong
-//! admits it as it is, and says that it did.
+//! Only this door fails open. A Pod is denied only if a policy says so. On any other failure the Pod is admitted
+//! unchanged, with a warning.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::answer::{Answer, AuditKey, Decision};
 use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
@@ -26,29 +27,28 @@ use super::judge::PodDecisions;
 use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
-use crate::domain::case::{Exemption, PodContext};
-use crate::domain::policy::{Labels, Policy};
+use crate::domain::case::{Exemption, PodContext, Pull};
+use crate::domain::decide::too_many;
+use crate::domain::finding::{Action, Finding, FindingKind};
+use crate::domain::messages;
+use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::verdict::Reason;
 use crate::pod::surface::Mode;
 use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
 
-/// Namespaces that this door leaves alone whatever the webhook configuration says: without them no cluster comes
-/// up, and no node stays.
-const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
-
 const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
 const WOULD_DENY: AuditKey = AuditKey::new("observed");
 
-/// The most images of a Pod that are judged, equal ones counted apart. etcd's limit for an object leaves room for some
-/// ten thousand containers; a kubelet runs a few hundred in all its Pods.
+/// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
+/// thousand containers; a kubelet runs a few hundred in all its Pods.
 const MOST_SLOTS: usize = 4096;
-/// The most different ones: each may ask registries.
+/// The most different images of a Pod that are judged. Each may cause questions to registries.
 const MOST_IMAGES: usize = 512;
 
 static KIND: DoorKind = DoorKind { door: Door::Mutate, judge, on_fault };
@@ -68,8 +68,8 @@ async fn handle(
 
 fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
     Ok(Answer::unchanged().warn(match fault {
-        Fault::Unreadable(why) => format!("landfall: admitted as it is: {why}"),
-        Fault::Panic => "landfall: internal error; the Pod is admitted as it is".to_owned(),
+        Fault::Unreadable(why) => format!("landfall: the Pod is admitted unchanged: {why}"),
+        Fault::Panic => "landfall: internal error; the Pod is admitted unchanged".to_owned(),
     }))
 }
 
@@ -79,43 +79,57 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
             state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
             return Answer::unchanged();
         }
+        let labels = state.labels(review, &terms.settings).await;
+        let regime = terms.settings.regime(&labels);
+        if review.is_leaving() && !regime.enforces() {
+            state.deps.metrics.admitted(PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
+            return Answer::unchanged();
+        }
         let slots = review.slots();
         if is_beyond(&slots) {
-            return state.beyond(review, slots.len());
+            return state.too_many(review, &slots, &terms, &labels, &regime);
         }
-        state.verdict(review, &slots, &terms).await
+        state.verdict(review, &slots, &terms, (&labels, regime)).await
     }
     .boxed()
 }
 
 impl Doors {
-    /// Why a Pod is left alone before anybody looks at its images.
+    /// Returns why the door does not handle a Pod at all, if so.
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
-        let leaving = || review.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some());
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
-            Origin::Client => (SYSTEM.contains(&namespace)
+            Origin::Client => (SYSTEM_NAMESPACES.contains(&namespace)
                 || self.own_namespace.as_deref() == Some(namespace)
-                || excluded()
-                || leaving())
+                || excluded())
             .then_some(Reason::Excluded),
         }
     }
 }
 
 impl DoorState {
-    /// Judges a Pod and says what becomes of it.
-    async fn verdict(self: &Arc<Self>, review: &Review<'_>, slots: &[Slot<'_>], terms: &Terms) -> Answer {
-        let settings = &terms.settings;
-        let labels = if settings.policies.is_empty() {
+    /// The labels of the Pod's namespace. Nobody is asked where no policy could select it.
+    async fn labels(&self, review: &Review<'_>, settings: &Settings) -> Arc<Labels> {
+        if settings.policies.is_empty() {
             Arc::new(Labels::new())
         } else {
             (self.deps.labels)(&review.namespace).await
-        };
+        }
+    }
+
+    /// Judges a Pod and says what becomes of it.
+    async fn verdict(
+        self: &Arc<Self>,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        (labels, regime): (&Labels, Arc<Regime>),
+    ) -> Answer {
+        let settings = &terms.settings;
         let context = PodContext {
-            regime: settings.regime(&labels),
+            regime,
             platforms: settings.platforms(&platform::demand(&review.pod)),
             exemption: match review.pod.mode() {
                 Mode::Judge => Exemption::None,
@@ -123,7 +137,7 @@ impl DoorState {
             },
             now: (self.deps.clock)(),
         };
-        let observing: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
         let judge = self.judge(terms, context.now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
@@ -153,27 +167,53 @@ impl DoorState {
         answer
     }
 
-    /// A Pod with more images than any node would run is nobody's workload. To judge it would cost more than it is worth.
-    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
-        let metrics = &self.deps.metrics;
+    /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
+    /// unless a rule blocks that for one of its images.
+    fn too_many(
+        &self,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        labels: &Labels,
+        regime: &Arc<Regime>,
+    ) -> Answer {
+        let (settings, metrics, now) = (&terms.settings, &self.deps.metrics, (self.deps.clock)());
+        let (namespace, pod, images) = (&*review.namespace, review.pod.called(), slots.len());
         metrics.beyond.inc();
-        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
-        tracing::warn!(
-            pod.namespace = namespace,
-            pod.name = pod,
-            images,
-            "too many images; admitted as it is"
-        );
-        Answer::unchanged()
-            .warn(format!("landfall: {images} images are too many; the Pod is admitted as it is"))
+        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
+        let observed = settings.observing(labels).filter_map(|policy| {
+            let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
+            let blocked = blocked(slots, settings, &regime, now);
+            let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));
+            self.observed(Whose::of(review), policy, denied.unwrap_or_default())
+        });
+        let observed = observed.collect::<Vec<_>>().join("; ");
+        let (mut answer, outcome, reason) = match blocked(slots, settings, regime, now) {
+            Some(finding) => {
+                let message = messages::too_many(images, [MOST_IMAGES, MOST_SLOTS], &finding);
+                (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
+            }
+            None => {
+                let words =
+                    format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged");
+                let reason = Reason::Finding(FindingKind::TooMany);
+                (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
+            }
+        };
+        metrics.admitted(outcome, reason, review.dry_run);
+        answer.audit.insert(VERDICT, outcome.as_str().to_owned());
+        answer.audit.insert(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
+        if !observed.is_empty() {
+            answer.audit.insert(WOULD_DENY, observed);
+        }
+        answer
     }
 
-    /// Counts and logs. A dry run is no Pod: its images and findings are not counted, and nobody need act on it.
+    /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
     fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
         let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
-        let weightiest = reasons.min_by_key(|reason| weight(*reason));
-        let reason = weightiest.unwrap_or(Reason::Finding(FindingKind::NotRouted));
+        let most_important = reasons.min_by_key(|reason| weight(*reason));
+        let reason = most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted));
         self.deps.metrics.admitted(outcome, reason, review.dry_run);
         let (namespace, pod) = (&*review.namespace, review.pod.called());
         tracing::debug!(
@@ -182,7 +222,7 @@ impl DoorState {
             verdict = outcome.as_str(),
             reason = reason.as_str(),
             images = decided.images.len(),
-            "judged"
+            "Pod judged"
         );
         if review.dry_run == DryRun::Yes {
             return;
@@ -194,20 +234,20 @@ impl DoorState {
                 image.counters.count();
             }
         }
-        // What is Presumed gets no line: the registry that is down has its own, and there may be thousands of Pods.
+        // Presumed images are not logged: the registry that is down is logged already, and there may be thousands of Pods.
         for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
             let image = slot.image;
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
                 image,
-                "no copy is known; left as written"
+                "no copy of the image is known; left as written"
             );
         }
     }
 }
 
-/// The answer to a Pod, without its audit annotations.
+/// Returns the answer for a Pod, without its audit annotations.
 fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     if let Some(message) = plan.denial() {
         return (Answer::of(Decision::Deny { message }), PodOutcome::Denied);
@@ -219,13 +259,36 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     (answer, outcome)
 }
 
-/// Are these more images, or more different ones, than are judged?
+/// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
+/// the first image stands for all.
+fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: Timestamp) -> Option<Finding> {
+    let context = PodContext {
+        regime: regime.clone(),
+        platforms: settings.platforms.clone(),
+        exemption: Exemption::None,
+        now,
+    };
+    let has_exceptions = regime.enforcing.iter().any(|policy| !policy.exceptions.is_empty());
+    let mut seen = HashSet::new();
+    let images = slots
+        .iter()
+        .map(|slot| slot.image)
+        .filter(|image| seen.insert(*image))
+        .take(if has_exceptions { usize::MAX } else { 1 });
+    let mut findings = images.map(|image| {
+        let name = settings.case_for(image, Pull::Registry, &context).name;
+        too_many(regime, &name, now)
+    });
+    findings.find(|finding| finding.action == Action::Block)
+}
+
+/// Whether these are more images, or more different images, than are judged.
 fn is_beyond(slots: &[Slot<'_>]) -> bool {
     let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
     slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
 }
 
-/// Which of a Pod's reasons stands for it: the lightest number.
+/// The importance of a reason. The reason with the lowest number among a Pod's images is the Pod's label in the metrics.
 fn weight(reason: Reason) -> u8 {
     match reason {
         Reason::Internal => 0,

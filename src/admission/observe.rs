@@ -1,5 +1,5 @@
-//! Policies that only observe: each is judged apart, with rules of its own, so that nothing it asks changes the answer,
-//! and the answer does not wait for it.
+//! Policies that only observe. Each is judged separately with its own rules, so that it never changes the answer, and the
+//! answer does not wait for it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::domain::policy::{Policy, Regime};
 use crate::domain::settings::Settings;
 use crate::pod::{Slot, audit};
 
-/// What an observing policy makes of a Pod.
+/// An observing policy, and the decisions that it would give for a Pod.
 pub(super) type Observed = (Arc<Policy>, PodDecisions);
 
-/// Judges a Pod by the rules in force, and meanwhile by each of the observing policies. What those say by the time that
-/// the Pod's own verdict is there comes with it, by name.
+/// Judges a Pod by the rules in force and, at the same time, by each of the observing policies. Returns the decisions in
+/// force, and those of the observing policies that were ready by then, sorted by name.
 pub(super) async fn judge_with(
     judge: Judge<'_>,
     observing: &[&Arc<Policy>],
@@ -48,7 +48,7 @@ pub(super) async fn judge_with(
     (decided, observed)
 }
 
-/// Whose Pod a policy observes.
+/// The Pod that a policy observes, for metrics and log.
 #[derive(Clone, Copy)]
 pub(super) struct Whose<'a> {
     pub(super) dry_run: DryRun,
@@ -63,8 +63,8 @@ impl<'a> Whose<'a> {
 }
 
 impl DoorState {
-    /// Judges by an observing policy when the Pod is on its way, for the metrics and the log. Where
-    /// too many wait already, the Pod is only counted.
+    /// Judges a Pod by an observing policy after the Pod was answered, for the metrics and the log. Where too many Pods
+    /// are waiting already, the Pod is only counted.
     pub(super) fn observe_later(
         self: &Arc<Self>,
         policy: &Arc<Policy>,
@@ -98,7 +98,7 @@ impl DoorState {
         });
     }
 
-    /// Counts what a policy would have done, and says so where it would have denied.
+    /// Counts what a policy would have done. Where it would have denied, logs this and returns the text for the audit log.
     pub(super) fn observed(&self, whose: Whose<'_>, policy: &Policy, denied: String) -> Option<String> {
         let Whose { dry_run, namespace, pod } = whose;
         let outcome = if denied.is_empty() { PodOutcome::Unchanged } else { PodOutcome::Denied };
@@ -108,12 +108,12 @@ impl DoorState {
         if outcome != PodOutcome::Denied {
             return None;
         }
-        tracing::info!(pod.namespace = namespace, pod.name = pod, policy = %policy.name, denied, "would deny");
+        tracing::info!(pod.namespace = namespace, pod.name = pod, policy = %policy.name, denied, "observing policy would deny the Pod");
         Some(format!("{} would deny {denied}", policy.name))
     }
 }
 
-/// The context of a Pod, were this policy the only one.
+/// The context of a Pod as if only this policy existed.
 fn under(policy: &Arc<Policy>, settings: &Settings, context: &PodContext) -> PodContext {
     let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
     PodContext { regime, ..context.clone() }

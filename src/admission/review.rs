@@ -1,8 +1,8 @@
-//! `AdmissionReview` v1, read: one pass over the body, the Pod straight into its surface.
+//! Reads an `AdmissionReview` v1 in one pass over the body.
 //!
-//! Own structs and borrowed texts: the typed ones of client libraries cost five times the CPU. The fields
-//! `requestKind`, `requestResource` and `requestSubResource` are not read: they differ from `kind`, `resource`
-//! and `subResource` only where a kind has several versions, and Pods have one.
+//! It uses its own structs with borrowed strings, because the typed structs of client libraries need five times the CPU.
+//! The fields `requestKind`, `requestResource` and `requestSubResource` are not read: they differ from `kind`, `resource`
+//! and `subResource` only for kinds with several versions, and Pods have one.
 
 use std::borrow::Cow;
 
@@ -16,57 +16,64 @@ use crate::pod::{AdmissionKind, Pod, Slot};
 /// Which webhook was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Door {
-    /// `/mutate`: new Pods and new debugging containers.
+    /// `/mutate`: judges new Pods and new debugging containers.
     Mutate,
-    /// `/validate/<policy>`: these, and updates that change an image.
+    /// `/validate/<policy>`: judges these, and updates that change an image.
     Validate,
 }
 
 /// Whether the request is a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DryRun {
-    /// The object will be persisted, if nobody refuses it.
+    /// The object is stored if no admission plugin refuses it.
     No,
-    /// `dryRun: true`: the same answer, without side effects.
+    /// `dryRun: true`: the answer is the same, but has no side effects.
     Yes,
 }
 
-/// Who speaks for the Pod.
+/// Who created the Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A client.
+    /// A client of the API: a user or a controller.
     Client,
-    /// A kubelet, for a static Pod that it runs already: changing this mirror of it breaks it.
+    /// A kubelet, for a static Pod that it runs already. A change to this mirror Pod would break it.
     MirrorPod,
 }
 
 /// A request to judge a Pod.
 #[derive(Debug)]
 pub struct Review<'a> {
-    /// Echoed in the answer.
+    /// The uid of the request, which the answer must repeat.
     pub uid: Cow<'a, str>,
-    /// Why the Pod is before us.
+    /// Why the API server sent the Pod.
     pub kind: AdmissionKind,
     /// The Pod's namespace.
     pub namespace: Cow<'a, str>,
-    /// Who asks, as the API server authenticated them.
+    /// The user who sent the request, authenticated by the API server.
     pub username: Cow<'a, str>,
-    /// Meant, or only tried.
+    /// Whether the request is a dry run.
     pub dry_run: DryRun,
-    /// The Pod as it would be.
+    /// The Pod after the request.
     pub pod: Box<Pod<'a>>,
-    /// The Pod as it was, on an update.
+    /// The Pod before the request, on an update.
     pub before: Option<Box<Pod<'a>>>,
 }
 
 impl Review<'_> {
-    /// The images to judge.
+    /// Returns the images to judge.
     #[must_use]
     pub fn slots(&self) -> Vec<Slot<'_>> {
         self.pod.slots_to_judge(self.kind, self.before.as_deref())
     }
 
-    /// Who speaks. The mark of a mirror Pod counts only from a node: anybody can write the annotation.
+    /// Whether the Pod is being deleted already. Anybody can write that into a new one.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some())
+    }
+
+    /// Returns who created the Pod. The annotation of a mirror Pod counts only if a node sent the request, because anybody
+    /// can write the annotation.
     #[must_use]
     pub fn origin(&self) -> Origin {
         let marked = self.pod.annotations().is_some_and(|have| have.mirror == MirrorMark::Present);
@@ -81,86 +88,86 @@ impl Review<'_> {
 /// Why there is no Pod to judge.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// No API server sends this: answer with status 400.
+    /// No API server sends this body. Answer with status 400.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A review that is no business of this door: allow it as it is, silently.
+    /// The door does not judge this review. Allow it unchanged and without a warning.
     #[error("not judged: {what}")]
     NotOurs {
-        /// To be echoed.
+        /// The uid that the answer must repeat.
         uid: Box<str>,
-        /// What it is instead.
+        /// What the review is about instead.
         what: NotOurs,
     },
-    /// A Pod that we should judge and cannot read: allow it with a warning at `/mutate`, fail at `/validate`.
+    /// The door should judge this Pod but cannot read it. `/mutate` allows it with a warning; `/validate` fails.
     #[error("the Pod cannot be read")]
     Unreadable {
-        /// To be echoed.
+        /// The uid that the answer must repeat.
         uid: Box<str>,
-        /// What is the matter with it.
+        /// Why the Pod cannot be read.
         #[source]
         source: Unreadable,
     },
 }
 
-/// A body that is no `AdmissionReview` v1 with a request.
+/// The body is not an `AdmissionReview` v1 with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
-    /// Empty, HTML, cut short …
+    /// The body is empty, HTML, cut short …
     #[error("the body is not JSON")]
     NotJson {
-        /// Where it stops to be.
+        /// The position of the error.
         #[source]
         source: serde_json::Error,
     },
-    /// An array, or a field of the review itself is of the wrong type.
-    #[error("the body is JSON, but no AdmissionReview")]
+    /// The body is an array, or a field of the review itself has the wrong type.
+    #[error("the body is JSON, but not an AdmissionReview")]
     Shape {
-        /// Which field.
+        /// The field and its error.
         #[source]
         source: Box<serde_path_to_error::Error<serde_json::Error>>,
     },
-    /// Another object.
+    /// The body is another object.
     #[error("`kind` is `{found}`, not `AdmissionReview`")]
     Kind {
-        /// Its kind, empty where it has none.
+        /// The kind of the object; empty where it has none.
         found: Box<str>,
     },
-    /// `v1beta1`, or a version that is yet to come.
-    #[error("`apiVersion` is `{found}`; only `admission.k8s.io/v1` is spoken here")]
+    /// The version is `v1beta1`, or newer than v1.
+    #[error("`apiVersion` is `{found}`; only `admission.k8s.io/v1` is supported")]
     Version {
-        /// Its version, empty where it has none.
+        /// The version of the object; empty where it has none.
         found: Box<str>,
     },
-    /// An answer, perhaps.
+    /// There is no request; the body may be an answer.
     #[error("the AdmissionReview has no `request`")]
     NoRequest,
-    /// Without it no answer counts.
+    /// There is no uid, and the API server accepts no answer without it.
     #[error("the request has no `uid`")]
     NoUid,
 }
 
-/// What a review is about, if not about a Pod that we judge.
+/// What a review is about, if the door does not judge it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotOurs {
-    /// Another kind or resource.
+    /// The object is of another kind or resource.
     #[error("`{kind}` of `{resource}` is not a Pod")]
     Kind {
-        /// Its kind.
+        /// The kind of the object.
         kind: Box<str>,
-        /// Its resource.
+        /// The resource of the object.
         resource: Box<str>,
     },
-    /// A subresource other than `ephemeralcontainers`.
+    /// The subresource is not `ephemeralcontainers`.
     #[error("`pods/{found}` changes no image")]
     SubResource {
-        /// Which one.
+        /// The name of the subresource.
         found: Box<str>,
     },
-    /// An operation that this door leaves alone.
-    #[error("the operation `{found}` is left alone")]
+    /// This door does not judge the operation.
+    #[error("the operation `{found}` is not judged here")]
     Operation {
-        /// Which one.
+        /// The name of the operation.
         found: Box<str>,
     },
 }
@@ -168,15 +175,15 @@ pub enum NotOurs {
 /// Why a Pod cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// `object` is absent.
+    /// The request has no `object`.
     #[error("the request has no `object`")]
     Absent,
-    /// A field is not what it is in a Pod.
-    #[error("`{path}` is not what a Pod has there")]
+    /// A field has another type than in a Pod.
+    #[error("`{path}` is not valid in a Pod")]
     Field {
-        /// The path in the review, `request.object.spec.containers[0].image`.
+        /// The path in the review, for example `request.object.spec.containers[0].image`.
         path: Box<str>,
-        /// What stands there.
+        /// What was found at this path.
         #[source]
         source: serde_json::Error,
     },
@@ -218,7 +225,7 @@ struct Request<'a, P> {
     old_object: Option<P>,
 }
 
-/// What is absent; a bare `default` would ask for `P: Default`.
+/// The default of an absent field. A plain `#[serde(default)]` would require `P: Default`.
 fn none<T>() -> Option<T> {
     None
 }
@@ -252,13 +259,13 @@ struct UserInfo<'a> {
 ///
 /// # Errors
 ///
-/// See [`ReviewError`]: whether there is a uid to echo, and what the door should do.
+/// See [`ReviewError`]: it says whether there is a uid to repeat, and what the door should do.
 pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
-    // Once for the whole body, rather than for each of its texts.
+    // UTF-8 is checked once for the whole body, instead of for each string.
     let body = std::str::from_utf8(body)
         .map_err(|error| Malformed::NotJson { source: serde::de::Error::custom(error) })?;
-    // The second pass, and the third, are for bodies that no API server sends: the first knows neither where it
-    // failed nor whose uid it was.
+    // The first pass knows neither where it failed nor the uid. `diagnose` makes a second and a third pass, for bodies that
+    // no API server sends.
     let Ok(Object(envelope)) = serde_json::from_str::<Object<Envelope<'_, Object<Box<Pod<'_>>>>>>(body)
     else {
         return Err(diagnose(body, door));
@@ -280,7 +287,7 @@ pub fn decode(body: &[u8], door: Door) -> Result<Review<'_>, ReviewError> {
     })
 }
 
-/// Looks at everything but the Pod: is this ours, and why is it here?
+/// Checks everything except the Pod: whether the door judges the review, and why the API server sent it.
 fn admit<'a, P>(
     envelope: Option<Envelope<'a, P>>,
     door: Door,
@@ -320,7 +327,7 @@ fn plain<'t>(text: &'t Option<Cow<'_, str>>) -> &'t str {
     text.as_deref().unwrap_or_default()
 }
 
-/// Reads a body again that could not be read, without its Pods: whose uid is it, and what is wrong?
+/// Reads a body again that could not be read, without its Pods, to find the uid and the error.
 fn diagnose(body: &str, door: Door) -> ReviewError {
     let head = match with_path::<Object<Envelope<'_, IgnoredAny>>>(body) {
         Ok(Object(head)) => head,
@@ -337,7 +344,7 @@ fn diagnose(body: &str, door: Door) -> ReviewError {
         Err(source) => {
             Unreadable::Field { path: source.path().to_string().into(), source: source.into_inner() }
         }
-        // Not to be reached: the same bytes failed a moment ago.
+        // This cannot happen: the same bytes failed a moment ago.
         Ok(_) => Unreadable::Absent,
     };
     ReviewError::Unreadable { uid, source }

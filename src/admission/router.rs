@@ -1,4 +1,4 @@
-//! The doors, each under its path.
+//! The router of the doors, each with its own path.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::door::{DoorState, Doors};
 use super::mutate;
 
 impl Doors {
-    /// The endpoints as a router: `POST /mutate`. The size of bodies is for the server to bound.
+    /// Returns the endpoints as a router: `POST /mutate`. The server must limit the size of bodies.
     pub fn router(self) -> Router {
         mutate::router(Arc::new(DoorState::new(self)))
     }

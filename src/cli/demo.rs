@@ -1,4 +1,4 @@
-//! `landfall demo`: a world of registries, the real door before it, and stories about both.
+//! `landfall demo`: a world of registries, the real door in front of it, and stories about both.
 
 mod page;
 
@@ -34,12 +34,12 @@ struct Report<'a> {
     acts: &'a [ToldAct],
 }
 
-/// How it went.
+/// The result of the performance.
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
     stories: usize,
     as_told: usize,
-    /// The names of the stories that ended otherwise than told.
+    /// The names of the stories that ended in an unexpected way.
     otherwise: Vec<&'a str>,
     seconds: f64,
     gaps: Vec<SeenGap>,
@@ -55,13 +55,13 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// The exit status of a demo that was not watched to its end: the shell's for Ctrl-C.
+/// The exit status after Ctrl-C, as shells report it.
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime for the demo")?;
     runtime.block_on(async {
-        // First, so that a signal at any time leaves no folder of the world behind.
+        // First, so that a signal at any time does not leave the folder of the world behind.
         let mut signals = Signals::take().context("cannot listen for signals")?;
         let stage = Stage::build().await?;
         let performance = tokio::select! {
@@ -77,12 +77,12 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     })
 }
 
-/// Whether every story ended as told.
+/// Whether every story ended as expected.
 fn exit(performance: &Performance) -> ExitCode {
     if performance.as_told() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tells these acts, and prints them.
+/// Plays these acts, and prints them.
 async fn perform(
     stage: &Stage,
     acts: Vec<Act>,
@@ -118,18 +118,18 @@ async fn perform(
     Ok(performance)
 }
 
-/// Prints how to try what is up until Ctrl-C.
+/// Prints how to try the running demo, and waits for Ctrl-C.
 fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
     let commands = commands(stage)?;
     match output {
         Output::Text => write!(out, "{commands}")?,
-        // Standard output holds one JSON object and nothing else.
+        // Standard output must hold one JSON object and nothing else.
         Output::Json => anstream::eprint!("{commands}"),
     }
     Ok(out.flush()?)
 }
 
-/// Commands that work when they are pasted.
+/// Commands that can be pasted into a shell.
 fn commands(stage: &Stage) -> anyhow::Result<String> {
     let ca = stage.ca_file();
     let curl = format!("curl --silent --write-out '\\n' --cacert '{}'", ca.display());

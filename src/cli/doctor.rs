@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::settings::Settings;
-use crate::report::doctor::{self, Found, Installation, Line, Specimen};
+use crate::report::doctor::{self, Found, Installation, Line, TestImage};
 
 /// Examine an installation: configuration, registries, webhook, certificate, and a Pod created as a dry run.
 ///
@@ -97,8 +97,8 @@ async fn examine(args: &Args) -> Vec<Line> {
     let loaded = config::load(config, mode, now);
     let mut lines = configuration(&loaded);
     let settings = loaded.as_ref().ok().map(|loaded| &loaded.settings);
-    let specimen = match settings {
-        Some(settings) => Specimen::of(settings, image.as_deref(), now),
+    let test_image = match settings {
+        Some(settings) => TestImage::of(settings, image.as_deref(), now),
         None => Err("without a configuration there is no image to try".to_owned()),
     };
     match settings {
@@ -106,14 +106,14 @@ async fn examine(args: &Args) -> Vec<Line> {
         Some(_) if *no_files => {
             lines.push(Line::skipped("registries", "--no-files: there are no credentials"));
         }
-        Some(settings) => lines.extend(doctor::registries(settings, specimen.as_ref().ok()).await),
+        Some(settings) => lines.extend(doctor::registries(settings, test_image.as_ref().ok()).await),
     }
     let installation =
         Installation { release: release.clone(), namespace: namespace.clone(), path: MUTATE, margin: MARGIN };
     match Cluster::from_environment().await {
         Ok(cluster) => {
-            let specimen = specimen.as_ref().map_err(String::as_str);
-            lines.extend(doctor::cluster(&cluster, &installation, settings, specimen, pods_in).await);
+            let image = test_image.as_ref().map_err(String::as_str);
+            lines.extend(doctor::cluster(&cluster, &installation, settings, image, pods_in).await);
         }
         Err(error) => lines.push(Line::skipped("cluster", error_chain(&error))),
     }

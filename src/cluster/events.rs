@@ -43,6 +43,10 @@ pub enum Severity {
 
 /// What happened. The closed set of all reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "an event says the whole word, and so far all are about authorities"
+)]
 pub enum EventReason {
     /// A certificate authority was created.
     AuthorityMade,
@@ -161,4 +165,79 @@ fn kubernetes(event: Event) -> (ObjectReference, events::Event) {
         secondary: None,
     };
     (object, event)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn event(reason: EventReason, message: &str) -> Event {
+        let about = ObjectRef {
+            api_version: "v1",
+            kind: "Secret",
+            namespace: Some("landfall".to_owned()),
+            name: "landfall-ca".to_owned(),
+            uid: None,
+        };
+        Event { about, severity: Severity::Warning, reason, message: message.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn repetitions_become_a_series_and_messages_are_cut() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let server = written.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let object: Value = serde_json::from_slice(&body).unwrap();
+                server.lock().unwrap().push((head.method.to_string(), object));
+                Ok::<_, kube::Error>(Response::new(Body::from(body.to_vec())))
+            }
+        });
+        let cluster = Cluster::of(kube::Client::new(service, "default"));
+        let (recorder, writer) = cluster.events("landfall-0");
+        // Each of these letters is two bytes, so 1,024 is in the middle of one.
+        recorder.record(event(EventReason::AuthorityMade, &format!("x{}", "é".repeat(1000))));
+        recorder.record(event(EventReason::AuthorityMade, "again"));
+        recorder.record(event(EventReason::AuthorityRetired, "another"));
+        drop(recorder);
+        writer.run().await;
+
+        let written = written.lock().unwrap();
+        let methods: Vec<&str> = written.iter().map(|(method, _)| method.as_str()).collect();
+        assert_eq!(methods, ["POST", "PATCH", "POST"]);
+        let [(_, first), (_, repeated), (_, other)] = &written[..] else { panic!("{written:?}") };
+        assert_eq!(first["note"].as_str().unwrap().len(), 1023);
+        assert_eq!((&first["type"], &first["action"]), (&"Warning".into(), &"Rotate".into()));
+        assert_eq!(
+            (&first["regarding"]["kind"], &first["reportingInstance"]),
+            (&"Secret".into(), &"landfall-0".into())
+        );
+        assert_eq!(
+            (&repeated["metadata"]["name"], &repeated["series"]["count"]),
+            (&first["metadata"]["name"], &2.into())
+        );
+        assert_eq!((&other["reason"], &other["series"]), (&"AuthorityRetired".into(), &Value::Null));
+    }
+
+    #[tokio::test]
+    async fn recording_never_waits_for_an_api_server_that_does_not_answer() {
+        let silent =
+            tower::service_fn(|_: Request<Body>| std::future::pending::<kube::Result<Response<Body>>>());
+        let cluster = Cluster::of(kube::Client::new(silent, "default"));
+        let (recorder, writer) = cluster.events("landfall-0");
+        for _ in 0..=QUEUE {
+            recorder.record(event(EventReason::AuthorityMade, "one of many"));
+        }
+        assert_eq!(writer.queue.len(), QUEUE, "the last one is lost");
+    }
 }

@@ -175,22 +175,25 @@ mod tests {
         let counts = Arc::new(Mutex::new((0, 0)));
         let (server, watched) = (counts.clone(), Arc::clone(&counts));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let (lists, watches) = &mut *server.lock().unwrap();
-            let (status, body) = if is_watch {
-                *watches += 1;
-                (watch, String::new())
-            } else {
-                *lists += 1;
-                let metadata =
-                    json!({"name": "a", "resourceVersion": "1", "labels": {"lists": lists.to_string()}});
-                let items = json!([{"metadata": metadata}]);
-                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                                  "metadata": {"resourceVersion": "1"}, "items": items});
-                (StatusCode::OK, list.to_string())
-            };
-            let answer = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
-            std::future::ready(Ok::<_, kube::Error>(answer))
+            let server = server.clone();
+            async move {
+                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                let (lists, watches) = &mut *server.lock().unwrap();
+                let (status, body) = if is_watch {
+                    *watches += 1;
+                    (watch, String::new())
+                } else {
+                    *lists += 1;
+                    let labels = json!({"lists": lists.to_string()});
+                    let items =
+                        json!([{"metadata": {"name": "a", "resourceVersion": "1", "labels": labels}}]);
+                    let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                                      "metadata": {"resourceVersion": "1"}, "items": items});
+                    (StatusCode::OK, list.to_string())
+                };
+                let answer = Response::builder().status(status).body(Body::from(body.into_bytes()));
+                Ok::<_, kube::Error>(answer.unwrap())
+            }
         });
         let client = ClientBuilder::new(service, "default").with_layer(&Pace).build();
         let namespaces = Cluster::of(client).namespaces();

@@ -1,4 +1,4 @@
-//! Stories: a world, a Pod that is sent through the real door, and what must become of it.
+//! Stories: a Pod is sent through the real door in front of a world, and its expected ending is compared with the answer.
 //!
 //! ```text
 //! script ─ Act ─ events ──► Stage: world (fra, ams, edge) ◄── Observatory ◄── /mutate ◄─ TLS ─┐
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A [`Story`] is data. `landfall demo` tells them to people; `tests/scenarios.rs` holds each against a golden file.
-//! Nothing here judges: what a Pod becomes is read from the door's answer, as an API server would read it.
+//! Nothing here judges: the ending is read from the door's answer, as an API server reads it.
 
 mod answer;
 mod pod;
@@ -18,23 +18,22 @@ mod told;
 
 use std::time::Duration;
 
-pub use pod::{Becomes, Image, Pod, Stands};
-pub use script::{Act, Event, Sent, Story, Who, example_reviews, script};
+pub use script::{Act, example_reviews, script};
 pub use stage::Stage;
-pub use told::{Admission, Ending, Found, GapState, Performance, SeenGap, Told, ToldAct, ToldImage, tally};
+pub use told::{Admission, GapState, Performance, SeenGap, Told, ToldAct, ToldImage, tally};
 
 use super::world;
 use crate::config::Problems;
 use crate::server::TlsError;
 
-/// How long an act may take until Landfall has noticed its events: longer than any answer of the demo lives, and
-/// than a breaker stays open that has been tried in vain three times.
+/// The longest time until Landfall has noticed the events of an act. It is longer than any answer is cached here, and longer
+/// than a breaker stays open after three failed trials.
 pub const PATIENCE: Duration = Duration::from_secs(6);
 
-/// Why a story could not be told. (One that ends otherwise than told is no error: see [`Told::as_told`].)
+/// Why a story could not be played. A story that ends in an unexpected way is not an error: see [`Told::as_told`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoryError {
-    /// There is no world.
+    /// The world could not be started.
     #[error("the demo's world cannot be built")]
     World(#[from] world::WorldError),
     /// The stage's server has no certificate.
@@ -56,7 +55,7 @@ pub enum StoryError {
         /// What is wrong with it.
         problems: Problems,
     },
-    /// A recorded review is no JSON.
+    /// A recorded review is not JSON.
     #[error("a recorded review cannot be read")]
     Recording {
         /// Why.
@@ -70,7 +69,7 @@ pub enum StoryError {
         #[source]
         source: reqwest::Error,
     },
-    /// The answer, or its patch, is not what the protocol says.
+    /// The answer, or its patch, does not follow the protocol.
     #[error("the door's answer cannot be read")]
     Answer {
         /// Why.

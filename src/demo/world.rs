@@ -1,8 +1,8 @@
-//! A world in a process: a certificate authority, Harbors and plain registries at one address, and what goes wrong with them.
+//! A world in a process: a certificate authority, Harbors and plain registries at one address, and their faults.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), landfall::demo::world::WorldError> {
-//! use landfall::demo::world::{Scan, World, content::Content};
+//! # async fn example() -> Result<(), landfall::facade::demo::world::WorldError> {
+//! use landfall::facade::demo::world::{Scan, World, content::Content};
 //!
 //! let world = World::new()?;
 //! let ams = world.harbor("ams").await?;
@@ -18,8 +18,8 @@
 //!                                   └──► registry ─ challenge, token ────┴► distribution ─► store ─ content, scan
 //! ```
 //!
-//! A registry lives in the runtime that started it and ends when its handle is dropped. What it does *not* do: accept
-//! pushes over the wire, scan, replicate, garbage-collect. Stories push into its [`Store`] and set scan states there.
+//! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
+//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states there.
 
 mod accounts;
 pub mod authority;
@@ -47,7 +47,7 @@ pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
-pub use store::{Allowlist, Project, Reachable, ScannerState, Signatures, Store, Visibility};
+pub use store::{Allowlist, Reachable, ScannerState, Signatures, Store, Visibility};
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum WorldError {
         #[source]
         source: std::io::Error,
     },
-    /// No socket.
+    /// A socket could not be opened.
     #[error("no socket for `{name}`")]
     Socket {
         /// Whose socket.
@@ -89,7 +89,7 @@ pub struct World {
     foreign: Authority,
 }
 
-/// What a server shows when a client greets it.
+/// The certificate that a server presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
     /// A valid one, for the world's address and `localhost`.
@@ -98,9 +98,9 @@ pub enum Certificate {
     Expired,
     /// One for another name.
     WrongName,
-    /// One of an authority that nobody trusts.
+    /// One of an authority that no client trusts.
     Foreign,
-    /// None: it speaks HTTP without TLS.
+    /// None: the server speaks HTTP without TLS.
     Plaintext,
 }
 
@@ -108,15 +108,15 @@ impl World {
     /// A new world with a fresh authority, on `127.0.0.1`.
     ///
     /// # Errors
-    /// Where certificates or the folder cannot be made.
+    /// If the certificates or the folder cannot be made.
     pub fn new() -> Result<Self, WorldError> {
         Self::at(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// A new world at another address of this machine: one that clients in network namespaces of their own can reach.
+    /// A new world at another address of this machine, for clients in other network namespaces.
     ///
     /// # Errors
-    /// Where certificates or the folder cannot be made.
+    /// If the certificates or the folder cannot be made.
     pub fn at(address: IpAddr) -> Result<Self, WorldError> {
         let certificate = |source| WorldError::Certificate { name: "authority".into(), source };
         let folder = tempfile::Builder::new()
@@ -149,7 +149,7 @@ impl World {
     /// credentials are what [`Embedded::registry`] names.
     ///
     /// # Errors
-    /// Where no certificate, socket or file can be had.
+    /// If a certificate, a socket or a file cannot be made.
     pub async fn harbor(&self, name: &str) -> Result<Embedded, WorldError> {
         let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
         let credentials = self.credentials(name, &robot.name, &robot.secret)?;
@@ -160,7 +160,7 @@ impl World {
     /// Starts a plain distribution registry that asks for this login.
     ///
     /// # Errors
-    /// Where no certificate, socket or file can be had.
+    /// If a certificate, a socket or a file cannot be made.
     pub async fn plain(&self, name: &str, login: Login) -> Result<Embedded, WorldError> {
         let credentials = match login.credentials() {
             Some((user, password)) => self.credentials(name, user, password)?,
@@ -169,11 +169,11 @@ impl World {
         server::start(self, name, server::Protocol::Distribution(login), Store::plain(), credentials).await
     }
 
-    /// Writes a folder with the files `username` and `password`, as a mounted Secret has them; again with the same
-    /// name, it rotates them.
+    /// Writes a folder with the files `username` and `password`, as in a mounted Secret. A second call with the same name
+    /// rotates them.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// If a file cannot be written.
     pub fn credentials(
         &self,
         name: &str,
@@ -186,10 +186,10 @@ impl World {
         Ok(crate::domain::registry::CredentialSource::Dir(folder))
     }
 
-    /// Writes a file below the world's folder and says where it lies.
+    /// Writes a file below the world's folder, and returns its path.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, name: &str, content: &str) -> Result<PathBuf, WorldError> {
         let path = self.folder.path().join(name);
         let failed = |source| WorldError::File { path: path.clone(), source };

@@ -16,7 +16,7 @@
 //!
 //! ```
 //! # use std::time::{Duration, Instant};
-//! use landfall::domain::breaker::{Breaker, FIRST_PERIOD, Phase, Signal, THRESHOLD};
+//! use landfall::facade::domain::breaker::{Breaker, FIRST_PERIOD, Phase, Signal, THRESHOLD};
 //!
 //! let (mut breaker, now) = (Breaker::default(), Instant::now());
 //! for _ in 0..THRESHOLD {
@@ -67,7 +67,7 @@ pub struct Pass {
     epoch: u64,
 }
 
-/// A circuit breaker.
+/// A circuit breaker for one registry. See the [module](self) for an example.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::digest::Digest;
-use super::evidence::{Child, PlaceIx};
+use super::evidence::Child;
 use super::image::{Repository, Tag};
+use super::name::RouteName;
+use super::place::PlaceIx;
 use super::platform::PlatformPattern;
 use super::policy::Regime;
 use super::registry::SharedRegistry;
-use super::route::{Collision, Pin, Rewrite, RouteName, Serves, TagProof};
+use super::route::{Collision, Pin, Rewrite, Serves, TagProof};
 use super::verdict::KeepReason;
 
 pub use build::{Exemption, PodContext, Pull};

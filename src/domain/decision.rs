@@ -14,12 +14,12 @@ use super::verdict::{Reason, Ruling, Verdict};
 /// A Verdict on one image, and what it means for the Pod.
 ///
 /// ```
-/// # use landfall::config::{self, Files};
-/// # use landfall::domain::case::{Exemption, PodContext, Pull};
-/// # use landfall::domain::decide::{Step, decide};
-/// # use landfall::domain::evidence::Evidence;
-/// # use landfall::domain::policy::Labels;
-/// use landfall::domain::decision::ImageDecision;
+/// # use landfall::facade::config::{self, Files};
+/// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::facade::domain::decide::{Step, decide};
+/// # use landfall::facade::domain::evidence::Evidence;
+/// # use landfall::facade::domain::policy::Labels;
+/// use landfall::facade::domain::decision::ImageDecision;
 /// # let text = "site: ams
 /// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
 /// # routes: []

@@ -11,14 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The digest of a manifest, checked and decoded. Two digests are equal exactly when their texts are equal.
 ///
 /// ```
-/// use landfall::domain::digest::Digest;
+/// use landfall::facade::domain::digest::Digest;
 ///
 /// let text = format!("sha256:{}", "ab".repeat(32));
 /// let digest: Digest = text.parse()?;
 /// assert_eq!(digest.algorithm(), "sha256");
 /// assert_eq!(digest.to_string(), text);
 /// assert!(text.to_uppercase().parse::<Digest>().is_err());
-/// # Ok::<(), landfall::domain::digest::DigestError>(())
+/// # Ok::<(), landfall::facade::domain::digest::DigestError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
@@ -60,7 +60,7 @@ impl Digest {
         }
     }
 
-    /// The raw bytes.
+    /// The decoded bytes: 32, 48 or 64.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {

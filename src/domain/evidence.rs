@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::digest::Digest;
-pub use super::place::PlaceIx;
+use super::place::PlaceIx;
 use super::platform::Platform;
 use super::scan::{Detail, ScanAnswer};
-pub use super::unknown::{Cause, Silence, Unknown};
+use super::unknown::Unknown;
 
 /// Which manifest a presence question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -101,7 +101,7 @@ impl<'a> Reference<'a> {
     /// Parses a reference as written in a Pod.
     ///
     /// ```
-    /// use landfall::domain::image::{Reference, ReferenceError};
+    /// use landfall::facade::domain::image::{Reference, ReferenceError};
     ///
     /// let reference = Reference::parse("nginx:1.27")?;
     /// assert_eq!((reference.host, reference.tag), ("docker.io", Some("1.27")));

@@ -21,8 +21,8 @@ pub enum Flatten {
 /// Destination namespace and flattening of a replication rule.
 ///
 /// ```
-/// use landfall::domain::mapping::{Flatten, Inverse, Mapping};
-/// use landfall::domain::pattern::Pattern;
+/// use landfall::facade::domain::mapping::{Flatten, Inverse, Mapping};
+/// use landfall::facade::domain::pattern::Pattern;
 ///
 /// let mapping = Mapping { namespace: "mirror".into(), flatten: Flatten::Levels(1) };
 /// let copy = mapping.map("production/shop/web")?;

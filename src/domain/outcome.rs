@@ -2,10 +2,11 @@
 
 use super::case::{Case, Place, Routed, Spelling, Subject};
 use super::digest::Digest;
-use super::evidence::PlaceIx;
-use super::registry::PullSecret;
+use super::finding::FindingKind;
+use super::name::PullSecret;
+use super::place::PlaceIx;
 use super::route::{Pin, Rewrite};
-use super::verdict::{FindingKind, Ground, KeepReason, Reason, Ruling, Verdict};
+use super::verdict::{Ground, KeepReason, Reason, Ruling, Verdict};
 
 /// Whether a Verdict changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,12 +36,12 @@ impl Outcome {
     /// Computes what a Verdict does to the Pod.
     ///
     /// ```
-    /// # use landfall::config::{self, Files};
-    /// # use landfall::domain::case::{Exemption, PodContext, Pull};
-    /// # use landfall::domain::policy::Labels;
-    /// use landfall::domain::outcome::Outcome;
-    /// use landfall::domain::place::PlaceIx;
-    /// use landfall::domain::verdict::{Ruling, Verdict};
+    /// # use landfall::facade::config::{self, Files};
+    /// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+    /// # use landfall::facade::domain::policy::Labels;
+    /// use landfall::facade::domain::outcome::Outcome;
+    /// use landfall::facade::domain::place::PlaceIx;
+    /// use landfall::facade::domain::verdict::{Ruling, Verdict};
     /// # let text = "site: ams
     /// # registries:
     /// #   fra: {host: fra.example.com, site: fra, kind: harbor}

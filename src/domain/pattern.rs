@@ -87,7 +87,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Compiles a pattern.
+    /// Compiles a pattern over repositories or tags.
     ///
     /// # Errors
     /// Where the text is not a pattern. The error says what would be right.
@@ -226,7 +226,7 @@ impl fmt::Debug for Pattern {
 /// A pattern over full image names: a host, compared in its folded form, and a pattern over repositories.
 ///
 /// ```
-/// use landfall::domain::pattern::{ImagePattern, PatternError};
+/// use landfall::facade::domain::pattern::{ImagePattern, PatternError};
 ///
 /// let legacy = ImagePattern::new("harbor.example.com/shop/legacy-*")?;
 /// assert!(legacy.matches_name("harbor.example.com/shop/legacy-api"));
@@ -241,7 +241,7 @@ pub struct ImagePattern {
 }
 
 impl ImagePattern {
-    /// Compiles `host[:port]/pattern`.
+    /// Compiles a text of the form `host[:port]/pattern`.
     ///
     /// # Errors
     /// Where the text has no host, or the rest is not a [`Pattern`].

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use url::Url;
 
-pub use super::name::{PullSecret, RegistryName, Site};
+use super::name::{PullSecret, RegistryName, Site};
 
 /// A registry host in folded form, for *matching*: lower case, and without the port that its scheme implies.
 ///
@@ -69,7 +69,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Does it scan images, so that a scan can be required of it?
+    /// Whether this kind of registry scans images, so that a scan can be required there.
     #[must_use]
     pub fn scans(self) -> bool {
         match self {
@@ -78,7 +78,7 @@ impl Kind {
         }
     }
 
-    /// Does it accept user name and password without asking for them first?
+    /// Whether this kind of registry accepts user name and password (Basic) without a challenge first.
     #[must_use]
     pub fn takes_basic_unasked(self) -> bool {
         match self {
@@ -121,11 +121,13 @@ pub struct Registry {
     pub aliases: Vec<Box<str>>,
     /// Where Landfall sends its requests: scheme, host and port, perhaps a path prefix. `http` only where configured.
     pub url: Url,
+    /// Another token server than the registry itself may ask our credentials: the one at this scheme, host and port.
+    pub realm: Option<Url>,
     /// Whether it is a Harbor or a plain registry.
     pub kind: Kind,
     /// The site of the registry.
     pub site: Site,
-    /// How Landfall authenticates.
+    /// How Landfall authenticates at this registry.
     pub credentials: CredentialSource,
     /// A PEM bundle to trust for this registry *instead of* the public roots.
     pub ca_file: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::image::{Reference, Repository};
 use super::mapping::{Inverse, Mapping};
-pub use super::name::RouteName;
+use super::name::RouteName;
 use super::pattern::{Pattern, Specificity};
 use super::registry::{Host, SharedRegistry, folded};
 

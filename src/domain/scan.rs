@@ -190,8 +190,8 @@ impl Requirement {
     /// was asked.
     ///
     /// ```
-    /// use landfall::domain::scan::{Allowlist, Report, Required, Requirement, ScanAnswer, ScanResult};
-    /// use landfall::domain::scan::{ScanState, Scanner, Severity};
+    /// use landfall::facade::domain::scan::{Allowlist, Report, Required, Requirement, ScanAnswer, ScanResult};
+    /// use landfall::facade::domain::scan::{ScanState, Scanner, Severity};
     ///
     /// let requirement = Requirement {
     ///     required: Required::Always,

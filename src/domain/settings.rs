@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
-use super::registry::{RegistryName, SharedRegistry, Site};
+use super::registry::SharedRegistry;
 use super::route::{Route, RouteIndex};
 
-/// The whole configuration.
+/// The whole configuration. `config::parse` makes it from the text of the file.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of our own site.
@@ -19,11 +20,11 @@ pub struct Settings {
     pub near: Vec<Site>,
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
-    /// The routes, as configured.
+    /// The routes, in the order of the configuration.
     pub routes: Arc<[Arc<Route>]>,
-    /// The same routes, to be found by reference.
+    /// Finds these routes by reference.
     pub index: Arc<RouteIndex>,
-    /// The cluster's platforms.
+    /// The platforms of the cluster's nodes.
     pub platforms: Arc<[PlatformPattern]>,
     /// The rules where no policy says otherwise.
     pub defaults: Arc<Rules>,
@@ -38,19 +39,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The same settings with these policies instead. Routes and their index are shared, not built again.
+    /// Returns the same settings with other policies. Routes and their index are shared, not built again.
     #[must_use]
     pub fn with_policies(&self, policies: Vec<Arc<Policy>>) -> Self {
         Self { policies, ..self.clone() }
     }
 }
 
-/// What is left alone, unless an enforcing policy speaks for it.
+/// Namespaces and images that Landfall does not handle, unless an enforcing policy applies to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclude {
-    /// Namespaces, by name.
+    /// The names of the excluded namespaces.
     pub namespaces: Vec<Box<str>>,
-    /// Images, by their primary name.
+    /// The excluded images, by their primary name.
     pub images: Vec<ImagePattern>,
 }
 

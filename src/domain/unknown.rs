@@ -77,7 +77,7 @@ pub enum Cause {
     Deadline,
     /// Our own queue for this registry is full.
     Overloaded,
-    /// Our own look-up ended without an answer, as at shutdown. It says nothing of the registry.
+    /// Our own look-up ended without an answer, for example at shutdown. This says nothing about the registry.
     Internal,
 }
 

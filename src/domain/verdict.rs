@@ -3,7 +3,7 @@
 use strum::VariantArray;
 
 use super::digest::Digest;
-pub use super::finding::{About, Action, Finding, FindingKind, PolicyKey};
+use super::finding::{Finding, FindingKind};
 use super::place::PlaceIx;
 
 /// Why an image is left unchanged.

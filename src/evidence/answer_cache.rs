@@ -3,9 +3,9 @@
 //! Eviction is CLOCK (second chance): an entry that was read since the hand last passed survives one more round. Each
 //! insert also checks two entries, so that useless ones leave without a timer.
 //!
-//! Why not a crate: moka takes 378 B for each entry beside key and value, and 200 ns for a get (measured); this takes some
-//! 40 B. moka also fixes its bound when it is built, may refuse what was just learned, and expires entries by its own
-//! clock, while settings change our bounds and TTLs, and the answer just learned is the one that a Pod waits for.
+//! Why not a crate: moka takes 378 B for each entry beside key and value, this takes some 40 B (measured). Its
+//! bound is fixed when it is built, while ours is read from the settings. It may refuse an answer that was just learned,
+//! which is the one that a Pod needs. And it expires entries by another clock than the rest of this module.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::evidence::{Cause, Observation, Presence, Unknown};
+use crate::domain::evidence::{Observation, Presence};
+
 use crate::domain::settings::CacheLife;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Flight, Joined, SingleFlight, Tasks};
 
 use super::answer_cache::AnswerCache;

@@ -12,9 +12,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::case::Routed;
 use crate::domain::error_chain::error_chain;
-use crate::domain::evidence::{Ask, Cause, Observation, Query, Reachability, TagDigest, Unknown};
-use crate::domain::registry::{RegistryName, SharedRegistry};
+use crate::domain::evidence::{Ask, Observation, Query, Reachability, TagDigest};
+use crate::domain::name::RegistryName;
+use crate::domain::registry::SharedRegistry;
 use crate::domain::settings::Settings;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{ClientError, Tasks};
 
 use super::cached_answer::{CachedAnswer, Served};

@@ -6,9 +6,10 @@ use prometheus_client::encoding::EncodeLabelValue;
 
 use crate::domain::case::{Place, Routed};
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Children, Observation, Presence, TagDigest, Unknown, Wanted};
+use crate::domain::evidence::{Children, Observation, Presence, TagDigest, Wanted};
 use crate::domain::image::{Repository, Tag};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
+use crate::domain::unknown::Unknown;
 
 use super::invalidation::Scope;
 

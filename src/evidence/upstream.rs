@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use crate::domain::breaker::{Pass, Phase};
 use crate::domain::digest::Digest;
 use crate::domain::error_chain::error_chain;
-use crate::domain::evidence::{Cause, Children, Observation, Presence, Reachability, TagDigest, Unknown};
+use crate::domain::evidence::{Children, Observation, Presence, Reachability, TagDigest};
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
 
@@ -192,7 +193,7 @@ impl Upstream {
         let Observation::Scan(mut answer) = observation else { return observation };
         match (answer.scanner, &answer.state) {
             (Scanner::Present, _) => self.scans.store(true, Ordering::Relaxed),
-            (Scanner::Unknown, ScanState::Unknown(_)) if self.scans.load(Ordering::Relaxed) => {
+            (Scanner::Unknown, _) if self.scans.load(Ordering::Relaxed) => {
                 answer.scanner = Scanner::Present;
             }
             _ => {}
@@ -210,7 +211,7 @@ impl Upstream {
         phase
     }
 
-    /// Does nobody wait for it, and is it healthy? Only then it is asked in the background.
+    /// Does nobody wait for it, and is it healthy? Only then are answers renewed in the background.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
             && self.phase(now) == Phase::Closed

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Object, object};
 
 /// A body that is not what was asked for.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Answer, Client, Endpoint, Request};
 
 use super::answer::{NotFound, fault, not_found};

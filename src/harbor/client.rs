@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Age, Client, Head, LookedUp, SharedLookup, Target};
 
 use super::api::{Api, ApiAnswer, Artifact, REPORTS};
@@ -52,9 +53,9 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 ///
 /// ```no_run
 /// # use std::{sync::Arc, time::Duration};
-/// # use landfall::domain::{digest::Digest, image::Repository};
-/// use landfall::harbor::Harbor;
-/// use landfall::registry::{Client, Target};
+/// # use landfall::facade::domain::{digest::Digest, image::Repository};
+/// use landfall::facade::harbor::Harbor;
+/// use landfall::facade::registry::{Client, Target};
 ///
 /// # async fn example(client: Client, digest: Digest) {
 /// let harbor = Harbor::new(Arc::new(client));

@@ -61,7 +61,7 @@ impl Response {
     }
 }
 
-/// Every recording that speaks of artifacts, scans, projects, callers and what `/v2` answers.
+/// All recordings of artifacts, scans, projects, callers and `/v2`.
 pub(super) fn all() -> &'static [Recording] {
     macro_rules! files {
         ($($file:literal)*) => {

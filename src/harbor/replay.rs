@@ -1,5 +1,5 @@
-//! A Harbor over real HTTP that answers what was recorded, and nothing else: a question counts only with the very
-//! method and path that were recorded, `%252F` included, and with the credentials of the caller who asked.
+//! A Harbor over real HTTP that answers only what was recorded. A request must have the recorded method and path, `%252F`
+//! included, and the credentials of the recorded caller.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,14 @@ use tokio::time::Instant;
 
 use crate::domain::digest::Digest;
 use crate::domain::image::Repository;
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::name::{RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::registry::{Client, Metrics, Tasks};
 
 use super::Harbor;
 use super::recordings::{Recording, Response, named};
 
-/// What the Harbor of a test answers to one caller.
+/// The answers of a test's Harbor to one caller.
 #[derive(Clone)]
 pub(super) struct Script {
     caller: &'static str,
@@ -50,7 +51,7 @@ fn caller(name: &str) -> &str {
 }
 
 impl Script {
-    /// The caller, and what was recorded of that very caller.
+    /// The caller, and the recordings of this caller.
     pub fn of(caller: &'static str, names: &[&str]) -> Self {
         names.iter().fold(Self { caller, answers: BTreeMap::new() }, |script, name| {
             let recording = named(name);
@@ -60,12 +61,12 @@ impl Script {
         })
     }
 
-    /// And what was recorded of another caller or moment; the row says why it holds here, too.
+    /// Adds a recording of another caller or another moment. The test states why it is valid here as well.
     pub fn borrow(self, name: &str) -> Self {
         self.add(named(name))
     }
 
-    /// And this, at a path of our own choosing.
+    /// Adds this answer at another path.
     pub fn at(mut self, method: &str, path: &str, answer: Response) -> Self {
         self.answers.insert(format!("{method} {path}"), Some(answer));
         self
@@ -82,7 +83,7 @@ impl Script {
         self.start(Semaphore::MAX_PERMITS).await
     }
 
-    /// Starts it, but it answers only as often as [`Replay::let_through`] says.
+    /// Starts it, but it answers only as many requests as [`Replay::let_through`] allows.
     pub async fn play_held_back(self) -> Replay {
         self.start(0).await
     }
@@ -109,6 +110,7 @@ impl Script {
             credentials: source,
             ca_file: None,
             pull_secret: None,
+            realm: None,
             service: Service::Open,
             requests_per_hour: None,
         });
@@ -142,12 +144,12 @@ impl Script {
         }
         match self.answers.get(question) {
             None => refuse("not recorded"),
-            // No answer was recorded within many seconds.
+            // In the recording there was no answer for many seconds.
             Some(None) => std::future::pending().await,
             Some(Some(answer)) => {
                 let mut reply = Reply::builder().status(answer.status);
                 for (name, value) in &answer.headers {
-                    // The JSON is written anew, and may have another length than Harbor's.
+                    // The JSON is serialized again, so its length may differ from Harbor's.
                     if request.method == Method::HEAD || !name.eq_ignore_ascii_case("content-length") {
                         reply = reply.header(name, value);
                     }
@@ -160,14 +162,14 @@ impl Script {
 }
 
 impl Replay {
-    /// What it was asked, in order.
-    pub fn heard(&self) -> Vec<String> {
+    /// The requests so far, in order.
+    pub fn requests(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
-    /// How often it was asked this.
+    /// How many requests there were of this kind.
     pub fn times(&self, method_and_path: &str) -> usize {
-        self.heard().iter().filter(|heard| *heard == method_and_path).count()
+        self.requests().iter().filter(|request| *request == method_and_path).count()
     }
 
     /// Stops listening.
@@ -176,7 +178,7 @@ impl Replay {
         let _aborted = (&mut self.server).await;
     }
 
-    /// Answers this many more questions.
+    /// Answers this many more requests.
     pub fn let_through(&self, answers: usize) {
         self.gate.add_permits(answers);
     }
@@ -188,7 +190,7 @@ impl Drop for Replay {
     }
 }
 
-/// The image that a recording is about, from the path of its question on `/v2` or on the artifact API.
+/// The image of a recording, from its path in `/v2` or the artifact API.
 pub(super) fn image_of(name: &str) -> (Repository, Digest) {
     let recording = named(name);
     let path = recording.path().split('?').next().unwrap();
@@ -203,12 +205,12 @@ pub(super) fn image_of(name: &str) -> (Repository, Digest) {
     (Repository::new(repository), digest.parse().unwrap())
 }
 
-/// A deadline that no test meets unless its Harbor is silent.
+/// A deadline that is reached only if Harbor does not answer.
 pub(super) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// A deadline for questions that are not answered at all.
+/// A deadline for requests that are never answered.
 pub(super) fn at_once() -> Instant {
     Instant::now() + Duration::from_millis(200)
 }

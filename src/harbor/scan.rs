@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::image::Repository;
 use crate::domain::scan::{Detail, Report, ScanAnswer, ScanState, Scanner, Vulnerabilities};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::api::{ApiAnswer, Artifact};
 use super::client::{Gone, Harbor};

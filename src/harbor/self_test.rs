@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 use crate::registry::{Endpoint, object};
 

@@ -1,17 +1,17 @@
-//! The annotation `landfall.dev/images`: what each image of a Pod was, is, and why.
+//! The annotation `landfall.dev/images`: for each image of a Pod the original image, the present image, and why.
 //!
 //! ```json
 //! {"containers/web":{"was":"fra.example.com/shop/web:1","is":"ams.example.com/shop/web:1@sha256:…","why":"Local","place":"ams"},
 //!  "containers/log":{"was":"fluent-bit:3","is":"fluent-bit:3","why":"NotRouted"}}
 //! ```
 //!
-//! Compact JSON, one member per slot, in the order of the slots. All annotations of a Pod together may weigh
-//! 256 KiB, else the API server refuses the Pod; so there are at most [`MOST_ENTRIES`], fewer where the
-//! Pod's own annotations leave no room for that many of [`LARGEST_ENTRY`], and what is left out is counted in
-//! a last member: `"omitted":3`. The bound counts entries and not their bytes, so that it falls on the same
-//! slots when the Pod comes round again.
+//! It is compact JSON with one member for each slot, in the order of the slots. The API server refuses a Pod whose
+//! annotations together have more than 256 KiB. So there are at most [`MOST_ENTRIES`] entries, and fewer where the Pod's
+//! own annotations leave no room for so many entries of [`LARGEST_ENTRY`]. A last member counts what is left out:
+//! `"omitted":3`. The bound counts entries and not their bytes, so that the same slots are left out when the webhook is
+//! called again for the Pod.
 //!
-//! Anybody can write this annotation. It proves nothing on the way in: see [`OldEntries::kept`].
+//! Anybody can write this annotation, so its content in a request proves nothing: see [`OldEntries::kept`].
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -24,18 +24,18 @@ use super::change::{Change, Entry};
 use super::json::{is_plain, push_escaped, text};
 use super::slots::Slot;
 use super::surface::{IMAGES, Pod};
-use crate::domain::registry::RegistryName;
-use crate::domain::verdict::FindingKind;
+use crate::domain::finding::FindingKind;
+use crate::domain::name::RegistryName;
 
-/// The most slots that are written down.
+/// The most entries of the annotation.
 pub const MOST_ENTRIES: usize = 64;
-/// The most bytes of one entry with its key. Two references as long as the specification allows fit; what is
-/// larger is no image, and is left out.
+/// The most bytes of one entry with its key. Two references of the longest length in the specification fit. A larger text
+/// cannot be an image, and is left out.
 pub const LARGEST_ENTRY: usize = 2048;
-/// What the API server allows all annotations of an object together: bytes of keys and values.
+/// The most bytes of all annotations of an object, keys and values together, that the API server accepts.
 const ALL_ANNOTATIONS: usize = 256 * 1024;
 
-/// An entry as it stands in the annotation.
+/// An entry as written in the annotation.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -50,23 +50,23 @@ struct Line<'a> {
     place: Option<Cow<'a, str>>,
 }
 
-/// Writes the value of the annotation, beside others of this weight, as a text of JSON; nothing and `false` where there
-/// is nothing to say, or no room.
+/// Writes the value of the annotation as a JSON string. `weight` is the size of the Pod's other annotations. Writes
+/// nothing and returns `false` where there are no entries, or no room.
 ///
-/// The annotation is JSON in a text of JSON: every quote of it is written `\"`. So it is written at once, and
-/// not looked through again.
+/// The annotation is JSON inside a JSON string, so every quote is written as `\"`. It is written escaped at once, because
+/// a second pass to escape it would cost time.
 pub(super) fn write(changes: &[Change<'_>], weight: usize, to: &mut String) -> bool {
     let room = ALL_ANNOTATIONS.saturating_sub(weight + IMAGES.len() + r#"{"omitted":1000000}"#.len());
     let most = MOST_ENTRIES.min(room / LARGEST_ENTRY);
     let (mut omitted, began) = (0_usize, to.len());
-    // So few that looking through them costs less than hashing.
+    // There are only a few, so a linear search is faster than hashing.
     let mut written = Vec::with_capacity(most.min(changes.len()));
     for (slot, entry, is) in
         changes.iter().filter_map(|change| Some((&change.slot, change.entry.as_ref()?, change.outcome())))
     {
         let (before, key) = (to.len(), (slot.field, slot.name));
         to.push_str(if written.is_empty() { "\"{" } else { "," });
-        // Two containers of one name: the API server will refuse the Pod, but JSON must not say two things.
+        // Two containers have the same name. The API server will refuse the Pod, but a JSON key must not appear twice.
         let fits = written.len() < most && !written.contains(&key) && member(slot, entry, is, to);
         if fits {
             written.push(key);
@@ -86,7 +86,7 @@ pub(super) fn write(changes: &[Change<'_>], weight: usize, to: &mut String) -> b
     true
 }
 
-/// Writes one member of the annotation; `false`: it is too large, and what was written of it does not count.
+/// Writes one member of the annotation. Returns `false` where it is too large; the caller then removes it.
 fn member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str, to: &mut String) -> bool {
     let began = to.len();
     let place = entry.place.as_ref().map(RegistryName::as_str);
@@ -111,11 +111,11 @@ fn member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str, to: &mut String) -> bool
         quotes += 4;
     }
     to.push('}');
-    // Each quote is one byte of the annotation, and two here. One byte is for the comma that follows.
+    // Each quote is one byte in the annotation, but two bytes here. One more byte is for the comma that follows.
     to.len() - began - quotes < LARGEST_ENTRY
 }
 
-/// A member with texts that JSON writes otherwise than they are, as it stands in the annotation.
+/// A member, not yet escaped, whose texts contain characters that JSON must escape.
 fn odd_member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str) -> Option<String> {
     let line = Line {
         was: Cow::Borrowed(&entry.was),
@@ -127,21 +127,21 @@ fn odd_member(slot: &Slot<'_>, entry: &Entry<'_>, is: &str) -> Option<String> {
     Some(format!("{}:{}", Value::from(slot.to_string()), serde_json::to_string(&line).ok()?))
 }
 
-/// An image as the annotation tells of it.
+/// An image as the annotation describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnotatedImage<'a> {
-    /// The image as it was when the annotation was written.
+    /// The image that the Pod had after Landfall changed it.
     pub is: Cow<'a, str>,
-    /// What is written down of it.
+    /// The other data of the entry.
     pub entry: Entry<'a>,
 }
 
-/// Reads the value of the annotation, by slot (`containers/web`). It proves nothing: anybody can write it. What is not
-/// as Landfall writes it is left out.
+/// Reads the value of the annotation, by slot (`containers/web`). Entries that Landfall would not write are left out. The
+/// result proves nothing, because anybody can write the annotation.
 ///
 /// ```
 /// let text = r#"{"containers/web":{"was":"a/web:1","is":"b/web:1","why":"Local","place":"ams"},"omitted":3}"#;
-/// let images = landfall::pod::annotation::read(text);
+/// let images = landfall::facade::pod::annotation::read(text);
 /// assert_eq!(images["containers/web"].is, "b/web:1");
 /// assert_eq!(images.len(), 1);
 /// ```
@@ -157,22 +157,22 @@ fn annotated<'a>(json: &'a RawValue) -> Option<AnnotatedImage<'a>> {
     Some(AnnotatedImage { is, entry: Entry { was, why: why.parse().ok()?, findings, place } })
 }
 
-/// The annotation as the Pod came with it: ours from an earlier round, somebody's copy, or a forgery.
+/// The annotation in the request: written by Landfall in an earlier call, copied from another Pod, or forged.
 #[derive(Debug, Default)]
 pub struct OldEntries<'a>(HashMap<String, &'a RawValue>);
 
 impl<'a> OldEntries<'a> {
-    /// Reads it leniently: what is not as we write it is not there. Entries are read when they are asked for.
+    /// Reads the annotation of a Pod. What Landfall would not write is ignored. Each entry is parsed only when needed.
     #[must_use]
     pub fn of(pod: &'a Pod<'_>) -> Self {
         let text = pod.annotations().and_then(|annotations| annotations.images.as_deref());
         Self(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
     }
 
-    /// The old entry of this slot, if it may be kept: what it says the image is, it is, and `maps` says that
-    /// what it *was* leads there. Anything else is to be replaced.
+    /// Returns the old entry of this slot, if it may be kept: its `is` equals the slot's image, and `maps` says that its
+    /// `was` maps to this image. Any other entry must be replaced.
     ///
-    /// Even then only that mapping is checked: `why`, `findings` and `place` are what somebody wrote.
+    /// Only this mapping is checked. `why`, `findings` and `place` may still be forged.
     #[must_use]
     pub fn kept(&self, slot: &Slot<'_>, maps: impl FnOnce(&Entry<'a>) -> bool) -> Option<Entry<'a>> {
         if self.0.is_empty() {

@@ -6,10 +6,10 @@ use crate::domain::verdict::Reason;
 
 use super::slots::Slot;
 
-/// The most images that are named in one line.
+/// The most images in one line.
 const MOST: usize = 20;
 
-/// What became of each image: `containers/web: Local at ams; containers/log: NotRouted`.
+/// Returns the reason for each image: `containers/web: Local at ams; containers/log: NotRouted`.
 pub fn images<'a>(
     images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>,
     reason: impl Fn(&ImageDecision) -> Reason,
@@ -21,7 +21,7 @@ pub fn images<'a>(
     })
 }
 
-/// What was found of each image: `containers/web: Missing at ams, Unscanned at edge`; empty where nothing was found.
+/// Returns the findings of each image: `containers/web: Missing at ams, Unscanned at edge`; empty where there are none.
 pub fn findings<'a>(images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>) -> String {
     list(images.filter(|(_, decision)| !decision.findings.is_empty()), |decision, line| {
         for (n, finding) in decision.findings.iter().enumerate() {

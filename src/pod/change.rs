@@ -1,39 +1,40 @@
-//! What becomes of one image of a Pod.
+//! The change to one image of a Pod.
 
 use std::borrow::Cow;
 
 use super::slots::Slot;
-use crate::domain::registry::{PullSecret, RegistryName};
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::finding::FindingKind;
+use crate::domain::name::{PullSecret, RegistryName};
+use crate::domain::verdict::Reason;
 
-/// What becomes of one slot.
+/// The change to one slot of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'p> {
-    /// The slot, of the very Pod that is patched.
+    /// The slot. It must be a slot of the Pod that is patched.
     pub slot: Slot<'p>,
-    /// The new text of the image; `None` leaves it.
+    /// The new image; `None` leaves it as written.
     pub image: Option<Cow<'p, str>>,
-    /// What nodes need to pull the image that then stands there; `None` where they need nothing.
+    /// The Secret that nodes need to pull the resulting image; `None` where they need none.
     pub pull_secret: Option<PullSecret>,
-    /// What the annotation says of it; `None` where it is no concern of ours.
+    /// The entry of the annotation; `None` where the image gets none.
     pub entry: Option<Entry<'p>>,
 }
 
-/// What is written down of one slot. What the image *is* comes from the change it belongs to.
+/// The annotation's entry for one slot. The present image (`is`) comes from the [`Change`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The image as the user wrote it.
     pub was: Cow<'a, str>,
-    /// What was decided, in one word.
+    /// The decision, in one word.
     pub why: Reason,
-    /// What stood in the way of a local copy.
+    /// Why local copies were not simply used.
     pub findings: Cow<'a, [FindingKind]>,
-    /// The registry that serves it.
+    /// The registry that serves the image.
     pub place: Option<RegistryName>,
 }
 
 impl Change<'_> {
-    /// The image that stands in the slot afterwards.
+    /// Returns the image of the slot after the change.
     #[must_use]
     pub fn outcome(&self) -> &str {
         self.image.as_deref().unwrap_or(self.slot.image)

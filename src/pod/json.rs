@@ -1,7 +1,8 @@
-//! JSON as the API server writes it: `null` is absent, a text is borrowed, an object is an object.
+//! Helpers for JSON as the API server writes it: `null` means absent, strings are borrowed, and only an object is
+//! accepted for a struct.
 //!
-//! For the fields of structs, by `deserialize_with`. Serde's own would copy every `Option<Cow<str>>`, and
-//! would take an array for a struct: a path into that array would then name nothing.
+//! They are used with `deserialize_with` on the fields of structs. Serde's own code would copy every `Option<Cow<str>>`,
+//! and would accept an array for a struct. A JSON pointer into such an array would be wrong.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,14 +11,14 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Writes a text: between quotes, escaped where it must be.
+/// Writes a JSON string with its quotes, escaped where needed.
 pub(crate) fn push_text(to: &mut String, text: &str) {
     to.push('"');
     push_escaped(to, text);
     to.push('"');
 }
 
-/// Writes what stands between the quotes of a text.
+/// Writes the content of a JSON string without its quotes, escaped where needed.
 pub(crate) fn push_escaped(to: &mut String, text: &str) {
     if is_plain(text) {
         return to.push_str(text);
@@ -26,18 +27,18 @@ pub(crate) fn push_escaped(to: &mut String, text: &str) {
     to.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
 }
 
-/// Is it the same between quotes? Images and names nearly always are.
+/// Whether a text needs no escape in JSON. Images and names nearly never need one.
 pub(crate) fn is_plain(text: &str) -> bool {
-    // Without a way out in the middle, so that it is done many bytes at a time.
+    // There is no early exit, so that the compiler can check many bytes at a time.
     text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
 }
 
-/// A text, borrowed unless it holds escapes.
+/// Reads a string; borrowed unless it contains escapes.
 pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'de, str>>, D::Error> {
     from.deserialize_any(TextVisitor)
 }
 
-/// A text in a place where no `deserialize_with` reaches: a key or a value of a map.
+/// A string where `deserialize_with` cannot be used: a key or a value of a map.
 pub(crate) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -46,7 +47,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// The bytes of a text that is not kept.
+/// The length in bytes of a string that is not kept.
 pub(crate) struct Length(pub(crate) usize);
 
 impl<'de> Deserialize<'de> for Length {
@@ -55,7 +56,7 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-/// An object.
+/// Reads an object; `None` where it is `null`.
 pub(crate) fn object<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -64,7 +65,7 @@ where
     from.deserialize_any(ObjectVisitor(PhantomData))
 }
 
-/// An object, or its default where it is absent.
+/// Reads an object, or returns its default where it is absent.
 pub(crate) fn object_or_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -73,7 +74,7 @@ where
     object(from).map(Option::unwrap_or_default)
 }
 
-/// A list of objects. A `null` among them keeps its place, for paths count by it.
+/// Reads a list of objects. A `null` item becomes the default, so that the indices of the others stay right.
 pub(crate) fn list<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -82,7 +83,7 @@ where
     from.deserialize_any(ListVisitor(PhantomData))
 }
 
-/// A list of objects, empty where it is absent.
+/// Reads a list of objects; empty where it is absent.
 pub(crate) fn list_or_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -91,7 +92,7 @@ where
     list(from).map(Option::unwrap_or_default)
 }
 
-/// An object in a place where no `deserialize_with` reaches: the whole body, an element of a list.
+/// An object where `deserialize_with` cannot be used: the whole body, or an item of a list.
 pub(crate) struct Object<T>(pub(crate) Option<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

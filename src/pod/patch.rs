@@ -1,10 +1,10 @@
-//! The smallest RFC 6902 patch that brings a Pod to its verdicts.
+//! The smallest RFC 6902 patch that applies the verdicts to a Pod.
 //!
-//! It replaces images where they stand, appends pull secrets, and writes our annotation; nothing else can come
-//! out of it. A patch that does not apply rejects the Pod *whatever the failurePolicy* (the API server
-//! calls it an internal error), so every operation here applies by construction: images are replaced at the
-//! path of a [`Slot`], what an `add` needs above it is brought along where it is absent, and there is no
-//! `test`, which compares strings as bytes and fails on any `&` that was written as an escape.
+//! It replaces images, appends pull secrets and writes our annotation. It contains nothing else. A patch that does not
+//! apply rejects the Pod *for any failurePolicy* (the API server calls it an internal error), so every operation here
+//! applies by construction. Images are replaced at the path of a [`Slot`](super::Slot). Where the parent of an `add` is
+//! absent, the patch adds the parent. And there is no `test` operation: it compares strings as bytes, and fails on any `&`
+//! that was written as an escape.
 
 use super::annotation;
 use super::change::Change;
@@ -12,32 +12,31 @@ use super::json::push_text;
 use super::slots::AdmissionKind;
 use super::surface::Pod;
 use crate::domain::api_group::api_group;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 
-/// A patch as it is sent: JSON, written once.
+/// A patch in the JSON form in which it is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patch(String);
 
 impl Patch {
-    /// Is there nothing to do?
+    /// Whether the patch has no operations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The JSON, a list of operations.
+    /// Returns the patch as JSON: a list of operations.
     #[must_use]
     pub fn as_json(&self) -> &str {
         if self.is_empty() { "[]" } else { &self.0 }
     }
 
-    /// The operations of this JSON.
     #[cfg(test)]
     pub(crate) fn of_json(json: &str) -> Self {
         Self(json.to_owned())
     }
 
-    /// The beginning of an operation up to its path, which is left to write with its closing quote.
+    /// Writes the beginning of an operation. The caller must write the path and its closing quote.
     fn begin(&mut self, operation: &str) -> &mut String {
         self.0.push_str(if self.0.is_empty() { "[" } else { "," });
         self.0.extend([r#"{"op":""#, operation, r#"","path":""#]);
@@ -51,14 +50,29 @@ impl Patch {
     }
 }
 
-/// Builds the patch, empty where there is nothing to do.
+/// Builds the patch; empty where nothing changes.
 ///
-/// On [`AdmissionKind::Ephemeral`] pull secrets and annotations may not change any more: an image is replaced only
-/// if the Pod carries the secret already, or needs none. On [`AdmissionKind::Update`] nothing is changed.
-/// Where nothing has an entry the annotation stays as it came, whoever wrote it: a Pod that is no concern of
-/// ours, or that is only observed, is not changed at all.
+/// On [`AdmissionKind::Ephemeral`] pull secrets and annotations cannot change any more. So an image is replaced only if
+/// the Pod has the pull secret already, or needs none. On [`AdmissionKind::Update`] nothing is changed. Where no change
+/// has an entry, the annotation stays as it is, no matter who wrote it: a Pod that Landfall does not handle, or only
+/// observes, is not changed at all.
 ///
-/// Once it is applied, the same verdicts give an empty patch.
+/// After the patch is applied, the same verdicts give an empty patch.
+///
+/// ```
+/// use landfall::facade::pod::{AdmissionKind, Change, Pod, patch};
+///
+/// let body = r#"{"spec":{"containers":[{"name":"web","image":"a.example/web:1"}]}}"#;
+/// let pod: Pod<'_> = serde_json::from_str(body)?;
+/// let slot = pod.slots_to_judge(AdmissionKind::Create, None)[0];
+/// let change = Change { slot, image: Some("b.example/web:1".into()), pull_secret: None, entry: None };
+/// let patch = patch(&pod, AdmissionKind::Create, &[change]);
+/// assert_eq!(
+///     patch.as_json(),
+///     r#"[{"op":"replace","path":"/spec/containers/0/image","value":"b.example/web:1"}]"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[must_use]
 pub fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {
     let mut patch = Patch::default();
@@ -84,7 +98,8 @@ pub fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patc
     patch
 }
 
-/// Bytes that the patch takes for a slot, roughly: what it is, in two places, what it was, and the words around them.
+/// An estimate of the bytes that the patch needs for a slot: the new image twice, the old image, and the text around
+/// them.
 fn room(change: &Change<'_>) -> usize {
     2 * change.outcome().len() + change.slot.image.len() + change.slot.name.len() + 256
 }
@@ -98,7 +113,7 @@ fn replace_image(change: &Change<'_>, patch: &mut Patch) {
     json.push('}');
 }
 
-/// The pull secrets that are wanted and not there, each once.
+/// The pull secrets that the Pod needs and does not have yet, each once.
 fn missing_secrets<'c>(pod: &Pod<'_>, changes: &'c [Change<'_>]) -> Vec<&'c PullSecret> {
     let mut wanted: Vec<&PullSecret> = Vec::new();
     for secret in changes.iter().filter_map(|change| change.pull_secret.as_ref()) {
@@ -133,7 +148,7 @@ fn add_pull_secrets(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     }
 }
 
-/// The path of our annotation; its slash is written `~1`.
+/// The JSON pointer of our annotation. Its slash is written as `~1`.
 const PATH: &str = concat!("/metadata/annotations/", api_group!(), "~1images");
 
 fn annotate(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
@@ -153,7 +168,7 @@ fn annotate(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     json.push_str(open);
     let value = json.len();
     let said = annotation::write(changes, weight, json);
-    // Somebody's text is compared as a text; few Pods come with one.
+    // The old text may be escaped in another way, so both are compared as decoded text. Few Pods have an old annotation.
     let same = |old: &str| {
         let now = patch.0.get(value..).and_then(|json| serde_json::from_str::<String>(json).ok());
         now.as_deref() == Some(old)
@@ -161,7 +176,7 @@ fn annotate(pod: &Pod<'_>, changes: &[Change<'_>], patch: &mut Patch) {
     if !said || old.is_some_and(same) {
         patch.0.truncate(before);
         if !said && old.is_some() {
-            // There is no room to say what is, but what was said before is no longer so.
+            // There is no room for the new entries, and the old ones are no longer true.
             patch.begin("remove").extend([PATH, "\"}"]);
         }
         return;

@@ -1,4 +1,4 @@
-//! What becomes of a Pod whose images are decided: denied, patched, or left as it is. Pure.
+//! What to do with a Pod whose images are decided: deny it, patch it, or leave it unchanged. Pure.
 
 use std::borrow::Cow;
 
@@ -16,33 +16,64 @@ use crate::domain::registry::folded;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
 
-/// The most images that a denial names: a Pod may have hundreds, and nobody reads on.
+/// The most images that a denial names. A Pod may have hundreds, and a longer message is of no use.
 const MOST_DENIED: usize = 20;
 
-/// A Pod, and what was decided of each of its images.
+/// A Pod, and the decision for each of its images.
+///
+/// ```
+/// # use landfall::facade::config::{self, Files};
+/// # use landfall::facade::domain::case::{Exemption, PodContext, Pull};
+/// # use landfall::facade::domain::decide::{Step, decide};
+/// # use landfall::facade::domain::decision::ImageDecision;
+/// # use landfall::facade::domain::evidence::Evidence;
+/// # use landfall::facade::domain::policy::Labels;
+/// use landfall::facade::pod::{AdmissionKind, Plan, Pod};
+/// # let text = "site: ams
+/// # registries: {ams: {host: ams.example.com, site: ams, kind: harbor}}
+/// # routes: []
+/// # defaults: {onUnrouted: Block}
+/// # ";
+/// # let now = "2026-11-21T12:00:00Z".parse()?;
+/// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
+/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+///
+/// let body = r#"{"spec":{"containers":[{"name":"web","image":"nginx:1.27"}]}}"#;
+/// let (pod, kind): (Pod<'_>, _) = (serde_json::from_str(body)?, AdmissionKind::Create);
+/// let slots = pod.slots_to_judge(kind, None);
+/// // The settings say `onUnrouted: Block`, and no Route covers Docker Hub.
+/// let case = settings.case_for(slots[0].image, Pull::Registry, &context);
+/// let Step::Settle(verdict) = decide(&case, &Evidence::default()) else { panic!() };
+/// let decision = ImageDecision::of(&case, verdict);
+/// let (settings, context) = (&settings, &context);
+/// let plan = Plan { pod: &pod, kind, slots: &slots, decisions: vec![&decision], settings, context };
+/// assert!(plan.denial().is_some_and(|message| message.starts_with("nginx:1.27: NotRouted, the defaults: ")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// The Pod.
+    /// The Pod as the request has it.
     pub pod: &'a Pod<'a>,
-    /// Why it is judged.
+    /// Why the Pod is judged.
     pub kind: AdmissionKind,
-    /// Its images that are judged.
+    /// The images that are judged.
     pub slots: &'a [Slot<'a>],
-    /// What was decided of them, in the same order.
+    /// The decisions for these images, in the same order.
     pub decisions: Vec<&'a ImageDecision>,
-    /// The settings that they were decided by.
+    /// The settings that the decisions were made with.
     pub settings: &'a Settings,
     /// What the images have in common.
     pub context: &'a PodContext,
 }
 
 impl<'a> Plan<'a> {
-    /// The images with what was decided of them.
+    /// Iterates over the images with their decisions.
     pub fn by_slot(&self) -> impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)> {
         self.slots.iter().zip(self.decisions.iter().copied())
     }
 
-    /// Why the Pod is denied: a line for each image that is; `None` where none is.
+    /// Returns why the Pod is denied, with one line for each denied image; `None` where no image is denied.
     #[must_use]
     pub fn denial(&self) -> Option<String> {
         if !self.decisions.iter().any(|decision| decision.outcome.denies()) {
@@ -62,7 +93,7 @@ impl<'a> Plan<'a> {
         Some(lines.join("\n"))
     }
 
-    /// The patch that applies the decisions; empty where nothing changes.
+    /// Builds the patch that applies the decisions; empty where nothing changes.
     #[must_use]
     pub fn patch(&self) -> Patch {
         let old = self.old_entries();
@@ -76,8 +107,8 @@ impl<'a> Plan<'a> {
         patch(self.pod, self.kind, &changes)
     }
 
-    /// The annotation that the Pod came with; `None`: it gets none. A Pod that no Route concerns, or that is only
-    /// observed, carries no annotation of ours.
+    /// The annotation in the request; `None` where the Pod gets no annotation. A Pod without a routed image, or one that
+    /// is only observed, gets no annotation.
     fn old_entries(&self) -> Option<OldEntries<'a>> {
         let concerns = |decision: &&ImageDecision| {
             !decision.outcome.keeps() && decision.outcome.effect == Effect::Applied
@@ -86,8 +117,8 @@ impl<'a> Plan<'a> {
         annotated.then(|| OldEntries::of(self.pod))
     }
 
-    /// What the annotation says of an image. In a second round (another webhook changed the Pod in between) an image
-    /// names a replica already, and only the old entry knows what it was.
+    /// The annotation's entry for an image. When the webhook is called again (another webhook changed the Pod in
+    /// between), the image names a replica already, and only the old entry has the original image.
     fn entry(&self, slot: &Slot<'a>, decision: &ImageDecision, old: &OldEntries<'a>) -> Entry<'a> {
         let entry = |was| Entry {
             was,
@@ -96,7 +127,7 @@ impl<'a> Plan<'a> {
             place: decision.serving().cloned(),
         };
         match old.kept(slot, |entry| self.maps(&entry.was, slot.image)) {
-            // Where it stays and is still served from here, the old entry says more than `AlreadyLocal`.
+            // The image stays and the same registry serves it: the old entry says more than `AlreadyLocal`.
             Some(kept) if decision.outcome.image.is_none() && kept.place.as_ref() == decision.serving() => {
                 kept
             }
@@ -105,7 +136,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Does mapping what an image was give what it is? Where they are equal there is nothing to remember.
+    /// Whether the image `was` maps to the image `is`. If both are equal, the old entry has nothing worth keeping.
     fn maps(&self, was: &str, is: &str) -> bool {
         let case = self.settings.case_for(was, Pull::Registry, self.context);
         let (Subject::Routed(was_routed), Ok(is_now)) = (&case.subject, Reference::parse(is)) else {
@@ -123,8 +154,8 @@ impl<'a> Plan<'a> {
             })
     }
 
-    /// Does an image stay as it is because its pull secret is missing? Those of a running Pod cannot change, so what
-    /// needs another one could not be pulled.
+    /// Whether an image stays as written because the Pod lacks its pull secret. The pull secrets of a running Pod cannot
+    /// change, so an image that needs another one could not be pulled.
     #[must_use]
     pub fn lacks_secret(&self, decision: &ImageDecision) -> bool {
         let Outcome { image, pull_secret, .. } = &decision.outcome;
@@ -133,14 +164,14 @@ impl<'a> Plan<'a> {
             && pull_secret.as_ref().is_some_and(|secret| !self.pod.carries(secret))
     }
 
-    /// Why an image becomes what it becomes. One that lacks its pull secret is only observed.
+    /// Returns the reason for an image. An image whose pull secret is missing is only observed.
     #[must_use]
     pub fn reason(&self, decision: &ImageDecision) -> Reason {
         if self.lacks_secret(decision) { Reason::Observed } else { decision.outcome.reason }
     }
 
-    /// What the person at `kubectl` should know now. A Fallback is no such thing: the Pod runs, an outage would repeat
-    /// the warning for every Pod, and who must close the gap reads the metrics and the log.
+    /// Returns the warnings for the user of `kubectl`. A Fallback gives no warning: the Pod runs, an outage would repeat
+    /// the warning for every Pod, and the people who must fix the gap read the metrics and the log.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -149,7 +180,9 @@ impl<'a> Plan<'a> {
                 warnings.push(format!("landfall: {slot}: no copy of the image is known; left as written"));
             }
             if decision.outcome.reason == Reason::Presumed {
-                warnings.push(format!("landfall: {slot}: local copy taken unproved, all else is down"));
+                warnings.push(format!(
+                    "landfall: {slot}: local copy used without proof, all other copies are down"
+                ));
             }
             if let Some(secret) =
                 decision.outcome.pull_secret.as_ref().filter(|_| self.lacks_secret(decision))

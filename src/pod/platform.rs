@@ -1,9 +1,9 @@
-//! What a Pod says of the platform it will land on.
+//! The platform that a Pod asks for.
 
 use super::surface::Pod;
 use crate::domain::platform::PlatformDemand;
 
-/// Reads the demand: the node selector first, for the scheduler obeys it, then `spec.os`.
+/// Reads the Pod's platform demand: from the node selector first, because the scheduler follows it, then from `spec.os`.
 #[must_use]
 pub fn demand(pod: &Pod<'_>) -> PlatformDemand {
     let selector = &pod.spec.node_selector;

@@ -1,4 +1,4 @@
-//! Slots: where images stand in a Pod.
+//! Slots: the fields of a Pod that hold images.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -6,33 +6,33 @@ use std::fmt::{self, Write};
 
 use super::surface::{Container, Pod};
 
-/// Why a Pod is before us. It says which of its images are judged, and what may be changed.
+/// Why the API server sent a Pod. It decides which of its images are judged, and what may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AdmissionKind {
-    /// It is created: all images are judged, all may be changed.
+    /// The Pod is created. All images are judged and may be changed.
     Create,
-    /// A debugging container is added: it alone is judged, and of the Pod only its image may change.
+    /// A debugging container is added. Only this container is judged, and only its image may change.
     Ephemeral,
-    /// It is updated: the images that changed are judged. Changing them here blocks finalizers and status
-    /// (kubernetes/kubernetes#96624), so nothing is.
+    /// The Pod is updated. Only changed images are judged. Nothing is changed, because a change here would block
+    /// finalizers and status (kubernetes/kubernetes#96624).
     Update,
 }
 
-/// In which field of the Pod an image stands.
+/// The field of the Pod that holds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
-    /// `spec.containers`.
+    /// A container in `spec.containers`.
     Container,
-    /// `spec.initContainers`.
+    /// An init container in `spec.initContainers`.
     Init,
-    /// `spec.ephemeralContainers`.
+    /// A debugging container in `spec.ephemeralContainers`.
     Ephemeral,
-    /// `spec.volumes[].image`.
+    /// An image volume: `spec.volumes[].image`.
     Volume,
 }
 
 impl Field {
-    /// Its key under `spec`.
+    /// Returns the key of the field under `spec`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,16 +44,16 @@ impl Field {
     }
 }
 
-/// When the kubelet pulls.
+/// When the kubelet pulls an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PullPolicy {
-    /// `Always`.
+    /// `Always`: for each start of a container.
     Always,
-    /// `IfNotPresent`.
+    /// `IfNotPresent`: only when the node does not have the image.
     IfNotPresent,
-    /// `Never`: the node has it, or it does not start.
+    /// `Never`: the container starts only if the node has the image.
     Never,
-    /// Not stated. The API server defaults it before it asks us; a file on a disk may leave it out.
+    /// The field is absent. The API server sets a default before it calls the webhook, but a manifest file may omit it.
     Unstated,
 }
 
@@ -68,24 +68,24 @@ impl PullPolicy {
     }
 }
 
-/// One image in a Pod. Displays as the annotation names it: `containers/web`, `volumes/model`.
+/// One image in a Pod. `Display` prints its key in the annotation: `containers/web`, `volumes/model`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot<'a> {
-    /// In which field.
+    /// The field that holds the image.
     pub field: Field,
-    /// The name of its container or volume. Not proved to be unique: the API server validates after us.
+    /// The name of the container or volume. It may not be unique, because the API server validates after the webhook.
     pub name: &'a str,
     /// The image as written; never empty.
     pub image: &'a str,
-    /// When it is pulled.
+    /// When the kubelet pulls the image.
     pub pull_policy: PullPolicy,
-    /// The position in its field. Private, so that only a Pod's own walk makes slots and every
-    /// [`pointer`](Self::pointer) names something.
+    /// The index in the field. It is private, so that only [`Pod::slots`] makes slots and every
+    /// [`pointer`](Self::pointer) exists in the Pod.
     index: usize,
 }
 
 impl Slot<'_> {
-    /// The JSON pointer of the image, `/spec/containers/0/image`. Nothing in it needs an escape.
+    /// Returns the JSON pointer of the image, `/spec/containers/0/image`. It contains nothing that needs an escape.
     #[must_use]
     pub fn pointer(&self) -> String {
         let mut pointer = String::new();
@@ -93,7 +93,7 @@ impl Slot<'_> {
         pointer
     }
 
-    /// The same slot, with texts of its own: for whoever outlives the body of the request.
+    /// Returns the same slot with other texts, for code that runs longer than the body of the request exists.
     #[must_use]
     pub fn with_texts<'b>(&self, name: &'b str, image: &'b str) -> Slot<'b> {
         let Self { field, pull_policy, index, .. } = *self;
@@ -102,7 +102,7 @@ impl Slot<'_> {
 
     pub(super) fn push_pointer(&self, to: &mut String) {
         to.extend(["/spec/", self.field.as_str(), "/"]);
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(to, "{}", self.index);
         to.push_str(match self.field {
             Field::Volume => "/image/reference",
@@ -118,7 +118,7 @@ impl fmt::Display for Slot<'_> {
 }
 
 impl Pod<'_> {
-    /// Every image in the Pod, in the order of [`Field`]. What is missing or empty is no slot.
+    /// Iterates over all images of the Pod, in the order of [`Field`]. A missing or empty image is not a slot.
     pub fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
         let spec = &self.spec;
         let volumes = spec.volumes.iter().enumerate().filter_map(|(index, volume)| {
@@ -138,10 +138,22 @@ impl Pod<'_> {
             .filter(|slot| !slot.image.is_empty())
     }
 
-    /// The images to judge on this kind, given the Pod as it was before, where there was one.
+    /// Returns the images to judge. `before` is the Pod before the request, where there was one.
     ///
-    /// A debugging container is known by its name alone, for existing ones may not change. On an update,
-    /// what changed its image is new.
+    /// A debugging container is compared by its name alone, because existing ones cannot change. On an update, every slot
+    /// with another image than before is judged.
+    ///
+    /// ```
+    /// use landfall::facade::pod::{AdmissionKind, Pod};
+    ///
+    /// let before = r#"{"spec":{"containers":[{"name":"web","image":"web:1"},{"name":"log","image":"log:1"}]}}"#;
+    /// let after = before.replace("web:1", "web:2");
+    /// let (before, after): (Pod<'_>, Pod<'_>) = (serde_json::from_str(before)?, serde_json::from_str(&after)?);
+    /// assert_eq!(after.slots_to_judge(AdmissionKind::Create, None).len(), 2);
+    /// let changed = after.slots_to_judge(AdmissionKind::Update, Some(&before));
+    /// assert_eq!((changed[0].to_string(), changed[0].image), ("containers/web".to_owned(), "web:2"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn slots_to_judge(&self, kind: AdmissionKind, before: Option<&Pod<'_>>) -> Vec<Slot<'_>> {
         match kind {

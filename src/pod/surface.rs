@@ -1,7 +1,7 @@
-//! What is read of a Pod, borrowed from the body of the request.
+//! The fields of a Pod that Landfall reads, borrowed from the body of the request.
 //!
-//! Everything else is skipped without being kept. `null` and absent are the same everywhere; a field of the
-//! wrong type is an error with its path, for then this is no Pod that we understand.
+//! All other fields are skipped and not kept. `null` means absent everywhere. A field of the wrong type is an error with
+//! its path, because Landfall then does not understand the Pod.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,60 +10,73 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{Length, Text, list, list_or_empty, object, object_or_default, text};
+pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 
-/// The annotation that says what each image was, became, and why. Ours; never trusted on the way in.
+/// The annotation that Landfall writes: the original and the present image of each slot, and why. In a request it is
+/// never trusted.
 pub const IMAGES: &str = concat!(api_group!(), "/images");
-/// The annotation by which a Pod asks to be left alone.
-pub const MODE: &str = concat!(api_group!(), "/mode");
-/// The kubelet's mark on the Pods that mirror its static ones.
+/// The annotation by which the kubelet marks the mirror Pods of its static Pods.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// A Pod, as far as Landfall looks at it.
+/// The part of a Pod that Landfall reads.
+///
+/// ```
+/// use landfall::facade::pod::{Mode, Pod};
+///
+/// let body = br#"{
+///     "metadata": {"name": "shop-1", "annotations": {"landfall.dev/mode": "Skip"}},
+///     "spec": {"containers": [{"name": "web", "image": "nginx:1.27", "resources": {"limits": {"cpu": "1"}}}]}
+/// }"#;
+/// let pod: Pod<'_> = serde_json::from_slice(body)?;
+/// assert_eq!((pod.called(), pod.mode()), ("shop-1", Mode::Skip));
+/// assert_eq!(pod.spec.containers[0].image.as_deref(), Some("nginx:1.27"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pod<'a> {
-    /// `metadata`; `None` where it is absent, for a patch must then bring it along.
+    /// `metadata`; `None` where it is absent, because a patch must then add it.
     #[serde(borrow, deserialize_with = "object")]
     pub metadata: Option<Metadata<'a>>,
-    /// `spec`.
+    /// `spec`; empty where it is absent.
     #[serde(borrow, deserialize_with = "object_or_default")]
     pub spec: Spec<'a>,
 }
 
-/// `metadata`.
+/// The `metadata` of a Pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata<'a> {
-    /// Absent for the Pods of most controllers while they are created.
+    /// The name. It is absent for the Pods of most controllers while they are created.
     #[serde(borrow, deserialize_with = "text")]
     pub name: Option<Cow<'a, str>>,
-    /// What the API server will make a name of, after admission.
+    /// The prefix from which the API server makes a name after admission.
     #[serde(borrow, deserialize_with = "text")]
     pub generate_name: Option<Cow<'a, str>>,
-    /// The same as the request's.
+    /// The namespace; the same as that of the request.
     #[serde(borrow, deserialize_with = "text")]
     pub namespace: Option<Cow<'a, str>>,
-    /// Set once the Pod is on its way out.
+    /// Present once the Pod is being deleted.
     #[serde(borrow, deserialize_with = "text")]
     pub deletion_timestamp: Option<Cow<'a, str>>,
-    /// Our keys of the annotations; `None` where the map is absent, for a patch must then bring it along.
+    /// The annotations that Landfall reads; `None` where the map is absent, because a patch must then add it.
     #[serde(borrow, deserialize_with = "object")]
     pub annotations: Option<Annotations<'a>>,
-    /// Who made the Pod.
+    /// The objects that own the Pod.
     #[serde(borrow, deserialize_with = "list_or_empty")]
     pub owner_references: Vec<Owner<'a>>,
 }
 
-/// One of `metadata.ownerReferences`.
+/// One item of `metadata.ownerReferences`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Owner<'a> {
-    /// `ReplicaSet`, `Job`, `Node` …
+    /// The owner's kind: `ReplicaSet`, `Job`, `Node` …
     #[serde(borrow, deserialize_with = "text")]
     pub kind: Option<Cow<'a, str>>,
-    /// Its name.
+    /// The owner's name.
     #[serde(borrow, deserialize_with = "text")]
     pub name: Option<Cow<'a, str>>,
 }
@@ -71,89 +84,89 @@ pub struct Owner<'a> {
 /// Whether a Pod asks to be left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// It does not.
+    /// The Pod does not ask for it.
     #[default]
     Judge,
-    /// `landfall.dev/mode: Skip`.
+    /// The Pod has the annotation `landfall.dev/mode: Skip`.
     Skip,
 }
 
-/// Whether a Pod carries the kubelet's mark of a mirror Pod. Anybody can set it.
+/// Whether a Pod has the kubelet's annotation of a mirror Pod. Anybody can set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MirrorMark {
-    /// It does not.
+    /// The Pod does not have the annotation.
     #[default]
     Absent,
-    /// It does.
+    /// The Pod has the annotation.
     Present,
 }
 
-/// The annotations: three keys, and the weight of the others.
+/// The annotations: the three keys that Landfall reads, and the size of the others.
 #[derive(Debug, Default)]
 pub struct Annotations<'a> {
-    /// [`IMAGES`], as somebody wrote it: see [`OldEntries`](super::OldEntries).
+    /// The value of [`IMAGES`]. Anybody can write it: see [`OldEntries`](super::OldEntries).
     pub images: Option<Cow<'a, str>>,
-    /// [`MODE`]; any other value than `Skip` asks for nothing.
+    /// The value of [`MODE`]. Any value but `Skip` has no effect.
     pub mode: Mode,
-    /// [`MIRROR`].
+    /// Whether [`MIRROR`] is present.
     pub mirror: MirrorMark,
-    /// Bytes of all keys and values but those of [`IMAGES`], as the API server counts them.
+    /// Bytes of all keys and values except those of [`IMAGES`], counted as the API server counts them.
     pub weight: usize,
 }
 
-/// `spec`.
+/// The `spec` of a Pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec<'a> {
-    /// `spec.containers`.
+    /// The containers: `spec.containers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
     pub containers: Vec<Container<'a>>,
-    /// `spec.initContainers`, sidecars among them.
+    /// The init containers, including sidecars: `spec.initContainers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
     pub init_containers: Vec<Container<'a>>,
-    /// `spec.ephemeralContainers`.
+    /// The debugging containers: `spec.ephemeralContainers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
     pub ephemeral_containers: Vec<Container<'a>>,
-    /// `spec.volumes`, all of them: paths count by their place.
+    /// All volumes of `spec.volumes`, because JSON pointers contain their index.
     #[serde(borrow, deserialize_with = "list_or_empty")]
     pub volumes: Vec<Volume<'a>>,
-    /// `spec.imagePullSecrets`; `None` where it is absent, for a patch must then bring it along.
+    /// `spec.imagePullSecrets`; `None` where it is absent, because a patch must then add it.
     #[serde(borrow, deserialize_with = "list")]
     pub image_pull_secrets: Option<Vec<SecretName<'a>>>,
-    /// `spec.nodeSelector`.
+    /// The labels of `spec.nodeSelector` that name a platform.
     #[serde(borrow, deserialize_with = "object_or_default")]
     pub node_selector: NodeSelector<'a>,
-    /// `spec.os`.
+    /// The operating system: `spec.os`.
     #[serde(borrow, deserialize_with = "object_or_default")]
     pub os: Os<'a>,
-    /// `spec.serviceAccountName`.
+    /// The name of the ServiceAccount: `spec.serviceAccountName`.
     #[serde(borrow, deserialize_with = "text")]
     pub service_account_name: Option<Cow<'a, str>>,
 }
 
-/// A container of any sort.
+/// A container of any kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container<'a> {
-    /// Its name.
+    /// The container's name.
     #[serde(borrow, deserialize_with = "text")]
     pub name: Option<Cow<'a, str>>,
-    /// Its image.
+    /// The container's image.
     #[serde(borrow, deserialize_with = "text")]
     pub image: Option<Cow<'a, str>>,
-    /// Its pull policy.
+    /// `imagePullPolicy`: see [`PullPolicy`](super::PullPolicy).
     #[serde(borrow, deserialize_with = "text")]
     pub image_pull_policy: Option<Cow<'a, str>>,
 }
 
-/// A volume.
+/// A volume of any kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Volume<'a> {
-    /// Its name.
+    /// The volume's name.
     #[serde(borrow, deserialize_with = "text")]
     pub name: Option<Cow<'a, str>>,
-    /// `image`, where it is an image volume.
+    /// The source of an image volume; `None` for all other volumes.
     #[serde(borrow, deserialize_with = "object")]
     pub image: Option<ImageVolume<'a>>,
 }
@@ -162,42 +175,42 @@ pub struct Volume<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ImageVolume<'a> {
-    /// The image; may be empty, for somebody else to fill in.
+    /// The image. It may be empty, so that a controller can set it later.
     #[serde(borrow, deserialize_with = "text")]
     pub reference: Option<Cow<'a, str>>,
-    /// Its pull policy.
+    /// `pullPolicy`: see [`PullPolicy`](super::PullPolicy).
     #[serde(borrow, deserialize_with = "text")]
     pub pull_policy: Option<Cow<'a, str>>,
 }
 
-/// One of `spec.imagePullSecrets`.
+/// One item of `spec.imagePullSecrets`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SecretName<'a> {
-    /// The Secret's name, in the Pod's namespace.
+    /// The name of a Secret in the Pod's namespace.
     #[serde(borrow, deserialize_with = "text")]
     pub name: Option<Cow<'a, str>>,
 }
 
-/// The labels of `spec.nodeSelector` that speak of the platform.
+/// The labels of `spec.nodeSelector` that name a platform.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeSelector<'a> {
-    /// `kubernetes.io/os`.
+    /// The label `kubernetes.io/os`.
     #[serde(rename = "kubernetes.io/os", borrow, deserialize_with = "text")]
     pub os: Option<Cow<'a, str>>,
-    /// `kubernetes.io/arch`.
+    /// The label `kubernetes.io/arch`.
     #[serde(rename = "kubernetes.io/arch", borrow, deserialize_with = "text")]
     pub arch: Option<Cow<'a, str>>,
-    /// `beta.kubernetes.io/os`: deprecated, still on every node.
+    /// The label `beta.kubernetes.io/os`: deprecated, but still on every node.
     #[serde(rename = "beta.kubernetes.io/os", borrow, deserialize_with = "text")]
     pub beta_os: Option<Cow<'a, str>>,
-    /// `beta.kubernetes.io/arch`: likewise.
+    /// The label `beta.kubernetes.io/arch`: deprecated, but still on every node.
     #[serde(rename = "beta.kubernetes.io/arch", borrow, deserialize_with = "text")]
     pub beta_arch: Option<Cow<'a, str>>,
 }
 
-/// `spec.os`.
+/// The `spec.os` of a Pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Os<'a> {
@@ -207,26 +220,26 @@ pub struct Os<'a> {
 }
 
 impl Pod<'_> {
-    /// Its annotations, where it has any.
+    /// Returns the Pod's annotations, where it has any.
     #[must_use]
     pub fn annotations(&self) -> Option<&Annotations<'_>> {
         self.metadata.as_ref()?.annotations.as_ref()
     }
 
-    /// Its name, or what the API server will make one of; empty where it has neither.
+    /// Returns the Pod's name, or the prefix of its future name; empty where it has neither.
     #[must_use]
     pub fn called(&self) -> &str {
         let names = self.metadata.as_ref().map(|metadata| [&metadata.name, &metadata.generate_name]);
         names.into_iter().flatten().flatten().next().map(|name| &**name).unwrap_or_default()
     }
 
-    /// Whether it asks to be left alone.
+    /// Returns whether the Pod asks to be left alone.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.annotations().map(|annotations| annotations.mode).unwrap_or_default()
     }
 
-    /// Does it already carry this pull secret?
+    /// Whether the Pod already has this pull secret.
     #[must_use]
     pub fn carries(&self, secret: &PullSecret) -> bool {
         let secrets = self.spec.image_pull_secrets.as_deref().unwrap_or_default();
@@ -240,7 +253,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     }
 }
 
-/// Picks our keys as they pass and weighs the rest: no map is ever kept.
+/// Keeps the values of our keys and counts the bytes of the others, without building a map.
 struct AnnotationsVisitor;
 
 impl<'de> Visitor<'de> for AnnotationsVisitor {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::challenge::{Challenge, Scheme, challenges};
 use super::json::{Object, object};

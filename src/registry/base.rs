@@ -3,7 +3,7 @@
 use http::Method;
 use tokio::time::Instant;
 
-use crate::domain::evidence::Unknown;
+use crate::domain::unknown::Unknown;
 
 use super::answer::Answer;
 use super::client::{Client, Endpoint, Request};

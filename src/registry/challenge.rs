@@ -47,7 +47,7 @@ impl Scheme {
 /// Parses the values of an answer's `WWW-Authenticate` headers into challenges, in order.
 ///
 /// ```
-/// use landfall::registry::{Scheme, challenges};
+/// use landfall::facade::registry::{Scheme, challenges};
 ///
 /// let header = br#"Bearer realm="https://auth.example.com/token",service="registry.example.com""#;
 /// let found = challenges([&header[..]]);

@@ -10,9 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Children, Presence, Unknown};
+use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::registry::SharedRegistry;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
@@ -32,11 +33,11 @@ pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 ///
 /// ```no_run
 /// # use std::time::Duration;
-/// # use landfall::domain::{image::{Repository, Tag}, registry::SharedRegistry};
+/// # use landfall::facade::domain::{image::{Repository, Tag}, registry::SharedRegistry};
 /// # use prometheus_client::registry::Registry as Page;
-/// use landfall::registry::{Client, Metrics, Target, Tasks};
+/// use landfall::facade::registry::{Client, Metrics, Target, Tasks};
 ///
-/// # async fn example(registry: SharedRegistry) -> Result<(), landfall::registry::ClientError> {
+/// # async fn example(registry: SharedRegistry) -> Result<(), landfall::facade::registry::ClientError> {
 /// let client = Client::new(&registry, Metrics::register(&mut Page::default()), Tasks::default())?;
 /// let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
 /// let (app, tag) = (Repository::new("project/app"), Tag::new("1.0"));

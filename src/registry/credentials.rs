@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use http::HeaderValue;
 
 use crate::domain::error_chain::error_chain;
-use crate::domain::evidence::{Cause, Unknown};
 use crate::domain::registry::{CredentialSource, Registry};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::credential::Credential;
 use super::keyring::{Keyring, KeyringError};

@@ -8,7 +8,8 @@ use http::header::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Children, Shape, Unknown};
+use crate::domain::evidence::{Children, Shape};
+use crate::domain::unknown::Unknown;
 
 use super::answer::{Answer, Sent};
 use super::manifest;

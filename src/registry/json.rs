@@ -15,9 +15,9 @@ pub struct Object<T>(pub T);
 ///
 /// ```
 /// # use std::collections::BTreeMap;
-/// let parsed: BTreeMap<String, u8> = landfall::registry::object(br#"{"a": 1}"#).unwrap();
+/// let parsed: BTreeMap<String, u8> = landfall::facade::registry::object(br#"{"a": 1}"#).unwrap();
 /// assert_eq!(parsed["a"], 1);
-/// assert!(landfall::registry::object::<BTreeMap<String, u8>>(b"[]").is_err());
+/// assert!(landfall::facade::registry::object::<BTreeMap<String, u8>>(b"[]").is_err());
 /// ```
 ///
 /// # Errors

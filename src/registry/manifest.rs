@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Child, Children, Shape, Unknown};
+use crate::domain::evidence::{Child, Children, Shape};
 use crate::domain::image::Tag;
 use crate::domain::platform::Platform;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent};
 use super::challenge::Challenge;

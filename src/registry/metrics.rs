@@ -8,8 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
 
-use crate::domain::evidence::{Cause, Unknown};
-use crate::domain::registry::RegistryName;
+use crate::domain::name::RegistryName;
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::Answer;
 

@@ -10,7 +10,7 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::single_flight::SingleFlight;
 use super::tasks::Tasks;
@@ -22,7 +22,7 @@ const ENTRIES: u64 = 10_000;
 ///
 /// ```
 /// use std::time::Duration;
-/// use landfall::registry::{LookedUp, SharedLookup, Tasks};
+/// use landfall::facade::registry::{LookedUp, SharedLookup, Tasks};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {

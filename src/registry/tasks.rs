@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let tasks = landfall::registry::Tasks::default();
+/// let tasks = landfall::facade::registry::Tasks::default();
 /// tasks.spawn(std::future::pending());
 /// tasks.close().await; // cancels the task, and returns when it has ended
 /// # }

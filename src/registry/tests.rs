@@ -1,4 +1,4 @@
-//! The client against servers that behave, misbehave and break off, all over real sockets.
+//! The client against servers that answer well, badly or not at all, over real sockets.
 
 mod answers;
 mod authentication;
@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Cause, Presence, Unknown};
+use crate::domain::evidence::Presence;
 use crate::domain::image::{Repository, Tag};
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::name::{RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::{Client, Metrics, Target};
 
@@ -36,6 +38,7 @@ fn registry(url: &Url) -> Registry {
         credentials: CredentialSource::Anonymous,
         ca_file: None,
         pull_secret: None,
+        realm: None,
         service: Service::Open,
         requests_per_hour: None,
     }

@@ -1,16 +1,17 @@
-//! The examination of an installation: does everything stand that a Pod's way takes?
+//! `landfall doctor`: checks everything in an installation that the admission of a Pod needs.
 //!
 //! ```text
-//! registries   Observatory, one look ─► health; what Landfall asks of an image ─► rights
-//! webhook      its entry, as the chart renders it            ┐
-//! service      who is ready to be called                     ├ why the API server may not get an answer
-//! certificate  what each of them shows, by the caBundle      ┘
-//! pod          a Pod, as a dry run: the whole way at once
-//! admission    Pods under each host that Landfall may write: who else refuses them
+//! registries   Observatory, one probe ─► health; the questions that Landfall asks about an image ─► permissions
+//! webhook      its entry, compared with the chart            ┐
+//! service      the Pods that are ready to be called          ├ why the API server may not get an answer
+//! certificate  that of each Pod, verified by the caBundle    ┘
+//! pod          a Pod as a dry run: the whole admission at once
+//! order        the webhooks that are called after Landfall
+//! admission    Pods with each host that Landfall may write: whether another admission plugin refuses them
 //! ```
 //!
-//! Nothing here judges anew: registries are judged by `evidence/` and `harbor/`, Pods by the API server and by the
-//! Landfall that it calls. Nothing is guessed either: who is to blame is found by leaving one thing out and trying again.
+//! Nothing here has its own judgement: `evidence/` and `harbor/` judge registries, the API server and the Landfall that it
+//! calls judge Pods. Nothing is guessed either: the cause of an error is found by leaving one thing out and trying again.
 
 mod certificate;
 mod pods;
@@ -28,98 +29,99 @@ use crate::domain::route::Rewrite;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::KeepReason;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// What.
+    /// What was checked, for example `registry ams` or `webhook`.
     pub about: String,
-    /// How it stands.
+    /// What the check found.
     #[serde(flatten)]
     pub found: Found,
 }
 
-/// How a thing stands.
+/// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum Found {
-    /// As it should.
+    /// Everything is right.
     Ok {
         /// What was seen.
         said: String,
     },
-    /// Not as it should.
+    /// Something is wrong.
     Wrong {
         /// What was seen.
         said: String,
         /// What to do about it.
         todo: String,
     },
-    /// It could not be looked at: nothing is known of it.
+    /// The check could not be made, so nothing is known.
     Skipped {
-        /// Why not.
+        /// Why the check could not be made.
         said: String,
     },
 }
 
 impl Line {
-    /// It stands as it should.
+    /// The check found that everything is right.
     pub fn ok(about: impl Into<String>, said: impl Into<String>) -> Self {
         Self { about: about.into(), found: Found::Ok { said: said.into() } }
     }
 
-    /// It does not: what was seen, and what to do.
+    /// The check found an error: what was seen, and what to do.
     pub fn wrong(about: impl Into<String>, said: impl Into<String>, todo: impl Into<String>) -> Self {
         Self { about: about.into(), found: Found::Wrong { said: said.into(), todo: todo.into() } }
     }
 
-    /// It could not be looked at.
+    /// The check could not be made.
     pub fn skipped(about: impl Into<String>, said: impl Into<String>) -> Self {
         Self { about: about.into(), found: Found::Skipped { said: said.into() } }
     }
 
-    /// The API server did not tell.
-    fn untold(about: impl Into<String>, error: &ClusterError) -> Self {
+    /// The check could not be made, because the API server answered with this error.
+    fn skipped_by_error(about: impl Into<String>, error: &ClusterError) -> Self {
         Self::skipped(about, crate::domain::error_chain::error_chain(error))
     }
 }
 
-/// The installation: the names that everything has.
+/// The names of an installation.
 #[derive(Debug, Clone)]
 pub struct Installation {
-    /// The release: its webhook configuration, Service and Deployment are called so.
+    /// The Helm release. Its webhook configuration, Service and Deployment have this name.
     pub release: String,
-    /// Its namespace.
+    /// The namespace of the release.
     pub namespace: String,
     /// The path at which Landfall answers reviews.
     pub path: &'static str,
-    /// What it leaves of the API server's timeout for the way back.
+    /// The part of the API server's timeout that Landfall reserves for the way back.
     pub margin: std::time::Duration,
 }
 
-/// What is tried with: an image, framed as Landfall would.
+/// The image that the checks use, with its Route and Places.
 #[derive(Debug)]
-pub struct Specimen {
-    /// As a Pod would write it.
+pub struct TestImage {
+    /// The image as a Pod would write it.
     pub image: String,
-    /// Whether somebody named it, or it was made up: then it lies nowhere.
+    /// Whether the user named the image. Otherwise it is made up, and no registry holds it.
     pub real: bool,
     routed: Routed,
-    /// One for each route, made up: for registries that the image has nothing to do with.
+    /// One made-up image for each route, for the registries that do not hold the image.
     others: Vec<Routed>,
 }
 
-/// A Place where an image may lie.
+/// A Place that may hold an image.
 #[derive(Clone, Copy)]
 struct Sample<'a> {
     routed: &'a Routed,
     place: &'a Place,
 }
 
-impl Specimen {
-    /// The image that somebody named; else one that no registry holds, under the first route that rewrites.
+impl TestImage {
+    /// Takes the image that the user named, or makes up an image of the first route that rewrites. No registry holds a
+    /// made-up image.
     ///
     /// # Errors
-    /// Why there is none, in a sentence.
+    /// A message for people that says why there is no image.
     pub fn of(settings: &Settings, named: Option<&str>, now: jiff::Timestamp) -> Result<Self, String> {
         let case_for = |image: &str| {
             let context = PodContext {
@@ -133,7 +135,7 @@ impl Specimen {
         let mut made_up: Vec<(String, Routed)> = Vec::new();
         for route in settings.routes.iter() {
             let (host, repository) = (&route.primary.host, route.repositories.example(NAME));
-            // Pinned, as Landfall would write it; and filters of tags do not meet it.
+            // It is pinned, as Landfall would write it, and so that no tag filter applies.
             let image = format!("{host}/{repository}:{NAME}@{NOWHERE}");
             if let Subject::Routed(routed) = case_for(&image) {
                 made_up.push((image, routed));
@@ -144,44 +146,44 @@ impl Specimen {
             return match case_for(image) {
                 Subject::Routed(routed) => Ok(Self { image: image.to_owned(), real: true, routed, others }),
                 Subject::Kept(KeepReason::NotRouted) => {
-                    Err(format!("no route takes `{image}`, so Landfall leaves it alone"))
+                    Err(format!("no route covers `{image}`, so Landfall does not change it"))
                 }
-                Subject::Kept(reason) => Err(format!("Landfall leaves `{image}` alone: {reason:?}")),
+                Subject::Kept(reason) => Err(format!("Landfall does not change `{image}`: {reason:?}")),
             };
         }
         made_up.sort_by_key(|(_, routed)| routed.rewrite != Rewrite::Apply);
         let (image, routed) = made_up
             .into_iter()
             .next()
-            .ok_or("no image could be made up that a route takes: name one, --image")?;
+            .ok_or("no image could be made up that a route covers; name one with --image")?;
         Ok(Self { image, real: false, routed, others })
     }
 
-    /// One Place at each registry that a route names, the image's own first.
+    /// Iterates over the Places of the image, then over those of the other routes.
     fn samples(&self) -> impl Iterator<Item = Sample<'_>> {
         let all = std::iter::once(&self.routed).chain(&self.others);
         all.flat_map(|routed| routed.places.iter().map(move |place| Sample { routed, place }))
     }
 }
 
-/// What is ours in a trial is called so.
+/// The name of everything that the checks make up: Pod, container, repository and tag.
 const NAME: &str = "landfall-doctor";
 
-/// The digest of nothing that anybody has.
+/// A digest that no image has.
 const NOWHERE: Digest = Digest::Sha256([0xd0; 32]);
 
-/// Looks at the registries that routes name, with the credentials that are mounted here.
-pub async fn registries(settings: &Settings, specimen: Option<&Specimen>) -> Vec<Line> {
-    registries::look(settings, specimen).await
+/// Checks the registries that routes name, with the credentials that are mounted here.
+pub async fn registries(settings: &Settings, image: Option<&TestImage>) -> Vec<Line> {
+    registries::check(settings, image).await
 }
 
-/// Looks at everything between the API server and Landfall, and tries Pods in the namespace `pods`. `settings` and
-/// `specimen`: what is known of the configuration, or why it is not.
+/// Checks everything between the API server and Landfall, and tries Pods in the namespace `pods`. `settings` is absent
+/// where the configuration cannot be used; `image` is the image to try, or why there is none.
 pub async fn cluster(
     cluster: &Cluster,
     installation: &Installation,
     settings: Option<&Settings>,
-    specimen: Result<&Specimen, &str>,
+    image: Result<&TestImage, &str>,
     pods: &str,
 ) -> Vec<Line> {
     let Installation { release, .. } = installation;
@@ -189,41 +191,44 @@ pub async fn cluster(
         Ok(entries) => entries,
         Err(error @ ClusterError::Missing { .. }) => {
             let todo = format!(
-                "`helm upgrade {release} …` (or `kubectl apply -k manifests`) brings it back; until then Pods start as written. Is the release called otherwise? --release"
+                "create it again with `helm upgrade {release} …` (or `kubectl apply -k manifests`); until then images are not rewritten. If the release has another name, use --release"
             );
             return vec![Line::wrong("webhook", error.to_string(), todo)];
         }
         Err(error) => {
-            let unknown = ["webhook", "pod"].map(|about| Line::untold(about, &error));
+            let unknown = ["webhook", "pod"].map(|about| Line::skipped_by_error(about, &error));
             return unknown.into();
         }
     };
     if entries.is_empty() {
-        let said = format!("MutatingWebhookConfiguration `{release}` calls nobody: it is empty");
-        return vec![Line::wrong("webhook", said, format!("`helm upgrade {release} …` puts it back"))];
+        let said = format!("MutatingWebhookConfiguration `{release}` has no webhooks");
+        return vec![Line::wrong("webhook", said, format!("restore it with `helm upgrade {release} …`"))];
     }
-    let (mut lines, mut unseen) = (Vec::new(), None);
+    let (mut lines, mut unverified) = (Vec::new(), None);
     for entry in &entries {
         lines.extend(webhook::entry(entry, installation, settings.map(|settings| settings.budget.request)));
-        let way = webhook::way(cluster, entry, installation).await;
-        lines.extend(way.lines);
-        unseen = unseen.or(way.unseen);
+        let backends = webhook::backends(cluster, entry, installation).await;
+        lines.extend(backends.lines);
+        unverified = unverified.or(backends.unverified);
     }
     let excluded =
         settings.is_some_and(|settings| settings.exclude.namespaces.iter().any(|name| **name == *pods));
-    let (tried, answered) = match specimen {
+    let (tried, answered) = match image {
         Ok(_) if excluded => {
-            let said = format!("`exclude.namespaces` leaves the Pods of `{pods}` alone");
-            (vec![Line::wrong("pod", said, pods::ANOTHER)], false)
+            let said =
+                format!("Landfall does not handle the Pods of `{pods}`: it is in `exclude.namespaces`");
+            (vec![Line::wrong("pod", said, pods::OTHER_NAMESPACE)], false)
         }
-        Ok(specimen) => pods::look(cluster, &entries, installation, specimen, pods).await,
+        Ok(image) => pods::check(cluster, &entries, installation, image, pods).await,
         Err(why) => (vec![Line::skipped("pod", why)], false),
     };
-    if let Some(why) = unseen {
+    if let Some(why) = unverified {
         lines.push(match answered {
             true => Line::ok(
                 "certificate",
-                format!("the API server itself has verified it: see `pod`. (From here: {why})"),
+                format!(
+                    "the API server itself has verified it: see `pod`. (It was not checked from here: {why})"
+                ),
             ),
             false => Line::skipped("certificate", why),
         });

@@ -1,6 +1,6 @@
 //! Denials: they name what denies, and advise about that.
 
-use landfall::demo::world::seed;
+use landfall::facade::demo::world::seed;
 
 use super::support::door::Door;
 

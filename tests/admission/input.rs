@@ -24,7 +24,7 @@ async fn what_is_no_review_is_the_callers_error() {
         ("empty", JSON, Vec::new(), 400, "the body is not JSON: EOF while parsing a value"),
         ("HTML", JSON, b"<html></html>".to_vec(), 400, "the body is not JSON"),
         ("half", JSON, whole.to_string().into_bytes()[..99].to_vec(), 400, "the body is not JSON"),
-        ("an array", JSON, b"[]".to_vec(), 400, "no AdmissionReview"),
+        ("an array", JSON, b"[]".to_vec(), 400, "not an AdmissionReview"),
         (
             "v1beta1",
             JSON,
@@ -119,7 +119,7 @@ async fn a_panic_costs_one_review() {
     let door = Door::open().await;
     let response = door.pod("cursed", &[WEB]).await;
     let expected = json!({
-        "uid": "u-1", "allowed": true, "warnings": ["landfall: internal error; the Pod is admitted as it is"],
+        "uid": "u-1", "allowed": true, "warnings": ["landfall: internal error; the Pod is admitted unchanged"],
     });
     assert_eq!(response, expected);
     assert_eq!(door.metric(name::ADMISSION_PANICS, &[]), 1.0);

@@ -1,6 +1,6 @@
 //! `pin: false`: references move by their tag, without a digest, unless a policy enforces.
 
-use landfall::demo::world::seed;
+use landfall::facade::demo::world::seed;
 
 use super::recorded::patch;
 use super::support::door::Door;

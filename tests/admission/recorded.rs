@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine;
 use json_patch::Patch;
-use landfall::demo::world::seed;
+use landfall::facade::demo::world::seed;
 use serde_json::Value;
 
 use super::support::door::Door;

@@ -1,9 +1,9 @@
 //! What ends a settled verdict: no Pod is told what judging anew would not say.
 
 use jiff::{SignedDuration, Timestamp};
-use landfall::demo::world::Scan;
-use landfall::demo::world::seed::{self, Named};
-use landfall::domain::policy::Labels;
+use landfall::facade::demo::world::Scan;
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::domain::policy::Labels;
 use serde_json::{Value, json};
 
 use super::support::door::{Door, two_hours_later};
@@ -93,7 +93,7 @@ async fn the_end_of_an_exception_and_of_a_scan_end_it() {
     let digest = door.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
     let later = Timestamp::now() + SignedDuration::from_hours(2);
     door.demo.ams.store().set_scan(&digest, Scan::found_at(later, &[]));
-    let ams = landfall::domain::registry::RegistryName::new("ams");
-    door.observatory.invalidate(&ams, landfall::evidence::Scope::Digest(digest));
+    let ams = landfall::facade::domain::name::RegistryName::new("ams");
+    door.observatory.invalidate(&ams, landfall::facade::evidence::Scope::Digest(digest));
     assert_eq!(door.pod("bank", &[&scanned]).await["allowed"], true);
 }

@@ -1,8 +1,8 @@
 //! Fallbacks, denials, and what is said about them.
 
-use landfall::demo::world::seed::{self, Named};
-use landfall::domain::pattern::ImagePattern;
-use landfall::domain::registry::RegistryName;
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::pattern::ImagePattern;
 use serde_json::{Value, json};
 
 use super::recorded::patch;
@@ -112,7 +112,7 @@ async fn where_everything_else_is_down_the_local_copy_is_presumed() {
     assert_eq!(entry(&response)["why"], "Presumed");
     assert_eq!(
         response["warnings"],
-        json!(["landfall: containers/c0: local copy taken unproved, all else is down"])
+        json!(["landfall: containers/c0: local copy used without proof, all other copies are down"])
     );
     door.demo.ams.up().await;
 
@@ -209,15 +209,15 @@ async fn an_observing_policy_keeps_no_pod_waiting_and_is_counted_all_the_same() 
     let door = Door::patient().await;
     let vulnerable = fra(seed::VULNERABLE);
     door.pod("shop", &[&vulnerable]).await;
-    // Only the policy needs to know the vulnerabilities one by one. Amsterdam tells them when the Pod is admitted.
-    door.demo.ams.freeze().await;
+    // The copy in Amsterdam is known. Only the policy rejects it, and so asks the next place, which answers nothing yet.
+    door.demo.edge.freeze().await;
     let body = review("trial", &[&vulnerable]).to_string().into_bytes();
-    let answer = ends("who waits for Amsterdam", door.post("/mutate", "application/json", body)).await;
+    let answer = ends("who waits for the edge", door.post("/mutate", "application/json", body)).await;
     let response = answer.response();
     assert_eq!((&response["allowed"], response["auditAnnotations"].get("observed")), (&json!(true), None));
     let denied = || door.metric(name::OBSERVED_VERDICTS, &[("policy", "trial"), ("verdict", "Denied")]);
     assert_eq!(denied(), 0.0);
-    door.demo.ams.up().await;
+    door.demo.edge.up().await;
     until("it is counted", || denied() == 1.0).await;
 }
 
@@ -266,12 +266,12 @@ async fn new_settings_and_notifications_end_what_is_settled() {
 
     door.demo.ams.down().await;
     door.demo.edge.down().await;
-    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
     let told = door.pod("shop", &[&image]).await;
     assert_eq!(images(&review("shop", &[&image]), &told), std::slice::from_ref(&image), "{told}");
     assert_eq!(before(), 1.0);
 
-    let mut settings = landfall::domain::settings::Settings::clone(&door.settings.load());
+    let mut settings = landfall::facade::domain::settings::Settings::clone(&door.settings.load());
     settings.exclude.images.push(ImagePattern::new("harbor.fra.example.com/**").unwrap());
     door.observatory.adopt(&settings);
     door.settings.store(std::sync::Arc::new(settings));

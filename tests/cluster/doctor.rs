@@ -8,9 +8,9 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::World;
-use landfall::demo::world::authority::Authority;
-use landfall::demo::world::seed::{self, Demo};
+use landfall::facade::demo::world::World;
+use landfall::facade::demo::world::authority::Authority;
+use landfall::facade::demo::world::seed::{self, Demo};
 use serde_json::json;
 
 use crate::chart::rights_in;
@@ -154,7 +154,8 @@ fn the_examiner_may_do_what_it_must_and_no_more() {
         let nobody = rights_in(plane, namespace, "system:serviceaccount:examiner:default");
         until("its rights are known", || (&may() - &nobody == expected).then_some(()));
     }
-    plane.told(&["delete", "clusterrole,clusterrolebinding", "examiner-doctor"]);
+    let ours = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding";
+    plane.told(&["delete", ours, "examiner-doctor"]);
 }
 
 /// These words stand on the line of a thing that is wrong, and these on the one that says what to do.
@@ -202,13 +203,14 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     let config = release.demo.world.write("site.yaml", &config).unwrap();
     let names = ["--release=doctored", "--namespace=doctored", "--pods-in=doctored-pods"];
     let (status, said) = elsewhere(plane, &config, &names);
-    let path = "answers Fallback (Missing) for an image that nobody has. That an image comes ashore is not proved by that";
+    let path =
+        "answers Fallback (Missing) for a made-up image. This does not prove that a local copy is used";
     assert!(status == Some(0) && said.contains(path), "{status:?}: {said}");
-    let hosts = "Pods of `doctored-pods` may name `harbor.ams.example.com`, `registry.edge:5000`: nobody refuses them";
+    let hosts = "Pods of `doctored-pods` may use `harbor.ams.example.com`, `registry.edge:5000`: no admission plugin refuses them";
     assert!(said.contains(hosts), "{said}");
     // A policy that blocks answers for Landfall, too. Then it cannot be left out.
     plane.told(&["label", "namespace", &release.pods, "tier=regulated"]);
-    let denied = "which denied an image that nobody has, as a policy asks in `doctored-pods`";
+    let denied = "which denied a made-up image, as a policy requires in `doctored-pods`";
     let said = until("the policy is in force", || {
         let (status, said) = elsewhere(plane, &config, &names);
         (status == Some(2)).then_some(said)
@@ -223,7 +225,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     // A robot's secret was changed, and ours was not.
     let secret = release.get(&["secret", "landfall-ams"])["data"]["password"].clone();
     patch(&["secret", "landfall-ams"], &json!({"data": {"password": STANDARD.encode("yesterday's")}}));
-    sick(&[("registry ams", "rejects our credentials", "see `/etc/landfall/credentials/ams/username`")]);
+    sick(&[("registry ams", "rejects our credentials", "check `/etc/landfall/credentials/ams/username`")]);
     patch(&["secret", "landfall-ams"], &json!({"data": {"password": secret}}));
 
     // A bundle that does not sign the registries. (Landfall itself goes on with the connections that it has.)
@@ -235,14 +237,14 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
 
     // A registry that is gone.
     release.demo.edge.down().await;
-    sick(&[("registry edge", "cannot connect to 198.18.", "is `registries.edge.url`")]);
+    sick(&[("registry edge", "cannot connect to 198.18.", "check `registries.edge.url`")]);
     release.demo.edge.up().await;
 
     // A configuration that nobody checked.
     let config = release.get(&["configmap", release.name])["data"]["landfall.yaml"].clone();
     let broken = config.as_str().unwrap().replacen("site: ams # ours", "site: nowhere", 1);
     patch(&["configmap", release.name], &json!({"data": {"landfall.yaml": broken}}));
-    sick(&[("configuration", "/etc/landfall/config/landfall.yaml:2: site", "ams")]);
+    sick(&[("configuration", "/etc/landfall/config/landfall.yaml:1: site", "ams")]);
     patch(&["configmap", release.name], &json!({"data": {"landfall.yaml": config}}));
 
     // A namespace that is left alone.
@@ -250,7 +252,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     let label = "`kubectl label namespace doctored-pods landfall.dev/mode-`";
     sick(&[(
         "pod",
-        "do not come to Landfall: the webhook's namespaceSelector asks for landfall.dev/mode",
+        "are not sent to Landfall: the webhook's namespaceSelector requires landfall.dev/mode",
         label,
     )]);
     plane.told(&["label", "namespace", &release.pods, "landfall.dev/mode-"]);
@@ -259,12 +261,12 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     let port = "/webhooks/0/clientConfig/service/port";
     webhook(json!({"op": "replace", "path": port, "value": 8443}));
     until("nobody is called", || (!release.probe().contains("harbor.ams")).then_some(()));
-    let came_back = ("pod", "came back as it was", "mend what is wrong above");
+    let came_back = ("pod", "came back unchanged", "correct what is wrong above");
     sick(&[
         (
             "service",
             "calls port 8443 of Service `doctored`, which has [443, 8080]",
-            "puts the webhook's port back",
+            "restore the webhook's port",
         ),
         came_back,
     ]);
@@ -275,7 +277,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     webhook(json!({"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Fail"}));
     webhook(json!({"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 2}));
     sick(&[
-        ("webhook", "failurePolicy Fail", "`helm upgrade doctored …` puts it back"),
+        ("webhook", "failurePolicy Fail", "restore it with `helm upgrade doctored …`"),
         ("webhook", "the API server waits 2s", "set `budget.request` to 1.5s at most"),
     ]);
     webhook(json!({"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}));
@@ -314,8 +316,8 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     let refused = "ValidatingAdmissionPolicy 'only-fra' with binding 'only-fra' denied request: images come from Frankfurt";
     sick(&[
         ("pod", refused, "see `admission` for the hosts that are refused"),
-        ("admission", refused, "have it allow `harbor.ams.example.com`"),
-        ("admission", refused, "have it allow `registry.edge:5000`"),
+        ("admission", refused, "let it allow `harbor.ams.example.com`"),
+        ("admission", refused, "let it allow `registry.edge:5000`"),
     ]);
     plane.told(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "only-fra"]);
     until("it is gone", || plane.kubectl(&probe).status.success().then_some(()));
@@ -325,7 +327,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     until("nobody is called", || (!release.probe().contains("harbor.ams")).then_some(()));
     let (well, said) = examine(&release);
     assert!(!well, "{said}");
-    finds(&said, "service", "nobody is ready behind Service `doctored`", "kubectl -n doctored get pods");
+    finds(&said, "service", "no Pod is ready behind Service `doctored`", "kubectl -n doctored get pods");
     plane.told(&["scale", "deployment", release.name, "--replicas=3", "-n", release.name]);
     release.until_rolled_out();
     release.until_in_force();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use landfall::demo::world::authority::{Authority, Validity};
+use landfall::facade::demo::world::authority::{Authority, Validity};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use landfall::demo::world::authority::{Authority, Validity};
+use landfall::facade::demo::world::authority::{Authority, Validity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
 use tempfile::TempDir;
 

@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::World;
-use landfall::demo::world::seed::{self, Demo};
+use landfall::facade::demo::world::World;
+use landfall::facade::demo::world::seed::{self, Demo};
 use serde_json::{Map, Value, json};
 
 use crate::node;

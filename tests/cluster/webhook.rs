@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::World;
-use landfall::demo::world::authority::Validity;
-use landfall::demo::world::seed::{self, Demo};
+use landfall::facade::demo::world::World;
+use landfall::facade::demo::world::authority::Validity;
+use landfall::facade::demo::world::seed::{self, Demo};
 
 use crate::kept::keep;
 use crate::plane::{Plane, free_port, until};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::faults::{Fault, Scope as Paths};
-use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{PathClass, Scan};
-use landfall::domain::case::Case;
-use landfall::domain::evidence::{Cause, Observation, Presence, Query};
+use landfall::facade::demo::world::faults::{Fault, Scope as Paths};
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{PathClass, Scan};
+use landfall::facade::domain::case::Case;
+use landfall::facade::domain::evidence::{Observation, Presence, Query};
+use landfall::facade::domain::unknown::Cause;
 use reqwest::StatusCode;
 
 use super::site::{Given, Site, asked, learned, manifests, settings, shown, soon};
@@ -161,7 +162,7 @@ async fn what_being_down_left_behind_ends_with_it() {
 #[tokio::test]
 async fn other_credentials_end_what_was_refused_under_the_old_ones() {
     let site = Site::new(Given { defaults: "{scan: {required: Never}}", ..Given::default() }).await;
-    let landfall::domain::registry::CredentialSource::Dir(dir) =
+    let landfall::facade::domain::registry::CredentialSource::Dir(dir) =
         site.demo.ams.registry("ams", "harbor.ams.example.com").credentials
     else {
         panic!("a folder")
@@ -186,8 +187,8 @@ async fn other_credentials_end_what_was_refused_under_the_old_ones() {
 }
 
 /// An Observatory that begins with what the files say now.
-fn reopened(site: &Site) -> landfall::evidence::Observatory {
-    landfall::evidence::Observatory::new(
+fn reopened(site: &Site) -> landfall::facade::evidence::Observatory {
+    landfall::facade::evidence::Observatory::new(
         &site.settings,
         &mut prometheus_client::registry::Registry::default(),
     )

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed;
-use landfall::demo::world::{
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed;
+use landfall::facade::demo::world::{
     Account, Authorization, Certificate, Login, Namespace, PathClass, Permission, Reachable, World,
 };
-use landfall::domain::evidence::{Cause, Observation, Presence, TagDigest};
-use landfall::domain::registry::{CredentialSource, Registry, RegistryName};
-use landfall::evidence::Health;
+use landfall::facade::domain::evidence::{Observation, Presence, TagDigest};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::registry::{CredentialSource, Registry};
+use landfall::facade::domain::unknown::Cause;
+use landfall::facade::evidence::Health;
 use reqwest::StatusCode;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Scope as Paths};
-use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{Allowlist, PathClass, Scan};
-use landfall::domain::case::Case;
-use landfall::domain::image::{Repository, Tag};
-use landfall::domain::registry::RegistryName;
-use landfall::evidence::Scope;
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Scope as Paths};
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{Allowlist, PathClass, Scan};
+use landfall::facade::domain::case::Case;
+use landfall::facade::domain::image::{Repository, Tag};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::evidence::Scope;
 use reqwest::StatusCode;
 
 use super::site::{Given, Site, manifests, shown, soon};

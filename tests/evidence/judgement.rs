@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::seed;
-use landfall::domain::decide::Admission;
-use landfall::domain::evidence::{Observation, Presence, Query, TagDigest};
+use landfall::facade::demo::world::seed;
+use landfall::facade::domain::decide::Admission;
+use landfall::facade::domain::evidence::{Observation, Presence, Query, TagDigest};
 
 use super::site::{Given, Site, learned, shown, soon};
 use super::support::wait::later;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use landfall::demo::world::PathClass;
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed;
-use landfall::domain::verdict::FindingKind;
+use landfall::facade::demo::world::PathClass;
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed;
+use landfall::facade::domain::finding::FindingKind;
 use tokio::time::Instant;
 
 use super::site::{Given, Site, asked, manifests, shown, soon};

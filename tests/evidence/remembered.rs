@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{PathClass, Scan};
-use landfall::domain::case::Case;
-use landfall::domain::evidence::Query;
-use landfall::domain::scan::Severity;
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{PathClass, Scan};
+use landfall::facade::domain::case::Case;
+use landfall::facade::domain::evidence::Query;
+use landfall::facade::domain::scan::Severity;
 use reqwest::StatusCode;
 
 use super::site::{Given, Site, asked, learned, manifests};

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use landfall::config::{self, Files};
-use landfall::demo::world::seed::{self, Demo, Named};
-use landfall::demo::world::{Embedded, PathClass, entry};
-use landfall::domain::case::{Case, Subject};
-use landfall::domain::evidence::{Evidence, Observation, Query};
-use landfall::domain::settings::Settings;
-use landfall::domain::verdict::{FindingKind, Ruling, Verdict};
-use landfall::evidence::{Judgement, Observatory};
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::seed::{self, Demo, Named};
+use landfall::facade::demo::world::{Embedded, PathClass, entry};
+use landfall::facade::domain::case::{Case, Subject};
+use landfall::facade::domain::evidence::{Evidence, Observation, Query};
+use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::domain::settings::Settings;
+use landfall::facade::domain::verdict::{Ruling, Verdict};
+use landfall::facade::evidence::{Judgement, Observatory};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Scope as Paths};
-use landfall::demo::world::seed;
-use landfall::demo::world::{PathClass, Scan};
-use landfall::domain::case::Case;
-use landfall::domain::image::{Repository, Tag};
-use landfall::domain::registry::{Registry, RegistryName, Service};
-use landfall::evidence::Scope;
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Scope as Paths};
+use landfall::facade::demo::world::seed;
+use landfall::facade::demo::world::{PathClass, Scan};
+use landfall::facade::domain::case::Case;
+use landfall::facade::domain::image::{Repository, Tag};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::registry::{Registry, Service};
+use landfall::facade::evidence::Scope;
 
 use super::site::{Given, Site, asked, manifests};
 use super::support::metrics::name;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::seed;
-use landfall::domain::evidence::{Cause, Observation, Presence, Query};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::seed;
+use landfall::facade::domain::evidence::{Observation, Presence, Query};
+use landfall::facade::domain::unknown::Cause;
 
 use super::site::{Given, Site, learned, manifests, settings};
 use super::support::metrics::name;

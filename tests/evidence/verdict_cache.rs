@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::{PathClass, seed};
-use landfall::domain::registry::RegistryName;
-use landfall::evidence::Scope;
+use landfall::facade::demo::world::{PathClass, seed};
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::evidence::Scope;
 
 use super::site::{Given, Site, asked, shown};
 use super::support::wait::later;

@@ -1,8 +1,8 @@
 //! A handful of faults through `/mutate`: what the Pod becomes, and what people are told.
 
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Demo};
-use landfall::demo::world::{Embedded, Reachable};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{self, Demo};
+use landfall::facade::demo::world::{Embedded, Reachable};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 

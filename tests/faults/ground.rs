@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use landfall::config::{self, Files};
-use landfall::demo::world::content::Content;
-use landfall::demo::world::{Embedded, Login, PathClass, Request, Scan, World, entry};
-use landfall::domain::case::Subject;
-use landfall::domain::outcome::Outcome;
-use landfall::domain::settings::Settings;
-use landfall::domain::verdict::{Action, FindingKind, Reason};
-use landfall::evidence::Observatory;
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::{Embedded, Login, PathClass, Request, Scan, World, entry};
+use landfall::facade::domain::case::Subject;
+use landfall::facade::domain::finding::{Action, FindingKind};
+use landfall::facade::domain::outcome::Outcome;
+use landfall::facade::domain::settings::Settings;
+use landfall::facade::domain::verdict::Reason;
+use landfall::facade::evidence::Observatory;
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
@@ -148,6 +149,7 @@ policies:
       onMissing: {unknown:?}
       onStale: {action:?}
       onUnknown: {unknown:?}
+      onUnproved: {action:?}
       onUnscanned: {action:?}
       onVulnerable: {vulnerable:?}
       scan: {{{scan}, maxSeverity: High, maxAge: 720h}}

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use landfall::domain::verdict::FindingKind;
+use landfall::facade::domain::finding::FindingKind;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::{Certificate, Embedded, Login, PathClass, Store};
-use landfall::domain::verdict::{Action, FindingKind, PolicyKey};
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::{Certificate, Embedded, Login, PathClass, Store};
+use landfall::facade::domain::finding::{Action, FindingKind, PolicyKey};
 
 use super::ground::{Ground, asked};
 use super::support::wait::later;

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::{Account, Embedded, Namespace, Permission, Reachable, Scan, Standing};
-use landfall::domain::scan::Severity;
-use landfall::domain::verdict::{Action, FindingKind, Reason};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::{Account, Embedded, Namespace, Permission, Reachable, Scan, Standing};
+use landfall::facade::domain::finding::{Action, FindingKind};
+use landfall::facade::domain::scan::Severity;
+use landfall::facade::domain::verdict::Reason;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use reqwest::StatusCode;

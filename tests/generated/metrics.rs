@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use landfall::certs;
-use landfall::certs::rotation::Step;
-use landfall::demo::world::PathClass;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::seed::{self, Named};
-use landfall::domain::finding::FindingKind;
-use landfall::domain::registry::RegistryName;
-use landfall::domain::verdict::Reason;
+use landfall::facade::certs;
+use landfall::facade::certs::rotation::Step;
+use landfall::facade::demo::world::PathClass;
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::domain::name::RegistryName;
+use landfall::facade::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
 use strum::VariantArray as _;
+use strum::VariantNames;
 
 use super::process::Process;
 use super::site::{ROUTES, Site};
@@ -43,7 +44,7 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
-const PORT: (&str, Values) = ("port", Closed(&["webhook", "admin"]));
+const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Admin"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
 /// Every family, as its page calls it, and its labels.
@@ -193,7 +194,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_draining", vec![]),
         ("landfall_certificate_expiry_timestamp_seconds", vec![]),
         ("landfall_certificate_authority_expiry_timestamp_seconds", vec![]),
-        ("landfall_certificate_rotation_step", vec![("step", Closed(&Step::ALL))]),
+        ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
     ]
@@ -261,7 +262,7 @@ async fn busy() -> Page {
             door.pod(namespace, &[&image(name)]).await;
         }
     }
-    door.observatory.invalidate(&RegistryName::new("ams"), landfall::evidence::Scope::Registry);
+    door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
     door.demo.ams.down().await;
     door.pod("shop", &[&image(seed::MULTI_ARCH)]).await;
     // It goes away before it has said anything.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use landfall::domain::finding::{FindingKind, PolicyKey};
-use landfall::domain::messages::advice;
-use landfall::domain::verdict::Reason;
+use landfall::facade::domain::finding::{FindingKind, PolicyKey};
+use landfall::facade::domain::messages::advice;
+use landfall::facade::domain::verdict::Reason;
 use serde_json::Value;
 use strum::VariantArray as _;
 
@@ -46,6 +46,7 @@ fn key(kind: FindingKind) -> &'static str {
         PolicyKey::OnMissing => "onMissing",
         PolicyKey::OnStale => "onStale",
         PolicyKey::OnUnknown => "onUnknown",
+        PolicyKey::OnUnproved => "onUnproved",
         PolicyKey::OnUnscanned => "onUnscanned",
         PolicyKey::OnVulnerable => "onVulnerable",
         PolicyKey::OnUnrouted => "onUnrouted",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use landfall::demo::world::seed;
+use landfall::facade::demo::world::seed;
 
 use crate::Scale;
 use crate::driver::{Caller, post};

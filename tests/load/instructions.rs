@@ -22,11 +22,11 @@ use clap::Parser;
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use landfall::admission::{Doors, Metrics};
-use landfall::config::{self, Files};
-use landfall::demo::world::seed;
-use landfall::domain::policy::Labels;
-use landfall::evidence::Observatory;
+use landfall::facade::admission::{Doors, Metrics};
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::seed;
+use landfall::facade::domain::policy::Labels;
+use landfall::facade::evidence::Observatory;
 use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 

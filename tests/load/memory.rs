@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use landfall::demo::world::content::Content;
-use landfall::demo::world::{Scan, Store};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::{Scan, Store};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Scale;

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use landfall::demo::world::authority::Validity;
-use landfall::demo::world::{Account, Embedded, Namespace, Permission, World, entry};
+use landfall::facade::demo::world::authority::Validity;
+use landfall::facade::demo::world::{Account, Embedded, Namespace, Permission, World, entry};
 
 /// The served certificate (PEM), in the folder that every process is given.
 pub const CERTIFICATE: &str = "tls.crt";

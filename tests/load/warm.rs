@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::seed;
+use landfall::facade::demo::world::seed;
 
 use crate::Scale;
 use crate::driver::{Caller, post};

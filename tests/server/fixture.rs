@@ -13,7 +13,7 @@ use axum::Router;
 use axum::routing::{get as on_get, post as on_post};
 use bytes::Bytes;
 use jiff::Timestamp;
-use landfall::server::{
+use landfall::facade::server::{
     Callers, CertificateFiles, ConditionName, Conditions, Drain, Limits, Listener, Served, ServerMetrics,
     ServingCertificate, State, TlsVersions, Transport, admin, server_config,
 };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use landfall::demo::world::Scan;
-use landfall::demo::world::content::Content;
+use landfall::facade::demo::world::Scan;
+use landfall::facade::demo::world::content::Content;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::{PathClass, Scan};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::{PathClass, Scan};
 use serde_json::Value;
 use tokio::time::timeout;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::{Scan, Store};
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::{Scan, Store};
 use serde_json::Value;
 
 use crate::review::review;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::{Embedded, PathClass};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::{Embedded, PathClass};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 

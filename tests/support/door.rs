@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use landfall::admission::{Doors, LabelsOf, Metrics};
-use landfall::config::{self, Files};
-use landfall::demo::world::authority::Validity;
-use landfall::demo::world::seed::{self, Demo};
-use landfall::domain::policy::Labels;
-use landfall::domain::settings::Settings;
-use landfall::evidence::Observatory;
-use landfall::server::{
+use landfall::facade::admission::{Doors, LabelsOf, Metrics};
+use landfall::facade::config::{self, Files};
+use landfall::facade::demo::world::authority::Validity;
+use landfall::facade::demo::world::seed::{self, Demo};
+use landfall::facade::domain::policy::Labels;
+use landfall::facade::domain::settings::Settings;
+use landfall::facade::evidence::Observatory;
+use landfall::facade::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
     Transport, server_config,
 };

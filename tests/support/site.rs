@@ -1,7 +1,7 @@
 //! A site: its configuration, its registries where they listen, and Pods that come to it.
 
-use landfall::demo::world::entry;
-use landfall::demo::world::seed::Demo;
+use landfall::facade::demo::world::entry;
+use landfall::facade::demo::world::seed::Demo;
 use serde_json::{Value, json};
 
 /// The configuration of a site, but for its registries.

@@ -8,9 +8,9 @@ pub mod metrics;
 pub mod site;
 pub mod wait;
 
-use landfall::domain::case::{Case, Exemption, PodContext, Pull};
-use landfall::domain::policy::Labels;
-use landfall::domain::settings::Settings;
+use landfall::facade::domain::case::{Case, Exemption, PodContext, Pull};
+use landfall::facade::domain::policy::Labels;
+use landfall::facade::domain::settings::Settings;
 
 /// The Case of an image in a namespace without labels, now.
 pub fn case_for(settings: &Settings, image: &str) -> Case {

@@ -1,7 +1,7 @@
 //! A plain HTTP client for the tests, that trusts the world's authority.
 
-use landfall::demo::world::content::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
-use landfall::demo::world::{Embedded, World};
+use landfall::facade::demo::world::content::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use landfall::facade::demo::world::{Embedded, World};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 

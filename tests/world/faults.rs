@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::faults::{Fault, Redirect, Scope};
-use landfall::demo::world::{Authorization, Certificate, Embedded, Login, PathClass, World};
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::faults::{Fault, Redirect, Scope};
+use landfall::facade::demo::world::{Authorization, Certificate, Embedded, Login, PathClass, World};
 use reqwest::{Client, Method, StatusCode, redirect};
 
 use super::ask::{client, header, manifest, with_redirects};

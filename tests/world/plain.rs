@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use landfall::demo::world::content::{Content, Flavour, OCI_INDEX, OCI_MANIFEST, sha256};
-use landfall::demo::world::{Embedded, Login, TokenAnswer, World};
+use landfall::facade::demo::world::content::{Content, Flavour, OCI_INDEX, OCI_MANIFEST, sha256};
+use landfall::facade::demo::world::{Embedded, Login, TokenAnswer, World};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 

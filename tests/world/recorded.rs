@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::{
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::{
     Account, Allowlist, Cve, Namespace, Permission, Reachable, Report, Scan, ScannerState, Signatures,
     Standing, Store, Visibility,
 };
-use landfall::domain::digest::Digest;
-use landfall::domain::scan::Severity::{self, Critical, High, Low, Medium, Negligible, Unknown};
+use landfall::facade::domain::digest::Digest;
+use landfall::facade::domain::scan::Severity::{self, Critical, High, Low, Medium, Negligible, Unknown};
 
 pub const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 

@@ -1,10 +1,10 @@
 //! Sends one recorded request and compares the answer.
 
-use landfall::demo::world::content::{Content, Flavour};
-use landfall::demo::world::faults::{Fault, Scope};
-use landfall::demo::world::{Embedded, Reachable, Scan, ScannerState, Signatures, World};
-use landfall::domain::digest::Digest;
-use landfall::domain::scan::Severity::{self, Critical, Low, Medium};
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::faults::{Fault, Scope};
+use landfall::facade::demo::world::{Embedded, Reachable, Scan, ScannerState, Signatures, World};
+use landfall::facade::domain::digest::Digest;
+use landfall::facade::domain::scan::Severity::{self, Critical, Low, Medium};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

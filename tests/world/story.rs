@@ -1,10 +1,12 @@
 //! The demo's seed is what it says, and its Harbors change as stories change them.
 
-use landfall::demo::world::content::Content;
-use landfall::demo::world::seed::{self, Named};
-use landfall::demo::world::{Account, Allowlist, Embedded, Namespace, Permission, Scan, ScannerState, World};
-use landfall::domain::registry::{CredentialSource, Kind};
-use landfall::domain::scan::Severity;
+use landfall::facade::demo::world::content::Content;
+use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{
+    Account, Allowlist, Embedded, Namespace, Permission, Scan, ScannerState, World,
+};
+use landfall::facade::domain::registry::{CredentialSource, Kind};
+use landfall::facade::domain::scan::Severity;
 use reqwest::Client;
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What the API server insists on, and a second decoder that agrees.
+//! Tests the form that the API server requires, and compares with a second decoder.
 
 use ::base64::Engine;
 use kube::core::DynamicObject;
@@ -54,7 +54,7 @@ fn kube_reads_every_answer() {
         let mut body = encoded(&given);
         let response = &mut body["response"];
         // kube writes the patch as an array of numbers where the API has base64 (kube-rs/kube#1781),
-        // and insists on a status that the API leaves out.
+        // and requires a status that the API omits.
         if let Some(patch) = response.get("patch").and_then(Value::as_str) {
             response["patch"] = json!(::base64::engine::general_purpose::STANDARD.decode(patch).unwrap());
         }

@@ -1,4 +1,4 @@
-//! What the doors share, without a socket.
+//! Tests the code that the doors share, without a socket.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use prometheus_client::registry::Registry as Page;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::name::Site;
 use crate::domain::policy::{Actions, Rules};
-use crate::domain::registry::Site;
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 
@@ -84,8 +84,8 @@ async fn ask(kind: &DoorKind, body: Bytes) -> (u16, Value) {
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-/// The doors differ in what they answer to a fault, and the door that fails open answers with the review's uid: without
-/// it the answer would count for nothing.
+/// The doors differ in how they answer a fault. The door that fails open must answer with the review's uid, because the
+/// API server ignores an answer without it.
 #[tokio::test]
 async fn a_fault_is_answered_as_the_door_says() {
     for (on_fault, expected) in [(admits as fn(&Fault<'_>) -> _, 200), (fails, 500)] {
@@ -105,7 +105,7 @@ async fn a_fault_is_answered_as_the_door_says() {
     }
 }
 
-/// Whatever panics outside of the judgement (the decoder, the encoder) ends in the same answer.
+/// A panic outside of the judgement (in the decoder or the encoder) gives the same answer.
 #[test]
 fn a_panic_anywhere_is_answered_where_the_uid_can_be_read() {
     let kind = DoorKind { door: Door::Mutate, judge: panics, on_fault: admits };

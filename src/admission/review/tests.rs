@@ -1,4 +1,5 @@
-//! Seventeen bodies of a real API server, a table of bodies that none would send, and everything in between.
+//! Tests with seventeen bodies of a real API server, a table of bodies that no API server would send, and random changes
+//! of both.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::registry::PullSecret;
+use crate::domain::name::PullSecret;
 use crate::pod::{Change, patch};
 
 static RECORDINGS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
@@ -30,7 +31,7 @@ fn recording(name: &str) -> Value {
     serde_json::from_slice(body).unwrap()
 }
 
-/// An error with its causes, as a log line shows it.
+/// An error with its causes, as in a log line.
 fn chain(error: &dyn Error) -> String {
     std::iter::successors(Some(error), |error: &&dyn Error| (*error).source())
         .map(ToString::to_string)
@@ -38,7 +39,7 @@ fn chain(error: &dyn Error) -> String {
         .join(": ")
 }
 
-/// The outcome at one door, in a line.
+/// The outcome at one door, in one line.
 fn outcome(body: &[u8], door: Door) -> String {
     match decode(body, door) {
         Ok(review) => format!("{:?}, {} images", review.kind, review.slots().len()),
@@ -117,7 +118,7 @@ fn kube_reads_the_same_of_every_recording() {
         let images = theirs.get("landfall.dev/images").map(String::as_str);
         assert_eq!(annotations.and_then(|ours| ours.images.as_deref()), images);
 
-        // Every pointer leads to its image, and no image in a known place was missed.
+        // Every pointer leads to its image, and no image in a known field was missed.
         let whole = serde_json::to_value(&object).unwrap();
         let mut found = 0;
         for slot in ours.pod.slots() {
@@ -179,7 +180,7 @@ fn bodies_that_no_api_server_sends() {
     }
     check(
         b"[]",
-        "refuse: the body is JSON, but no AdmissionReview: invalid type: sequence, expected an object at line 1 column 2",
+        "refuse: the body is JSON, but not an AdmissionReview: invalid type: sequence, expected an object at line 1 column 2",
     );
     check(b"{}", "refuse: `kind` is ``, not `AdmissionReview`");
     check(b"null", "refuse: `kind` is ``, not `AdmissionReview`");
@@ -187,7 +188,7 @@ fn bodies_that_no_api_server_sends() {
     set(
         "/apiVersion",
         json!("admission.k8s.io/v1beta1"),
-        "refuse: `apiVersion` is `admission.k8s.io/v1beta1`; only `admission.k8s.io/v1` is spoken here",
+        "refuse: `apiVersion` is `admission.k8s.io/v1beta1`; only `admission.k8s.io/v1` is supported",
     );
     set("/request", json!(null), "refuse: the AdmissionReview has no `request`");
     set("/request/uid", json!(null), "refuse: the request has no `uid`");
@@ -195,7 +196,7 @@ fn bodies_that_no_api_server_sends() {
     set(
         "/request/uid",
         json!(7),
-        "refuse: the body is JSON, but no AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 2374",
+        "refuse: the body is JSON, but not an AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 2374",
     );
     set("/request/dryRun", json!(null), "Create, 1 images");
     set("/request/namespace", json!(null), "Create, 1 images");
@@ -217,23 +218,27 @@ fn reviews_that_are_not_judged() {
     set("/request/resource/resource", json!("podtemplates"), "`Pod` of `podtemplates` is not a Pod");
     set("/request/kind", json!(null), "`` of `pods` is not a Pod");
     set("/request/subResource", json!("resize"), "`pods/resize` changes no image");
-    set("/request/subResource", json!("ephemeralcontainers"), "the operation `CREATE` is left alone");
+    set("/request/subResource", json!("ephemeralcontainers"), "the operation `CREATE` is not judged here");
     for operation in ["UPDATE", "DELETE", "CONNECT", ""] {
-        set("/request/operation", json!(operation), &format!("the operation `{operation}` is left alone"));
+        set(
+            "/request/operation",
+            json!(operation),
+            &format!("the operation `{operation}` is not judged here"),
+        );
     }
 
-    // What an object would be does not matter where it is not judged.
+    // The content of an object does not matter if the door does not judge it.
     let mut deletion = recording("pod-arm64");
     deletion["request"]["operation"] = json!("DELETE");
     for object in [json!(null), json!("text"), json!({"spec": 7})] {
         deletion["request"]["object"] = object;
-        let expected = format!("allow {UID}: not judged: the operation `DELETE` is left alone");
+        let expected = format!("allow {UID}: not judged: the operation `DELETE` is not judged here");
         assert_eq!(outcome(deletion.to_string().as_bytes(), Door::Mutate), expected);
     }
 
     for name in ["update-image", "update-label-only"] {
         let body = recording(name).to_string();
-        assert!(outcome(body.as_bytes(), Door::Mutate).contains("the operation `UPDATE` is left alone"));
+        assert!(outcome(body.as_bytes(), Door::Mutate).contains("the operation `UPDATE` is not judged here"));
     }
     assert_eq!(outcome(recording("update-image").to_string().as_bytes(), Door::Validate), "Update, 1 images");
     assert_eq!(
@@ -250,32 +255,32 @@ fn pods_that_cannot_be_read() {
         (
             "/request/object",
             json!("Pod"),
-            "`request.object` is not what a Pod has there: invalid type: string \"Pod\", expected an object",
+            "`request.object` is not valid in a Pod: invalid type: string \"Pod\", expected an object",
         ),
         (
             "/request/object",
             json!([]),
-            "`request.object` is not what a Pod has there: invalid type: sequence, expected an object",
+            "`request.object` is not valid in a Pod: invalid type: sequence, expected an object",
         ),
         (
             "/request/object/spec/containers",
             json!({}),
-            "`request.object.spec.containers` is not what a Pod has there: invalid type: map, expected an array",
+            "`request.object.spec.containers` is not valid in a Pod: invalid type: map, expected an array",
         ),
         (
             "/request/object/spec/containers/0",
             json!(["a", "nginx"]),
-            "`request.object.spec.containers[0]` is not what a Pod has there: invalid type: sequence, expected an object",
+            "`request.object.spec.containers[0]` is not valid in a Pod: invalid type: sequence, expected an object",
         ),
         (
             "/request/object/spec/containers/0/image",
             json!(5),
-            "`request.object.spec.containers[0].image` is not what a Pod has there: invalid type: integer `5`, expected a string",
+            "`request.object.spec.containers[0].image` is not valid in a Pod: invalid type: integer `5`, expected a string",
         ),
         (
             "/request/object/metadata/annotations",
             json!({"a": {}}),
-            "`request.object.metadata.annotations.a` is not what a Pod has there: invalid type: map, expected a string",
+            "`request.object.metadata.annotations.a` is not valid in a Pod: invalid type: map, expected a string",
         ),
     ] {
         let got = outcome(&with("pod-arm64", path, value), Door::Mutate);
@@ -314,16 +319,16 @@ fn odd_pods_that_can_be_read() {
     let many = vec![r#"{"name":"c","image":"nginx"}"#; 10_000].join(",");
     assert_eq!(images(&spec(&format!(r#"{{"containers":[{many}]}}"#))).len(), 10_000);
 
-    // What is skipped may be as deep as it likes: skipping does not recurse.
+    // A skipped value may be nested deeply, because skipping does not recurse.
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(images(&spec(&format!(r#"{{"containers":[{{"image":"a","x":{deep}}}]}}"#))).len(), 1);
 
-    // A key that counts must not stand twice; others may.
+    // A key that is read must not appear twice; other keys may.
     assert_eq!(images(&spec(r#"{"x":1,"x":2,"containers":[{"image":"a"}]}"#)).len(), 1);
     let twice = outcome(spec(r#"{"containers":[{"image":"a","image":"b"}]}"#).as_bytes(), Door::Mutate);
     assert!(twice.contains("duplicate field `image`"), "{twice}");
 
-    // Bytes that are no UTF-8 are no JSON, wherever they stand.
+    // Bytes that are not UTF-8 are not JSON, at any position.
     let mut bytes = spec(r#"{"containers":[{"image":"XX"}]}"#).into_bytes();
     let at = bytes.windows(2).position(|pair| pair == b"XX").unwrap();
     bytes[at] = 0xff;
@@ -362,7 +367,7 @@ fn only_a_node_makes_mirror_pods() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever happens to a body on its way: no panic, and where a Pod is still read, a patch on it applies.
+    /// For a body with random changes there is no panic, and if a Pod can still be read, a patch on it applies.
     #[test]
     fn a_damaged_body_never_panics(
         which in 0..17_usize,
@@ -383,7 +388,7 @@ proptest! {
         }
         for door in [Door::Mutate, Door::Validate] {
             let Ok(review) = decode(&body, door) else { continue };
-            // Skipped texts are not checked: a body may have lost its UTF-8 where nobody looks.
+            // Skipped strings are not checked: a body may have invalid UTF-8 in a field that is not read.
             let Ok(whole) = serde_json::from_slice::<Value>(&body) else { continue };
             let changes: Vec<_> = review
                 .slots()

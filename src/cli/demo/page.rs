@@ -7,18 +7,18 @@ use anstyle::{AnsiColor, Style};
 use super::Summary;
 use crate::demo::story::{Admission, GapState, Told, ToldImage, tally};
 
-/// The widths between which a page adapts to its terminal; without one it is [`USUAL`].
+/// The least and the greatest width of a page; without a terminal it is [`USUAL`].
 const NARROWEST: usize = 80;
 const WIDEST: usize = 120;
 const USUAL: usize = 100;
-/// Where the images begin: after the Pod.
+/// The column of the images, after the Pod.
 const IMAGES: usize = 21;
 /// The columns of the reason and of the milliseconds.
 const REASON: usize = 12;
 const MILLIS: usize = 9;
-/// The most images of one Pod that are all shown.
+/// If a Pod has more images than this, they are counted instead of listed.
 const FEW: usize = 3;
-/// What stands for a reason where Landfall gave none.
+/// Shown instead of a reason if Landfall gave none.
 const UNTOUCHED: &str = "untouched";
 
 const BOLD: Style = Style::new().bold();
@@ -28,7 +28,7 @@ const MIND: Style = AnsiColor::Yellow.on_default();
 const AWAY: Style = AnsiColor::Cyan.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// How wide it is, and in which column its images stand.
+/// The width of the page, and the column of its images.
 pub(super) struct Page {
     width: usize,
     images: usize,
@@ -38,7 +38,7 @@ impl Page {
     pub(super) fn new() -> Self {
         let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         let width = terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
-        // Where a pinned image does not fit beside its Pod, it stands below.
+        // If a pinned image does not fit beside its Pod, it is printed below it.
         Self { width, images: if width < USUAL - 4 { 5 } else { IMAGES } }
     }
 
@@ -88,7 +88,7 @@ impl Page {
         let mark = format!("{style}{mark}{style:#}");
         self.paragraph(&mark, &format!("{}{noticed}", told.about), 3, out)?;
         let images = told.actual.images.as_deref().unwrap_or_default();
-        // A crowd is counted, a handful is shown.
+        // Many images are counted, a few are listed.
         let shown = if images.len() > FEW { FEW - 1 } else { images.len() };
         for (n, image) in images.iter().take(shown).enumerate() {
             let (pod, ms) = if n == 0 { (&*told.pod, Some(told.ms)) } else { ("", None) };
@@ -100,7 +100,7 @@ impl Page {
             writeln!(out, "{:1$}{DIM}{rest}{DIM:#}", "", self.images)?;
         }
         for line in told.message.iter().flat_map(|message| message.lines()) {
-            // It begins with the image, which stands above.
+            // It begins with the image, which is printed above.
             let line = line.split_once(": ").map_or(line, |(_, line)| line);
             self.paragraph(&format!("{BAD}✗{BAD:#}"), &short(line), self.images, out)?;
         }
@@ -148,7 +148,7 @@ impl Page {
             writeln!(out, "{:1$}{was}", "", self.images)?;
         }
         let findings: Vec<String> = match told.message {
-            // It names them.
+            // The message of the denial names the findings already.
             Some(_) => Vec::new(),
             None => {
                 image.findings.iter().map(|found| format!("{found}: {}", words(&found.finding))).collect()
@@ -199,7 +199,7 @@ impl Page {
         }
     }
 
-    /// Sentences, broken between words, behind a mark, at this column.
+    /// Prints sentences at this column behind a mark, broken between words.
     fn paragraph(&self, mark: &str, text: &str, column: usize, out: &mut impl Write) -> io::Result<()> {
         let room = self.width.saturating_sub(column);
         let mut mark = if mark.is_empty() { "  ".to_owned() } else { format!("{mark} ") };
@@ -262,6 +262,7 @@ fn words(finding: &str) -> &'static str {
         "Unauthorized" => "our credentials do not open it",
         "RateLimited" => "the registry asked us to come back later",
         "Deadline" => "no answer in time",
+        "TooMany" => "the Pod has too many images to judge",
         "Unproved" => "Frankfurt did not say what the tag means",
         "Unscanned" => "it was never scanned there",
         "ScanPending" => "its scan is not done yet",

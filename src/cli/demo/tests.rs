@@ -1,4 +1,4 @@
-//! A story that ends otherwise than told must not pass unnoticed: a world is sabotaged, and people and scripts see it.
+//! A story that ends in an unexpected way must be visible to people and to scripts: here a world is sabotaged.
 
 use super::*;
 use crate::demo::world::seed;

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry as Page;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::watch;
 
-use super::parts::Leadership;
+use super::leadership::Leadership;
 use crate::certs::{Metrics, Periods};
 use crate::cluster::Cluster;
 use crate::controllers::certificates::{Certificates, Names, Served};

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
+use super::leadership::lead;
 use super::tasks::Tasks;
 use super::{namespaces, probe};
 use crate::admission::{Doors, Metrics};
-use crate::cluster::{Cluster, EventRecorder, Namespaces};
+use crate::cluster::{Cluster, Namespaces};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
-use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Leading};
+use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::settings::{Policies, SettingsController, Standing};
 use crate::evidence::Observatory;
 use crate::server::{
@@ -58,12 +59,6 @@ pub enum Ended {
     Refused(Problems),
     /// It left when it was asked to.
     Left(Served),
-}
-
-/// For whatever acts only in the leader or writes events.
-pub(super) struct Leadership {
-    pub(super) leading: Leading,
-    pub(super) events: EventRecorder,
 }
 
 /// The metrics and conditions that every server has.
@@ -170,30 +165,6 @@ impl Parts {
         observatory.close().await;
         Ok(Ended::Left(served))
     }
-}
-
-/// Starts to compete for the Lease, and to write events.
-fn lead(
-    cluster: &Cluster,
-    candidate: &Candidate,
-    metrics: &LeaderMetrics,
-    tasks: &mut Tasks,
-    drain: &Drain,
-) -> Leadership {
-    let leader = Leader::new(cluster, candidate, metrics.clone(), Timestamp::now);
-    let leading = leader.leading();
-    let leaving = drain.clone();
-    tasks.spawn("leader", leader.run(async move { leaving.begun().await }));
-    let (events, writer) = cluster.events(&candidate.pod);
-    tasks.spawn("events", {
-        // Keeps the queue open: without a recorder the writer would end.
-        let open = events.clone();
-        async move {
-            writer.run().await;
-            drop(open);
-        }
-    });
-    Leadership { leading, events }
 }
 
 /// Builds the clients of all registries. It reads files, so it runs on a thread that may block.

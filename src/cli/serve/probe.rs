@@ -42,7 +42,7 @@ fn condition(reports: &[Report], asked: bool) -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::registry::RegistryName;
+    use crate::domain::name::RegistryName;
 
     #[test]
     fn readiness_waits_for_probes_and_not_for_registries() {

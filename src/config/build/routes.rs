@@ -7,9 +7,11 @@ use crate::config::decode::At;
 use crate::config::scalar::Name;
 use crate::config::tree::NodeId;
 use crate::domain::mapping::{Flatten, Mapping};
+use crate::domain::name::RegistryName;
+use crate::domain::name::RouteName;
 use crate::domain::pattern::Pattern;
-use crate::domain::registry::{RegistryName, SharedRegistry};
-use crate::domain::route::{Collision, Filter, Pin, Replica, Rewrite, Route, RouteName, Serves, TagProof};
+use crate::domain::registry::SharedRegistry;
+use crate::domain::route::{Collision, Filter, Pin, Replica, Rewrite, Route, Serves, TagProof};
 
 /// A Case numbers its Places with one byte, and the primary is one of them.
 const MOST_REPLICAS: usize = 254;

@@ -1,4 +1,4 @@
-//! What the door answered, read as an API server would read it.
+//! The door's answer, read as an API server reads it.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ struct Review {
     response: Response,
 }
 
-/// What an annotation, or the audit log, says of one image.
+/// The entry of one image in the annotation or the audit log.
 #[derive(Default)]
 struct Said {
     reason: Option<String>,
@@ -57,7 +57,7 @@ impl Response {
         self.status.as_ref().map(|status| status.message.as_str())
     }
 
-    /// What is said otherwise than told: these words by nobody, or a warning where there should be none.
+    /// The differences in what is said: the expected words are missing, or there is an unexpected warning.
     pub(super) fn said_otherwise(&self, says: Option<&str>) -> Option<String> {
         let mut said = self.warnings.iter().map(String::as_str).chain(self.message());
         let Some(words) = says else {
@@ -68,7 +68,7 @@ impl Response {
         (!heard).then(|| format!("nowhere is said: {words}"))
     }
 
-    /// The patch; empty where none was sent.
+    /// The patch; empty if none was sent.
     pub(super) fn patch(&self) -> Result<Patch, StoryError> {
         let Some(patch) = &self.patch else { return Ok(Patch::default()) };
         let bytes = STANDARD.decode(patch).map_err(|source| StoryError::NotBase64 { source })?;
@@ -93,8 +93,8 @@ impl Response {
         Ok(told.collect())
     }
 
-    /// The reasons: from the audit annotations, which name the first images of a Pod, and from the Pod's own annotation,
-    /// where this answer wrote it.
+    /// The reasons: from the audit annotations, which name only the first images of a Pod, and from the Pod's annotation, if
+    /// this answer wrote it.
     fn said(&self, before: &Value, after: &Value) -> BTreeMap<String, Said> {
         let annotation =
             |object: &Value| field(object, "/metadata/annotations").get(IMAGES)?.as_str().map(str::to_owned);
@@ -120,14 +120,14 @@ impl Response {
         said
     }
 
-    /// One audit annotation taken apart: `containers/web: Local at ams; …`.
+    /// Splits one audit annotation: `containers/web: Local at ams; …`.
     fn audited(&self, key: &str) -> impl Iterator<Item = (&str, &str)> {
         let text = self.audit_annotations.get(key).map(String::as_str).unwrap_or_default();
         text.split("; ").filter_map(|part| part.split_once(": "))
     }
 }
 
-/// `Missing at ams` taken apart.
+/// Splits `Missing at ams`.
 fn at(words: &str) -> (String, Option<String>) {
     match words.split_once(" at ") {
         Some((word, place)) => (word.into(), Some(place.into())),
@@ -153,7 +153,7 @@ fn images(pod: &Value) -> Vec<(String, String)> {
     fields.into_iter().flat_map(list).collect()
 }
 
-/// The value at a JSON pointer; null where there is none.
+/// The value at a JSON pointer; null if there is none.
 pub(super) fn field<'v>(value: &'v Value, pointer: &str) -> &'v Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }

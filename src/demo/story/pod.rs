@@ -1,4 +1,4 @@
-//! The Pods of the stories, each with what must become of its images.
+//! The Pods of the stories, each with the expected ending of its images.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub struct Pod {
     pub annotation: Option<(&'static str, &'static str)>,
 }
 
-/// An image of a Pod, and what must become of it.
+/// An image of a Pod, and its expected ending.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Where in the Pod it stands.
@@ -28,11 +28,11 @@ pub struct Image {
     pub written: String,
     /// When it is pulled.
     pub pull: &'static str,
-    /// What must become of it.
+    /// The expected ending.
     pub becomes: Becomes,
-    /// The reason that must be given.
+    /// The expected reason.
     pub reason: &'static str,
-    /// The findings that must be named, each with the registry it is about.
+    /// The expected findings, each with its registry.
     pub findings: Vec<(&'static str, &'static str)>,
 }
 
@@ -49,21 +49,21 @@ pub enum Stands {
     Ephemeral,
 }
 
-/// What must become of an image.
+/// The expected ending of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Becomes {
-    /// It stays, letter by letter.
+    /// It stays exactly as written.
     AsWritten,
-    /// The same path and tag at this registry, pinned to the digest that it holds there.
+    /// The same path and tag at this registry, pinned to the digest that the tag has there.
     Pinned(&'static str),
-    /// The same path and tag or digest at this registry, and no digest added: it has one, or nobody could say it.
+    /// The same path and tag or digest at this registry, without an added digest: it has one already, or none is known.
     Unpinned(&'static str),
     /// The path below this project at this registry, pinned.
     Below(&'static str, &'static str),
 }
 
 impl Image {
-    /// An image in a container, of which nothing is expected yet but that it stays.
+    /// An image in a container. Unless something else is stated, it is expected to stay.
     pub fn of(written: impl Into<String>) -> Self {
         Self {
             stands: Stands::Container,
@@ -75,7 +75,7 @@ impl Image {
         }
     }
 
-    /// It stands elsewhere than in a container.
+    /// Puts it at another place of the Pod.
     #[must_use]
     pub fn stands(mut self, stands: Stands) -> Self {
         self.stands = stands;
@@ -163,7 +163,7 @@ impl Pod {
         self
     }
 
-    /// The slot of an image, as the annotation `landfall.dev/images` names it.
+    /// The slot of an image, as in the annotation `landfall.dev/images` names it.
     pub(super) fn slot(&self, index: usize) -> String {
         let stands = self.images.get(index).map_or(Stands::Container, |image| image.stands);
         let before = self.images.iter().take(index).filter(|image| image.stands == stands).count();
@@ -177,7 +177,7 @@ impl Pod {
         format!("{}/{name}", stands.key())
     }
 
-    /// The AdmissionReview in which an API server would send it; its uid is made from `seed`.
+    /// The AdmissionReview that an API server would send for it. Its uid is made from `seed`.
     pub(super) fn review(&self, seed: &str) -> Value {
         let ephemeral = self.images.iter().any(|image| image.stands == Stands::Ephemeral);
         let (operation, sub_resource) =
@@ -221,7 +221,7 @@ impl Pod {
             spec.insert("nodeSelector".into(), json!({"kubernetes.io/arch": arch}));
         }
         if self.images.iter().any(|image| image.stands == Stands::Ephemeral) {
-            // It runs already, on an image of this site.
+            // It runs already, with an image of this site.
             push(
                 &mut spec,
                 "containers",

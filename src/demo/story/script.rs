@@ -1,4 +1,4 @@
-//! The script: the acts, in the order in which they are told.
+//! The script: the acts, in their order.
 
 mod everyday;
 mod outage;
@@ -16,7 +16,7 @@ use super::world::faults::Fault;
 use super::world::seed::Named;
 pub(super) use recorded::recordings;
 
-/// Some stories, and what happens before them.
+/// Some stories, and the events before them.
 #[derive(Debug, Clone)]
 pub struct Act {
     /// Its title.
@@ -29,18 +29,18 @@ pub struct Act {
     pub stories: Vec<Story>,
 }
 
-/// One Pod on its way through the door, and what must become of it.
+/// One Pod that is sent through the door, and its expected ending.
 #[derive(Debug, Clone)]
 pub struct Story {
-    /// Its name; its golden file has it, too.
+    /// Its name, which is also the name of its golden file.
     pub name: &'static str,
     /// One sentence for people.
     pub about: &'static str,
     /// What is sent.
     pub sent: Sent,
-    /// Whether the Pod must be let in.
+    /// Whether the Pod must be admitted.
     pub admission: Admission,
-    /// Words that must be said, to the person at `kubectl` or in the audit log; `None`: no warning may be given.
+    /// Words that must be said, in a warning, the denial or the audit log; `None`: there must be no warning.
     pub says: Option<&'static str>,
 }
 
@@ -56,27 +56,27 @@ impl Story {
 pub enum Sent {
     /// A small Pod, each image with its ending.
     Pod(Pod),
-    /// A review as a real API server sent it, byte for byte.
+    /// A recorded review of a real API server, byte for byte.
     Recorded {
         /// The body.
         body: &'static str,
-        /// So many images must be answered with each reason; `-` where none is to be given.
+        /// The expected number of images for each reason; `-` for images without a reason.
         reasons: &'static [(&'static str, usize)],
     },
 }
 
-/// Something that happens to the world.
+/// An event in the world.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A registry goes dark: connections are refused.
+    /// A registry goes down: connections are refused.
     Down(Who),
-    /// It accepts connections and says nothing.
+    /// It accepts connections and does not answer.
     Freezes(Who),
     /// It is back.
     Up(Who),
-    /// It answers, but so; what it suffered from before is over.
+    /// It answers with this fault, which replaces its earlier ones.
     Suffers(Who, Fault),
-    /// It suffers from nothing any more.
+    /// All its faults end.
     Recovers(Who),
     /// Replication brings an image of this content to Amsterdam, where it is scanned clean.
     Arrives(Named, &'static str),
@@ -93,15 +93,17 @@ pub enum Who {
     Ams,
 }
 
-/// On a route that is judged only.
+/// On a route with `rewrite: false`.
 pub(super) const TRIAL: Named = Named { repository: "production/trial/canary", tag: "1" };
 /// Copied to the edge only.
 pub(super) const TILL: Named = Named { repository: "production/edge/till", tag: "v3" };
 /// In Amsterdam's proxy-cache project only.
 pub(super) const VENDORED: Named = Named { repository: "production/vendor/kit", tag: "2" };
+/// Amsterdam holds another application's image where this one would be copied to.
+pub(super) const ROSTER: Named = Named { repository: "production/crew/roster", tag: "1" };
 /// A service whose tag moves with every release.
 pub(super) const PILOT: Named = Named { repository: "production/fleet/pilot", tag: "stable" };
-/// Five more, unheard of until Frankfurt is dark: as many as failures in a row say that a registry is down.
+/// Five more that are first asked for while Frankfurt is down: five failures in a row open the breaker.
 pub(super) const FLEET: [Named; 5] = [
     Named { repository: "production/fleet/cargo", tag: "stable" },
     Named { repository: "production/fleet/crane", tag: "stable" },
@@ -152,12 +154,12 @@ pub fn example_reviews() -> [(&'static str, &'static str, Value); 2] {
     ]
 }
 
-/// A story of a Pod that is let in.
+/// A story of a Pod that is admitted.
 fn allowed(name: &'static str, about: &'static str, pod: Pod) -> Story {
     Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed, says: None }
 }
 
-/// A story of a Pod that is kept out.
+/// A story of a Pod that is denied.
 fn denied(name: &'static str, about: &'static str, pod: Pod) -> Story {
     Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied, says: None }
 }

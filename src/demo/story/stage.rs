@@ -1,4 +1,4 @@
-//! The stage: the world, and the real server before it.
+//! The stage: the world, and the real server in front of it.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -31,10 +31,10 @@ use crate::server::{
     Transport, server_config,
 };
 
-/// How soon it is asked again whether Landfall has noticed.
+/// The pause before a review is sent again, while Landfall has not noticed an event yet.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A world, the server that is asked about it, and the client that asks.
+/// A world, the server in front of it, and the client that sends the reviews.
 pub struct Stage {
     /// The registries.
     pub demo: Demo,
@@ -54,10 +54,10 @@ struct Once {
 }
 
 impl Stage {
-    /// Builds the world, furnishes it for the stories, and starts the server on a free port.
+    /// Builds the world, adds what the stories need, and starts the server on a free port.
     ///
     /// # Errors
-    /// Where a socket, a certificate or a file cannot be had.
+    /// If a socket, a certificate or a file cannot be made.
     pub async fn build() -> Result<Self, StoryError> {
         let demo = seed::demo().await?;
         furnish(&demo)?;
@@ -100,7 +100,7 @@ impl Stage {
         Ok(Self { demo, configuration, url, client, drain, serving: tokio::spawn(listener.serve()) })
     }
 
-    /// Where the door is.
+    /// The address of the door.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -117,17 +117,17 @@ impl Stage {
         drop(self.client);
         self.drain.begin();
         self.drain.close();
-        // It ends by itself; a panic in it has been seen in the answers.
+        // It ends by itself. A panic in it has shown in the answers.
         let _ = self.serving.await;
     }
 
-    /// Tells an act: its events, then its stories.
+    /// Plays an act: its events, then its stories.
     ///
     /// # Errors
-    /// Where the door does not answer, or not as the protocol says.
+    /// If the door does not answer, or does not follow the protocol.
     pub async fn play(&self, act: Act) -> Result<ToldAct, StoryError> {
         let Act { title, narration, events, stories } = act;
-        // What happens takes time to be noticed; where nothing happened, the first answer must be right.
+        // Landfall needs time to notice events. Without events, the first answer must be right.
         let patience = if events.is_empty() { Duration::ZERO } else { PATIENCE };
         let began = Instant::now();
         for event in events {
@@ -140,10 +140,10 @@ impl Stage {
         Ok(ToldAct { title, narration, stories: told })
     }
 
-    /// Tells one story. Until `patience` is over, an answer that is otherwise than told is asked for again.
+    /// Plays one story. Until `patience` is over, an unexpected answer is asked for again.
     ///
     /// # Errors
-    /// Where the door does not answer, or not as the protocol says.
+    /// If the door does not answer, or does not follow the protocol.
     pub async fn tell(&self, story: &Story, began: Instant, patience: Duration) -> Result<Told, StoryError> {
         let Story { name, about, sent, admission, says } = story;
         let review = sent.review(name)?;
@@ -154,7 +154,7 @@ impl Stage {
             asked += 1;
             let actual =
                 Ending::of(if response.allowed { Admission::Allowed } else { Admission::Denied }, images);
-            // Foretold anew each time: what a tag means is read from the registries.
+            // Expected anew each time: the digests of tags are read from the registries.
             let expected = self.foretold(sent, *admission);
             let mut differences = expected.differences(&actual);
             if field(&review, "/request/uid") != response.uid.as_str() {
@@ -230,7 +230,7 @@ impl Stage {
         }
     }
 
-    /// What must come out, with the digests that the registries hold now.
+    /// The expected ending, with the digests that the registries hold now.
     fn foretold(&self, sent: &Sent, admission: Admission) -> Ending {
         match sent {
             Sent::Recorded { reasons, .. } => {
@@ -302,7 +302,7 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
             [seed::PRESENT, seed::MULTI_ARCH].map(|name| (name, store.digest(name.repository, name.tag)));
         seed::hold_reviewed(&mut store, "harbor.fra.example.com", &reviews)
             .map_err(|source| StoryError::Recording { source })?;
-        // The recordings name some of the seed's images: those stay what the seed made them.
+        // The recordings name some of the seed's images: these are not changed.
         for (name, digest) in seeded {
             if let Some(digest) = digest {
                 store.tag(name.repository, name.tag, &digest);
@@ -319,10 +319,12 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
         push(&demo.fra, name.repository, name);
         push(&demo.ams, name.repository, name);
     }
+    push(&demo.fra, script::ROSTER.repository, script::ROSTER);
+    push(&demo.ams, "lists/roster", Named { repository: "production/guests/roster", ..script::ROSTER });
     push(&demo.fra, script::TILL.repository, script::TILL);
     push(&demo.edge, script::TILL.repository, script::TILL);
     push(&demo.fra, script::VENDORED.repository, script::VENDORED);
-    // What a proxy-cache project caches when it is first asked.
+    // What a proxy-cache project caches after the first request.
     push(&demo.ams, &format!("cache/{}", script::VENDORED.repository), script::VENDORED);
     Ok(())
 }

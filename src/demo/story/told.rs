@@ -1,4 +1,4 @@
-//! What a story came to, beside what was foretold.
+//! The ending of a story, and its expected ending.
 
 use std::collections::BTreeMap;
 
@@ -18,15 +18,15 @@ pub enum Admission {
     Denied,
 }
 
-/// What became of a Pod: foretold, or seen.
+/// What became of a Pod: the expected ending, or the one that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ending {
     /// Whether it may run.
     pub admission: Admission,
-    /// Each of its images; foretold of a recording only by how many there are for each reason.
+    /// Each of its images. For a recording, only the number of images for each reason is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<ToldImage>>,
-    /// So many images for each reason; `-` where none was given.
+    /// The number of images for each reason; `-` for images without a reason.
     pub reasons: BTreeMap<String, usize>,
 }
 
@@ -39,7 +39,7 @@ pub struct ToldImage {
     pub was: String,
     /// As it became.
     pub is: String,
-    /// Why, in one word; `None`: Landfall had no business with the Pod and gave none.
+    /// The reason; `None`: Landfall does not judge this Pod and gave none.
     pub reason: Option<String>,
     /// The registry that serves it now.
     pub place: Option<String>,
@@ -69,13 +69,13 @@ pub struct Told {
     pub uid: String,
     /// Did it end as told?
     pub as_told: bool,
-    /// What is otherwise, in words; empty where nothing is.
+    /// The differences, in words; empty if there are none.
     pub differences: Vec<String>,
-    /// What was foretold.
+    /// The expected ending.
     pub expected: Ending,
     /// What happened.
     pub actual: Ending,
-    /// Words that had to be said; `None`: no warning was to be given.
+    /// Words that had to be said; `None`: no warning was expected.
     pub says: Option<&'static str>,
     /// The denial's message.
     pub message: Option<String>,
@@ -85,9 +85,9 @@ pub struct Told {
     pub audit_annotations: BTreeMap<String, String>,
     /// The patch, decoded.
     pub patch: json_patch::Patch,
-    /// The review's way to the door and back, in milliseconds.
+    /// The time from sending the review to its answer, in milliseconds.
     pub ms: f64,
-    /// How long it took after the act's events until the answer was this one, in milliseconds; `None`: it was at once.
+    /// The time from the events of the act to this answer, in milliseconds; `None`: it was the first answer.
     pub noticed_after_ms: Option<f64>,
 }
 
@@ -102,7 +102,7 @@ pub struct ToldAct {
     pub stories: Vec<Told>,
 }
 
-/// Something that the replication still owes, as the stories met it.
+/// A gap that the stories met: something that replication has not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SeenGap {
     /// What.
@@ -120,7 +120,7 @@ pub struct SeenGap {
 pub enum GapState {
     /// It is.
     Open,
-    /// It was closed before the curtain fell.
+    /// It was closed before the end.
     Closed,
 }
 
@@ -141,7 +141,7 @@ impl Ending {
         Self { admission, images: Some(images), reasons }
     }
 
-    /// What of `actual` is otherwise than told here.
+    /// The differences between `actual` and this expected ending.
     pub(super) fn differences(&self, actual: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         if self.admission != actual.admission {
@@ -200,7 +200,7 @@ impl Performance {
         self.acts.iter().flat_map(|act| &act.stories)
     }
 
-    /// Did every story end as told? Not where none was told.
+    /// Whether every story ended as expected; `false` if there was none.
     #[must_use]
     pub fn as_told(&self) -> bool {
         self.stories().next().is_some() && self.stories().all(|told| told.as_told)

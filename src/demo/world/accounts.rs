@@ -26,21 +26,21 @@ pub(super) enum Kind {
     },
 }
 
-/// Whether an account may log in. One that may not is anonymous to Harbor, silently.
+/// Whether an account may log in. If not, Harbor treats it as anonymous, without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It may.
     Active,
     /// An admin disabled it.
     Disabled,
-    /// Its time is over.
+    /// It has expired.
     Expired,
 }
 
-/// Where a robot's permissions hold.
+/// Where a robot's permissions apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Namespace {
-    /// In all projects that exist (a system robot).
+    /// In all existing projects (a system robot).
     All,
     /// In this project (a project robot).
     Project(String),
@@ -97,23 +97,23 @@ impl Account {
         Self { name, secret, standing: Standing::Active, kind: Kind::Admin }
     }
 
-    /// A person who is member of no project.
+    /// A person who is not a member of any project.
     #[must_use]
     pub fn user(name: &str, secret: &str) -> Self {
         Self { name: name.into(), secret: secret.into(), standing: Standing::Active, kind: Kind::User }
     }
 
-    /// The same account, but so.
+    /// The same account with another standing.
     #[must_use]
     pub fn standing(self, standing: Standing) -> Self {
         Self { standing, ..self }
     }
 }
 
-/// Who asks.
+/// Who sent a request.
 #[derive(Debug, Clone)]
 pub(super) enum Caller {
-    /// Nobody known. Wrong passwords end here, too.
+    /// Nobody that is known. A wrong password gives the same.
     Anonymous,
     Known(Account),
 }

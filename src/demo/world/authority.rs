@@ -1,4 +1,4 @@
-//! A throw-away certificate authority.
+//! A certificate authority for one world.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub enum AuthorityError {
     /// It could not be signed.
     #[error("the certificate could not be signed")]
     Sign(#[from] rcgen::Error),
-    /// The TLS library refuses it.
+    /// The TLS library rejected it.
     #[error("the certificate cannot be served")]
     Serve(#[from] rustls::Error),
 }
@@ -24,7 +24,7 @@ pub enum AuthorityError {
 /// When a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// From long ago until far ahead.
+    /// From the past until far in the future.
     Current,
     /// Until the end of 2001.
     Expired,
@@ -48,7 +48,7 @@ impl Authority {
     /// A new authority of that common name.
     ///
     /// # Errors
-    /// Where no key or certificate can be made.
+    /// If the key or the certificate cannot be made.
     pub fn new(common_name: &str) -> Result<Self, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -66,7 +66,7 @@ impl Authority {
     /// Issues a server certificate for these DNS names and IP addresses.
     ///
     /// # Errors
-    /// Where a name is none, or signing fails.
+    /// If a name is invalid, or signing fails.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Result<Identity, AuthorityError> {
         let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
         let mut params = CertificateParams::new(names)?;

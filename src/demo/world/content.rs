@@ -15,7 +15,7 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// `application/vnd.docker.distribution.manifest.list.v2+json`
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Which family of media types.
+/// The family of media types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     /// OCI.
@@ -24,7 +24,7 @@ pub enum Flavour {
     Docker,
 }
 
-/// A manifest or index with everything that it names.
+/// A manifest or index with everything that it references.
 #[derive(Debug, Clone)]
 pub struct Content {
     /// The manifest's media type.
@@ -57,7 +57,7 @@ pub struct Child {
     pub content: Content,
     /// `os/architecture[/variant]`.
     pub platform: Box<str>,
-    /// Whether it is an image, or says something about one.
+    /// Whether it is an image, or an attestation about one.
     pub role: Role,
 }
 
@@ -109,8 +109,8 @@ impl Content {
         index(Flavour::Oci, children)
     }
 
-    /// An OCI index whose only child for each platform is an index itself, as the specification permits and no
-    /// runtime expects.
+    /// An OCI index whose only child for each platform is another index. The specification permits that, but no runtime
+    /// expects it.
     #[must_use]
     pub fn nested_index(seed: &str, platforms: &[&str]) -> Self {
         let inner = |platform: &&str| Child {
@@ -121,10 +121,10 @@ impl Content {
         index(Flavour::Oci, platforms.iter().map(inner).collect())
     }
 
-    /// The same, but its manifest is padded to at least so many bytes.
+    /// The same, with its manifest padded to at least this many bytes.
     #[must_use]
     pub fn padded(mut self, least: usize) -> Self {
-        // White space at the end of JSON changes nothing but the digest.
+        // White space at the end of JSON changes only the digest.
         let mut bytes = self.bytes.to_vec();
         bytes.resize(bytes.len().max(least), b' ');
         self.digest = sha256(&bytes);
@@ -132,14 +132,14 @@ impl Content {
         self
     }
 
-    /// The same bytes, named by SHA-512.
+    /// The same bytes, with a SHA-512 digest.
     #[must_use]
     pub fn named_by_sha512(mut self) -> Self {
         self.digest = Digest::Sha512(Sha512::digest(&self.bytes).into());
         self
     }
 
-    /// Is it an index or manifest list?
+    /// Whether it is an index or a manifest list.
     #[must_use]
     pub fn is_index(&self) -> bool {
         self.config_type.is_none()
@@ -215,7 +215,7 @@ fn index(flavour: Flavour, children: Vec<Child>) -> Content {
     content(media_type, &bytes, None, vec![], children)
 }
 
-/// What BuildKit writes beside an attestation; Harbor's API repeats it.
+/// The annotations that BuildKit gives an attestation; Harbor's API repeats them.
 pub(super) fn attestation_annotations(described: Option<Digest>) -> Value {
     json!({
         "vnd.docker.reference.digest": described,
@@ -238,7 +238,7 @@ fn blob(bytes: Vec<u8>) -> Blob {
     Blob { digest: sha256(&bytes), bytes: bytes.into() }
 }
 
-/// `os/architecture[/variant]` taken apart.
+/// Splits `os/architecture[/variant]`.
 pub(super) fn parts(platform: &str) -> (&str, &str, Option<&str>) {
     let (os, rest) = platform.split_once('/').unwrap_or((platform, ""));
     match rest.split_once('/') {

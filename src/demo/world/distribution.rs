@@ -1,4 +1,4 @@
-//! What distribution itself answers, alone or behind Harbor's core: manifests, blobs, tags.
+//! The answers of distribution itself, alone or behind Harbor's core: manifests, blobs, tags.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,7 +10,7 @@ use super::message::{Answer, Ask, body, error, errors, of_distribution, with};
 use super::store::{Repository, Stored};
 use crate::domain::digest::Digest;
 
-/// What a path under `/v2/` asks for.
+/// What a path under `/v2/` names.
 pub(super) enum Target<'a> {
     Root,
     Manifest { repository: &'a str, reference: &'a str },
@@ -42,8 +42,8 @@ impl<'a> Target<'a> {
 
 /// 200 with a manifest, or the 404 of an `Accept` that does not name its OCI type.
 ///
-/// distribution 2.8 (registry/handlers/manifests.go) demands exactly the type of an OCI manifest; `*/*` is not
-/// expanded, and it holds by digest, too. Docker's types are handed out whatever is accepted.
+/// distribution 2.8 (registry/handlers/manifests.go) requires the exact type of an OCI manifest in `Accept`: `*/*` is not
+/// enough, not even for a request by digest. Docker's types are served whatever is accepted.
 pub(super) fn manifest(ask: &Ask, digest: &Digest, content: &Content) -> Answer {
     let accepts = ask.accepts();
     let refused = match content.media_type {
@@ -61,7 +61,7 @@ pub(super) fn manifest(ask: &Ask, digest: &Digest, content: &Content) -> Answer 
     named(body(StatusCode::OK, content.media_type, content.bytes.clone()), digest)
 }
 
-/// The 404 of a manifest that the storage does not have.
+/// The 404 for a manifest that is not in the storage.
 pub(super) fn manifest_unknown(repository: &str, reference: &str) -> Answer {
     let detail = match reference.parse::<Digest>() {
         Ok(_) => json!({"Name": repository, "Revision": reference}),
@@ -73,7 +73,7 @@ pub(super) fn manifest_unknown(repository: &str, reference: &str) -> Answer {
     ))
 }
 
-/// A blob, or the 404 of one that is not there. A manifest is a blob, too.
+/// A blob, or 404. A manifest is a blob, too.
 pub(super) fn blob(repository: Option<&Repository>, digest: &str) -> Answer {
     let found = digest.parse().ok().and_then(|digest: Digest| {
         let repository = repository?;
@@ -100,7 +100,7 @@ pub(super) fn tags(name: &str, repository: &Repository) -> Answer {
     body(StatusCode::OK, "application/json; charset=utf-8", json!({"name": name, "tags": tags}).to_string())
 }
 
-/// Adds what names the content.
+/// Adds the headers that name the content.
 fn named(answer: Answer, digest: &Digest) -> Answer {
     let answer = with(answer, CONTENT_DIGEST, &digest.to_string());
     of_distribution(with(answer, ETAG, &format!("\"{digest}\"")))

@@ -1,7 +1,7 @@
-//! What goes wrong between a registry and its clients, switchable while it runs.
+//! Faults between a registry and its clients. They can be changed while it runs.
 //!
-//! Faults here are of the way: slow, wrong, broken answers. That nothing listens is [`Embedded::down`], that nothing answers
-//! [`Embedded::freeze`]; what is wrong *inside* a Harbor (database, scanner, storage) is in its [`Store`].
+//! These are slow, wrong and broken answers. [`Embedded::down`] closes the port, [`Embedded::freeze`] stops all answers; the
+//! faults *inside* a Harbor (database, scanner, storage) are in its [`Store`].
 //!
 //! [`Embedded::down`]: super::Embedded::down
 //! [`Embedded::freeze`]: super::Embedded::freeze
@@ -18,10 +18,10 @@ use super::distribution::CONTENT_DIGEST;
 use super::log::PathClass;
 use super::message::{Answer, Ask, body, empty, error, with};
 
-/// Paths under this prefix are served as if it were not there: the near end of [`Redirect::SameHost`].
+/// The prefix that [`Redirect::SameHost`] redirects to. Paths with it are served as without it.
 pub(super) const MOVED: &str = "/moved";
 
-/// Which requests a fault meets.
+/// The requests that a fault applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All.
@@ -30,34 +30,34 @@ pub enum Scope {
     Only(PathClass),
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The answer comes this much later.
     Delay(Duration),
-    /// So many answers a second, however many ask: the others wait in a queue, as before a busy Harbor.
+    /// At most so many answers a second: other requests wait in a queue, as in front of a busy Harbor.
     Pace(u32),
-    /// So many requests a second; the others get 429 with `Retry-After: 1`.
+    /// At most so many requests a second; others are answered 429 with `Retry-After: 1`.
     Limit(u32),
-    /// This status, with an error in the registries' envelope.
+    /// This status, with an error in the JSON form that registries use.
     Status(StatusCode),
     /// 429 or 503 with this `Retry-After` in seconds.
     RetryAfter(StatusCode, u64),
-    /// This status with an HTML page, as proxies and captive portals give it.
+    /// This status with an HTML page, as from proxies and captive portals.
     Html(StatusCode),
-    /// 401 that asks so, whoever it is: the value of `WWW-Authenticate`, which may be empty or malformed.
+    /// 401 for everybody, with this value of `WWW-Authenticate`, which may be empty or malformed.
     Challenge(String),
-    /// This status, media type (none where it is empty) and body.
+    /// This status, media type (none if it is empty) and body.
     Instead(StatusCode, &'static str, Bytes),
     /// The second half of the body comes this much later than the first.
     SlowBody(Duration),
-    /// The body ends in the middle.
+    /// The body ends after its first half.
     Truncate,
     /// The connection is reset in the middle of the body.
     Reset,
-    /// The connection is closed, and no answer was given.
+    /// The connection is closed without an answer.
     HangUp,
-    /// `Docker-Content-Digest` names something else.
+    /// `Docker-Content-Digest` names another digest.
     WrongDigest,
     /// `Docker-Content-Digest` is missing.
     NoDigest,
@@ -126,7 +126,7 @@ impl Faults {
         wait
     }
 
-    /// An answer that takes the place of the registry's own.
+    /// The answer that replaces the registry's own, if a fault has one.
     pub(super) fn instead(&mut self, class: PathClass, ask: &Ask, path_and_query: &str) -> Option<Answer> {
         let meets: Vec<Fault> = self.meets(class).cloned().collect();
         meets.into_iter().find_map(|fault| match fault {
@@ -165,7 +165,7 @@ impl Faults {
         })
     }
 
-    /// What happens to the registry's own answer.
+    /// Changes the registry's own answer as the faults say.
     pub(super) fn spoil(&self, class: PathClass, mut answer: Answer) -> (Answer, Ending) {
         let mut ending = Ending::Whole;
         for fault in self.meets(class) {
@@ -208,7 +208,7 @@ impl Faults {
     }
 }
 
-/// The code that registries put beside a status.
+/// The error code that registries give with a status.
 fn code(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "UNAUTHORIZED",

@@ -1,5 +1,5 @@
-//! The embedded Harbor. It answers what a real 2.15.2 behind its nginx was recorded to answer (`tests/world.rs` replays
-//! those recordings), as far as a reading client can see.
+//! The embedded Harbor. To a reading client it answers as a real Harbor 2.15.2 behind its nginx: `tests/world.rs` replays
+//! the recordings.
 
 pub(super) mod access;
 mod api;
@@ -19,10 +19,10 @@ use super::message::{Answer, Ask, body, error, with};
 use super::store::{Store, Upstream};
 use access::Attempt;
 
-/// An answer, or the upstream that has to be asked for it first.
+/// An answer, or the upstream that must be asked first.
 enum Step {
     Done(Answer),
-    /// A proxy-cache project does not hold it, or was asked for a tag. `local` stands where the upstream fails.
+    /// A proxy-cache project does not hold it, or was asked for a tag. `local` is the answer if the upstream fails.
     AskUpstream {
         upstream: Upstream,
         repository: String,
@@ -31,7 +31,7 @@ enum Step {
     },
 }
 
-/// Answers one request. `url` is the Harbor's own address, `user` takes who it was recognised as.
+/// Answers one request. `url` is the Harbor's own address, `user` is set to the account that was recognised.
 pub(super) async fn answer(store: &Mutex<Store>, url: &str, ask: &Ask, user: &mut Option<String>) -> Answer {
     let (caller, attempt, delay) = {
         let store = lock(store);
@@ -63,7 +63,7 @@ fn route(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Step {
 
 /// `HEAD` and `GET` of what a proxy-cache project does not hold go to its upstream (src/server/middleware/repoproxy).
 ///
-/// What was fetched is *not* cached here: a real Harbor does that about 20 s later, and a story pushes it when it wants it.
+/// The result is *not* cached here. A real Harbor caches it about 20 s later; a story pushes it if it needs it.
 async fn ask_upstream(up: &Upstream, ask: &Ask, repository: &str, reference: &str, local: Answer) -> Answer {
     let inside = repository.split_once('/').map_or(repository, |(_, inside)| inside);
     let asked = up

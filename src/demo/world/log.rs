@@ -1,11 +1,11 @@
-//! What a registry was asked: every request, and how many were in flight at once.
+//! The log of a registry: every request, and the most requests in flight at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{Method, StatusCode};
 
-/// Which part of a registry a path belongs to.
+/// The part of a registry that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PathClass {
     /// `/v2/<name>/manifests/…`
@@ -38,7 +38,7 @@ impl PathClass {
     }
 }
 
-/// What a request's `Authorization` header was.
+/// The kind of a request's `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Authorization {
     /// None.
@@ -51,7 +51,7 @@ pub enum Authorization {
     Unreadable,
 }
 
-/// One request and what became of it.
+/// One request and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method.
@@ -62,9 +62,9 @@ pub struct Request {
     pub class: PathClass,
     /// What authorization it carried.
     pub authorization: Authorization,
-    /// The account it was recognised as; `None`: anonymous, or not yet answered.
+    /// The account that was recognised; `None`: anonymous, or not yet answered.
     pub user: Option<String>,
-    /// The status it was answered with; `None`: no answer (in flight, frozen, or the client went away).
+    /// The status of the answer; `None`: not answered (in flight, frozen, or the client went away).
     pub status: Option<StatusCode>,
 }
 
@@ -82,7 +82,7 @@ struct State {
     peak: usize,
 }
 
-/// A request under way; in flight until it is dropped.
+/// A request that is being answered; it is in flight until it is dropped.
 pub(super) struct Entry<'a> {
     log: &'a Log,
     at: u64,
@@ -111,7 +111,7 @@ impl Log {
         self.state().peak
     }
 
-    /// Forgets the requests; the peak starts again at what is in flight now.
+    /// Clears the requests. The peak starts again at the number that is in flight now.
     pub fn clear(&self) {
         let mut state = self.state();
         state.requests.clear();

@@ -1,4 +1,4 @@
-//! Requests and answers as the services see them: taken apart once, whole bodies in memory.
+//! Requests and answers as the services see them: parsed once, with their whole bodies in memory.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ pub(super) struct Ask {
     pub body: Bytes,
 }
 
-/// What an `Authorization` header says.
+/// The content of an `Authorization` header.
 pub(super) enum Presented {
     Nothing,
     Basic { user: String, password: String },
@@ -51,7 +51,7 @@ impl Ask {
             .collect()
     }
 
-    /// The credentials presented. The scheme is matched without case, as Harbor does.
+    /// The credentials of the request. The scheme is compared without regard to case, as Harbor does.
     pub fn presented(&self) -> Presented {
         let Some(value) = self.headers.get(AUTHORIZATION) else { return Presented::Nothing };
         let Some((scheme, rest)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
@@ -86,7 +86,7 @@ pub(super) fn body(status: StatusCode, media_type: &'static str, bytes: impl Int
     answer
 }
 
-/// 200 with a JSON body, as Harbor's API gives it.
+/// 200 with a JSON body, as in Harbor's API.
 pub(super) fn json(value: &Value) -> Answer {
     body(StatusCode::OK, "application/json", value.to_string())
 }
@@ -101,7 +101,7 @@ pub(super) fn errors(status: StatusCode, envelope: &Value) -> Answer {
     body(status, "application/json; charset=utf-8", envelope.to_string())
 }
 
-/// The answer with one header more. A value that is no header value is left out.
+/// The answer with another header. An invalid header value is left out.
 pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
@@ -109,12 +109,12 @@ pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer 
     answer
 }
 
-/// The header by which answers of a distribution registry are known.
+/// Adds the header that every answer of a distribution registry has.
 pub(super) fn of_distribution(answer: Answer) -> Answer {
     with(answer, HeaderName::from_static("docker-distribution-api-version"), "registry/2.0")
 }
 
-/// Percent-decodes once; what is no escape stays.
+/// Percent-decodes once. Anything that is not an escape stays.
 pub(super) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -1,4 +1,4 @@
-//! A plain distribution registry, with the logins that such registries ask for.
+//! A plain distribution registry, with the kinds of login that such registries have.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ use super::message::{Answer, Ask, Presented, body, empty, error, json, of_distri
 use super::store::{Store, Stored};
 use super::tokens::PlainToken;
 
-/// How a plain registry wants to know who asks.
+/// How clients log in to a plain registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    /// Not at all.
+    /// They do not.
     Open,
-    /// Basic with this user and password.
+    /// With Basic authentication, this user and password.
     Basic {
         /// The user.
         user: String,
         /// The password.
         password: String,
     },
-    /// Bearer tokens of its own token endpoint, each good for the scopes that were asked.
+    /// With bearer tokens of its own token endpoint, each valid for the requested scopes.
     Bearer {
         /// The user.
         user: String,
         /// The password.
         password: String,
-        /// A refresh token that `POST` takes instead; without one, `POST` is 405.
+        /// A refresh token that `POST` accepts instead; without one, `POST` is answered 405.
         identity_token: Option<String>,
-        /// How long a token lives.
+        /// How long a token is valid.
         lifetime: Duration,
-        /// How the endpoint spells its answer.
+        /// The form of the endpoint's answer.
         answer: TokenAnswer,
     },
 }
 
-/// The spellings of a token endpoint's answer.
+/// The forms of a token endpoint's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenAnswer {
     /// `token` and `access_token`, both filled.
@@ -48,7 +48,7 @@ pub enum TokenAnswer {
     EmptyAccessToken,
     /// `access_token` only (OAuth 2, as ACR's).
     AccessTokenOnly,
-    /// `token` without `expires_in`: 60 seconds are meant.
+    /// `token` without `expires_in`, which means 60 seconds.
     WithoutExpiry,
 }
 
@@ -71,7 +71,7 @@ impl Login {
         Self::Basic { user: user.into(), password: password.into() }
     }
 
-    /// User and password, where the login has them.
+    /// User and password, if the login has them.
     pub(super) fn credentials(&self) -> Option<(&str, &str)> {
         match self {
             Self::Open => None,
@@ -80,7 +80,7 @@ impl Login {
     }
 }
 
-/// Answers one request. `url` is the registry's own address, `user` takes who it was recognised as.
+/// Answers one request. `url` is the registry's own address, `user` is set to the user that was recognised.
 pub(super) fn answer(
     store: &mut Store,
     login: &Login,
@@ -120,7 +120,7 @@ pub(super) fn answer(
     }
 }
 
-/// The challenge that this request must be sent back with, or `None` where it may pass.
+/// The challenge for this request, or `None` if it is authorised.
 fn challenge(
     store: &Store,
     login: &Login,

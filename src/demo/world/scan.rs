@@ -1,4 +1,4 @@
-//! The state of a scan, and the `scan_overview` that Harbor makes of it (facts: Harbor 2.15.2, recorded).
+//! The state of a scan, and the `scan_overview` that Harbor shows for it (as recorded from Harbor 2.15.2).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,21 +9,21 @@ use super::content::sha256;
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
-/// The key under which Harbor files reports of scanners of today.
+/// The key of the reports of current scanners.
 pub(super) const REPORT_V11: &str = "application/vnd.security.vulnerability.report; version=1.1";
-/// The key of older ones; nothing here produces it.
+/// The key of older reports; nothing here makes them.
 pub(super) const REPORT_V10: &str = "application/vnd.scanner.adapter.vuln.report.harbor+json; version=1.0";
 
 const NO_TIME: &str = "0001-01-01T00:00:00.000Z";
 
-/// What Harbor's database says of one digest's scan.
+/// The state of one digest's scan in Harbor's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scan {
     /// Never scanned: the overview is absent.
     NotScanned,
-    /// Waiting for a worker; the old report is gone already.
+    /// Waiting for a worker; the old report is already removed.
     Pending,
-    /// Waiting for its time.
+    /// Scheduled for later.
     Scheduled,
     /// Running since then.
     Running(Timestamp),
@@ -31,7 +31,7 @@ pub enum Scan {
     Success(Report),
     /// Failed at that time.
     Error(Timestamp),
-    /// Stopped by somebody at that time.
+    /// Stopped at that time.
     Stopped(Timestamp),
 }
 
@@ -49,7 +49,7 @@ pub struct Report {
 pub struct Cve {
     /// `CVE-…`
     pub id: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// The version that fixes it; `None`: no fix.
     pub fix_version: Option<String>,
@@ -78,7 +78,7 @@ impl Scan {
         Self::Success(Report { end_time, vulnerabilities })
     }
 
-    /// Harbor's word for it.
+    /// Harbor's word for the state.
     pub(super) fn status(&self) -> Option<&'static str> {
         match self {
             Self::NotScanned => None,
@@ -91,7 +91,7 @@ impl Scan {
         }
     }
 
-    /// The report, where there is one.
+    /// The report, if there is one.
     pub(super) fn report(&self) -> Option<&Report> {
         match self {
             Self::Success(report) => Some(report),
@@ -130,7 +130,7 @@ pub(super) fn merged_status(parts: &[(Digest, &Scan)]) -> Option<&'static str> {
         .or_else(|| statuses.first().copied())
 }
 
-/// `scan_overview`, or `None` where Harbor leaves the key out.
+/// `scan_overview`, or `None` if Harbor leaves the key out.
 pub(super) fn overview(parts: &[(Digest, &Scan)]) -> Option<Value> {
     let status = merged_status(parts)?;
     let start = parts.iter().filter_map(|(_, scan)| scan.times().0).min();
@@ -151,9 +151,9 @@ pub(super) fn overview(parts: &[(Digest, &Scan)]) -> Option<Value> {
         fields.insert("scanner".into(), scanner());
         fields.insert("complete_percent".into(), (reports.len() * 100 / parts.len()).into());
     }
-    // A merge that is still Running shows how far it is, but not yet what was found.
+    // While it is Running, a merged state shows its progress, but not yet any vulnerabilities.
     if status == "Success" {
-        // What several children have in common is counted once (recorded).
+        // A vulnerability that several children have is counted once (recorded).
         let mut found: Vec<&Cve> = reports.iter().flat_map(|report| &report.vulnerabilities).collect();
         if parts.len() > 1 {
             found.sort_by_key(|cve| (&cve.id, cve.severity));
@@ -165,7 +165,7 @@ pub(super) fn overview(parts: &[(Digest, &Scan)]) -> Option<Value> {
     Some(json!({ REPORT_V11: fields }))
 }
 
-/// The body of `additions/vulnerabilities`: `{}` where no report is stored.
+/// The body of `additions/vulnerabilities`: `{}` if no report is stored.
 pub(super) fn addition(parts: &[(Digest, &Scan)]) -> Value {
     let reports: Vec<(&Digest, &Report)> =
         parts.iter().filter_map(|(digest, scan)| Some((digest, scan.report()?))).collect();
@@ -197,7 +197,7 @@ pub(super) fn scanner() -> Value {
     json!({"name": "DemoScan", "vendor": "Landfall", "version": "1.0.0"})
 }
 
-/// Harbor's overall severity: the worst; what is only `Unknown` sums up as `None`.
+/// Harbor's overall severity: the highest one. If all are `Unknown`, it is `None`.
 fn overall(found: &[&Cve]) -> Severity {
     let worst = found.iter().map(|cve| cve.severity).max().unwrap_or(Severity::None);
     if worst == Severity::Unknown { Severity::None } else { worst }
@@ -214,7 +214,7 @@ fn summary(found: &[&Cve]) -> Value {
     json!({"total": found.len(), "fixable": fixable, "summary": counts})
 }
 
-/// A UUID-shaped name for the report of a digest.
+/// A name in the form of a UUID for the report of a digest.
 fn report_id(digest: &Digest) -> String {
     let name = sha256(format!("report of {digest}").as_bytes()).to_string();
     let hex = name.split(':').nth(1).unwrap_or_default();

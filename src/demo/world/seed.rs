@@ -1,8 +1,8 @@
-//! The world of the demo and the stories: Frankfurt is the primary, Amsterdam its replica, and an edge registry beside it.
+//! The world of the demo and the stories: Frankfurt is the primary, Amsterdam its replica, with an edge registry at its site.
 //!
 //! Both Harbors hold `production/**` and `regulated/**` under the same names (Amsterdam's rules have the namespaces
-//! `production` and `regulated` with "flatten 1"); the edge holds a few of the same paths. [`Named`] lists the images with their
-//! troubles. What replication would do, the seed has done: nothing copies itself here.
+//! `production` and `regulated` with "flatten 1"); the edge holds a few of the same paths. [`Named`] lists the images and
+//! what is wrong with each. The seed has put the copies there: nothing replicates here.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::domain::scan::Severity;
 
 /// The three registries of the demo, seeded.
 pub struct Demo {
-    /// Folder and authority; it must outlive its registries' users.
+    /// Folder and authority. It must outlive everything that uses the registries.
     pub world: World,
     /// Frankfurt: Harbor, the primary.
     pub fra: Embedded,
@@ -24,7 +24,7 @@ pub struct Demo {
     pub edge: Embedded,
 }
 
-/// An image of the seed: where it lies (the same path everywhere) and its tag.
+/// An image of the seed: its repository (the same in every registry) and its tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Named {
     /// The repository.
@@ -41,9 +41,9 @@ const fn named(repository: &'static str, tag: &'static str) -> Named {
 pub const PRESENT: Named = named("production/shop/web", "1.4.2");
 /// Present and scanned clean on both Harbors; an index for amd64 and arm64 with an attestation.
 pub const MULTI_ARCH: Named = named("production/shop/api", "2.0.0");
-/// On the primary only.
+/// Only at the primary.
 pub const MISSING: Named = named("production/shop/checkout", "5.0.0");
-/// The primary's tag has moved on; Amsterdam's still names the old digest.
+/// The primary's tag has moved; Amsterdam's still names the old digest.
 pub const MOVED: Named = named("production/shop/cart", "stable");
 /// Present in Amsterdam, never scanned there.
 pub const UNSCANNED: Named = named("production/shop/search", "0.9.0");
@@ -57,7 +57,7 @@ pub const VULNERABLE: Named = named("production/legacy/billing", "1.0.7");
 pub const CHILD_LOST: Named = named("production/shop/render", "4.0.0");
 /// In a project with "prevent vulnerable images" from High on: Harbor answers 412 to every pull.
 pub const REFUSED: Named = named("regulated/payments/ledger", "7.3.0");
-/// Not copied to Amsterdam, but its proxy-cache project shows it.
+/// Not copied to Amsterdam, but available through its proxy-cache project.
 pub const PROXIED: Named = named("cache/production/shop/checkout", "5.0.0");
 
 /// The High vulnerability of [`VULNERABLE`] and [`REFUSED`].
@@ -70,7 +70,7 @@ const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 /// Starts and seeds the demo's world.
 ///
 /// # Errors
-/// Where a registry cannot be started.
+/// If a registry cannot be started.
 pub async fn demo() -> Result<Demo, WorldError> {
     demo_in(World::new()?).await
 }
@@ -78,7 +78,7 @@ pub async fn demo() -> Result<Demo, WorldError> {
 /// Starts the demo's registries in this world, and seeds them.
 ///
 /// # Errors
-/// Where a registry cannot be started.
+/// If a registry cannot be started.
 pub async fn demo_in(world: World) -> Result<Demo, WorldError> {
     let fra = world.harbor("fra").await?;
     let ams = world.harbor("ams").await?;
@@ -94,7 +94,7 @@ pub async fn demo_in(world: World) -> Result<Demo, WorldError> {
     Ok(Demo { world, fra, ams, edge })
 }
 
-/// What [`PRESENT`] names.
+/// The content of [`PRESENT`].
 #[must_use]
 pub fn present() -> Content {
     Content::image("shop/web 1.4.2")
@@ -104,7 +104,7 @@ fn multi_arch() -> Content {
     Content::index_with_attestation("shop/api 2.0.0", &PLATFORMS)
 }
 
-/// What both Harbors would hold if replication and scans had just gone well.
+/// What both Harbors hold if replication and scans have worked.
 fn fill(store: &mut Store) {
     let bad = || Scan::found(&[(HIGH_CVE, Severity::High), (CRITICAL_CVE, Severity::Critical)]);
     let high = || Scan::found(&[(HIGH_CVE, Severity::High)]);
@@ -127,7 +127,7 @@ fn fill(store: &mut Store) {
     store.project("regulated").prevent_vul = Some(Severity::High);
 }
 
-/// What went otherwise in Amsterdam.
+/// What is different in Amsterdam.
 fn trouble(store: &mut Store) {
     store.delete_repository(MISSING.repository);
     let now = jiff::Timestamp::now();
@@ -144,17 +144,17 @@ fn trouble(store: &mut Store) {
     }
 }
 
-/// What was pushed to Frankfurt since.
+/// What was pushed to Frankfurt afterwards.
 fn move_on(store: &mut Store) {
     let digest = store.push(MOVED.repository, MOVED.tag, &Content::image("shop/cart, the new one"));
     store.set_scan(&digest, Scan::clean());
 }
 
-/// Makes `store` hold, present and scanned clean, every image of `host` that these admission reviews (JSON bodies) name, under
-/// the same path. Gives back their number. A digest that a review pins is held as [`Store::claim`] says.
+/// Puts every image of `host` that these admission reviews (JSON bodies) name into `store`, under the same path and scanned
+/// clean, and returns their number. A digest in a review is stored as described at [`Store::claim`].
 ///
 /// # Errors
-/// Where a body is no JSON.
+/// If a body is not JSON.
 pub fn hold_reviewed(store: &mut Store, host: &str, reviews: &[&str]) -> Result<usize, serde_json::Error> {
     let mut images = std::collections::BTreeSet::new();
     for review in reviews {
@@ -169,7 +169,7 @@ pub fn hold_reviewed(store: &mut Store, host: &str, reviews: &[&str]) -> Result<
     Ok(paths.filter_map(|path| hold(store, path)).count())
 }
 
-/// Holds one image, `repository[:tag][@digest]`; `None` where that is no such thing.
+/// Puts one image, `repository[:tag][@digest]`, into the store; `None` if the text has another form.
 fn hold(store: &mut Store, path: &str) -> Option<()> {
     let (name, digest) = match path.split_once('@') {
         Some((name, digest)) => (name, Some(digest.parse::<Digest>().ok()?)),
@@ -182,7 +182,7 @@ fn hold(store: &mut Store, path: &str) -> Option<()> {
     let content = Content::image(path);
     let held = match digest {
         Some(digest) => {
-            // The tag beside a digest is only a comment; it keeps what it means where it is held, too.
+            // A tag beside a digest is only a comment. If it exists already, it stays as it is.
             store.claim(repository, None, digest, &content);
             digest
         }
@@ -192,7 +192,7 @@ fn hold(store: &mut Store, path: &str) -> Option<()> {
     Some(())
 }
 
-/// Every string under a key `image` or `reference`, wherever in the review it stands.
+/// Every string under a key `image` or `reference`, anywhere in the review.
 fn collect(value: &Value, into: &mut std::collections::BTreeSet<String>) {
     match value {
         Value::Object(fields) => {

@@ -17,21 +17,22 @@ use super::log::{Log, Request};
 use super::registry::Login;
 use super::store::{Project, Store, Upstream};
 use super::{Certificate, World, WorldError};
-use crate::domain::registry::{CredentialSource, Kind, Registry, RegistryName, Service, Site};
+use crate::domain::name::{RegistryName, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 
-/// What a registry speaks.
+/// The protocol of a registry.
 pub(super) enum Protocol {
     Harbor,
     Distribution(Login),
 }
 
-/// Whether the process behind the port lives.
+/// The state of the process behind the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Power {
     Up,
-    /// It accepts, and says nothing.
+    /// It accepts connections and does not answer.
     Frozen,
-    /// Nothing listens. The port stays ours: it is bound, so nobody else can take it.
+    /// Nothing listens. The port stays bound, so that no other process can take it.
     Down,
 }
 
@@ -86,7 +87,7 @@ pub(super) async fn start(
 }
 
 impl Embedded {
-    /// The name under which it was started; its credentials lie under it, too.
+    /// The name that it was started with. Its credentials are stored under the same name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -109,7 +110,7 @@ impl Embedded {
     pub fn registry(&self, site: &str, host: &str) -> Registry {
         let mut url = self.url.clone();
         if self.shared.tls.load().is_none() {
-            // From one web scheme to another: it cannot fail.
+            // Cannot fail: both schemes are web schemes.
             let _ = url.set_scheme("http");
         }
         Registry {
@@ -125,17 +126,18 @@ impl Embedded {
             credentials: self.credentials.clone(),
             ca_file: Some(self.ca_file.clone()),
             pull_secret: None,
+            realm: None,
             service: Service::Open,
             requests_per_hour: None,
         }
     }
 
-    /// What it holds, to read and to change. Let go of the guard before you wait for anything.
+    /// Its content, to read and to change. Drop the guard before you await anything.
     pub fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.shared.store)
     }
 
-    /// What goes wrong on the way, to change.
+    /// The faults between it and its clients, to change.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.shared.faults)
     }
@@ -158,30 +160,30 @@ impl Embedded {
         self.shared.log.peak()
     }
 
-    /// Forgets the log and the peak.
+    /// Clears the log and the peak.
     pub fn clear_log(&self) {
         self.shared.log.clear();
     }
 
-    /// The process dies: the listener and all connections are closed, and who knocks is refused.
+    /// Stops the process: the listener and all connections are closed, and new connections are refused.
     pub async fn down(&self) {
         self.set(Power::Down).await;
     }
 
-    /// The process is frozen: the kernel accepts, nobody answers, until [`up`](Self::up).
+    /// Freezes the process: the kernel accepts connections, and nothing answers until [`up`](Self::up).
     pub async fn freeze(&self) {
         self.set(Power::Frozen).await;
     }
 
-    /// It listens again, on the same port. What was frozen is answered now.
+    /// Starts it again, on the same port. Frozen requests are answered now.
     pub async fn up(&self) {
         self.set(Power::Up).await;
     }
 
-    /// Shows another certificate, from the next connection on.
+    /// Presents another certificate, from the next connection on.
     ///
     /// # Errors
-    /// Where none can be made.
+    /// If it cannot be made.
     pub fn present(&self, world: &World, certificate: Certificate) -> Result<(), WorldError> {
         let identity = world.identity(&self.name, certificate)?;
         self.shared.tls.store(identity.map(|identity| identity.server_config()));
@@ -192,7 +194,7 @@ impl Embedded {
     /// or its Basic login.
     ///
     /// # Errors
-    /// Where the world's authority cannot be trusted.
+    /// If the client cannot be built with the world's authority.
     pub fn proxy(&self, world: &World, project: &str, upstream: &Self) -> Result<(), WorldError> {
         let unusable = |source: reqwest::Error| WorldError::Socket {
             name: self.name.clone(),
@@ -228,7 +230,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // The connections belong to that task's set, and end with it.
+        // The connections belong to this task, and end with it.
         self.listening.abort();
     }
 }
@@ -254,7 +256,7 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener) {
         if power == Power::Down {
             drop(listener.take());
             connections.shutdown().await;
-            // Bound, but not listening: the kernel refuses, and the port cannot go to anybody else.
+            // Bound, but not listening: the kernel refuses connections, and no other process can take the port.
             let Ok(reserved) = bind(shared.address).await else { return };
             shared.actual.send_replace(Power::Down);
             if wanted.wait_for(|power| *power != Power::Down).await.is_err() {
@@ -271,13 +273,13 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                 connections.spawn(connection(Arc::clone(&shared), stream));
             },
             changed = wanted.changed() => if changed.is_err() { return },
-            // Reaps what has ended, so that the set does not grow.
+            // Removes ended connections, so that the set does not grow.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Binds our own port again. A connection of ours that has just been closed may hold it for a moment.
+/// Binds our own port again. A connection that was just closed may still hold it for a moment.
 async fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     for _ in 0..100 {
         let socket = TcpSocket::new_v4()?;
@@ -299,7 +301,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     match tls {
         None => wire::serve(shared, stream, reset).await,
         Some(config) => {
-            // A client that does not trust us, or goes away, ends its connection: nothing to do for a server.
+            // A client that does not trust us, or goes away, ends its connection: the server has nothing to do.
             if let Ok(stream) = tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
                 wire::serve(shared, stream, reset).await;
             }

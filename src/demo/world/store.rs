@@ -1,4 +1,4 @@
-//! What a registry holds and what state its parts are in. Stories and tests change it between steps.
+//! The content of a registry and the state of its parts. Stories and tests change it between steps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ pub struct Store {
     pub storage: Reachable,
     /// Harbor's job service, which runs scans.
     pub job_service: Reachable,
-    /// How long a wrong password takes; a real Harbor takes 1.5 s, here the default is nothing.
+    /// How long a request with a wrong password takes: 1.5 s in a real Harbor, 0 here unless a test changes it.
     pub wrong_password_delay: Duration,
-    /// CVEs that the system forgives in projects which reuse its list.
+    /// CVEs that are ignored in all projects that use the system's list.
     pub allowlist: Allowlist,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) projects: BTreeMap<String, Project>,
@@ -51,7 +51,7 @@ pub enum Reachable {
 pub enum ScannerState {
     /// Registered and answering.
     Healthy,
-    /// Registered, but it does not answer: overviews vanish, stored reports stay.
+    /// Registered, but it does not answer: overviews are absent, stored reports stay.
     Unhealthy,
     /// Registered, answering and disabled by an admin.
     Disabled,
@@ -66,17 +66,17 @@ pub struct Project {
     pub(super) id: u64,
     /// Who may read.
     pub visibility: Visibility,
-    /// `prevent_vul` and its severity: from which severity on a pull is refused (412).
+    /// `prevent_vul` and its severity: pulls are refused (412) from this severity on.
     pub prevent_vul: Option<Severity>,
     /// Whether only signed images can be pulled (412).
     pub signatures: Signatures,
-    /// CVEs forgiven here; `None`: the system's list counts.
+    /// CVEs that are ignored here; `None`: the system's list applies.
     pub allowlist: Option<Allowlist>,
-    /// Whose images this proxy-cache project shows; `None`: an ordinary project.
+    /// The upstream of a proxy-cache project; `None`: an ordinary project.
     pub(super) upstream: Option<Upstream>,
 }
 
-/// CVEs that are forgiven, until a time.
+/// CVEs that are ignored until a time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowlist {
     /// `CVE-…`
@@ -86,7 +86,7 @@ pub struct Allowlist {
 }
 
 impl Allowlist {
-    /// What it forgives now: nothing once it has expired.
+    /// The CVEs that are ignored now: none after it has expired.
     pub(super) fn forgiven(&self) -> &[String] {
         match self.expires_at {
             Some(end) if end <= Timestamp::now() => &[],
@@ -95,12 +95,12 @@ impl Allowlist {
     }
 }
 
-/// What a project demands of signatures.
+/// Which signatures a project requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signatures {
     /// Nothing.
     Optional,
-    /// A cosign signature on exactly the artifact that is pulled: that of an index does not count for its children.
+    /// A cosign signature of exactly the artifact that is pulled: the signature of an index does not count for its children.
     Cosign,
 }
 
@@ -109,11 +109,11 @@ pub enum Signatures {
 pub enum Visibility {
     /// Everybody (over `/v2` after an anonymous token).
     Public,
-    /// Only who was granted it.
+    /// Only accounts with permission.
     Private,
 }
 
-/// Where a proxy-cache project looks.
+/// The registry behind a proxy-cache project.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
     pub url: String,
@@ -198,7 +198,7 @@ impl Store {
         self.accounts.remove(name);
     }
 
-    /// The project of that name; a private one is made where there is none.
+    /// The project of this name. If there is none, a private one is made.
     pub fn project(&mut self, name: &str) -> &mut Project {
         let id = self.id();
         self.projects.entry(name.into()).or_insert(Project {
@@ -211,13 +211,13 @@ impl Store {
         })
     }
 
-    /// Removes a project with all that it holds.
+    /// Removes a project and everything in it.
     pub fn remove_project(&mut self, name: &str) {
         self.projects.remove(name);
         self.repositories.retain(|repository, _| repository.split('/').next() != Some(name));
     }
 
-    /// Pushes an image or index with all it names, and points the tag at it. The project is made if need be.
+    /// Pushes an image or index with everything that it references, and sets the tag. A missing project is made.
     pub fn push(&mut self, repository: &str, tag: &str, content: &Content) -> Digest {
         let digest = self.push_untagged(repository, content);
         self.tag(repository, tag, &digest);
@@ -234,10 +234,10 @@ impl Store {
         content.digest
     }
 
-    /// Holds an image under a digest that its bytes do not have, and points the tag at it where one is given.
+    /// Stores an image under a digest that its bytes do not have, and sets the tag if one is given.
     ///
-    /// Recorded requests name digests that were invented: `HEAD` answers them, `GET` gives bytes that do not hash
-    /// to them, so a client that reads a body must refuse it.
+    /// Recorded requests contain invented digests. `HEAD` answers them; the body of `GET` has another hash, so a client that
+    /// reads it must refuse it.
     pub fn claim(&mut self, repository: &str, tag: Option<&str>, digest: Digest, content: &Content) {
         self.put(repository, digest, content, Role::Image);
         if let Some(tag) = tag {
@@ -245,13 +245,13 @@ impl Store {
         }
     }
 
-    /// Points a tag at a digest, moving it if it is there. The digest it pointed to stays, untagged.
+    /// Sets or moves a tag. The digest that it named before stays, without a tag.
     pub fn tag(&mut self, repository: &str, tag: &str, digest: &Digest) {
         let (id, pushed) = (self.id(), Timestamp::now());
         self.repository(repository).tags.insert(tag.into(), Tag { id, digest: *digest, pushed });
     }
 
-    /// Removes a tag; what it pointed to stays.
+    /// Removes a tag. The artifact stays.
     pub fn untag(&mut self, repository: &str, tag: &str) {
         self.repository(repository).tags.remove(tag);
     }
@@ -268,12 +268,12 @@ impl Store {
         self.repositories.remove(repository);
     }
 
-    /// Loses the manifest's file in the storage: Harbor's database still knows it, `/v2` says 404.
+    /// Removes the manifest's file from the storage: Harbor's database still has the artifact, `/v2` answers 404.
     pub fn lose(&mut self, repository: &str, digest: &Digest) {
         self.set_stored(repository, digest, Stored::Lost);
     }
 
-    /// Loses the files of an image's config and layers: manifest and database know nothing of it, and only a pull finds out.
+    /// Removes the files of an image's config and layers. Manifest and database do not show it; only a pull fails.
     pub fn lose_layers(&mut self, repository: &str, digest: &Digest) {
         let repository = self.repository(repository);
         let Some(artifact) = repository.artifacts.get(digest) else { return };
@@ -282,7 +282,7 @@ impl Store {
         }
     }
 
-    /// The lost file is back.
+    /// Puts the removed file back.
     pub fn restore(&mut self, repository: &str, digest: &Digest) {
         self.set_stored(repository, digest, Stored::Intact);
     }
@@ -294,8 +294,8 @@ impl Store {
         }
     }
 
-    /// Sets the state of a scan, for the whole Harbor (reports belong to a digest, not to a repository). Of an index, that
-    /// of all its images, as a scan of an index does; to tell them apart, set the children one by one afterwards.
+    /// Sets the state of a scan in the whole Harbor: reports belong to a digest, not to a repository. For an index it sets that
+    /// of all its images, as a scan of an index does; children can be set to other states afterwards.
     pub fn set_scan(&mut self, digest: &Digest, scan: Scan) {
         let parts = self
             .repositories
@@ -307,7 +307,7 @@ impl Store {
         }
     }
 
-    /// What a tag points to.
+    /// The digest that a tag names.
     #[must_use]
     pub fn digest(&self, repository: &str, tag: &str) -> Option<Digest> {
         Some(self.repositories.get(repository)?.tags.get(tag)?.digest)
@@ -323,7 +323,8 @@ impl Store {
         Some((digest, repository.artifacts.get(&digest)?))
     }
 
-    /// The images that a digest's scan consists of: itself, or the images of an index. Empty where nothing can be scanned.
+    /// The images that the scan of a digest consists of: the image itself, or the images of an index. Empty if nothing can be
+    /// scanned.
     pub(super) fn scan_parts<'a>(
         &'a self,
         digest: Digest,
@@ -368,7 +369,7 @@ impl Store {
     }
 }
 
-/// The images that a manifest stands for: itself, or those of an index, however deep.
+/// The images of a manifest: itself, or those of an index, at any depth.
 fn images(digest: Digest, content: &Content) -> Vec<Digest> {
     if !content.is_index() {
         return vec![digest];

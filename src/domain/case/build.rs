@@ -13,11 +13,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Case, Locality, Place, Role, Routed, Spelling, Subject};
-use crate::domain::evidence::PlaceIx;
 use crate::domain::image::{Reference, Repository};
+use crate::domain::name::Site;
+use crate::domain::place::PlaceIx;
 use crate::domain::platform::{PlatformDemand, PlatformPattern, narrow};
 use crate::domain::policy::{Enforcement, Labels, Policy, Regime};
-use crate::domain::registry::{SharedRegistry, Site};
+use crate::domain::registry::SharedRegistry;
 use crate::domain::route::{Collision, Filter, Named, Replica, Route, RouteMatch, Serves};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::KeepReason;
@@ -85,9 +86,9 @@ impl Settings {
     /// Builds the Case of one image: finds its Route, maps its repository to every Place, and orders the Places.
     ///
     /// ```
-    /// # use landfall::config::{self, Files};
-    /// # use landfall::domain::case::{Exemption, PodContext, Pull, Subject};
-    /// # use landfall::domain::policy::Labels;
+    /// # use landfall::facade::config::{self, Files};
+    /// # use landfall::facade::domain::case::{Exemption, PodContext, Pull, Subject};
+    /// # use landfall::facade::domain::policy::Labels;
     /// # let text = "site: ams
     /// # registries:
     /// #   fra: {host: fra.example.com, site: fra, kind: harbor}

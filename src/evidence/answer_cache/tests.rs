@@ -1,4 +1,4 @@
-//! Room, and who makes it.
+//! The bounds, and what is evicted.
 
 use std::time::Duration;
 
@@ -71,10 +71,10 @@ fn the_bound_is_one_of_room_and_not_only_of_number() {
         assert!(stock.bytes <= 1000 * ORDINARY, "{stock:?}");
         assert!(answers.get(&scan(n, 1, now, &life).question).is_some(), "the youngest is there");
     }
-    // Half a mebibyte in all; each vulnerability is some seventy bytes.
+    // Half a mebibyte in all. Each vulnerability takes some seventy bytes.
     let stock = answers.put(present(1, now, &life), now, &life);
     assert!((3..=9).contains(&stock.entries), "{stock:?}");
-    // And one that is larger than all the room drives nobody out.
+    // An answer larger than the whole cache evicts nothing.
     let after = answers.put(scan(1000, 100_000, now, &life), now, &life);
     assert_eq!(after, stock);
 }
@@ -120,7 +120,7 @@ fn new_bounds_are_kept_at_once_and_stations_that_are_gone_are_forgotten() {
 }
 
 proptest! {
-    /// Against a plain map: what is found is what was put last, and the account is right.
+    /// Compared with a plain map: a hit is what was stored last, and the size is right.
     #[test]
     fn the_books_are_kept(
         steps in proptest::collection::vec((0_u32..40, 0_usize..30, any::<bool>()), 1..200),

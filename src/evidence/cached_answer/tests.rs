@@ -1,4 +1,4 @@
-//! What counts when. The time is made of numbers.
+//! Which answer counts when. The time is an argument.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ const LIFE: CacheLife = CacheLife {
     entries: 1000,
 };
 
-/// One question in time.
+/// One question over time.
 struct Story {
     epochs: Epochs,
     began: Instant,
@@ -45,13 +45,13 @@ impl Story {
         self
     }
 
-    /// It was asked, and this is the answer.
+    /// A look-up ends now with this answer.
     fn learned(&mut self, answer: Observation) -> &mut Self {
         let epoch = self.epochs.epoch();
         self.learned_late(answer, epoch)
     }
 
-    /// The same, asked when things stood so.
+    /// The same, for a look-up that began in this epoch.
     fn learned_late(&mut self, answer: Observation, epoch: Epoch) -> &mut Self {
         let previous = self.cached.take();
         let cached =
@@ -68,13 +68,13 @@ impl Story {
         self.cached().is_fresh(&self.view())
     }
 
-    /// What is told, and its age in seconds.
+    /// What is served, and its age in seconds.
     fn told(&self) -> (Observation, u64) {
         let told = self.cached().serve(&self.view());
         (told.observation, told.age.as_secs())
     }
 
-    /// What is told where nobody answered in time.
+    /// What is served if there is no answer in time.
     fn silence(&self, cause: Cause) -> (Observation, u64) {
         let unknown = Unknown::new(cause, "silence");
         let told =
@@ -136,7 +136,7 @@ fn presence_by_digest_counts_while_its_registry_is_slow_and_not_while_it_is_down
         assert_eq!(story.silence(cause), (present(), 3600), "{cause:?}");
         story.learned(silent(cause));
         assert_eq!(story.told(), (present(), 3600), "{cause:?}");
-        // Silence after silence; its age is its own.
+        // One unknown answer after another. Its age is its own.
         story.at(7200).learned(silent(cause));
         assert_eq!(story.told(), (present(), 7200), "{cause:?}");
         assert_eq!(story.at(24 * 3600).told(), (present(), 24 * 3600), "{cause:?}");
@@ -216,10 +216,10 @@ fn silence_does_not_bring_back_a_scan_that_is_said_to_be_gone() {
             "{told:?}"
         );
         assert_eq!((last(&told), age), (Some(Severity::High), 20), "and yet a bad one is not forgotten");
-        // However often it is said, it is kept once.
+        // However often it is answered, it is kept once.
         assert_eq!(*bytes.get_or_insert(story.cached().bytes()), story.cached().bytes());
     }
-    // Who waits for a scan to end has one that may count meanwhile.
+    // While a scan is under way the last one may still count.
     story.at(40_000).learned(done(Severity::Low)).at(40_400).learned(scan(ScanState::Pending));
     let (told, _) = story.at(40_420).silence(Cause::Deadline);
     assert!(matches!(&told, Observation::Scan(ScanAnswer { state: ScanState::Unknown(_), .. })), "{told:?}");
@@ -243,7 +243,7 @@ fn silence_is_short_at_first_and_longer_each_time_and_never_longer_than_absence(
     }
     story.at(at).learned(present()).at(at + 600).learned(silent(Cause::Connect));
     assert!(!story.at(at + 601).is_fresh(), "an answer ends the row");
-    // What somebody must mend is not asked every second.
+    // What somebody must fix is not asked every second.
     story.learned(absent()).learned(silent(Cause::Unauthorized));
     assert!(story.at(at + 610).is_fresh() && !story.at(at + 611).is_fresh());
 }
@@ -370,7 +370,7 @@ fn only_what_is_asked_for_often_is_due_and_only_near_its_end_and_only_once() {
     assert_eq!(until(&story), 0);
 }
 
-/// What may happen to what is known of a digest.
+/// What may happen to the cached answer of a digest.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// So many seconds pass.
@@ -381,7 +381,7 @@ enum Event {
     Present,
     Absent,
     Silent(Cause),
-    /// Its registry told that it changed.
+    /// Its registry notified us that it changed.
     Changed,
 }
 
@@ -406,8 +406,9 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Against a model: it is told behind slowness exactly as long as it was seen there within a day, and nothing
-    /// said otherwise since; behind anything else never; and what may be told is never thrown away for being of no use.
+    /// Compared with a model: while the registry is slow, a presence is served exactly as long as it was seen within a day
+    /// and no answer since said otherwise. Behind any other cause it is never served. And an answer that may be served
+    /// is never dropped as useless.
     #[test]
     fn presence_behind_silence_is_what_the_model_says(events in proptest::collection::vec(event(), 1..40)) {
         let mut story = Story::of(What::Digest(DIGEST));
@@ -438,7 +439,7 @@ proptest! {
                 }
             }
             let age = seen.map(|then| seconds - then).filter(|age| *age <= 24 * 3600);
-            // What is too old is forgotten, whatever comes.
+            // An answer that is too old is never served again.
             seen = seen.filter(|_| age.is_some());
             let expected = age.map_or((silent(Cause::Deadline), 0), |age| (present(), age.into()));
             prop_assert_eq!(story.silence(Cause::Deadline), expected);

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::evidence::{Cause, Unknown};
+use crate::domain::unknown::{Cause, Unknown};
 
 use super::report::Health;
 

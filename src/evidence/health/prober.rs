@@ -9,8 +9,9 @@ use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::domain::evidence::{Cause, Unknown};
-use crate::domain::registry::{CredentialSource, RegistryName};
+use crate::domain::name::RegistryName;
+use crate::domain::registry::CredentialSource;
+use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::{Check, Harbor, SelfTestResult};
 use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 
@@ -20,7 +21,7 @@ use crate::evidence::observatory::Observatory;
 use crate::evidence::question::UpstreamId;
 use crate::evidence::upstream::{Source, Upstream};
 
-/// How often credentials that did not change are checked in full. Each wrong attempt takes 1.5 s and keeps a user's
+/// How often credentials that did not change are proved again. Each wrong attempt takes 1.5 s and keeps a user's
 /// account locked.
 const PROVE_AGAIN: Duration = Duration::from_secs(600);
 
@@ -163,7 +164,7 @@ async fn probe_once(upstream: &Upstream, credential_check: &mut CredentialCheck,
     upstream.health().learn(found, Instant::now().into_std(), fastrand::f64());
 }
 
-/// Asks for a manifest, if check-ups got none lately though the registry answers probes. Returns what it found if that
+/// Asks for a manifest, if look-ups got none lately though the registry answers probes. Returns what it found if that
 /// is worse.
 async fn probe_storage(upstream: &Upstream) -> Option<Found> {
     let question = upstream.health().storage.doubted()?;
@@ -177,7 +178,7 @@ async fn probe_storage(upstream: &Upstream) -> Option<Found> {
         Ok(_) => state.storage.answered(),
         Err(unknown) => match of_failure(&unknown, took) {
             Health::NotARegistry => state.storage.answered(),
-            // A check-up may have got one in the meantime.
+            // A look-up may have got one in the meantime.
             health => {
                 state.storage.doubted()?;
                 let detail = format!("answers `/v2/`, but no manifests: {}", unknown.detail).into();

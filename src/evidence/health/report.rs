@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::domain::evidence::Cause;
-use crate::domain::registry::RegistryName;
+use crate::domain::name::RegistryName;
+use crate::domain::unknown::Cause;
 
 /// What the last probe of a registry found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 pub enum Health {
     /// It was not probed yet.
     Unprobed,
@@ -35,20 +35,6 @@ pub enum Health {
 }
 
 impl Health {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Unprobed,
-        Self::Up,
-        Self::Slow,
-        Self::RateLimited,
-        Self::BadCredentials,
-        Self::NotARegistry,
-        Self::DatabaseDown,
-        Self::Down,
-        Self::Unresponsive,
-        Self::Drained,
-        Self::Unusable,
-    ];
-
     /// Does every pull from it fail?
     #[must_use]
     pub fn is_down(self) -> bool {

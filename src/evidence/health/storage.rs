@@ -4,7 +4,9 @@
 //! its storage. So if look-ups of manifests end at the deadline, probes ask for a manifest as well, until they get one.
 //! They ask for the one that was served last, because a single bad manifest must not close a registry to all others.
 
-use crate::domain::evidence::{Cause, Children, Observation, Presence, TagDigest};
+use crate::domain::evidence::{Children, Observation, Presence, TagDigest};
+
+use crate::domain::unknown::Cause;
 
 use crate::evidence::question::{Question, What, unknown};
 
@@ -80,9 +82,9 @@ fn is_served(answer: &Observation) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::domain::digest::Digest;
-    use crate::domain::evidence::Unknown;
     use crate::domain::image::{Repository, Tag};
     use crate::domain::scan::Detail;
+    use crate::domain::unknown::Unknown;
     use crate::evidence::question::UpstreamId;
     use crate::evidence::question::unanswered;
     use crate::evidence::upstream::no_scans;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::domain::name::Site;
 use crate::domain::policy::{Actions, Rules};
-use crate::domain::registry::{CredentialSource, Kind, Registry, Service, Site};
+use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};
 
@@ -19,6 +20,7 @@ fn registry(name: &str, ca_file: Option<&std::path::Path>) -> SharedRegistry {
         credentials: CredentialSource::Anonymous,
         ca_file: ca_file.map(Into::into),
         pull_secret: None,
+        realm: None,
         service: Service::Open,
         requests_per_hour: None,
     })

@@ -1,14 +1,15 @@
-//! How a verdicts verdict comes to its end, and that its room is bounded.
+//! When a cached verdict ends, and that the memory is bounded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::name::PolicyName;
+use crate::domain::name::Site;
 use crate::domain::platform::PlatformDemand;
 use crate::domain::policy::{
-    Actions, Enforcement, LabelRequirement, LabelTest, Labels, Policy, PolicyName, Rules, Selector,
+    Actions, Enforcement, LabelRequirement, LabelTest, Labels, Policy, Rules, Selector,
 };
-use crate::domain::registry::Site;
 use crate::domain::route::RouteIndex;
 use crate::domain::scan::{Allowlist, Required, Requirement};
 use crate::domain::settings::{Budget, CacheLife, Exclude};

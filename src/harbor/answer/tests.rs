@@ -1,4 +1,4 @@
-//! The error envelope, row by row of the recordings.
+//! Harbor's error format, in all recordings.
 
 use super::*;
 use crate::harbor::recordings::all;
@@ -13,7 +13,7 @@ fn a_mangled_path_is_no_absence() {
         "g01-nested-nginx-2F",
         "g01-nested-nginx-2f-lower",
         "g01-nested-nginx-slash",
-        // The digest was encoded twice: our mistake would look like this, so it is none of the artifact's.
+        // The digest was encoded twice. A mistake of ours would look like this, so it says nothing of the artifact.
         "a03g-image-digest-percent-253A",
     ];
     let mut seen = 0;
@@ -33,7 +33,7 @@ fn a_mangled_path_is_no_absence() {
     assert!(seen > 60, "{seen} recorded 404s of the API");
 }
 
-/// Every JSON error that was recorded is an envelope with a code; nothing else is one.
+/// Each recorded JSON error has this format and a code, and nothing else has.
 #[test]
 fn envelopes() {
     let mut seen = 0;

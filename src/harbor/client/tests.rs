@@ -6,7 +6,7 @@ use crate::domain::image::Tag;
 use crate::harbor::recordings::{Response, named};
 use crate::harbor::replay::{Replay, Script, at_once, image_of, soon};
 
-/// What presence should be.
+/// The expected presence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Want {
     Present(Shape),
@@ -38,30 +38,35 @@ fn check(about: &str, found: &Presence, want: Want, replay: &Replay) {
         (Presence::Unknown(unknown), Want::Unknown(cause)) => unknown.cause == cause,
         _ => false,
     };
-    assert!(ok, "{about}: {found:?}, wanted {want:?}, after {:#?}", replay.heard());
+    assert!(ok, "{about}: {found:?}, wanted {want:?}, after {:#?}", replay.requests());
 }
 
-/// The first recording of a row is the question; the others are what Harbor answers when it is followed up.
+/// The first recording is of the question, the others are of the requests that follow it.
 async fn row(caller: &'static str, names: &[&str], want: Want) {
     let replay = Script::of(caller, names).play().await;
     let found = presence(&replay.harbor, names[0], soon()).await;
     check(names[0], &found, want, &replay);
-    assert_eq!(replay.heard().len(), names.len(), "each recording is needed, once: {:#?}", replay.heard());
+    assert_eq!(
+        replay.requests().len(),
+        names.len(),
+        "each recording is needed, once: {:#?}",
+        replay.requests()
+    );
 }
 
 #[tokio::test]
 async fn present_and_absent() {
     row("projrobot", &["h02-v2head-priv-present-projrobot", "o01-project-priv-projrobot"], IMAGE).await;
     row("projrobot", &["l01-oci-index-accept-all-head", "o01-project-priv-projrobot"], INDEX).await;
-    // Anybody's password opens a public project: a 200 proves nothing about ours.
+    // A public project accepts any password, so a 200 proves nothing about ours.
     row("wrongpw", &["h02-v2head-pub-present-wrongpw", "o01-project-pub-wrongpw"], IMAGE).await;
-    // Facts §1.9: project there, digest or repository not: 404.
+    // The project exists, the digest or repository does not: 404.
     row("projrobot", &["h02-v2head-priv-absent-digest-projrobot"], Absent).await;
     row("pullonly", &["h02-v2head-priv-absent-digest-pullonly"], Absent).await;
     row("projrobot", &["h02-v2head-priv-absent-repo-projrobot"], Absent).await;
 }
 
-/// A robot that may only pull can read neither the project nor its artifacts: it is taken for an ordinary one.
+/// A robot that may only pull can read neither the project nor its artifacts. The project is taken for an ordinary one.
 #[tokio::test]
 async fn a_project_that_may_not_be_read_is_an_ordinary_one() {
     let head = "h02-v2head-priv-present-pullonly";
@@ -96,7 +101,7 @@ async fn an_absent_project() {
     }
     // An admin is told 404 by the API at once.
     row("admin", &["h02-v2head-absent-project-admin", "h01-api-absent-project-admin"], Absent).await;
-    // With a wrong password nobody tells us anything.
+    // With a wrong password nothing can be learned.
     let names =
         ["h02-v2head-absent-project-wrongpw", "h01-api-absent-project-wrongpw", "o01-systeminfo-wrongpw"];
     row("wrongpw", &names, Want::Unknown(Cause::Unauthorized)).await;
@@ -118,7 +123,7 @@ async fn forbidden_or_unauthorized() {
     }
 }
 
-/// A 412 is present, but refused; its words come with the GET.
+/// After a 412 the image exists but is refused. The message comes with the GET.
 #[tokio::test]
 async fn refused_by_policy() {
     let gate = "project robot pull+artifact:read";
@@ -149,7 +154,7 @@ async fn refused_by_policy() {
 async fn the_database_is_down() {
     let names = ["q04-pg-stopped-head-robot", "q01-pg-stopped-api-robot"];
     row("projrobot", &names, Want::Unknown(Cause::ServerError)).await;
-    // And back, between two requests: what the API has is not absent.
+    // It is back before the second request: what the API lists is not absent.
     let names = ["q04-pg-stopped-head-robot", "a03-image-scanned-by-digest"];
     row("projrobot", &names, Want::Unknown(Cause::ServerError)).await;
     // `GET /v2/` asks for Basic in this state (q17), and a manifest might: the self-test is not misled.
@@ -196,7 +201,7 @@ async fn a_proxy_cache() {
     row(caller, &["s31-upstream-down-head-uncached"], Absent).await;
 }
 
-/// Where the project may not be read, Harbor's own list tells: its registry answers for more than it lists.
+/// If the project may not be read, Harbor's list of artifacts tells: a proxy cache answers for more than it lists.
 #[tokio::test]
 async fn a_proxy_cache_that_may_not_be_read() {
     let (head, list) = ("s11-head-uncached", "/api/v2.0/projects/proxya");
@@ -216,7 +221,7 @@ async fn a_proxy_cache_that_may_not_be_read() {
     );
     for (answer, want) in [
         (named("q08-pg-stopped-systeminfo-robot").response().clone(), Want::Unknown(Cause::ServerError)),
-        // Something in front of Harbor keeps its API to itself.
+        // A proxy in front of Harbor hides the API.
         (Response::new(404, "text/html", "<html>"), IMAGE),
     ] {
         let script = Script::of("system robot B", &[head]).at("GET", list, hidden());
@@ -252,7 +257,7 @@ async fn wrong_credentials_are_tried_sparingly() {
     assert_eq!(replay.times("GET /api/v2.0/systeminfo"), 1);
 }
 
-/// Credentials that were proved a moment ago are not suddenly wrong: the API's 401 is Harbor's trouble.
+/// Credentials that were proved a moment ago are not suddenly wrong: a 401 of the API is Harbor's fault.
 #[tokio::test]
 async fn proved_credentials_are_not_suddenly_wrong() {
     let empty = "h02-v2head-absent-project-projrobot";
@@ -281,7 +286,7 @@ async fn a_tag_is_looked_up_as_a_tag() {
     let script = Script::of("admin", &[]).at("HEAD", "/v2/nosuchproject/team/app/manifests/v1", head);
     let replay = script.at("GET", api, not_found).play().await;
     let found = replay.harbor.presence(&repository, Target::Tag(&tag), soon()).await;
-    assert_eq!(found, Presence::Absent, "{:#?}", replay.heard());
+    assert_eq!(found, Presence::Absent, "{:#?}", replay.requests());
 }
 
 #[tokio::test]
@@ -325,7 +330,7 @@ async fn self_tests() {
     let check = async |script: Script, want: fn(&SelfTestResult) -> bool, version: Option<&str>| {
         let replay = script.play().await;
         let found = replay.harbor.self_test(Check::Credentials, soon()).await;
-        assert!(want(&found.result), "{found:?} after {:#?}", replay.heard());
+        assert!(want(&found.result), "{found:?} after {:#?}", replay.requests());
         assert_eq!(found.version.as_deref(), version);
     };
     let of = Script::of;
@@ -346,11 +351,11 @@ async fn self_tests() {
     let old = of("wrongpw", &["o01-users-current-wrongpw"]).borrow("o01-systeminfo-projrobot");
     check(old, |found| *found == SelfTestResult::Rejected, version).await;
 
-    // A glance believes the version, and asks no more.
+    // A quick check trusts the version, and sends no second request.
     let glance = async |caller: &'static str, info: &str| {
         let replay = Script::of(caller, &[info]).play().await;
         let found = replay.harbor.self_test(Check::Quick, soon()).await;
-        assert_eq!(replay.heard().len(), 1, "{:#?}", replay.heard());
+        assert_eq!(replay.requests().len(), 1, "{:#?}", replay.requests());
         found.result
     };
     assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, SelfTestResult::Proved);
@@ -365,7 +370,7 @@ async fn self_tests() {
     let core_down = named("q41-core-down-api").response().clone();
     let unreachable = |found: &SelfTestResult| matches!(found, SelfTestResult::Unreachable(why) if why.cause == Cause::ServerError);
     check(of("projrobot", &[]).at("GET", info, core_down), unreachable, None).await;
-    // Somebody else answers.
+    // What answers is not Harbor.
     let no_harbor = |found: &SelfTestResult| matches!(found, SelfTestResult::Unreachable(why) if why.cause == Cause::NotRegistry);
     for other in ["<html></html>", "{}", "[]"] {
         let answer = Response::new(200, "text/html", other);

@@ -1,4 +1,4 @@
-//! Every scan overview and scanner of the recordings, read.
+//! All scan overviews and scanners of the recordings.
 
 use super::*;
 use crate::harbor::recordings::{Recording, all, named};
@@ -92,7 +92,7 @@ fn every_other_artifact_that_was_recorded() {
     assert_eq!((scanned, missing), (55, 55));
 }
 
-/// What was not recorded, but is documented (older Harbors, other scanners), or must not fool us.
+/// Answers that were not recorded, but are documented (older Harbors, other scanners) or could mislead.
 #[test]
 fn overviews_by_hand() {
     let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
@@ -129,7 +129,7 @@ fn overviews_by_hand() {
     ] {
         check(&one(rest), failed.clone());
     }
-    // Neither severity nor counts: nothing says that it is clean.
+    // Without severity and counts nothing shows that it is clean.
     check(
         &one(
             r#""scan_status":"Success","complete_percent":100,"end_time":"0001-01-01T00:00:00.000Z","summary":null"#,
@@ -146,7 +146,7 @@ fn overviews_by_hand() {
     check(&one(zero), Overview::State(ScanState::Done(clean)));
 }
 
-/// An answer that is not this artifact's says nothing of it.
+/// The answer of another artifact says nothing about this one.
 #[test]
 fn what_is_no_artifact() {
     let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();

@@ -1,4 +1,4 @@
-//! Projects and allowlists of the recordings, read.
+//! All projects and allowlists of the recordings.
 
 use super::*;
 use crate::harbor::recordings::{all, named};
@@ -37,7 +37,7 @@ fn allowlists() {
         })
     };
     let list = r#"{"items":[{"cve_id":"CVE-1"},{"cve_id":"CVE-2"},{}],"expires_at":1800000000,"id":6}"#;
-    // Harbor's own reading of the metadata: absent means yes; "true" in any case and "1" do.
+    // As Harbor reads the metadata: missing means yes, and so do "true" in any case and "1".
     for reuses in [
         "null",
         "{}",
@@ -58,7 +58,7 @@ fn allowlists() {
     assert!(project(b"{}").is_err(), "somebody else's JSON is no project");
 }
 
-/// Harbor: expired from that very second on.
+/// As at Harbor, it is expired from that second on.
 #[test]
 fn an_expired_allowlist_forgives_nothing() {
     let list = |expires_at| CveAllowlist { items: vec!["CVE-1".into()], expires_at };

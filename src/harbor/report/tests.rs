@@ -1,4 +1,4 @@
-//! Stored reports of the recordings, read.
+//! All stored reports of the recordings.
 
 use super::*;
 use crate::harbor::recordings::named;
@@ -14,7 +14,7 @@ fn every_report_that_was_recorded() {
     let later = [("CVE-2024-10003", Low), ("CVE-2024-10014", Medium)];
     for (name, generated, expected) in [
         ("a05-additions-vulnerabilities", "2026-11-21T06:41:00Z", fresh),
-        // Harbor hands it out while the scanner is down …
+        // Harbor serves it while the scanner is down …
         ("e05-refused-additions-vulnerabilities", "2026-11-21T06:41:00Z", fresh),
         // … and while the overview says `Error` because the task row is gone.
         ("w10b-additions-after-delete", "2026-11-21T07:31:16Z", later),
@@ -41,7 +41,7 @@ fn reports_by_hand() {
     check("null", None);
     check(r#"{"severity":"None","vulnerabilities":null}"#, report(Clean, &[]));
     check(r#"{"severity":"None","vulnerabilities":[]}"#, report(Clean, &[]));
-    // Nothing is said at all: nothing says that it is clean.
+    // Without any severity nothing shows that it is clean.
     check("{}", report(Unknown, &[]));
     // One identifier in three packages counts once, by its worst.
     check(

@@ -13,11 +13,11 @@ async fn ask(replay: &Replay, about: &str, detail: Detail, deadline: Instant) ->
     replay.harbor.scan(&repository, &digest, detail, deadline).await
 }
 
-/// The first recording of a row is the question; the others are what Harbor answers when it is followed up.
+/// The first recording is of the question, the others are of the requests that follow it.
 async fn row(script: Script, about: &str, scanner: Scanner, state: ScanState) -> Option<Report> {
     let replay = script.play().await;
     let found = ask(&replay, about, Detail::Summary, soon()).await;
-    assert_eq!((found.scanner, &found.state), (scanner, &state), "{about}: {:#?}", replay.heard());
+    assert_eq!((found.scanner, &found.state), (scanner, &state), "{about}: {:#?}", replay.requests());
     found.last
 }
 
@@ -26,7 +26,7 @@ async fn unknown(script: Script, about: &str, cause: Cause) {
     let replay = script.play().await;
     let found = ask(&replay, about, Detail::Summary, soon()).await;
     let ok = matches!(&found.state, ScanState::Unknown(unknown) if unknown.cause == cause);
-    assert!(ok, "{about}: {found:?} after {:#?}", replay.heard());
+    assert!(ok, "{about}: {found:?} after {:#?}", replay.requests());
     assert_eq!((found.scanner, found.last), (Scanner::Unknown, None), "{about}");
 }
 
@@ -47,7 +47,7 @@ fn beside(about: &str, rest: &str) -> String {
     format!("{}{rest}", named(about).path().split('?').next().unwrap())
 }
 
-/// One request each: an overview says it all.
+/// One request is enough if there is an overview.
 #[tokio::test]
 async fn an_overview_needs_no_more() {
     use ScanState::{Failed, Pending};
@@ -74,7 +74,7 @@ async fn an_overview_needs_no_more() {
     }
 }
 
-/// `Error` because the task row was swept: the stored report is the last scan known.
+/// `Error` because the task row was deleted: the stored report is the last known scan.
 #[tokio::test]
 async fn a_swept_error_keeps_its_report() {
     let about = "w30-task-row-gone";
@@ -133,7 +133,7 @@ async fn the_scanner_is_down() {
     let never = "b01-present-not-scanned";
     let script = Script::of(ROBOT, &[never, down, "d04-additions-vulnerabilities-of-unscanned"]);
     assert_eq!(row(script, never, Scanner::Present, ScannerDown).await, None);
-    // Not for our robot, which may read the scanner all the same; or Harbor cannot hand it out just now.
+    // Our robot may read the scanner but not the report, or Harbor cannot serve the report now.
     let script = Script::of(ROBOT, &[about, down]).borrow("w31-additions-min-robot");
     assert_eq!(row(script, about, Scanner::Present, ScannerDown).await, None);
     let additions = beside(about, "/additions/vulnerabilities");
@@ -145,7 +145,7 @@ async fn the_scanner_is_down() {
 #[tokio::test]
 async fn absent_and_forbidden() {
     use ScanState::{Hidden, NotScanned};
-    // The artifact is absent, but the scanner is told all the same.
+    // The artifact does not exist, but the scanner is known.
     for about in [
         "h01-api-priv-absent-digest-projrobot",
         "h01-api-priv-absent-repo-projrobot",
@@ -159,7 +159,7 @@ async fn absent_and_forbidden() {
     let about = "h01-api-absent-project-projrobot";
     let script = Script::of(ROBOT, &[about, "r40-head-project-nosuchproject-projrobot"]);
     row(script, about, Scanner::Absent, NotScanned).await;
-    // It is not ours: 403, and 200.
+    // It exists and we may not read it: 403, and 200.
     let about = "h01-api-otherpriv-present-projrobot";
     let script = Script::of(ROBOT, &[about, "r40-head-project-other-projrobot"]);
     row(script, about, Scanner::Hidden, Hidden).await;
@@ -167,7 +167,7 @@ async fn absent_and_forbidden() {
     let about = "h01-api-priv-present-pullonly";
     let script = Script::of("pullonly", &[about]).borrow("o02-head-project-exists");
     row(script, about, Scanner::Hidden, Hidden).await;
-    // Wrong, disabled, expired, deleted: nobody's credentials.
+    // Credentials that are wrong, disabled, expired or deleted.
     for (caller, about, info) in [
         ("wrongpw", "h01-api-priv-present-wrongpw", "o01-systeminfo-wrongpw"),
         ("disabled-robot", "r20-disabled-robot-api-private", "r23-disabled-robot-systeminfo"),
@@ -193,7 +193,7 @@ async fn harbor_is_down() {
     );
 }
 
-/// What stands in front of Harbor answers in the same statuses; none of them is an absence.
+/// A proxy in front of Harbor uses the same statuses. None of them means absence.
 #[tokio::test]
 async fn what_is_not_harbors_word() {
     let about = "g01-nested-nginx-252F";
@@ -227,10 +227,10 @@ async fn a_repository_without_a_project() {
         matches!(&found.state, ScanState::Unknown(unknown) if unknown.cause == Cause::NotRegistry),
         "{found:?}"
     );
-    assert!(replay.heard().is_empty());
+    assert!(replay.requests().is_empty());
 }
 
-/// The vulnerabilities one by one, and what the project allowlist.
+/// The list of vulnerabilities, and the project's allowlist.
 #[tokio::test]
 async fn vulnerabilities() {
     let about = "a03-image-scanned-by-digest";
@@ -268,7 +268,7 @@ async fn vulnerabilities() {
             found,
             answer(Scanner::Present, ScanState::Done(expected)),
             "{case}: {:#?}",
-            replay.heard()
+            replay.requests()
         );
     }
     // The stored report while the scanner is down, item by item.
@@ -281,7 +281,7 @@ async fn vulnerabilities() {
     assert_eq!(found.last, Some(Report { vulnerabilities, ..report(Medium, "2026-11-21T06:41:00Z") }));
 }
 
-/// Without `artifact-addition:read` the summary must do; an error of the moment must not be taken for that.
+/// Without `artifact-addition:read` only the summary is used. A temporary error must not be taken for that.
 #[tokio::test]
 async fn vulnerabilities_that_cannot_be_read() {
     let about = "a03b-image-scanned-by-digest-min-robot";
@@ -303,7 +303,7 @@ async fn vulnerabilities_that_cannot_be_read() {
     }
 }
 
-/// Reports are large: only so many are held at once, and who waits for them waits no longer than he can.
+/// Reports are large: only so many are in memory at once, and nobody waits for them beyond the deadline.
 #[tokio::test]
 async fn reports_wait_for_each_other() {
     let replay = Script::of(ROBOT, &[]).play().await;
@@ -313,14 +313,14 @@ async fn reports_wait_for_each_other() {
     let question = Question { harbor: &replay.harbor, artifact, detail, deadline };
     let others = replay.harbor.reports.acquire_many(u32::try_from(REPORTS).unwrap()).await.unwrap();
     assert_eq!(question.stored().await.unwrap_err().cause, Cause::Overloaded);
-    assert!(replay.heard().is_empty(), "{:?}", replay.heard());
+    assert!(replay.requests().is_empty(), "{:?}", replay.requests());
     drop(others);
     let asked = Question { deadline: soon(), ..question }.stored().await;
     assert_eq!(asked.unwrap_err().cause, Cause::ServerError, "now it is asked, and has no answer");
     assert_eq!(replay.harbor.reports.available_permits(), REPORTS);
 }
 
-/// The scanner is the project's: many artifacts, one question, and it outlives a caller that gives up.
+/// The scanner belongs to the project: many artifacts share one look-up, which goes on if a caller gives up.
 #[tokio::test]
 async fn the_scanner_is_asked_once() {
     let (first, second) = ("w22-disabled-scanner-artifact", "b01-present-not-scanned");
@@ -338,7 +338,7 @@ async fn the_scanner_is_asked_once() {
     replay.let_through(1 + 2);
     for about in [first, second] {
         let found = ask(&replay, about, Detail::Summary, soon()).await;
-        assert_eq!(found, answer(Scanner::Absent, ScanState::NotScanned), "{:#?}", replay.heard());
+        assert_eq!(found, answer(Scanner::Absent, ScanState::NotScanned), "{:#?}", replay.requests());
     }
-    assert_eq!(replay.times(scanner), 1, "{:#?}", replay.heard());
+    assert_eq!(replay.times(scanner), 1, "{:#?}", replay.requests());
 }

@@ -1,4 +1,4 @@
-//! What is written is read again; what somebody else wrote is not believed.
+//! Tests that the annotation is read back as written, and that forged entries are not kept.
 
 use super::*;
 use crate::domain::verdict::Reason;
@@ -116,7 +116,7 @@ fn it_stays_within_its_bounds_and_counts_the_rest() {
 
 #[test]
 fn the_largest_entries_fit_the_room() {
-    // Each just under the bound, and room for exactly that many.
+    // Each entry is just below the bound, and there is room for exactly this number of entries.
     let body = many(64);
     let pod: Pod<'_> = serde_json::from_str(&body).unwrap();
     let mut changes = changes_for(&pod);

@@ -1,4 +1,4 @@
-//! Every patch applies, touches only what is ours, and has nothing left to do the second time.
+//! Tests that every patch applies, changes only what Landfall may change, and is empty the second time.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use super::super::annotation::OldEntries;
 use super::super::surface::IMAGES;
 use super::*;
-use crate::domain::registry::RegistryName;
-use crate::domain::verdict::{FindingKind, Reason};
+use crate::domain::finding::FindingKind;
+use crate::domain::name::RegistryName;
+use crate::domain::verdict::Reason;
 use crate::pod::{Entry, Slot};
 
-/// The patch, read again; it is written as `json-patch` writes it, byte for byte.
+/// The patch, parsed. It must be exactly what `json-patch` would write.
 fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {
     let written = super::patch(pod, kind, changes);
     let read: Patch = serde_json::from_str(written.as_json()).unwrap();
@@ -23,7 +24,7 @@ fn patch(pod: &Pod<'_>, kind: AdmissionKind, changes: &[Change<'_>]) -> Patch {
     read
 }
 
-/// A judge that knows three hosts: `fra` is copied to `ams`, `lost` has no copy, nothing else is ours.
+/// Judges images by three hosts: `fra` has copies at `ams`, `lost` has no copy, and no other host is handled.
 fn judged<'p>(pod: &'p Pod<'_>) -> Vec<Change<'p>> {
     fn copy(image: &str) -> Option<String> {
         let path = image.strip_prefix("fra.example.com/")?;
@@ -69,7 +70,7 @@ fn patched(doc: &Value, kind: AdmissionKind) -> (Patch, Value) {
     (patch, after)
 }
 
-/// The document without all that a patch may touch.
+/// The document without the parts that a patch may change.
 fn untouchable(doc: &Value) -> String {
     let mut doc = doc.clone();
     let paths: Vec<String> = {
@@ -83,7 +84,7 @@ fn untouchable(doc: &Value) -> String {
     if let Some(spec) = doc["spec"].as_object_mut() {
         spec.remove("imagePullSecrets");
     }
-    // What is absent, null or empty is the same to the API server.
+    // To the API server, absent, null and empty are the same.
     let hollow = |value: &Value| value.is_null() || value.as_object().is_some_and(|map| map.is_empty());
     if let Some(metadata) = doc.get_mut("metadata").and_then(Value::as_object_mut) {
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -103,7 +104,7 @@ fn secrets(doc: &Value) -> Vec<Value> {
     doc["spec"]["imagePullSecrets"].as_array().cloned().unwrap_or_default()
 }
 
-/// An object of these members, each of which may be left out.
+/// An object with some of these members.
 fn members(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
     let fields: Vec<_> = fields
         .into_iter()
@@ -145,7 +146,7 @@ fn junk() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// A list whose elements have distinct names, for only such Pods get past the API server; some elements are null.
+/// A list whose items have distinct names, because the API server accepts no other Pods. Some items are null.
 fn named(element: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     let list = proptest::collection::vec(or_null(element), 0..5).prop_map(|mut elements| {
         for (index, element) in elements.iter_mut().enumerate() {
@@ -261,9 +262,9 @@ fn pitfalls() -> Vec<Row> {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The crate that our tests apply patches with against the library of the API server, row by row. Where they
-/// differ the crate obeys RFC 6902 more closely, or compares parsed values where the library compares bytes; no
-/// such row has the shape of an operation that we emit.
+/// Compares the crate that applies the patches in our tests with the library of the API server, row by row. Where they
+/// differ, the crate follows RFC 6902 more closely, or compares parsed values where the library compares bytes. No such
+/// row looks like an operation that Landfall writes.
 #[test]
 fn the_crate_applies_as_the_api_server_does_but_for_known_rows() {
     let mut different = Vec::new();
@@ -281,7 +282,7 @@ fn the_crate_applies_as_the_api_server_does_but_for_known_rows() {
 }
 
 const KNOWN_DIFFERENCES: [&str; 12] = [
-    // The library is laxer than RFC 6901 and RFC 6902, the crate is not.
+    // The library is less strict than RFC 6901 and RFC 6902; the crate is not.
     "key-tilde-not-escaped",
     "replace-missing-key",
     "add-index-negative",
@@ -291,22 +292,22 @@ const KNOWN_DIFFERENCES: [&str; 12] = [
     // The library compares bytes, or panics; the crate compares values.
     "test-string-spelling",
     "test-array-with-null",
-    // The crate is strict about what a patch is.
+    // The crate is strict about the form of a patch.
     "add-without-value",
     "path-without-slash",
-    // The RFC replaces the whole document, and so does the crate; the library refuses.
+    // By the RFC this replaces the whole document. The crate does it; the library refuses.
     "path-empty-add",
     "patch-null",
 ];
 
-/// The rows whose patches are ours: the oracle applied them, and we build the same operations.
+/// The rows with patches like ours: the API server's library applied them, and Landfall builds the same operations.
 #[test]
 fn what_we_build_is_what_the_api_server_applies() {
     let rows: BTreeMap<String, Row> = pitfalls().into_iter().map(|row| (row.name.clone(), row)).collect();
     let build = |name: &str, images: &[(&str, &str)], secret: Option<&str>, entry: Option<&str>| {
         let mut doc = rows[name].doc.clone();
         if doc["spec"].get("containers").is_none() && images.is_empty() {
-            // Some rows show no more of a Pod than what they are about.
+            // Some rows contain only the part of a Pod that they are about.
             doc["spec"]["containers"] = json!([{"name": "a", "image": "nginx"}]);
         }
         let body = doc.to_string();

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::domain::evidence::{Cause, Children, Presence, Shape};
-use crate::domain::registry::Kind;
+use crate::domain::evidence::{Children, Presence, Shape};
 
-use super::super::{Endpoint, Request, Target, USER_AGENT};
+use crate::domain::registry::Kind;
+use crate::domain::unknown::Cause;
+
+use super::super::transport::USER_AGENT;
+use super::super::{Endpoint, Request, Target};
 use super::server::{Reply, Server, reply, status};
 use super::*;
 
@@ -94,7 +97,7 @@ async fn a_refusal_brings_its_words() {
     let refused = Presence::Refused("current image with 3 vulnerabilities cannot be pulled".into());
     assert_eq!(by_tag(&client(registry(&server.url))).await, refused);
     assert_eq!(server.lines().len(), 2);
-    // The words are a courtesy: without them it is refused all the same.
+    // It is refused even if the message cannot be read.
     let server = Server::http(|seen| status(if seen.method == "HEAD" { 412 } else { 500 })).await;
     let refused = by_tag(&client(registry(&server.url))).await;
     assert_eq!(refused, Presence::Refused("412 Precondition Failed".into()));

@@ -1,11 +1,13 @@
-//! Credentials that change under us.
+//! Credentials that change while we run.
 
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::{CredentialSource, Kind};
+use crate::domain::unknown::Cause;
 
 use super::super::watched::INTERVAL;
 use super::server::{Reply, Server, reply};
@@ -58,8 +60,8 @@ async fn a_rotated_password_is_read_when_the_old_one_is_refused() {
     assert_eq!(by_tag(&client).await, present());
     let sent: Vec<_> = server.seen().iter().map(|seen| seen.authorization().to_owned()).collect();
     assert_eq!(sent, [OLD, OLD, NEW]);
-    // The kubelet's second swap is where file watches go blind. Nothing is refused now: the new one is used
-    // once the last look is old enough.
+    // A file watch would miss the kubelet's second swap. Nothing is refused now: the new content is used once the last
+    // read is old enough.
     publish(dir.path(), "..3", "newer");
     let started = Instant::now();
     while server.seen().last().unwrap().authorization() != NEWER {

@@ -1,10 +1,12 @@
-//! TLS that fails, and a CA that changes.
+//! TLS failures, and a CA file that changes.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
+use crate::domain::unknown::Cause;
 
 use super::super::ClientError;
 use super::super::watched::INTERVAL;
@@ -77,7 +79,7 @@ async fn http2_is_spoken_where_it_is_offered() {
 async fn every_failure_of_tls_is_one() {
     let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
     let server = holder(authority.server("127.0.0.1")).await;
-    // Public roots, a CA of somebody else, another name.
+    // Public roots, another CA, another name.
     assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Tls, "UnknownIssuer");
     let (_file, registry) = trusting(&server.url, &stranger.pem());
     assert_unknown(by_tag(&client(registry)).await, Cause::Tls, "UnknownIssuer");

@@ -1,10 +1,12 @@
-//! Redirects, broken connections, and servers that are too slow or say too much.
+//! Redirects, broken connections, and servers that are too slow or answer too much.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::domain::evidence::{Cause, Presence, Shape};
+use crate::domain::evidence::{Presence, Shape};
+
 use crate::domain::registry::CredentialSource;
+use crate::domain::unknown::Cause;
 
 use super::super::{Endpoint, Request};
 use super::server::{Server, reply, status};
@@ -68,7 +70,7 @@ async fn another_host_gets_no_credentials_and_cannot_ask_for_them() {
     assert_eq!(thief.lines(), ["HEAD /"]);
 }
 
-/// A registry that was taken over must not make us probe the network that we stand in.
+/// A registry that was taken over must not make us send requests into our own network.
 #[tokio::test]
 async fn a_redirect_to_a_private_address_of_another_host_is_not_followed() {
     for location in [
@@ -87,7 +89,7 @@ async fn a_redirect_to_a_private_address_of_another_host_is_not_followed() {
         assert_unknown(presence, Cause::Redirect, "to a private address of another host");
         assert_eq!(server.seen().len(), 1, "{location}");
     }
-    // Neither is one that goes astray on its second step.
+    // The same on the second redirect.
     let server = Server::http(|seen| match seen.path.as_str() {
         "/moved" => reply(302, &[("location", "http://10.0.0.1/")], ""),
         _ => reply(302, &[("location", "/moved")], ""),
@@ -156,7 +158,7 @@ async fn a_body_beyond_its_limit_is_not_read() {
     let server =
         Server::http(|_| reply(200, &[("content-type", MANIFEST)], &" ".repeat(5 * 1024 * 1024))).await;
     assert_unknown(by_tag(&client(&server)).await, Cause::TooLarge, "4194304 bytes");
-    // Without a length nobody is warned.
+    // Without `Content-Length` the limit is found while reading.
     let server = Server::raw(|mut stream| async move {
         let mut request = [0; 4096];
         while let Ok(1..) = stream.read(&mut request).await {
@@ -170,7 +172,7 @@ async fn a_body_beyond_its_limit_is_not_read() {
     })
     .await;
     assert_unknown(by_tag(&client(&server)).await, Cause::TooLarge, "4194304 bytes");
-    // Of an error only the beginning is read, and its status stands.
+    // Of an error only the beginning is read, and its status counts.
     let server = Server::http(|_| reply(502, &[], &"x".repeat(5 * 1024 * 1024))).await;
     let named = digest(&digest_of("x"));
     let children = client(&server).children(&repository(), &named, soon()).await;

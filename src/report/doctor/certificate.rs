@@ -1,4 +1,4 @@
-//! The certificate that a replica shows, judged as the API server judges it: by the `caBundle`, for the Service's name.
+//! Verifies the certificate of a replica as the API server does: by the `caBundle`, for the Service's name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,40 +14,40 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// How long a replica may take to greet.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest time of one TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of a greeting.
+/// The result of a TLS handshake.
 #[derive(Debug)]
-pub(super) enum Greeting {
-    /// The bundle verifies it, until then.
+pub(super) enum Handshake {
+    /// The bundle verifies the certificate. Holds the end of its validity.
     Verified(Option<Timestamp>),
-    /// It does not.
+    /// The bundle does not verify the certificate.
     Refused(CertificateError),
-    /// We did not come as far as that.
+    /// There was no connection, or no certificate.
     Unreachable(String),
 }
 
-/// The authorities of a bundle; what is no certificate is passed over.
+/// The authorities of a bundle. Anything that is not a certificate is skipped.
 pub(super) fn roots(bundle: &[u8]) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
     roots
 }
 
-/// Greets whoever listens there as the API server would greet `name`.
-pub(super) async fn greet(address: SocketAddr, name: &str, roots: RootCertStore) -> Greeting {
-    match timeout(PATIENCE, shake(address, name, roots)).await {
-        Ok(Ok(until)) => Greeting::Verified(until),
+/// Makes a TLS handshake with `address`, as the API server would do with the server `name`.
+pub(super) async fn handshake(address: SocketAddr, name: &str, roots: RootCertStore) -> Handshake {
+    match timeout(HANDSHAKE_TIMEOUT, connect(address, name, roots)).await {
+        Ok(Ok(until)) => Handshake::Verified(until),
         Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(refused)) => Greeting::Refused(refused.clone()),
-            _ => Greeting::Unreachable(error.to_string()),
+            Some(rustls::Error::InvalidCertificate(refused)) => Handshake::Refused(refused.clone()),
+            _ => Handshake::Unreachable(error.to_string()),
         },
-        Err(_) => Greeting::Unreachable(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Handshake::Unreachable(format!("no answer within {HANDSHAKE_TIMEOUT:?}")),
     }
 }
 
-async fn shake(address: SocketAddr, name: &str, roots: RootCertStore) -> io::Result<Option<Timestamp>> {
+async fn connect(address: SocketAddr, name: &str, roots: RootCertStore) -> io::Result<Option<Timestamp>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -55,13 +55,13 @@ async fn shake(address: SocketAddr, name: &str, roots: RootCertStore) -> io::Res
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let stream = TcpStream::connect(address).await?;
-    // Where a certificate is asked of callers, what we lack is said only after this.
+    // A server that requires client certificates refuses us only after this point, so its own certificate is seen.
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (_, connection) = stream.get_ref();
-    Ok(connection.peer_certificates().and_then(<[_]>::first).and_then(end))
+    Ok(connection.peer_certificates().and_then(<[_]>::first).and_then(not_after))
 }
 
-fn end(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
+fn not_after(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, read) = X509Certificate::from_der(leaf).ok()?;
     Timestamp::from_second(read.validity().not_after.timestamp()).ok()
 }

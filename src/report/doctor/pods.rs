@@ -1,58 +1,64 @@
-//! Pods, as dry runs: the whole way at once, and who else stands in it.
+//! Tries Pods as dry runs: the whole admission at once, and the other admission plugins.
 
 use std::collections::BTreeMap;
 
-use super::{Installation, Line, NAME, Sample, Specimen};
+use super::{Installation, Line, NAME, Sample, TestImage};
 use crate::cluster::{Cluster, ClusterError, Registration, Trial, TrialPod};
 use crate::domain::case::Routed;
+use crate::domain::finding::{FindingKind, PolicyKey};
+use crate::domain::name::RegistryName;
 use crate::domain::policy::{LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, Selector};
-use crate::domain::registry::{RegistryName, folded};
+use crate::domain::registry::folded;
 use crate::domain::route::Rewrite;
-use crate::domain::verdict::{FindingKind, PolicyKey, Reason};
+use crate::domain::verdict::Reason;
 use crate::pod::Entry;
 use crate::pod::annotation::{self, AnnotatedImage};
 use crate::pod::surface::{IMAGES, MODE};
 
-/// What to do where a namespace will not do.
-pub(super) const ANOTHER: &str =
-    "name a namespace whose Pods come to Landfall: --pods-in (`doctor.namespace` of the chart)";
+/// What to do where a namespace cannot be used.
+pub(super) const OTHER_NAMESPACE: &str =
+    "name a namespace whose Pods are sent to Landfall: --pods-in (`doctor.namespace` of the chart)";
 
-/// What became of Pods; and whether the API server called Landfall and was answered.
-pub(super) async fn look(
+/// Tries Pods. Returns the lines, and whether the API server called Landfall and got an answer.
+pub(super) async fn check(
     cluster: &Cluster,
     entries: &[Registration],
     installation: &Installation,
-    specimen: &Specimen,
+    image: &TestImage,
     namespace: &str,
 ) -> (Vec<Line>, bool) {
-    let labels = match reach(cluster, namespace).await {
+    let labels = match labels_of_usable(cluster, namespace).await {
         Ok(labels) => labels,
         Err(line) => return (vec![line], false),
     };
-    let ground = Ground { cluster, entries, installation, specimen, namespace };
+    let trials = Trials { cluster, entries, installation, image, namespace };
+    let skipped = Line::skipped_by_error;
     let (pod, answered) = match selected(entries, &labels, namespace) {
-        Ok(()) => ground.come_ashore().await.unwrap_or_else(|error| (Line::untold("pod", &error), false)),
+        Ok(()) => trials.whole_admission().await.unwrap_or_else(|error| (skipped("pod", &error), false)),
         Err(line) => (line, false),
     };
-    let mut lines = vec![pod, ground.order().await.unwrap_or_else(|error| Line::untold("order", &error))];
-    lines.extend(ground.others().await.unwrap_or_else(|error| vec![Line::untold("admission", &error)]));
+    let mut lines = vec![pod, trials.order().await.unwrap_or_else(|error| skipped("order", &error))];
+    lines.extend(trials.other_hosts().await.unwrap_or_else(|error| vec![skipped("admission", &error)]));
     (lines, answered)
 }
 
-/// Can Pods be tried in this namespace? Its labels.
-async fn reach(cluster: &Cluster, namespace: &str) -> Result<Labels, Line> {
-    let untold = |error: ClusterError| Line::untold("pod", &error);
-    let labels = cluster.labels_of(namespace).await.map_err(untold)?;
+/// The labels of this namespace, if Pods can be tried in it.
+async fn labels_of_usable(cluster: &Cluster, namespace: &str) -> Result<Labels, Line> {
+    let skipped = |error: ClusterError| Line::skipped_by_error("pod", &error);
+    let labels = cluster.labels_of(namespace).await.map_err(skipped)?;
     let Some(labels) = labels else {
-        return Err(Line::wrong("pod", format!("there is no namespace `{namespace}`"), ANOTHER));
+        return Err(Line::wrong("pod", format!("there is no namespace `{namespace}`"), OTHER_NAMESPACE));
     };
-    if cluster.may_create_pods(namespace).await.map_err(untold)? {
+    if cluster.may_create_pods(namespace).await.map_err(skipped)? {
         return Ok(labels);
     }
-    Err(Line::skipped("pod", format!("we may not create Pods in `{namespace}`, not even as a dry run")))
+    Err(Line::skipped(
+        "pod",
+        format!("we have no permission to create Pods in `{namespace}`, not even as a dry run"),
+    ))
 }
 
-/// Do this namespace's Pods come to Landfall?
+/// Whether the API server sends this namespace's Pods to Landfall.
 fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Result<(), Line> {
     let mut requirements = entries.iter().flat_map(|entry| &entry.namespaces.requirements);
     let misses = |requirement: &&LabelRequirement| {
@@ -71,16 +77,16 @@ fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Resul
         LabelTest::DoesNotExist => (format!("no label {key}"), Some(format!("{key}-"))),
     };
     let todo = match label.filter(|_| **key != *NAMESPACE_NAME) {
-        Some(label) => format!("`kubectl label namespace {namespace} {label}`, or {ANOTHER}"),
-        None => ANOTHER.to_owned(),
+        Some(label) => format!("`kubectl label namespace {namespace} {label}`, or {OTHER_NAMESPACE}"),
+        None => OTHER_NAMESPACE.to_owned(),
     };
     let said = format!(
-        "Pods of `{namespace}` do not come to Landfall: the webhook's namespaceSelector asks for {asks}"
+        "Pods of `{namespace}` are not sent to Landfall: the webhook's namespaceSelector requires {asks}"
     );
     Err(Line::wrong("pod", said, todo))
 }
 
-/// Labels that the webhook's objectSelector asks for.
+/// The labels that the webhook's objectSelector requires.
 fn wanted(entries: &[Registration]) -> BTreeMap<String, String> {
     let requirements = entries.iter().flat_map(|entry| &entry.objects.requirements);
     let label = |LabelRequirement { key, test }: &LabelRequirement| match test {
@@ -91,16 +97,16 @@ fn wanted(entries: &[Registration]) -> BTreeMap<String, String> {
     requirements.filter_map(label).collect()
 }
 
-/// Where Pods are tried, and with what.
-struct Ground<'a> {
+/// Tries Pods with one image in one namespace.
+struct Trials<'a> {
     cluster: &'a Cluster,
     entries: &'a [Registration],
     installation: &'a Installation,
-    specimen: &'a Specimen,
+    image: &'a TestImage,
     namespace: &'a str,
 }
 
-impl Ground<'_> {
+impl Trials<'_> {
     fn pod(&self, image: &str, annotations: BTreeMap<String, String>) -> TrialPod {
         TrialPod { name: NAME, image: image.to_owned(), labels: wanted(self.entries), annotations }
     }
@@ -109,41 +115,41 @@ impl Ground<'_> {
         self.cluster.try_pod(self.namespace, &self.pod(image, BTreeMap::new())).await
     }
 
-    /// Left alone by Landfall: only others have a say.
-    async fn admit_as_it_is(&self, image: &str) -> Result<Trial, ClusterError> {
+    /// Tries a Pod that Landfall does not change, so that only other admission plugins can refuse it.
+    async fn admit_unchanged(&self, image: &str) -> Result<Trial, ClusterError> {
         let skip = BTreeMap::from([(MODE.to_owned(), "Skip".to_owned())]);
         self.cluster.try_pod(self.namespace, &self.pod(image, skip)).await
     }
 
-    /// Was it Landfall that refused?
+    /// Whether it was Landfall that refused the Pod.
     fn ours(&self, refusal: &str) -> bool {
         let named = |entry: &Registration| format!("admission webhook \"{}\" denied the request", entry.name);
         self.entries.iter().any(|entry| refusal.contains(&named(entry)))
     }
 
-    /// One Pod, the whole way; and whether Landfall answered.
-    async fn come_ashore(&self) -> Result<(Line, bool), ClusterError> {
-        let Specimen { image, real, routed, .. } = self.specimen;
+    /// Tries one Pod through the whole admission. Also returns whether Landfall answered.
+    async fn whole_admission(&self) -> Result<(Line, bool), ClusterError> {
+        let TestImage { image, real, routed, .. } = self.image;
         let Installation { release, namespace: home, .. } = self.installation;
         let (about, namespace) = ("pod", self.namespace);
         let refusal = match self.admit(image).await? {
             Trial::Refused(refusal) => refusal,
             Trial::Admitted { image: now, annotations } => {
                 return Ok(match written(&annotations) {
-                    Some(written) => (self.told(&now, &written), true),
+                    Some(written) => (self.answer(&now, &written), true),
                     None if routed.rewrite == Rewrite::Observe => {
                         let said = format!(
-                            "route `{}` says `rewrite: false`: Landfall leaves no trace on its Pods",
+                            "route `{}` says `rewrite: false`, so Landfall does not change its Pods",
                             routed.route
                         );
                         (Line::skipped(about, said), false)
                     }
                     None => {
                         let said = format!(
-                            "a Pod of `{namespace}` came back as it was: the API server got no answer of Landfall, and ignored that"
+                            "a Pod of `{namespace}` came back unchanged: the API server got no answer from Landfall, and ignored that"
                         );
                         let todo = format!(
-                            "mend what is wrong above; else the API server's own log says why (`failed calling webhook`), or `kubectl -n {home} logs deployment/{release}`. A change takes a second or two"
+                            "correct what is wrong above; otherwise see why in the API server's own log (`failed calling webhook`) or in `kubectl -n {home} logs deployment/{release}`. A change takes one or two seconds to have effect"
                         );
                         (Line::wrong(about, said, todo), false)
                     }
@@ -155,40 +161,41 @@ impl Ground<'_> {
                 true => Line::wrong(
                     about,
                     refusal,
-                    "a policy asks for this: put right what it names, or name another image",
+                    "a policy denies this image: correct what the message names, or name another image",
                 ),
                 false => Line::ok(
                     about,
                     format!(
-                        "the API server calls Landfall, which denied an image that nobody has, as a policy asks in `{namespace}`. {NOT_PROVED}"
+                        "the API server calls Landfall, which denied a made-up image, as a policy requires in `{namespace}`. {NOT_PROVED}"
                     ),
                 ),
             };
             return Ok((line, true));
         }
-        let todo = match self.admit_as_it_is(image).await? {
+        let todo = match self.admit_unchanged(image).await? {
             Trial::Admitted { .. } => {
-                "the same Pod is let in when Landfall leaves it alone: see `admission` for the hosts that are refused"
+                "the same Pod is admitted when Landfall does not change it: see `admission` for the hosts that are refused"
             }
             Trial::Refused(_) => {
-                "the same Pod is refused without Landfall, too: name another namespace (--pods-in) or image (--image)"
+                "the same Pod is also refused without Landfall: name another namespace (--pods-in) or image (--image)"
             }
         };
         Ok((Line::wrong(about, refusal, todo), false))
     }
 
-    /// What Landfall answered.
-    fn told(&self, now: &str, written: &AnnotatedImage<'_>) -> Line {
+    /// The line for the answer that Landfall wrote into the annotation.
+    fn answer(&self, now: &str, written: &AnnotatedImage<'_>) -> Line {
         let AnnotatedImage { is, entry: Entry { why, findings, place, .. } } = written;
-        let Specimen { image, real, .. } = self.specimen;
+        let TestImage { image, real, .. } = self.image;
         let about = "pod";
         if now != is {
-            let said =
-                format!("Landfall wrote `{is}`, and the Pod has `{now}`: somebody changed it afterwards");
+            let said = format!(
+                "Landfall wrote `{is}`, but the Pod has `{now}`: another webhook changed the image afterwards"
+            );
             return Line::wrong(
                 about,
                 said,
-                "one rewriter of images is enough: see `order` for who is called after Landfall",
+                "let only one webhook rewrite images: see `order` for those that are called after Landfall",
             );
         }
         let words: Vec<_> = findings.iter().map(|finding| finding.as_str()).collect();
@@ -200,7 +207,7 @@ impl Ground<'_> {
         }
         if !real && findings.iter().all(|finding| *finding == FindingKind::Missing) {
             let said = format!(
-                "the API server calls Landfall, which answers {why}{why_not} for an image that nobody has. {NOT_PROVED}"
+                "the API server calls Landfall, which answers {why}{why_not} for a made-up image. {NOT_PROVED}"
             );
             return Line::ok(about, said);
         }
@@ -211,16 +218,16 @@ impl Ground<'_> {
             "replicate it to this site, or name another image".to_owned()
         } else if met(PolicyKey::OnUnknown) {
             format!(
-                "see the registries above; if they are well from here, Landfall's replicas see them otherwise: `kubectl -n {home} logs deployment/{release}`"
+                "see the registries above; if they work from here, see what Landfall's replicas say: `kubectl -n {home} logs deployment/{release}`"
             )
         } else {
-            "mend that at this site's registry (README, \"What happens when\"), or name another image"
+            "correct this at this site's registry (README, \"What happens when\"), or name another image"
                 .to_owned()
         };
         Line::wrong(about, said, todo)
     }
 
-    /// Who has a say after us.
+    /// Lists the mutating webhooks that are called after Landfall.
     async fn order(&self) -> Result<Line, ClusterError> {
         let release = &self.installation.release;
         let mutators = self.cluster.mutators().await?;
@@ -229,71 +236,74 @@ impl Ground<'_> {
         let said = match after.is_empty() {
             true => "no other mutating webhook is called for Pods after Landfall".to_owned(),
             false => format!(
-                "called for Pods after Landfall: {}; of what they change Landfall is told again",
+                "called for Pods after Landfall: {}; if they change a Pod, Landfall is called again",
                 after.join(", ")
             ),
         };
         Ok(Line::ok("order", said))
     }
 
-    /// The image under each other host that Landfall may write into a Pod, by host.
+    /// The image as named at each other host that Landfall may write into a Pod, by host.
     fn hosts(&self) -> BTreeMap<&str, String> {
-        let Routed { named, .. } = self.specimen.routed;
-        let named = self.specimen.routed.place(named).map(|place| &*place.registry.host);
+        let Routed { named, .. } = self.image.routed;
+        let named = self.image.routed.place(named).map(|place| &*place.registry.host);
         let mut hosts = BTreeMap::new();
-        for sample in self.specimen.samples() {
+        for sample in self.image.samples() {
             let host = &*sample.place.registry.host;
             if Some(folded(host)) != named.map(folded) {
-                hosts.entry(host).or_insert_with(|| under(&sample));
+                hosts.entry(host).or_insert_with(|| reference(&sample));
             }
         }
         hosts
     }
 
-    /// Does anybody refuse Pods for a host that Landfall may write? The same Pod under each, which Landfall leaves alone.
-    async fn others(&self) -> Result<Vec<Line>, ClusterError> {
+    /// Finds admission plugins that refuse a host which Landfall may write: tries the same Pod with each host, in a way
+    /// that Landfall does not change it.
+    async fn other_hosts(&self) -> Result<Vec<Line>, ClusterError> {
         let (about, namespace) = ("admission", self.namespace);
-        if let Trial::Refused(said) = self.admit_as_it_is(&self.specimen.image).await? {
+        if let Trial::Refused(said) = self.admit_unchanged(&self.image.image).await? {
             let why = match self.ours(&said) {
                 true => format!(
-                    "a policy of Landfall enforces in `{namespace}`, so it cannot be left out: --pods-in"
+                    "a policy of Landfall enforces in `{namespace}`, so Pods cannot be tried without Landfall; name another namespace with --pods-in"
                 ),
-                false => format!("the Pod is refused even as it is written: {said}"),
+                false => format!("the Pod is refused even as written: {said}"),
             };
             return Ok(vec![Line::skipped(about, why)]);
         }
         let (mut wrong, mut fine) = (Vec::new(), Vec::new());
         for (host, image) in self.hosts() {
-            match self.admit_as_it_is(&image).await? {
+            match self.admit_unchanged(&image).await? {
                 Trial::Admitted { .. } => fine.push(format!("`{host}`")),
                 Trial::Refused(said) => {
                     let todo = format!(
-                        "have it allow `{host}`: Landfall writes it into Pods. (As written, the same Pod is let in.)"
+                        "let it allow `{host}`: Landfall writes this host into Pods. (As written, the same Pod is admitted.)"
                     );
                     wrong.push(Line::wrong(about, said, todo));
                 }
             }
         }
         if wrong.is_empty() {
-            let said = format!("Pods of `{namespace}` may name {}: nobody refuses them", fine.join(", "));
+            let said = format!(
+                "Pods of `{namespace}` may use {}: no admission plugin refuses them",
+                fine.join(", ")
+            );
             wrong.push(Line::ok(about, said));
         }
         Ok(wrong)
     }
 }
 
-/// An image as it would be named there.
-fn under(Sample { routed: Routed { tag, digest, .. }, place }: &Sample<'_>) -> String {
+/// The reference of an image at a Place.
+fn reference(Sample { routed: Routed { tag, digest, .. }, place }: &Sample<'_>) -> String {
     let tag = tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
     let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
     format!("{}/{}{tag}{digest}", place.registry.host, place.repository)
 }
 
-/// What a made-up image leaves open.
-const NOT_PROVED: &str =
-    "That an image comes ashore is not proved by that: name one, --image (`doctor.image` of the chart)";
+/// What the check with a made-up image does not prove.
+const NOT_PROVED: &str = "This does not prove that a local copy is used: name a real image with --image (`doctor.image` of the chart)";
 
-/// What Landfall wrote down of our container.
+/// The annotation's entry for our container.
 fn written(annotations: &BTreeMap<String, String>) -> Option<AnnotatedImage<'_>> {
     annotation::read(annotations.get(IMAGES)?).remove(&format!("containers/{NAME}"))
 }

@@ -1,15 +1,16 @@
-//! The webhook's entry, and the way from the API server to those who answer.
+//! Checks the webhook's entry, and the way from the API server to Landfall's Pods.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use rustls::CertificateError;
 
-use super::certificate::{Greeting, greet, roots};
+use super::certificate::{Handshake, handshake, roots};
 use super::{Installation, Line};
 use crate::cluster::{Backend, Backends, Called, Cluster, Registration};
 
-/// Is the entry as the chart renders it, and does Landfall answer in time for it? `budget`: what Landfall takes at most.
+/// Checks that the entry is as the chart renders it, and that Landfall answers within its timeout. `budget` is the longest
+/// time that Landfall takes.
 pub(super) fn entry(
     entry: &Registration,
     installation: &Installation,
@@ -17,21 +18,21 @@ pub(super) fn entry(
 ) -> Vec<Line> {
     let Installation { release, namespace, path, margin } = installation;
     let again = format!(
-        "`helm upgrade {release} …` puts it back; `kubectl get mutatingwebhookconfiguration {release} -o yaml --show-managed-fields` tells who changed it"
+        "restore it with `helm upgrade {release} …`; `kubectl get mutatingwebhookconfiguration {release} -o yaml --show-managed-fields` shows who changed it"
     );
     let mut wrong = Vec::new();
     let right =
         Called { namespace: namespace.clone(), name: release.clone(), path: (*path).to_owned(), port: 0 };
     match &entry.service {
-        None => wrong.push(("it calls a URL, and no Service".to_owned(), again.clone())),
+        None => wrong.push(("it calls a URL, not a Service".to_owned(), again.clone())),
         Some(called) if (Called { port: 0, ..called.clone() }) != right => {
             let Called { namespace: their, name, path: at, .. } = called;
             let said = format!(
-                "it calls `{at}` of Service `{name}` in `{their}`, and not `{path}` of `{release}` in `{namespace}`"
+                "it calls `{at}` of Service `{name}` in `{their}`, not `{path}` of `{release}` in `{namespace}`"
             );
             wrong.push((
                 said,
-                format!("{again}; if this is another release, name it: --release, --namespace"),
+                format!("{again}; if this is another release, name it with --release and --namespace"),
             ));
         }
         Some(_) => {}
@@ -40,30 +41,33 @@ pub(super) fn entry(
         wrong.push(("it is not called for new Pods".to_owned(), again.clone()));
     }
     if entry.failure_policy != "Ignore" {
-        let said = format!("failurePolicy {}: no Pod starts while Landfall is away", entry.failure_policy);
+        let said =
+            format!("failurePolicy {}: no Pod starts while Landfall does not answer", entry.failure_policy);
         wrong.push((said, again.clone()));
     }
     if entry.reinvocation != "IfNeeded" {
-        let said =
-            format!("reinvocationPolicy {}: what others inject later is not rewritten", entry.reinvocation);
+        let said = format!(
+            "reinvocationPolicy {}: images that other webhooks inject later are not rewritten",
+            entry.reinvocation
+        );
         wrong.push((said, again.clone()));
     }
     if let Some(budget) = budget.filter(|budget| *budget + *margin > entry.timeout) {
         let (waits, may) = (entry.timeout, entry.timeout.saturating_sub(*margin));
         let said = format!(
-            "the API server waits {waits:?}, less than `budget.request` ({budget:?}) and {margin:?} for the way"
+            "the API server waits {waits:?}, less than `budget.request` ({budget:?}) plus {margin:?} for the way back"
         );
         wrong.push((
             said,
             format!(
-                "set `budget.request` to {may:?} at most, or `timeoutSeconds` back to what the chart says"
+                "set `budget.request` to {may:?} at most, or restore `timeoutSeconds` with `helm upgrade {release} …`"
             ),
         ));
     }
     let about = "webhook";
     if wrong.is_empty() {
         let said = format!(
-            "`{}` is called for new Pods, within {:?}, and ignored where it fails",
+            "`{}` is called for new Pods, has {:?} to answer, and is ignored if it fails",
             entry.name, entry.timeout
         );
         return vec![Line::ok(about, said)];
@@ -71,36 +75,43 @@ pub(super) fn entry(
     wrong.into_iter().map(|(said, todo)| Line::wrong(about, said, todo)).collect()
 }
 
-/// What was seen of the way.
+/// The checks of the Pods behind the webhook's Service.
 #[derive(Default)]
-pub(super) struct Way {
+pub(super) struct BackendChecks {
     pub lines: Vec<Line>,
-    /// Why no certificate could be looked at.
-    pub unseen: Option<String>,
+    /// Why no certificate could be verified.
+    pub unverified: Option<String>,
 }
 
-/// Is somebody there, and does the bundle verify what each of them shows?
-pub(super) async fn way(cluster: &Cluster, entry: &Registration, installation: &Installation) -> Way {
-    let Some(called) = &entry.service else { return Way::default() };
+/// Checks that Pods are ready behind the Service, and that the bundle verifies the certificate of each.
+pub(super) async fn backends(
+    cluster: &Cluster,
+    entry: &Registration,
+    installation: &Installation,
+) -> BackendChecks {
+    let Some(called) = &entry.service else { return BackendChecks::default() };
     let backends = match cluster.backends(&called.namespace, &called.name, called.port).await {
         Ok(backends) => backends,
         Err(error) => {
-            return Way {
-                lines: vec![Line::untold("service", &error)],
-                unseen: Some("nobody to greet is known".to_owned()),
+            return BackendChecks {
+                lines: vec![Line::skipped_by_error("service", &error)],
+                unverified: Some("the Pods behind the Service are not known".to_owned()),
             };
         }
     };
     match service(called, &backends, installation) {
         Ok((line, backends)) => match certificate(entry, called, backends, installation).await {
-            Ok(seen) => Way { lines: vec![line, seen], unseen: None },
-            Err(why) => Way { lines: vec![line], unseen: Some(why) },
+            Ok(verified) => BackendChecks { lines: vec![line, verified], unverified: None },
+            Err(why) => BackendChecks { lines: vec![line], unverified: Some(why) },
         },
-        Err(line) => Way { lines: vec![line], unseen: Some("there is nobody to greet".to_owned()) },
+        Err(line) => BackendChecks {
+            lines: vec![line],
+            unverified: Some("no Pod is ready behind the Service".to_owned()),
+        },
     }
 }
 
-/// Who is there.
+/// The Pods that are ready behind the Service.
 fn service<'b>(
     called: &Called,
     backends: &'b Backends,
@@ -111,27 +122,27 @@ fn service<'b>(
     match backends {
         Backends::NoService => wrong(
             format!("there is no Service `{name}` in `{namespace}`"),
-            format!("`helm upgrade {release} …` brings it back"),
+            format!("create it again with `helm upgrade {release} …`"),
         ),
         Backends::NoPort(ports) => wrong(
             format!("the webhook calls port {port} of Service `{name}`, which has {ports:?}"),
-            format!("`helm upgrade {release} …` puts the webhook's port back"),
+            format!("restore the webhook's port with `helm upgrade {release} …`"),
         ),
         Backends::Some(backends) if backends.is_empty() => wrong(
-            format!("nobody is ready behind Service `{name}`"),
+            format!("no Pod is ready behind Service `{name}`"),
             format!(
-                "`kubectl -n {home} get pods`, and `kubectl -n {home} logs deployment/{release}` says what they wait for"
+                "see `kubectl -n {home} get pods`; `kubectl -n {home} logs deployment/{release}` shows what they wait for"
             ),
         ),
         Backends::Some(backends) => {
             let many = backends.len();
-            let said = format!("{many} ready behind port {port} of `{name}` in `{namespace}`");
+            let said = format!("{many} Pods are ready behind port {port} of `{name}` in `{namespace}`");
             Ok((Line::ok("service", said), backends))
         }
     }
 }
 
-/// What they show; or why it cannot be seen.
+/// Verifies the certificate of each Pod. The error says why it cannot be verified from here.
 async fn certificate(
     entry: &Registration,
     called: &Called,
@@ -141,56 +152,56 @@ async fn certificate(
     let about = "certificate";
     let roots = roots(&entry.bundle);
     let source = format!(
-        "SelfManaged: Landfall fills it, `kubectl -n {namespace} logs deployment/{release}` says what keeps it; CertManager: its cainjector does; Provided: `certificates.provided.caBundle`"
+        "SelfManaged: Landfall sets it, see `kubectl -n {namespace} logs deployment/{release}` for errors; CertManager: its cainjector sets it; Provided: set `certificates.provided.caBundle`"
     );
     if roots.is_empty() {
-        let said =
-            "caBundle holds no certificate: the API server cannot trust anybody, and Pods start as written";
+        let said = "caBundle holds no certificate: the API server trusts no Pod of Landfall, and images are not rewritten";
         return Ok(Line::wrong(about, said, source));
     }
     let name = format!("{}.{}.svc", called.name, called.namespace);
-    let greetings =
-        backends.iter().map(async |backend| (backend, greet(backend.address, &name, roots.clone()).await));
-    let greetings = join_all(greetings).await;
-    let (mut until, mut away) = (None, Vec::new());
-    for (Backend { pod, address }, greeting) in greetings {
+    let handshakes = backends
+        .iter()
+        .map(async |backend| (backend, handshake(backend.address, &name, roots.clone()).await));
+    let handshakes = join_all(handshakes).await;
+    let (mut until, mut unverified) = (None, Vec::new());
+    for (Backend { pod, address }, handshake) in handshakes {
         let who = pod.clone().unwrap_or_else(|| address.to_string());
-        match greeting {
-            Greeting::Verified(end) => until = until.into_iter().chain(end).min(),
-            Greeting::Refused(error) => match refused(&error, &name, &source) {
+        match handshake {
+            Handshake::Verified(end) => until = until.into_iter().chain(end).min(),
+            Handshake::Refused(error) => match refused(&error, &name, &source) {
                 Some((said, todo)) => return Ok(Line::wrong(about, format!("{who}: {said}"), todo)),
-                None => away.push(format!("{who}: {error}")),
+                None => unverified.push(format!("{who}: {error}")),
             },
-            Greeting::Unreachable(why) => away.push(format!("{who} ({address}): {why}")),
+            Handshake::Unreachable(why) => unverified.push(format!("{who} ({address}): {why}")),
         }
     }
-    if !away.is_empty() {
-        // No fault: it is the API server that must reach them, and a NetworkPolicy may keep everybody else out.
-        return Err(format!("cannot be looked at from here: {}", away.join("; ")));
+    if !unverified.is_empty() {
+        // This is no error: only the API server must reach the Pods, and a NetworkPolicy may block everybody else.
+        return Err(format!("cannot be verified from here: {}", unverified.join("; ")));
     }
     let until = until.map(|until| format!(", until {until}")).unwrap_or_default();
     let many = backends.len();
-    Ok(Line::ok(about, format!("caBundle verifies what each of {many} shows for `{name}`{until}")))
+    Ok(Line::ok(about, format!("caBundle verifies the certificates of {many} Pods for `{name}`{until}")))
 }
 
-/// Why the API server does not trust a certificate, and what to do about it; `None`: perhaps it does. (It takes a leaf that
-/// stands in the bundle itself, for one.)
+/// Why the API server does not trust a certificate, and what to do about it. `None` where the API server may trust it: for
+/// example, it accepts a leaf certificate that is in the bundle itself.
 fn refused(error: &CertificateError, name: &str, source: &str) -> Option<(String, String)> {
     Some(match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
-            "caBundle does not verify its certificate: somebody else's authority stands there, so Pods start as written"
+            "caBundle does not verify its certificate: it holds another authority, so images are not rewritten"
                 .to_owned(),
             source.to_owned(),
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            (error.to_string(), format!("issue it for `{name}`: that is whom the API server asks for"))
+            (error.to_string(), format!("issue it for `{name}`, the name that the API server uses"))
         }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => (
             error.to_string(),
-            "see why it was not renewed (the log of Landfall, of cert-manager, or whoever provides it), and whether this clock is right"
+            "check why it was not renewed (in the log of Landfall, or of cert-manager, or where you provide it), and whether this clock is right"
                 .to_owned(),
         ),
         _ => return None,
@@ -228,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_not_as_the_chart_renders_it_is_told_apart() {
+    fn each_difference_from_the_charts_entry_has_its_own_message() {
         let budget = Some(Duration::from_millis(2500));
         let judge = |change: fn(&mut Registration)| {
             let mut changed = registration();
@@ -238,10 +249,10 @@ mod tests {
         assert!(matches!(&judge(|_| {})[..], [Line { found: Found::Ok { .. }, .. }]));
         type Change = fn(&mut Registration);
         let cases: [(Change, &str); 7] = [
-            (|entry| entry.service = None, "it calls a URL, and no Service"),
+            (|entry| entry.service = None, "it calls a URL, not a Service"),
             (
                 |entry| entry.service.as_mut().unwrap().path = "/".into(),
-                "it calls `/` of Service `landfall` in `landfall`, and not `/mutate` of `landfall` in `landfall`",
+                "it calls `/` of Service `landfall` in `landfall`, not `/mutate` of `landfall` in `landfall`",
             ),
             (
                 |entry| entry.service.as_mut().unwrap().namespace = "old".into(),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use landfall::registry::{Challenge, Scheme, challenges};
+use landfall::facade::registry::{Challenge, Scheme, challenges};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|headers: &[u8]| {

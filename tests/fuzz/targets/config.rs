@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use landfall::config::{Files, Problems, parse, policy};
-use landfall::domain::policy::Rules;
+use landfall::facade::config::{Files, Problems, parse, policy};
+use landfall::facade::domain::policy::Rules;
 use libfuzzer_sys::fuzz_target;
 
 /// What a policy leaves out comes from here.

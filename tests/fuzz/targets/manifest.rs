@@ -1,8 +1,8 @@
 //! Manifests and indexes: children come from what is listed, and only an index has any.
 #![no_main]
 
-use landfall::domain::evidence::{Children, Shape};
-use landfall::registry::fuzz::{children, shape};
+use landfall::facade::domain::evidence::{Children, Shape};
+use landfall::facade::registry::fuzz::{children, shape};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

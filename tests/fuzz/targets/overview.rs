@@ -1,9 +1,9 @@
 //! Harbor's scan overview, stored report, scanner and project: `Success` is believed only where it stands there whole.
 #![no_main]
 
-use landfall::domain::digest::Digest;
-use landfall::domain::scan::ScanState;
-use landfall::harbor::fuzz::{Overview, overview, project, scanner, stored};
+use landfall::facade::domain::digest::Digest;
+use landfall::facade::domain::scan::ScanState;
+use landfall::facade::harbor::fuzz::{Overview, overview, project, scanner, stored};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

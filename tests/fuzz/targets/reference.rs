@@ -2,7 +2,7 @@
 #![no_main]
 
 use container_image_dist_ref::ImgRef;
-use landfall::domain::image::Reference;
+use landfall::facade::domain::image::Reference;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use landfall::registry::fuzz::token;
+use landfall::facade::registry::fuzz::token;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
-//! The acts in which registries go dark and come back.
+//! The acts in which registries go down and come back.
 
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, Named, PRESENT, UNSCANNED};
-use super::{Act, Event, FLEET, PILOT, TILL, Who, allowed, denied, fra};
+use super::{Act, Event, FLEET, PILOT, ROSTER, TILL, Who, allowed, denied, fra};
 
 pub(super) fn acts() -> Vec<Act> {
     vec![amsterdam_dark(), amsterdam_back(), frankfurt_dark(), both_dark(), all_back()]
@@ -59,7 +59,7 @@ fn amsterdam_back() -> Act {
 fn frankfurt_dark() -> Act {
     let presumed = |name: Named| fra(name).becomes(Becomes::Pinned("ams"), "Presumed");
     let unproved = |name: Named| presumed(name).found("Unproved", "ams");
-    // The tag beside it keeps asking Frankfurt: that it is down must be known, not guessed.
+    // The tag in the same Pod makes Landfall ask Frankfurt, so that it knows that Frankfurt is down.
     let [cargo, ..] = FLEET;
     let beside = |pod: &'static str, image: Image| Pod::new(pod, [image, unproved(cargo)]);
     let stories = vec![
@@ -83,21 +83,27 @@ fn frankfurt_dark() -> Act {
             "Five tags never proved before. A dead primary helps nobody: what is here is presumed right.",
             Pod::new("fleet", FLEET.map(unproved)),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-unscanned",
             "Never scanned here, and the other copy is out of reach: better this one than none.",
-            // The tag beside it keeps asking Frankfurt: that it is down must be known, not guessed.
+            // The tag in the same Pod makes Landfall ask Frankfurt, so that it knows that Frankfurt is down.
             Pod::new(
                 "search",
                 [presumed(UNSCANNED).found("Unscanned", "ams"), FLEET.map(unproved)[0].clone()],
             ),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         allowed(
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
             beside("checkout", fra(MISSING).stays("Fallback").found("Missing", "ams")),
+        )
+        .says("no copy of the image is known; left as written"),
+        allowed(
+            "other-application",
+            "Amsterdam stores two repositories as one, and holds the other application's image under this tag. What is not proved to be Frankfurt's is not taken for it.",
+            beside("roster", fra(ROSTER).stays("Fallback").found("Unproved", "ams")),
         )
         .says("no copy of the image is known; left as written"),
         denied(
@@ -126,7 +132,7 @@ fn both_dark() -> Act {
             "Nobody answers. The nearest copy is the best guess; nodes may well have it already.",
             Pod::new("fleet", images),
         )
-        .says("all else is down"),
+        .says("all other copies are down"),
         denied(
             "dark-both-regulated",
             "In payments a guess is not enough: blocked.",

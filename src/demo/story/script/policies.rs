@@ -1,4 +1,4 @@
-//! The act in which policies speak.
+//! The act with enforcing and observing policies.
 
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, MULTI_ARCH, PRESENT, REFUSED, UNSCANNED, VULNERABLE};

@@ -1,15 +1,15 @@
-//! The act of the recorded reviews: what a real API server sent, byte for byte.
+//! The act with the recorded reviews of a real API server, byte for byte.
 //!
-//! They are the test vectors of `tests/vectors/admission` (see the README there), taken in when the demo is compiled:
-//! a second copy beside the source could only differ from the first. The image is built without the demo.
+//! They are the test vectors of `tests/vectors/admission` (see the README there), included when the demo is compiled, so that
+//! there is no second copy that could differ. The image is built without the demo.
 
 use super::super::told::Admission;
 use super::{Act, Sent, Story};
 
-/// A recording: its name, what it is, its body, and how many images get which reason.
+/// A recording: its name, what it is, its body, and the expected number of images for each reason.
 struct Recording(&'static str, &'static str, &'static str, &'static [(&'static str, usize)]);
 
-/// What must be said of the one recording of which something is to be said.
+/// The words that must be said about one of the recordings.
 const UNMOVED: (&str, &str) = ("recorded-ephemeral-container", "the Pod lacks pull secret harbor-ams-creds");
 
 macro_rules! recording {

@@ -1,4 +1,4 @@
-//! The act in which copies are not what they should be, and nobody has forbidden anything.
+//! The act in which copies are missing, stale or not scanned, and no policy blocks anything.
 
 use super::super::pod::{Becomes, Pod};
 use super::super::world::seed::{

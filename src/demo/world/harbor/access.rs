@@ -4,14 +4,15 @@ use crate::demo::world::accounts::{Account, Caller, Kind, Namespace, Permission,
 use crate::demo::world::message::{Ask, Presented};
 use crate::demo::world::store::{Store, Visibility};
 
-/// How the recognition went, for the time it takes.
+/// Whether the credentials were right: wrong ones take longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     Fine,
     Wrong,
 }
 
-/// Finds out who asks. A bearer token counts under `/v2/` only, and for whom it was given, whatever became of them.
+/// Finds the caller of a request. A bearer token is valid only under `/v2/`, for the caller that it was issued to, even if
+/// that account has changed since.
 pub(super) fn recognise(store: &Store, ask: &Ask) -> (Caller, Attempt) {
     match ask.presented() {
         Presented::Nothing | Presented::Unreadable => (Caller::Anonymous, Attempt::Fine),
@@ -29,13 +30,13 @@ pub(super) fn recognise(store: &Store, ask: &Ask) -> (Caller, Attempt) {
 }
 
 impl Caller {
-    /// May they do that in this project? An absent project is forbidden to all but the admin.
+    /// Whether the caller has this permission in the project. In a project that does not exist only the admin has any.
     pub fn may(&self, store: &Store, project: &str, permission: Permission) -> bool {
         if self.is_admin() {
             return true;
         }
         let Some(found) = store.projects.get(project) else { return false };
-        // Harbor gives every reader of a public project all that reads, but nothing that writes.
+        // In a public project Harbor gives everybody all permissions to read, and none to write.
         if found.visibility == Visibility::Public && permission != Permission::ScanCreate {
             return true;
         }

@@ -1,4 +1,4 @@
-//! `/api/v2.0/`: what of it a reader asks.
+//! `/api/v2.0/`: the part that readers use.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::demo::world::store::{Allowlist, Reachable, ScannerState, Store, Visib
 use crate::domain::digest::Digest;
 
 pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
-    // nginx decodes once before it matches and escapes again, so `%2F` is a slash to the router and `%252F` is not.
+    // nginx decodes the path once, matches it and escapes it again. So the router sees `%2F` as a slash, and `%252F` not.
     let path = unescape(&ask.path);
     let path = path.strip_suffix('/').unwrap_or(&path);
     let segments: Vec<&str> = path.split('/').skip(1).collect();
@@ -50,7 +50,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
     }
 }
 
-/// The repository's whole name; the handler decodes its parameter once more than the router did.
+/// The repository's whole name. The handler decodes its parameter once more than the router.
 fn full_name(project: &str, repository: &str) -> String {
     format!("{project}/{}", unescape(repository))
 }
@@ -89,7 +89,7 @@ fn one_artifact(
     }
 }
 
-/// `POST …/scan`: the old report goes at once, and the state is `Pending` until a story says otherwise.
+/// `POST …/scan`: the old report is removed at once, and the state is `Pending` until a story changes it.
 fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
     let Some((_, artifact)) = store.find(name, &digest.to_string()) else {
         return empty(StatusCode::NOT_FOUND);
@@ -188,7 +188,7 @@ fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {
         fields.insert("prevent_vul".into(), "true".into());
         fields.insert("severity".into(), format!("{severity:?}").to_lowercase().into());
     }
-    // Harbor leaves the key out where nobody decided, and then the system's list counts.
+    // Harbor leaves the key out if nobody has set it. Then the system's list applies.
     if let (Some(_), Some(fields)) = (&project.allowlist, metadata.as_object_mut()) {
         fields.insert("reuse_sys_cve_allowlist".into(), "false".into());
     }
@@ -282,7 +282,7 @@ fn current_user(store: &Store, caller: &Caller) -> Answer {
     }))
 }
 
-/// Always healthy: a real Harbor notices its own parts seconds late, and its scanner never.
+/// Always healthy: a real Harbor notices the failure of its own parts seconds later, and that of its scanner never.
 fn health() -> Answer {
     let parts = ["core", "database", "jobservice", "portal", "redis", "registry", "registryctl"];
     let components: Vec<Value> =
@@ -290,7 +290,7 @@ fn health() -> Answer {
     json(&json!({"components": components, "status": "healthy"}))
 }
 
-/// handler/base.go: who is not known is told to log in, who is known is told no; absent looks like forbidden.
+/// handler/base.go: an unknown caller gets 401, a known one 403. A project that does not exist is answered in the same way.
 fn refusal(store: &Store, caller: &Caller, project: &str, permission: Permission) -> Option<Answer> {
     match (caller.may(store, project, permission), caller.is_anonymous()) {
         (true, _) => None,

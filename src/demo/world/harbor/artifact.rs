@@ -1,4 +1,4 @@
-//! An artifact as the API shows it.
+//! An artifact in the API.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::demo::world::scan::{self, REPORT_V10, REPORT_V11, stamp};
 use crate::demo::world::store::{Artifact, Repository, ScannerState, Store};
 use crate::domain::digest::Digest;
 
-/// The artifact's JSON. `scan_overview` is there only where the query asks for it and Harbor would show it.
+/// The artifact's JSON. It has `scan_overview` only if the query asks for it and Harbor would show it.
 pub(super) fn render(store: &Store, ask: &Ask, name: &str, digest: Digest, artifact: &Artifact) -> Value {
     let repository = store.repositories.get(name);
     let project = name.split('/').next().and_then(|project| store.projects.get(project));
@@ -40,10 +40,10 @@ pub(super) fn render(store: &Store, ask: &Ask, name: &str, digest: Digest, artif
 }
 
 fn overview(store: &Store, ask: &Ask, digest: Digest, artifact: &Artifact) -> Option<Value> {
-    // go-openapi's words for true; anything else is false, without an error.
+    // The words for true in go-openapi; anything else is false, without an error.
     const TRUE: [&str; 10] = ["true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"];
     let asked = ask.parameter("with_scan_overview").is_some_and(|value| TRUE.contains(&value));
-    // A scanner that does not answer makes everything unscannable, and the overview vanishes.
+    // With a scanner that does not answer, nothing can be scanned, and the overview is absent.
     let scannable = matches!(store.scanner, ScannerState::Healthy | ScannerState::Disabled);
     if !asked || !scannable || !accepts_report(ask) {
         return None;
@@ -51,8 +51,8 @@ fn overview(store: &Store, ask: &Ask, digest: Digest, artifact: &Artifact) -> Op
     scan::overview(&store.scan_parts(digest, artifact))
 }
 
-/// `X-Accept-Vulnerabilities`: split at commas, trimmed, compared exactly; where none is known, the 1.0 report is meant,
-/// which no scanner of today makes (handler/util.go).
+/// `X-Accept-Vulnerabilities`: split at commas, trimmed, compared exactly. If no type is known, it means the report 1.0,
+/// which no current scanner makes (handler/util.go).
 fn accepts_report(ask: &Ask) -> bool {
     let Some(header) = ask.header("x-accept-vulnerabilities").filter(|header| !header.is_empty()) else {
         return true;

@@ -1,11 +1,11 @@
-//! What Harbor refuses to hand out though it is there: the 412 (src/server/middleware/{contenttrust,vulnerable}).
+//! The 412: Harbor refuses to serve an image that it has (src/server/middleware/{contenttrust,vulnerable}).
 
 use crate::demo::world::scan::{self, Cve};
 use crate::demo::world::store::{Artifact, ScannerState, Signatures, Signed, Store};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
-/// Why the gate refuses a pull, or `None` where it lets it pass.
+/// Why a pull is refused, or `None` if it is not.
 pub(super) fn refusal(
     store: &Store,
     repository: &str,
@@ -26,7 +26,7 @@ pub(super) fn refusal(
         return None;
     }
     let Some(status) = scan::merged_status(&parts) else {
-        // Without an answering scanner nothing counts as scannable, and what has no report passes.
+        // Without a scanner that answers, nothing counts as scannable, and an image without a report is served.
         let scannable = store.scanner == ScannerState::Healthy;
         return scannable.then(|| format!("current image without vulnerability scanning {policy} for help."));
     };
@@ -56,7 +56,7 @@ pub(super) fn refusal(
     ))
 }
 
-/// Harbor's order of severities, in which `None` and `Unknown` are the same (src/pkg/scan/vuln/severity.go).
+/// Harbor's order of severities. `None` and `Unknown` are equal in it (src/pkg/scan/vuln/severity.go).
 fn code(severity: Severity) -> u8 {
     match severity {
         Severity::None | Severity::Unknown => 0,

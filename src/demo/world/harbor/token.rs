@@ -1,4 +1,4 @@
-//! `/service/token`: Harbor gives everybody a token, and only its use tells what it is good for.
+//! `/service/token`. Harbor issues a token to everybody; whether it permits anything shows only when it is used.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
         let message = format!("Unable to handle service: {service}");
         return body(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", message);
     }
-    // Without its database Harbor recognises nobody, and still hands out a token.
+    // Without its database Harbor recognises nobody, and still issues a token.
     let caller = match store.database {
         Reachable::Up => caller.clone(),
         Reachable::Down => Caller::Anonymous,
@@ -46,7 +46,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
         "jti": format!("demo-{serial}"), "access": access,
     });
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    // Nobody checks the signature: a token is good because it was given out here.
+    // Nobody checks the signature: a token is valid because it was issued here.
     let token = format!(
         "{}.{}.{}",
         part(&json!({"alg": "RS256", "typ": "JWT"})),
@@ -61,7 +61,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
     body(StatusCode::OK, "application/json; charset=utf-8", answer.to_string())
 }
 
-/// What of a scope is granted: all that the caller may, whatever was asked.
+/// The part of a scope that is granted: all permissions of the caller, whatever was requested.
 fn granted(store: &Store, caller: &Caller, scope: &str) -> Option<serde_json::Value> {
     let mut parts = scope.splitn(3, ':');
     let (kind, name) = (parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! `/v2/` of a Harbor: who may, then its database, then the gate, then the storage.
+//! `/v2/` of a Harbor. Its checks, in order: permission, database, gate (412), storage.
 
 use http::header::{IF_NONE_MATCH, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
@@ -100,7 +100,7 @@ fn manifest(store: &Store, ask: &Ask, repository: &str, reference: &str) -> Step
         .and_then(|project| project.upstream.clone());
     let local = local_manifest(store, ask, repository, reference);
     match upstream {
-        // A digest that is here is answered from here; a tag is always asked upstream.
+        // A digest that is stored here is answered locally; for a tag, the upstream is always asked.
         Some(upstream)
             if store.find(repository, reference).is_none() || reference.parse::<Digest>().is_err() =>
         {
@@ -131,7 +131,7 @@ fn local_manifest(store: &Store, ask: &Ask, repository: &str, reference: &str) -
     }
 }
 
-/// Harbor's own 404: its words depend on what is missing, and it lacks distribution's header.
+/// Harbor's own 404. Its message depends on what is missing, and it does not have distribution's header.
 pub(super) fn not_found(store: &Store, repository: &str, reference: &str) -> Answer {
     let message = match reference.parse::<Digest>() {
         Ok(_) => format!("artifact {repository}@{reference} not found"),
@@ -156,12 +156,12 @@ fn bearer(url: &str, repository: Option<&str>) -> String {
     challenge
 }
 
-/// Harbor wraps these errors in themselves.
+/// Harbor nests these errors in one another.
 fn doubled(message: &str) -> String {
     format!("{message}: {message}")
 }
 
-/// distribution's grammar of names, as far as Harbor's router needs it.
+/// The part of distribution's grammar of names that Harbor's router uses.
 fn is_name(repository: &str) -> bool {
     repository.split('/').all(|part| {
         !part.is_empty()

@@ -25,7 +25,7 @@ use crate::demo::world::log::{Authorization, PathClass, Request};
 use crate::demo::world::message::{Answer, Ask, Presented};
 use crate::demo::world::{harbor, registry};
 
-/// Says that the connection shall end with a reset instead of a polite close.
+/// Whether the connection ends with a reset instead of an orderly close.
 #[derive(Clone, Default)]
 pub(super) struct ResetFlag(Arc<AtomicBool>);
 
@@ -58,7 +58,7 @@ where
         let (shared, reset) = (Arc::clone(&shared), reset.clone());
         async move { respond(&shared, request, &reset).await }
     });
-    // An error is the client's going away, or a fault that we made ourselves.
+    // An error means that the client went away, or it is one of our own faults.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -126,7 +126,7 @@ async fn respond(
     Ok(deliver(answer, &ask.method, ending, reset))
 }
 
-/// Turns a whole answer into what goes over the wire.
+/// Turns an answer into the response that is sent, with its fault.
 fn deliver(
     answer: Answer,
     method: &Method,
@@ -156,14 +156,14 @@ fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
-/// Half of it, and then an error, upon which the server drops the connection.
+/// The first half, and then an error, after which the server drops the connection.
 fn broken(bytes: &Bytes) -> BoxBody<Bytes, io::Error> {
     let (half, _) = halves(bytes);
     let frames = [Ok(Frame::data(half)), Err(fault())];
     BodyExt::boxed(StreamBody::new(futures::stream::iter(frames)))
 }
 
-/// Half of it, and after a pause the rest.
+/// The first half, and after a pause the rest.
 fn slow(bytes: &Bytes, pause: Duration) -> BoxBody<Bytes, io::Error> {
     let (half, rest) = halves(bytes);
     let first = futures::stream::once(async move { Ok(Frame::data(half)) });

@@ -1,8 +1,9 @@
-//! The state machine of health: what happens in time, without time passing.
+//! The state machine of health. The time is an argument.
 
 use proptest::prelude::*;
 
 use super::*;
+use strum::VariantArray;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -15,7 +16,7 @@ fn found(health: Health) -> Found {
     Found { health, detail: "a test".into(), took: MILLI, unknown: None }
 }
 
-/// An attempt that ends at once with this; `None`: it may not be made.
+/// An attempt that ends at once with this cause. `None`: it is not allowed.
 fn attempt(state: &mut HealthState, now: Instant, cause: Option<Cause>) -> Option<bool> {
     let pass = state.admit(now).ok()?;
     Some(state.record(pass, cause.map(unknown).as_ref(), now, 0.5))
@@ -118,7 +119,7 @@ fn a_wishless_429_backs_off_and_an_answer_ends_that() {
     let (mut state, mut now) = (HealthState::default(), Instant::now());
     let wishless = Some(Cause::RateLimited { retry_after: None });
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
-        // Sixteen that were under way together are one refusal.
+        // Sixteen attempts that were in progress together got one refusal.
         let passes: Vec<_> = (0..16).map(|_| state.admit(now).unwrap()).collect();
         for pass in passes {
             state.record(pass, wishless.map(unknown).as_ref(), now, 0.0);
@@ -187,14 +188,14 @@ fn anything() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         6 => cause.prop_map(Event::Attempt),
-        1 => (0..Health::ALL.len()).prop_map(|n| Event::Probe(Health::ALL[n])),
+        1 => (0..Health::VARIANTS.len()).prop_map(|n| Event::Probe(Health::VARIANTS[n])),
         2 => Just(Event::Retry),
         1 => (0_u64..20_000).prop_map(|millis| Event::Wait(Duration::from_millis(millis))),
     ]
 }
 
 proptest! {
-    /// The storm: nothing but slowness, and a registry that answers probes and knows us.
+    /// The restart storm: the registry is slow, answers probes, and accepts our credentials.
     #[test]
     fn what_is_merely_slow_is_never_closed(events in prop::collection::vec(slowness(), 0..300)) {
         let (mut state, mut now) = (HealthState::default(), Instant::now());
@@ -231,7 +232,7 @@ proptest! {
             prop_assert!(retries <= 1 + attempts / RETRY, "{} for {}", retries, attempts);
             prop_assert!(state.rest(None, now, 1.0) <= LONGEST_PAUSE.max(PACE * 2));
         }
-        // However bad it was: in the end it is asked again, whether anybody probes or not.
+        // In the end it is asked again, whatever happened, with or without probes.
         now += LONGEST_PAUSE;
         prop_assert!(state.admit(now).is_ok() || state.phase(now) == Phase::HalfOpen);
     }

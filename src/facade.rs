@@ -1,0 +1,216 @@
+//! What tests, benches and examples use of the rooms, which are private to the crate: so the compiler sees code that
+//! nobody uses any more. Nothing here is a promise to anybody outside this repository.
+
+/// See [`crate::admission`].
+pub mod admission {
+    pub use crate::admission::{Doors, LabelsOf, Metrics};
+    /// See [`crate::admission::answer`].
+    pub mod answer {
+        pub use crate::admission::answer::{Answer, Decision, encode};
+    }
+    /// See [`crate::admission::review`].
+    pub mod review {
+        pub use crate::admission::review::{Door, Review, decode};
+    }
+}
+/// See [`crate::certs`].
+pub mod certs {
+    pub use crate::certs::{Authorities, Authority, Certificate, Leaf, Metrics, Periods};
+    /// See [`crate::certs::rotation`].
+    pub mod rotation {
+        pub use crate::certs::rotation::Step;
+    }
+}
+/// See [`crate::cluster`].
+pub mod cluster {
+    pub use crate::cluster::Cluster;
+}
+/// See [`crate::config`].
+pub mod config {
+    pub use crate::config::{Files, Problems, load, parse, policy, schema};
+}
+/// See [`crate::controllers`].
+pub mod controllers {
+    /// See [`crate::controllers::certificates`].
+    pub mod certificates {
+        pub use crate::controllers::certificates::Names;
+    }
+    /// See [`crate::controllers::leader`].
+    pub mod leader {
+        pub use crate::controllers::leader::{Candidate, Term};
+    }
+}
+/// See [`crate::demo`].
+#[cfg(feature = "demo")]
+pub mod demo {
+    /// See [`crate::demo::story`].
+    pub mod story {
+        pub use crate::demo::story::{Performance, Stage, Told, script};
+    }
+    /// See [`crate::demo::world`].
+    pub mod world {
+        pub use crate::demo::world::{
+            Account, Allowlist, Authorization, Certificate, Cve, Embedded, Login, Namespace, PathClass,
+            Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing, Store,
+            TokenAnswer, Visibility, World, WorldError, entry, seed,
+        };
+        /// See [`crate::demo::world::authority`].
+        pub mod authority {
+            pub use crate::demo::world::authority::{Authority, Validity};
+        }
+        /// See [`crate::demo::world::content`].
+        pub mod content {
+            pub use crate::demo::world::content::{
+                Content, DOCKER_LIST, DOCKER_MANIFEST, Flavour, OCI_INDEX, OCI_MANIFEST, sha256,
+            };
+        }
+        /// See [`crate::demo::world::faults`].
+        pub mod faults {
+            pub use crate::demo::world::faults::{Fault, Redirect, Scope};
+        }
+    }
+}
+/// See [`crate::domain`].
+pub mod domain {
+    /// See [`crate::domain::api_group`].
+    pub mod api_group {
+        pub use crate::domain::api_group::API_GROUP;
+    }
+    /// See [`crate::domain::breaker`].
+    pub mod breaker {
+        pub use crate::domain::breaker::{Breaker, FIRST_PERIOD, Phase, Signal, THRESHOLD};
+    }
+    /// See [`crate::domain::case`].
+    pub mod case {
+        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
+    }
+    /// See [`crate::domain::decide`].
+    pub mod decide {
+        pub use crate::domain::decide::{Admission, Step, admits, decide};
+    }
+    /// See [`crate::domain::decision`].
+    pub mod decision {
+        pub use crate::domain::decision::ImageDecision;
+    }
+    /// See [`crate::domain::digest`].
+    pub mod digest {
+        pub use crate::domain::digest::{Digest, DigestError};
+    }
+    /// See [`crate::domain::evidence`].
+    pub mod evidence {
+        pub use crate::domain::evidence::{
+            Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest,
+        };
+    }
+    /// See [`crate::domain::finding`].
+    pub mod finding {
+        pub use crate::domain::finding::{Action, FindingKind, PolicyKey};
+    }
+    /// See [`crate::domain::image`].
+    pub mod image {
+        pub use crate::domain::image::{Reference, ReferenceError, Repository, Tag};
+    }
+    /// See [`crate::domain::mapping`].
+    pub mod mapping {
+        pub use crate::domain::mapping::{Flatten, Inverse, Mapping};
+    }
+    /// See [`crate::domain::messages`].
+    pub mod messages {
+        pub use crate::domain::messages::advice;
+    }
+    /// See [`crate::domain::name`].
+    pub mod name {
+        pub use crate::domain::name::{PullSecret, RegistryName};
+    }
+    /// See [`crate::domain::outcome`].
+    pub mod outcome {
+        pub use crate::domain::outcome::Outcome;
+    }
+    /// See [`crate::domain::pattern`].
+    pub mod pattern {
+        pub use crate::domain::pattern::{ImagePattern, Pattern, PatternError};
+    }
+    /// See [`crate::domain::place`].
+    pub mod place {
+        pub use crate::domain::place::PlaceIx;
+    }
+    /// See [`crate::domain::policy`].
+    pub mod policy {
+        pub use crate::domain::policy::{Labels, Rules};
+    }
+    /// See [`crate::domain::registry`].
+    pub mod registry {
+        pub use crate::domain::registry::{CredentialSource, Kind, Registry, Service, SharedRegistry};
+    }
+    /// See [`crate::domain::route`].
+    pub mod route {
+        pub use crate::domain::route::Collision;
+    }
+    /// See [`crate::domain::scan`].
+    pub mod scan {
+        pub use crate::domain::scan::{
+            Allowlist, Report, Required, Requirement, ScanAnswer, ScanResult, ScanState, Scanner, Severity,
+        };
+    }
+    /// See [`crate::domain::settings`].
+    pub mod settings {
+        pub use crate::domain::settings::Settings;
+    }
+    /// See [`crate::domain::unknown`].
+    pub mod unknown {
+        pub use crate::domain::unknown::Cause;
+    }
+    /// See [`crate::domain::verdict`].
+    pub mod verdict {
+        pub use crate::domain::verdict::{Reason, Ruling, Verdict};
+    }
+}
+/// See [`crate::evidence`].
+pub mod evidence {
+    pub use crate::evidence::{Health, Judgement, Observatory, Scope};
+}
+/// See [`crate::harbor`].
+pub mod harbor {
+    pub use crate::harbor::Harbor;
+    /// See [`crate::harbor::fuzz`].
+    #[cfg(fuzzing)]
+    pub mod fuzz {
+        pub use crate::harbor::fuzz::{Overview, overview, project, scanner, stored};
+    }
+}
+/// See [`crate::pod`].
+pub mod pod {
+    pub use crate::pod::{AdmissionKind, Change, Entry, Mode, OldEntries, Plan, Pod, Slot, patch};
+    /// See [`crate::pod::annotation`].
+    pub mod annotation {
+        pub use crate::pod::annotation::read;
+    }
+    /// See [`crate::pod::surface`].
+    pub mod surface {
+        pub use crate::pod::surface::{IMAGES, MODE};
+    }
+}
+/// See [`crate::registry`].
+pub mod registry {
+    pub use crate::registry::{
+        Challenge, Client, ClientError, LookedUp, Metrics, Scheme, SharedLookup, Target, Tasks, challenges,
+        object,
+    };
+    /// See [`crate::registry::fuzz`].
+    #[cfg(fuzzing)]
+    pub mod fuzz {
+        pub use crate::registry::fuzz::{children, shape, token};
+    }
+}
+/// See [`crate::report`].
+pub mod report {
+    pub use crate::report::doctor;
+}
+/// See [`crate::server`].
+pub mod server {
+    pub use crate::server::{
+        CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
+        Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
+        TlsVersions, Transport, admin, server_config,
+    };
+}
