@@ -207,7 +207,7 @@ fn large(size: usize) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_only_reach_the_ports_ends_nobody_and_keeps_no_pod_waiting() {
     if cell::open_files() < FILES {
-        eprintln!("skipped: attack: it needs {FILES} open files (`ulimit -n`)");
+        cell::say(&format!("skipped: attack: it needs {FILES} open files (`ulimit -n`)"));
         return;
     }
     let site = Site::start().await.unwrap();
@@ -257,7 +257,7 @@ async fn whoever_may_only_reach_the_ports_ends_nobody_and_keeps_no_pod_waiting()
     }
     drop(held);
     assert_eq!(target.ordinary(&ordinary).await, Ok(()), "after the attack");
-    eprintln!("attack: {}, at most {} MiB", cell.bound(), cell.peak() / MIB);
+    cell::say(&format!("attack: {}, at most {} MiB", cell.bound(), cell.peak() / MIB));
 }
 
 async fn ready_on(mut tcp: TcpStream) -> String {

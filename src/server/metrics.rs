@@ -40,8 +40,8 @@ impl Port {
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Webhook => "webhook",
-            Self::Admin => "admin",
+            Self::Webhook => "Webhook",
+            Self::Admin => "Admin",
         }
     }
 }

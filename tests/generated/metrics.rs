@@ -44,7 +44,7 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
-const PORT: (&str, Values) = ("port", Closed(&["webhook", "admin"]));
+const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Admin"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
 /// Every family, as its page calls it, and its labels.

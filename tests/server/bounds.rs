@@ -17,11 +17,11 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 fn refused(reason: &str) -> String {
-    format!("landfall_connections_refused_total{{port=\"webhook\",reason=\"{reason}\"}}")
+    format!("landfall_connections_refused_total{{port=\"Webhook\",reason=\"{reason}\"}}")
 }
 
 fn no_room() -> &'static str {
-    "landfall_http_requests_refused_total{port=\"webhook\",reason=\"NoRoom\"}"
+    "landfall_http_requests_refused_total{port=\"Webhook\",reason=\"NoRoom\"}"
 }
 
 /// The head of a request with a body of `length` bytes, and the first of them.
@@ -87,7 +87,7 @@ async fn a_body_that_is_too_slow_is_given_up_long_before_its_request_is() {
             assert_eq!(client.answer().await.status, 200, "{sent} bytes");
         }
     }
-    assert_eq!(site.metric("landfall_http_requests_refused_total{port=\"webhook\",reason=\"Slow\"}"), 2.0);
+    assert_eq!(site.metric("landfall_http_requests_refused_total{port=\"Webhook\",reason=\"Slow\"}"), 2.0);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn the_admin_port_has_the_same_bounds() {
     let (metrics, conditions, registry) = fixture::instruments();
     let admin = fixture::admin(conditions, registry.clone(), &metrics).await;
     let count = |reason: &str| {
-        let sample = format!("landfall_connections_refused_total{{port=\"admin\",reason=\"{reason}\"}}");
+        let sample = format!("landfall_connections_refused_total{{port=\"Admin\",reason=\"{reason}\"}}");
         fixture::sample(&registry, &sample)
     };
     let connect = async |from: IpAddr| -> TcpStream {
