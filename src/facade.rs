@@ -187,7 +187,7 @@ pub mod pod {
     }
     /// See [`crate::pod::surface`].
     pub mod surface {
-        pub use crate::pod::surface::{IMAGES, MODE};
+        pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};
     }
 }
 /// See [`crate::registry`].

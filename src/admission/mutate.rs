@@ -31,7 +31,7 @@ use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, Policy};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
-use crate::pod::surface::Mode;
+use crate::pod::surface::{self, Mode};
 use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
@@ -48,7 +48,7 @@ const WOULD_DENY: AuditKey = AuditKey::new("observed");
 
 /// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
 /// thousand containers; a kubelet runs a few hundred in all its Pods.
-const MOST_SLOTS: usize = 4096;
+const MOST_SLOTS: usize = surface::MOST_IMAGES;
 /// The most different images of a Pod that are judged. Each may cause questions to registries.
 const MOST_IMAGES: usize = 512;
 
@@ -81,8 +81,9 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
             return Answer::unchanged();
         }
         let slots = review.slots();
-        if is_beyond(&slots) {
-            return state.beyond(review, slots.len());
+        let unread = review.unread();
+        if unread > 0 || is_beyond(&slots) {
+            return state.beyond(review, slots.len() + unread);
         }
         state.verdict(review, &slots, &terms).await
     }

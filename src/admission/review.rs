@@ -66,6 +66,12 @@ impl Review<'_> {
         self.pod.slots_to_judge(self.kind, self.before.as_deref())
     }
 
+    /// Returns how many more images should be judged, but are too many to be kept. See [`Pod::unread`].
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.pod.unread(self.kind)
+    }
+
     /// Returns who created the Pod. The annotation of a mirror Pod counts only if a node sent the request, because anybody
     /// can write the annotation.
     #[must_use]
