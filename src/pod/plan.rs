@@ -1,6 +1,7 @@
 //! What to do with a Pod whose images are decided: deny it, patch it, or leave it unchanged. Pure.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::annotation::OldEntries;
 use super::change::{Change, Entry};
@@ -79,9 +80,9 @@ impl<'a> Plan<'a> {
         if !self.decisions.iter().any(|decision| decision.outcome.denies()) {
             return None;
         }
-        let mut denied: Vec<(&str, &ImageDecision)> = Vec::new();
+        let (mut denied, mut seen) = (Vec::new(), HashSet::new());
         for (slot, decision) in self.by_slot().filter(|(_, decision)| decision.outcome.denies()) {
-            if !denied.iter().any(|(image, _)| *image == slot.image) {
+            if seen.insert(slot.image) {
                 denied.push((slot.image, decision));
             }
         }
