@@ -30,6 +30,7 @@ use crate::domain::case::{Exemption, PodContext};
 use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, Policy};
 use crate::domain::settings::Settings;
+use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
 use crate::pod::surface::{self, Mode};
 use crate::pod::{Plan, Slot, audit, platform};
@@ -41,10 +42,11 @@ pub const MUTATE: &str = "/mutate";
 /// and no node stays ready.
 const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
 
-const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
 const WOULD_DENY: AuditKey = AuditKey::new("observed");
+/// What registries and the network said about denied images. It may name hosts, so the user does not get it.
+const DETAILS: AuditKey = AuditKey::new("details");
 
 /// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
 /// thousand containers; a kubelet runs a few hundred in all its Pods.
@@ -77,8 +79,7 @@ fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
 fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) -> BoxFuture<'a, Answer> {
     async move {
         if let Some(reason) = state.deps.leaves_alone(review, &terms.settings) {
-            state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
-            return Answer::unchanged();
+            return state.concluded(Answer::unchanged(), PodOutcome::Unchanged, reason, review.dry_run);
         }
         let slots = review.slots();
         let unread = review.unread();
@@ -137,58 +138,58 @@ impl DoorState {
         let decisions = decided.by_slot().collect();
         let plan =
             Plan { pod: &review.pod, kind: review.kind, slots, decisions, settings, context: &context };
-        let (mut answer, outcome) = apply(&plan);
-        let mut note = |key, text: String| {
-            if !text.is_empty() {
-                answer.audit.insert(key, text);
-            }
-        };
-        note(VERDICT, outcome.as_str().to_owned());
-        note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)));
-        note(FINDINGS, audit::findings(plan.by_slot()));
+        let (answer, outcome) = apply(&plan);
         let would_deny = observed.iter().filter_map(|(policy, decided)| {
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
             self.observed(Whose::of(review), policy, audit::findings(denied))
         });
-        note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
-        self.record(review, &plan, &decided, outcome);
-        answer
+        let details = audit::details(plan.by_slot());
+        let answer = answer
+            .note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)))
+            .note(FINDINGS, audit::findings(plan.by_slot()))
+            .note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
+        self.record(review, &plan, &decided, (outcome, &details));
+        let reason = most_important(&plan, &decided);
+        self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
     }
 
     /// Admits a Pod with too many images unchanged. No node could run it, so it is no real workload and not worth the cost
     /// of judging it.
     fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
-        let metrics = &self.deps.metrics;
-        metrics.beyond.inc();
-        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
+        self.deps.metrics.beyond.inc();
         tracing::warn!(
-            pod.namespace = namespace,
-            pod.name = pod,
+            pod.namespace = &*review.namespace,
+            pod.name = &*review.pod.called(),
             images,
             "Pod has too many images to judge; admitted unchanged"
         );
-        Answer::unchanged()
-            .warn(format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged"))
+        let answer = Answer::unchanged()
+            .warn(format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged"));
+        self.concluded(answer, PodOutcome::Unchanged, Reason::Internal, review.dry_run)
     }
 
-    /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
-    fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
-        let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
-        let most_important = reasons.min_by_key(|reason| weight(*reason));
-        let reason = most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted));
-        self.deps.metrics.admitted(outcome, reason, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
+    /// Counts the images, and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
+    fn record(
+        &self,
+        review: &Review<'_>,
+        plan: &Plan<'_>,
+        decided: &PodDecisions,
+        (outcome, details): (PodOutcome, &str),
+    ) {
+        let (namespace, pod) = (&*review.namespace, &*review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
             pod.name = pod,
             verdict = outcome.as_str(),
-            reason = reason.as_str(),
+            reason = most_important(plan, decided).as_str(),
             images = decided.images.len(),
             "Pod judged"
         );
         if review.dry_run == DryRun::Yes {
             return;
+        }
+        if !details.is_empty() {
+            tracing::info!(pod.namespace = namespace, pod.name = pod, details, "Pod denied");
         }
         for image in &decided.images {
             if plan.lacks_secret(&image.decision) {
@@ -199,7 +200,7 @@ impl DoorState {
         }
         // Presumed images are not logged: the registry that is down is logged already, and there may be thousands of Pods.
         for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
-            let image = slot.image;
+            let image = &*plain(slot.image);
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
@@ -226,6 +227,13 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
 fn is_beyond(slots: &[Slot<'_>]) -> bool {
     let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
     slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
+}
+
+/// The most important reason among a Pod's images.
+fn most_important(plan: &Plan<'_>, decided: &PodDecisions) -> Reason {
+    let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
+    let most_important = reasons.min_by_key(|reason| weight(*reason));
+    most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted))
 }
 
 /// The importance of a reason. The reason with the lowest number among a Pod's images is the Pod's label in the metrics.

@@ -100,6 +100,14 @@ impl Slot<'_> {
         Slot { field, name, image, pull_policy, index }
     }
 
+    /// Returns the slot for messages: like `Display`, but the name is escaped and short.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        let mut text = format!("{}/", self.field.as_str());
+        push_name(self.name, &mut text);
+        text
+    }
+
     pub(super) fn push_pointer(&self, to: &mut String) {
         to.extend(["/spec/", self.field.as_str(), "/"]);
         // Writing to a `String` cannot fail.
@@ -108,6 +116,29 @@ impl Slot<'_> {
             Field::Volume => "/image/reference",
             Field::Container | Field::Init | Field::Ephemeral => "/image",
         });
+    }
+}
+
+/// The most bytes of a name in messages, as in Kubernetes.
+const LONGEST_NAME: usize = 63;
+
+/// Writes the name of a container or volume. The API server checks names after the webhook, so a name may be any text: what
+/// no valid name contains is written as `%3B`, and what is too long is cut.
+pub(super) fn push_name(name: &str, to: &mut String) {
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.len() <= LONGEST_NAME && name.as_bytes().iter().all(is_valid) {
+        return to.push_str(name);
+    }
+    for byte in name.bytes().take(LONGEST_NAME) {
+        if is_valid(&byte) {
+            to.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(to, "%{byte:02X}");
+        }
+    }
+    if name.len() > LONGEST_NAME {
+        to.push('…');
     }
 }
 

@@ -15,6 +15,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::json::{Kept, Length, Text, list, list_or_empty, object, object_or_default, text};
 use crate::domain::api_group::api_group;
 use crate::domain::name::PullSecret;
+use crate::domain::text::plain;
 
 /// The annotation that Landfall writes: the original and the present image of each slot, and why. In a request it is
 /// never trusted.
@@ -41,7 +42,7 @@ pub const MOST_SECRETS: usize = 4096;
 ///     "spec": {"containers": [{"name": "web", "image": "nginx:1.27", "resources": {"limits": {"cpu": "1"}}}]}
 /// }"#;
 /// let pod: Pod<'_> = serde_json::from_slice(body)?;
-/// assert_eq!((pod.called(), pod.mode()), ("shop-1", Mode::Skip));
+/// assert_eq!((&*pod.called(), pod.mode()), ("shop-1", Mode::Skip));
 /// assert_eq!(pod.slots().next().map(|slot| slot.image), Some("nginx:1.27"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -244,11 +245,11 @@ impl Pod<'_> {
         self.metadata.as_ref()?.annotations.as_ref()
     }
 
-    /// Returns the Pod's name, or the prefix of its future name; empty where it has neither.
+    /// Returns the Pod's name for logs, or the prefix of its future name; empty where it has neither.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn called(&self) -> Cow<'_, str> {
         let names = self.metadata.as_ref().map(|metadata| [&metadata.name, &metadata.generate_name]);
-        names.into_iter().flatten().flatten().next().map(|name| &**name).unwrap_or_default()
+        names.into_iter().flatten().flatten().next().map(|name| plain(name)).unwrap_or_default()
     }
 
     /// Returns whether the Pod asks to be left alone.
