@@ -215,6 +215,6 @@ pub mod server {
     pub use crate::server::{
         CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
         Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
-        TlsVersions, admin, server_config,
+        TlsVersions, Transport, admin, server_config,
     };
 }

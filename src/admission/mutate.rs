@@ -19,6 +19,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::answer::{Answer, AuditKey, Decision};
 use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
@@ -26,9 +27,11 @@ use super::judge::PodDecisions;
 use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
-use crate::domain::case::{Exemption, PodContext};
-use crate::domain::finding::FindingKind;
-use crate::domain::policy::{Labels, Policy};
+use crate::domain::case::{Exemption, PodContext, Pull};
+use crate::domain::decide::too_many;
+use crate::domain::finding::{Action, Finding, FindingKind};
+use crate::domain::messages;
+use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
@@ -37,10 +40,6 @@ use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
-
-/// Namespaces that this door never handles, whatever the webhook configuration says. Without their Pods no cluster starts
-/// and no node stays ready.
-const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
@@ -81,12 +80,17 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
         if let Some(reason) = state.deps.leaves_alone(review, &terms.settings) {
             return state.concluded(Answer::unchanged(), PodOutcome::Unchanged, reason, review.dry_run);
         }
-        let slots = review.slots();
-        let unread = review.unread();
-        if unread > 0 || is_beyond(&slots) {
-            return state.beyond(review, slots.len() + unread);
+        let labels = state.labels(review, &terms.settings).await;
+        let regime = terms.settings.regime(&labels);
+        if review.is_leaving() && !regime.enforces() {
+            let unchanged = Answer::unchanged();
+            return state.concluded(unchanged, PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
         }
-        state.verdict(review, &slots, &terms).await
+        let slots = review.slots();
+        if review.unread() > 0 || is_beyond(&slots) {
+            return state.too_many(review, &slots, &terms, &labels, &regime);
+        }
+        state.verdict(review, &slots, &terms, (&labels, regime)).await
     }
     .boxed()
 }
@@ -96,29 +100,37 @@ impl Doors {
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
-        let leaving = || review.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some());
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
-            Origin::Client => (SYSTEM.contains(&namespace)
+            Origin::Client => (SYSTEM_NAMESPACES.contains(&namespace)
                 || self.own_namespace.as_deref() == Some(namespace)
-                || excluded()
-                || leaving())
+                || excluded())
             .then_some(Reason::Excluded),
         }
     }
 }
 
 impl DoorState {
-    /// Judges a Pod and returns the answer.
-    async fn verdict(self: &Arc<Self>, review: &Review<'_>, slots: &[Slot<'_>], terms: &Terms) -> Answer {
-        let settings = &terms.settings;
-        let labels = if settings.policies.is_empty() {
+    /// The labels of the Pod's namespace. Nobody is asked where no policy could select it.
+    async fn labels(&self, review: &Review<'_>, settings: &Settings) -> Arc<Labels> {
+        if settings.policies.is_empty() {
             Arc::new(Labels::new())
         } else {
             (self.deps.labels)(&review.namespace).await
-        };
+        }
+    }
+
+    /// Judges a Pod and says what becomes of it.
+    async fn verdict(
+        self: &Arc<Self>,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        (labels, regime): (&Labels, Arc<Regime>),
+    ) -> Answer {
+        let settings = &terms.settings;
         let context = PodContext {
-            regime: settings.regime(&labels),
+            regime,
             platforms: settings.platforms(&platform::demand(&review.pod)),
             exemption: match review.pod.mode() {
                 Mode::Judge => Exemption::None,
@@ -126,7 +138,7 @@ impl DoorState {
             },
             now: (self.deps.clock)(),
         };
-        let observing: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
         let judge = self.judge(terms, context.now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
@@ -153,19 +165,41 @@ impl DoorState {
         self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
     }
 
-    /// Admits a Pod with too many images unchanged. No node could run it, so it is no real workload and not worth the cost
-    /// of judging it.
-    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
+    /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
+    /// unless a rule blocks that for one of its images.
+    fn too_many(
+        &self,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        labels: &Labels,
+        regime: &Arc<Regime>,
+    ) -> Answer {
+        let (settings, now, unread) = (&terms.settings, (self.deps.clock)(), review.unread());
+        let (namespace, pod, images) = (&*review.namespace, &*review.pod.called(), slots.len() + unread);
         self.deps.metrics.beyond.inc();
-        tracing::warn!(
-            pod.namespace = &*review.namespace,
-            pod.name = &*review.pod.called(),
-            images,
-            "Pod has too many images to judge; admitted unchanged"
-        );
-        let answer = Answer::unchanged()
-            .warn(format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged"));
-        self.concluded(answer, PodOutcome::Unchanged, Reason::Internal, review.dry_run)
+        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
+        let observed = settings.observing(labels).filter_map(|policy| {
+            let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
+            let blocked = blocked((slots, unread), settings, &regime, now);
+            let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));
+            self.observed(Whose::of(review), policy, denied.unwrap_or_default())
+        });
+        let observed = observed.collect::<Vec<_>>().join("; ");
+        let (answer, outcome, reason) = match blocked((slots, unread), settings, regime, now) {
+            Some(finding) => {
+                let message = messages::too_many(images, [MOST_IMAGES, MOST_SLOTS], &finding);
+                (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
+            }
+            None => {
+                let words =
+                    format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged");
+                let reason = Reason::Finding(FindingKind::TooMany);
+                (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
+            }
+        };
+        let answer = answer.note(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
+        self.concluded(answer.note(WOULD_DENY, observed), outcome, reason, review.dry_run)
     }
 
     /// Counts the images, and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
@@ -221,6 +255,35 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     let mut answer = Answer::of(Decision::Allow(patch));
     answer.warnings = plan.warnings();
     (answer, outcome)
+}
+
+/// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
+/// the first image stands for all. Images that were not kept have no name, so that no exception for an image lifts theirs.
+fn blocked(
+    (slots, unread): (&[Slot<'_>], usize),
+    settings: &Settings,
+    regime: &Arc<Regime>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let context = PodContext {
+        regime: regime.clone(),
+        platforms: settings.platforms.clone(),
+        exemption: Exemption::None,
+        now,
+    };
+    let has_exceptions = regime.enforcing.iter().any(|policy| !policy.exceptions.is_empty());
+    let mut seen = HashSet::new();
+    let images = slots
+        .iter()
+        .map(|slot| slot.image)
+        .chain((unread > 0).then_some(""))
+        .filter(|image| seen.insert(*image))
+        .take(if has_exceptions { usize::MAX } else { 1 });
+    let mut findings = images.map(|image| {
+        let name = settings.case_for(image, Pull::Registry, &context).name;
+        too_many(regime, &name, now)
+    });
+    findings.find(|finding| finding.action == Action::Block)
 }
 
 /// Whether these are more images, or more different images, than are judged.

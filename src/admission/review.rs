@@ -72,6 +72,12 @@ impl Review<'_> {
         self.pod.unread(self.kind)
     }
 
+    /// Whether the Pod is being deleted already. Anybody can write that into a new one.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some())
+    }
+
     /// Returns who created the Pod. The annotation of a mirror Pod counts only if a node sent the request, because anybody
     /// can write the annotation.
     #[must_use]

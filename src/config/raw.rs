@@ -56,6 +56,9 @@ pub(super) struct Registry {
     pub aliases: Option<Vec<At<HostName>>>,
     /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,
+    /// Another token server that may get our credentials. Without it: of a Harbor only the registry itself; of a plain
+    /// registry any public address over HTTPS, too.
+    pub realm: Option<At<Address>>,
     /// Which protocol it speaks.
     #[schemars(required)]
     pub kind: Option<Kind>,
@@ -177,9 +180,12 @@ pub(super) struct Defaults {
     /// What to do about Stale.
     #[schemars(extend("default" = "Fallback"))]
     pub on_stale: Option<Any>,
-    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, TooMany.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unknown: Option<Elsewhere>,
+    /// What to do about Unproved.
+    #[schemars(extend("default" = "Fallback"))]
+    pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
@@ -246,8 +252,11 @@ pub(super) struct Spec {
     pub on_missing: Option<Elsewhere>,
     /// What to do about Stale.
     pub on_stale: Option<Any>,
-    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, TooMany. If not given: `Block` where the policy
+    /// blocks anything else.
     pub on_unknown: Option<Elsewhere>,
+    /// What to do about Unproved.
+    pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
     /// What to do about Vulnerable.

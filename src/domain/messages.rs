@@ -31,12 +31,28 @@ pub fn denial(written: &str, decision: &ImageDecision) -> String {
             advices.push(advice(finding.kind));
         }
     }
-    let by = match policies.as_slice() {
+    let by = by(&policies);
+    format!("{}: {}, {by}: {}", plain(written), findings.join(" and "), advices.join("; "))
+}
+
+/// Returns why a Pod with more images than are judged is denied. At most so many different images, and so many in all, are
+/// judged.
+#[must_use]
+pub fn too_many(images: usize, [different, all]: [usize; 2], finding: &Finding) -> String {
+    let policies: Vec<&str> = finding.policies.iter().map(PolicyName::as_str).collect();
+    let (kind, by, advice) = (finding.kind, by(&policies), advice(finding.kind));
+    format!(
+        "{images} images: {kind} (at most {different} different images, and {all} in all, are judged), {by}: {advice}"
+    )
+}
+
+/// Who blocks it.
+fn by(policies: &[&str]) -> String {
+    match policies {
         [] => "the defaults".to_owned(),
         [policy] => format!("policy {policy}"),
         policies => format!("policies {}", policies.join(", ")),
-    };
-    format!("{}: {}, {by}: {}", plain(written), findings.join(" and "), advices.join("; "))
+    }
 }
 
 /// Returns what a developer can do about a finding.
@@ -58,6 +74,7 @@ pub fn advice(finding: FindingKind) -> &'static str {
         FindingKind::Unauthorized => {
             "ask the administrators of Landfall to correct its credentials for that registry"
         }
+        FindingKind::TooMany => "use fewer images in one Pod",
         FindingKind::Unproved => "name the image by its digest, or try again when its primary answers",
         FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
         FindingKind::ScanPending => "try again when its scan is done",

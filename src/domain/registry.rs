@@ -121,6 +121,8 @@ pub struct Registry {
     pub aliases: Vec<Box<str>>,
     /// Where Landfall sends its requests: scheme, host and port, perhaps a path prefix. `http` only where configured.
     pub url: Url,
+    /// Another token server than the registry itself may ask our credentials: the one at this scheme, host and port.
+    pub realm: Option<Url>,
     /// Whether it is a Harbor or a plain registry.
     pub kind: Kind,
     /// The site of the registry.

@@ -110,6 +110,7 @@ impl Script {
             credentials: source,
             ca_file: None,
             pull_secret: None,
+            realm: None,
             service: Service::Open,
             requests_per_hour: None,
         });

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::json::{Kept, Length, Text, list, list_or_empty, object, object_or_default, text};
+pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
 use crate::domain::name::PullSecret;
 use crate::domain::text::plain;
@@ -20,8 +21,6 @@ use crate::domain::text::plain;
 /// The annotation that Landfall writes: the original and the present image of each slot, and why. In a request it is
 /// never trusted.
 pub const IMAGES: &str = concat!(api_group!(), "/images");
-/// The annotation by which a Pod asks to be left alone.
-pub const MODE: &str = concat!(api_group!(), "/mode");
 /// The annotation by which the kubelet marks the mirror Pods of its static Pods.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 

@@ -6,6 +6,8 @@ use std::io;
 
 use crate::domain::unknown::{Cause, Unknown};
 
+use super::address::NotPublic;
+
 /// Why a request got no answer, or only part of one.
 pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
     // The message names the host already, and the query of the URL may hold secrets.
@@ -13,6 +15,7 @@ pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
     let cause = cause(&error);
     let mut detail = match cause {
         Cause::Tls => format!("TLS with {host} failed"),
+        Cause::Redirect => format!("no request is sent to {host}"),
         Cause::Connect => format!("cannot connect to {host}"),
         Cause::Deadline => format!("{host} did not answer in time"),
         Cause::NotRegistry => format!("{host} does not speak HTTP"),
@@ -27,6 +30,9 @@ pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
 
 fn cause(error: &reqwest::Error) -> Cause {
     for link in chain(error) {
+        if link.is::<NotPublic>() {
+            return Cause::Redirect;
+        }
         if link.is::<rustls::Error>() {
             return Cause::Tls;
         }

@@ -38,6 +38,7 @@ fn registry(url: &Url) -> Registry {
         credentials: CredentialSource::Anonymous,
         ca_file: None,
         pull_secret: None,
+        realm: None,
         service: Service::Open,
         requests_per_hour: None,
     }

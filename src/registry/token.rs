@@ -11,10 +11,10 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::domain::image::Repository;
-use crate::domain::registry::Registry;
+use crate::domain::registry::{Kind, Registry};
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::address::leads_inside;
+use super::address::{is_own, is_own_endpoint, leads_inside};
 use super::answer::unexpected;
 use super::challenge::Challenge;
 use super::credential::Credential;
@@ -87,17 +87,33 @@ impl Grant {
 
 /// May our credentials be sent to this realm?
 fn trusted(registry: &Registry, realm: &Url) -> Result<(), String> {
+    let (at, scheme) = (host_port(realm), realm.scheme());
+    if registry.realm.as_ref().is_some_and(|allowed| allowed.origin() == realm.origin()) {
+        return Ok(());
+    }
     let plain_registry = registry.url.scheme() == "http";
-    if !(realm.scheme() == "https" || realm.scheme() == "http" && plain_registry) {
-        return Err(format!(
-            "the token realm {} is not https, so no credentials are sent to it",
-            host_port(realm)
-        ));
+    if !(scheme == "https" || scheme == "http" && plain_registry) {
+        return Err(format!("the token realm {at} is not https, so no credentials are sent to it"));
     }
-    if leads_inside(registry, realm) {
-        return Err(format!("the token realm {} is a private address of another host", host_port(realm)));
+    match registry.kind {
+        Kind::Harbor if is_own_endpoint(registry, realm) => Ok(()),
+        // Harbor gives tokens itself: another realm is a mistake of its `external_url`, or no Harbor speaks there.
+        Kind::Harbor => Err(format!(
+            "the token realm {at} is not the `url`, the `host` or an alias of this Harbor, so no credentials are sent to \
+             it; if it is right, allow it by `realm: {scheme}://{at}`"
+        )),
+        Kind::Distribution if is_own(registry, realm) => Ok(()),
+        Kind::Distribution if leads_inside(registry, realm) => Err(format!(
+            "the token realm {at} is a private address of another host; if it is right, allow it by \
+             `realm: {scheme}://{at}`"
+        )),
+        Kind::Distribution if scheme == "http" => Err(format!(
+            "the token realm {at} is another host and not https, so no credentials are sent to it; if it is right, \
+             allow it by `realm: {scheme}://{at}`"
+        )),
+        // Where its addresses are looked up, none but public ones are connected to.
+        Kind::Distribution => Ok(()),
     }
-    Ok(())
 }
 
 impl Tokens {
@@ -259,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::domain::name::{RegistryName, Site};
-    use crate::domain::registry::{CredentialSource, Kind, Service};
+    use crate::domain::registry::{CredentialSource, Service};
 
     #[test]
     fn a_token_is_given_up_before_it_ends() {
@@ -271,30 +287,31 @@ mod tests {
         assert!(life(Some(1)) > Duration::ZERO);
     }
 
-    fn accepts(url: &str, host: &str, realm: &str) -> bool {
+    fn refusal(kind: Kind, (url, host): (&str, &str), allowed: Option<&str>, realm: &str) -> Option<String> {
         let registry = Arc::new(Registry {
             name: RegistryName::new("r"),
             host: host.into(),
-            aliases: vec![],
+            aliases: vec!["alias.example.com".into()],
             url: url.parse().unwrap(),
-            kind: Kind::Harbor,
+            kind,
             site: Site::new("s"),
             credentials: CredentialSource::Anonymous,
             ca_file: None,
             pull_secret: None,
+            realm: allowed.map(|realm| realm.parse().unwrap()),
             service: Service::Open,
             requests_per_hour: None,
         });
-        trusted(&registry, &realm.parse().unwrap()).is_ok()
+        trusted(&registry, &realm.parse().unwrap()).err()
     }
 
     #[test]
-    fn a_realm_is_trusted_by_scheme_and_address() {
+    fn a_realm_of_a_plain_registry_is_trusted_by_scheme_and_address() {
         let hub = ("https://registry-1.docker.io", "docker.io");
         // A Harbor that is a private address, asked by its Service.
         let inside = ("https://harbor-core.harbor.svc", "10.1.2.3:8443");
         let plain = ("http://10.1.2.3:5000", "registry.edge:5000");
-        for ((url, host), realm, trusted) in [
+        for (registry, realm, trusted) in [
             (hub, "https://auth.docker.io/token", true),
             (hub, "http://auth.docker.io/token", false),
             (hub, "https://10.0.0.1/token", false),
@@ -312,9 +329,63 @@ mod tests {
             (inside, "https://harbor-core.harbor.svc/service/token", true),
             (plain, "http://10.1.2.3:5001/token", true),
             (plain, "http://10.1.2.4/token", false),
+            (plain, "http://auth.example.com/token", false),
+            (hub, "https://100.64.0.1/token", false),
+            (hub, "https://[64:ff9b::a00:1]/token", false),
+            (hub, "https://[fec0::1]/token", false),
             (plain, "https://auth.example.com/token", true),
         ] {
-            assert_eq!(accepts(url, host, realm), trusted, "{url} {realm}");
+            let refusal = refusal(Kind::Distribution, registry, None, realm);
+            assert_eq!(refusal.is_none(), trusted, "{realm} {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_harbor_gives_its_tokens_itself() {
+        let public = ("https://harbor.example.com", "harbor.example.com");
+        let by_service = ("https://harbor-core.harbor.svc", "harbor.example.com:8443");
+        let plain = ("http://harbor.edge", "harbor.edge");
+        for (registry, realm, trusted) in [
+            (public, "https://harbor.example.com/service/token", true),
+            (public, "https://HARBOR.example.com:443/service/token", true),
+            (public, "https://alias.example.com/service/token", true),
+            // Names and addresses of others, whatever they lead to.
+            (public, "https://auth.docker.io/token", false),
+            (public, "https://harbor.example.com.evil.io/token", false),
+            (public, "https://8.8.8.8/token", false),
+            (public, "https://kubernetes.default.svc/token", false),
+            // Another port is another server.
+            (public, "https://harbor.example.com:8443/token", false),
+            (public, "http://harbor.example.com/token", false),
+            (by_service, "https://harbor-core.harbor.svc/service/token", true),
+            (by_service, "https://harbor.example.com:8443/service/token", true),
+            (by_service, "https://harbor.example.com/service/token", false),
+            (plain, "http://harbor.edge/service/token", true),
+            (plain, "https://harbor.edge/service/token", true),
+            (plain, "http://other.edge/service/token", false),
+        ] {
+            let refusal = refusal(Kind::Harbor, registry, None, realm);
+            assert_eq!(refusal.is_none(), trusted, "{realm} {refusal:?}");
+        }
+        let words = refusal(Kind::Harbor, public, None, "https://sso.example.com:444/token").unwrap();
+        assert!(words.contains("allow it by `realm: https://sso.example.com:444`"), "{words}");
+    }
+
+    #[test]
+    fn the_configured_realm_is_trusted_and_nothing_beside_it() {
+        let public = ("https://harbor.example.com", "harbor.example.com");
+        for kind in [Kind::Harbor, Kind::Distribution] {
+            for (allowed, realm, trusted) in [
+                ("https://10.0.0.7/token", "https://10.0.0.7/token", true),
+                ("https://10.0.0.7", "https://10.0.0.7:443/service/token", true),
+                ("http://auth.edge", "http://auth.edge/token", true),
+                ("https://10.0.0.7", "http://10.0.0.7/token", false),
+                ("https://10.0.0.7", "https://10.0.0.8/token", false),
+                ("https://10.0.0.7", "https://harbor.example.com/token", true),
+            ] {
+                let refusal = refusal(kind, public, Some(allowed), realm);
+                assert_eq!(refusal.is_none(), trusted, "{kind:?} {allowed} {realm} {refusal:?}");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use url::Url;
 use crate::domain::registry::SharedRegistry;
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::address::leads_inside;
+use super::address::{PublicOnly, is_own, leads_inside};
 use super::error::ClientError;
 use super::failure::failure;
 use super::meter::Meter;
@@ -45,7 +45,7 @@ const PING: Duration = Duration::from_secs(5);
 /// Whether redirects may leave the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redirects {
-    /// To any host but private addresses of other hosts, without our credentials.
+    /// To any host, without our credentials; of other hosts than the registry's own only to public addresses.
     Anywhere,
     /// Only to the same scheme, host and port.
     SameOrigin,
@@ -73,12 +73,21 @@ pub(super) struct Reply {
     pub url: Url,
 }
 
-/// The HTTP client for one registry, with the CA of its configuration.
+/// The HTTP clients for one registry, with the CA of its configuration. Each keeps its own connections.
+#[derive(Clone)]
+struct Http {
+    /// For the hosts that the configuration names for the registry.
+    own: reqwest::Client,
+    /// For all other hosts: it connects only to public addresses.
+    other: reqwest::Client,
+}
+
+/// Sends requests for one registry.
 pub(super) struct Transport {
     registry: SharedRegistry,
-    trust: Watched<Result<reqwest::Client, ClientError>>,
-    /// The last client whose CA file could be read: a broken file must not cut us off.
-    http: ArcSwap<reqwest::Client>,
+    trust: Watched<Result<Http, ClientError>>,
+    /// The last clients whose CA file could be read: a broken file must not cut us off.
+    http: ArcSwap<Http>,
     /// The version of the CA file that `http` was taken from, or that could not be used.
     seen: AtomicU64,
     /// `requestsPerHour`.
@@ -119,7 +128,7 @@ impl Transport {
         })
     }
 
-    async fn http(&self) -> Arc<reqwest::Client> {
+    async fn http(&self) -> Arc<Http> {
         let current = self.trust.current().await;
         if self.seen.swap(current.version, Ordering::AcqRel) != current.version
             && let Ok(http) = &current.value
@@ -150,7 +159,8 @@ impl Transport {
         let http = self.http().await;
         let mut url = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = http.request(ask.method.clone(), url.clone());
+            let client = if is_own(&self.registry, &url) { &http.own } else { &http.other };
+            let mut request = client.request(ask.method.clone(), url.clone());
             if let Some(accept) = ask.accept {
                 request = request.header(ACCEPT, accept);
             }
@@ -164,7 +174,12 @@ impl Transport {
                 request = request.header(CONTENT_TYPE, kind).body(body.clone());
             }
             self.take()?;
-            let answer = request.send().await.map_err(|error| failure(&host_port(&url), error))?;
+            let answer = request.send().await.map_err(|error| {
+                let Unknown { cause, detail } = failure(&host_port(&url), error);
+                // The only redirect that is no answer is a name that leads inside. A realm is no redirect.
+                let realm = cause == Cause::Redirect && ask.redirects == Redirects::Never;
+                Unknown { cause: if realm { Cause::Unauthorized } else { cause }, detail }
+            })?;
             if url.origin() == self.origin {
                 *self.last_response.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
@@ -246,7 +261,7 @@ async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<R
 
 type Custom<'a> = (&'a std::path::Path, Result<Vec<Vec<u8>>, FileError>);
 
-fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, ClientError> {
+fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<Http, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     match custom {
         // Landfall's container image has no system store of CAs.
@@ -267,15 +282,18 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
     }
     let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let mut http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE)
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PING)
-        .tcp_nodelay(true);
+    let http = || {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
+            .tcp_nodelay(true)
+    };
+    let (mut own, other) = (http(), http().dns_resolver(PublicOnly::by_environment()));
     let loopback = match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
@@ -284,9 +302,12 @@ fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<reqwest::Client, Clien
     };
     if loopback {
         // A proxy cannot reach our own loopback address.
-        http = http.no_proxy();
+        own = own.no_proxy();
     }
-    http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
+    let build = |http: reqwest::ClientBuilder| {
+        http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
+    };
+    Ok(Http { own: build(own)?, other: build(other)? })
 }
 
 #[cfg(test)]
@@ -311,6 +332,7 @@ mod tests {
             credentials: CredentialSource::Anonymous,
             ca_file: Some(ca.clone()),
             pull_secret: None,
+            realm: None,
             service: Service::Open,
             requests_per_hour: None,
         }))

@@ -18,6 +18,7 @@ use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
 use strum::VariantArray as _;
+use strum::VariantNames;
 
 use super::process::Process;
 use super::site::{ROUTES, Site};
@@ -186,7 +187,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_draining", vec![]),
         ("landfall_certificate_expiry_timestamp_seconds", vec![]),
         ("landfall_certificate_authority_expiry_timestamp_seconds", vec![]),
-        ("landfall_certificate_rotation_step", vec![("step", Closed(&Step::ALL))]),
+        ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
     ]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Build, raw};
 use crate::config::Files;
 use crate::config::decode::At;
-use crate::config::scalar::{FilePath, HostName, Name};
+use crate::config::scalar::{Address, FilePath, HostName, Name};
 use crate::config::tree::NodeId;
 use crate::domain::name::{PullSecret, RegistryName, Site};
 use crate::domain::registry::{CredentialSource, Host, Kind, Registry, Service, SharedRegistry};
@@ -39,6 +39,7 @@ impl Build<'_> {
             host,
             aliases,
             url,
+            realm,
             kind,
             site,
             credentials,
@@ -68,14 +69,9 @@ impl Build<'_> {
             self.file(file.node, &file.value.0);
         }
         let host = host?;
+        let realm = realm.map(|realm| self.address(realm));
         let url = match url {
-            Some(At { node, value: url }) => {
-                if url.0.scheme() == "http" {
-                    let hint = "write `https://`, unless the whole network in between is trusted".to_owned();
-                    self.warn(node, "credentials and answers travel in clear text (http)", hint);
-                }
-                url.0
-            }
+            Some(url) => self.address(url),
             None => self.url_of(&host)?,
         };
 
@@ -84,6 +80,7 @@ impl Build<'_> {
             host: host.value.0,
             aliases: aliases.into_iter().map(|alias| alias.value.0).collect(),
             url,
+            realm,
             kind: match kind? {
                 raw::Kind::Harbor => Kind::Harbor,
                 raw::Kind::Distribution => Kind::Distribution,
@@ -95,6 +92,14 @@ impl Build<'_> {
             service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
             requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
         })
+    }
+
+    fn address(&mut self, At { node, value: Address(url) }: At<Address>) -> url::Url {
+        if url.scheme() == "http" {
+            let hint = "write `https://`, unless the whole network in between is trusted".to_owned();
+            self.warn(node, "credentials and answers travel in clear text (http)", hint);
+        }
+        url
     }
 
     /// A host that two registries share would make references ambiguous.

@@ -126,6 +126,7 @@ impl Embedded {
             credentials: self.credentials.clone(),
             ca_file: Some(self.ca_file.clone()),
             pull_secret: None,
+            realm: None,
             service: Service::Open,
             requests_per_hour: None,
         }

@@ -20,6 +20,7 @@ fn registry(name: &str, ca_file: Option<&std::path::Path>) -> SharedRegistry {
         credentials: CredentialSource::Anonymous,
         ca_file: ca_file.map(Into::into),
         pull_secret: None,
+        realm: None,
         service: Service::Open,
         requests_per_hour: None,
     })

@@ -378,7 +378,11 @@ async fn credentials_go_to_no_realm_that_cannot_be_trusted() {
         ("http://169.254.169.254/latest", "private address of another host"),
         ("http://[::ffff:10.0.0.1]/token", "private address of another host"),
         ("http://[fe80::1]/token", "private address of another host"),
-        ("http://localhost/token", "private address of another host"),
+        ("http://localhost/token", "another host and not https"),
+        // What a name leads to is known when it is looked up: nothing is sent there, no handshake of TLS either.
+        ("https://localhost/token", "private address of another host, 127.0.0.1"),
+        ("https://100.64.0.1/token", "private address of another host"),
+        ("https://[64:ff9b::a00:1]/token", "private address of another host"),
         ("ftp://127.0.0.1/token", "is not https"),
         ("/token", "is not a URL"),
         ("", "has no `realm`"),
@@ -388,6 +392,33 @@ async fn credentials_go_to_no_realm_that_cannot_be_trusted() {
         let presence = by_tag(&with(&server, credentials.clone())).await;
         assert_unknown(presence, Cause::Unauthorized, words);
         assert_eq!(server.seen().len(), 1);
+    }
+}
+
+/// The realm is asked under a name that the registry does not have, on loopback.
+fn elsewhere(seen: &Seen) -> Reply {
+    let realm = seen.host().replace("127.0.0.1", "localhost");
+    match (seen.path.as_str(), seen.authorization()) {
+        ("/token", _) => reply(200, &[], r#"{"token":"good"}"#),
+        (_, "Bearer good") => found(),
+        _ => reply(401, &[("www-authenticate", &format!(r#"Bearer realm="http://{realm}/token""#))], ""),
+    }
+}
+
+#[tokio::test]
+async fn a_realm_elsewhere_gets_credentials_only_where_the_configuration_allows_it() {
+    let (_dir, credentials) = dir();
+    for (kind, words) in
+        [(Kind::Harbor, "is not the `url`, the `host`"), (Kind::Distribution, "another host")]
+    {
+        let server = Server::http(elsewhere).await;
+        let mut realm = server.url.clone();
+        realm.set_host(Some("localhost")).unwrap();
+        let wary = Registry { kind, credentials: credentials.clone(), ..registry(&server.url) };
+        assert_unknown(by_tag(&client(wary.clone())).await, Cause::Unauthorized, words);
+        assert_eq!(tokens(&server), 0, "{kind:?}");
+        assert_eq!(by_tag(&client(Registry { realm: Some(realm), ..wary })).await, present());
+        assert_eq!(server.seen().iter().find(|seen| seen.path == "/token").unwrap().authorization(), BASIC);
     }
 }
 
