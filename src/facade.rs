@@ -122,6 +122,10 @@ pub mod domain {
     pub mod name {
         pub use crate::domain::name::{PullSecret, RegistryName};
     }
+    /// See [`crate::domain::text`].
+    pub mod text {
+        pub use crate::domain::text::plain;
+    }
     /// See [`crate::domain::outcome`].
     pub mod outcome {
         pub use crate::domain::outcome::Outcome;
@@ -187,7 +191,7 @@ pub mod pod {
     }
     /// See [`crate::pod::surface`].
     pub mod surface {
-        pub use crate::pod::surface::{IMAGES, MODE};
+        pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};
     }
 }
 /// See [`crate::registry`].

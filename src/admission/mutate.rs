@@ -33,21 +33,23 @@ use crate::domain::finding::{Action, Finding, FindingKind};
 use crate::domain::messages;
 use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
+use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::pod::surface::Mode;
+use crate::pod::surface::{self, Mode};
 use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
 
-const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
 const WOULD_DENY: AuditKey = AuditKey::new("observed");
+/// What registries and the network said about denied images. It may name hosts, so the user does not get it.
+const DETAILS: AuditKey = AuditKey::new("details");
 
 /// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
 /// thousand containers; a kubelet runs a few hundred in all its Pods.
-const MOST_SLOTS: usize = 4096;
+const MOST_SLOTS: usize = surface::MOST_IMAGES;
 /// The most different images of a Pod that are judged. Each may cause questions to registries.
 const MOST_IMAGES: usize = 512;
 
@@ -76,17 +78,16 @@ fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
 fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) -> BoxFuture<'a, Answer> {
     async move {
         if let Some(reason) = state.deps.leaves_alone(review, &terms.settings) {
-            state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
-            return Answer::unchanged();
+            return state.concluded(Answer::unchanged(), PodOutcome::Unchanged, reason, review.dry_run);
         }
         let labels = state.labels(review, &terms.settings).await;
         let regime = terms.settings.regime(&labels);
         if review.is_leaving() && !regime.enforces() {
-            state.deps.metrics.admitted(PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
-            return Answer::unchanged();
+            let unchanged = Answer::unchanged();
+            return state.concluded(unchanged, PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
         }
         let slots = review.slots();
-        if is_beyond(&slots) {
+        if review.unread() > 0 || is_beyond(&slots) {
             return state.too_many(review, &slots, &terms, &labels, &regime);
         }
         state.verdict(review, &slots, &terms, (&labels, regime)).await
@@ -149,22 +150,19 @@ impl DoorState {
         let decisions = decided.by_slot().collect();
         let plan =
             Plan { pod: &review.pod, kind: review.kind, slots, decisions, settings, context: &context };
-        let (mut answer, outcome) = apply(&plan);
-        let mut note = |key, text: String| {
-            if !text.is_empty() {
-                answer.audit.insert(key, text);
-            }
-        };
-        note(VERDICT, outcome.as_str().to_owned());
-        note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)));
-        note(FINDINGS, audit::findings(plan.by_slot()));
+        let (answer, outcome) = apply(&plan);
         let would_deny = observed.iter().filter_map(|(policy, decided)| {
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
             self.observed(Whose::of(review), policy, audit::findings(denied))
         });
-        note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
-        self.record(review, &plan, &decided, outcome);
-        answer
+        let details = audit::details(plan.by_slot());
+        let answer = answer
+            .note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)))
+            .note(FINDINGS, audit::findings(plan.by_slot()))
+            .note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
+        self.record(review, &plan, &decided, (outcome, &details));
+        let reason = most_important(&plan, &decided);
+        self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
     }
 
     /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
@@ -177,18 +175,18 @@ impl DoorState {
         labels: &Labels,
         regime: &Arc<Regime>,
     ) -> Answer {
-        let (settings, metrics, now) = (&terms.settings, &self.deps.metrics, (self.deps.clock)());
-        let (namespace, pod, images) = (&*review.namespace, review.pod.called(), slots.len());
-        metrics.beyond.inc();
+        let (settings, now, unread) = (&terms.settings, (self.deps.clock)(), review.unread());
+        let (namespace, pod, images) = (&*review.namespace, &*review.pod.called(), slots.len() + unread);
+        self.deps.metrics.beyond.inc();
         tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
         let observed = settings.observing(labels).filter_map(|policy| {
             let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
-            let blocked = blocked(slots, settings, &regime, now);
+            let blocked = blocked((slots, unread), settings, &regime, now);
             let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));
             self.observed(Whose::of(review), policy, denied.unwrap_or_default())
         });
         let observed = observed.collect::<Vec<_>>().join("; ");
-        let (mut answer, outcome, reason) = match blocked(slots, settings, regime, now) {
+        let (answer, outcome, reason) = match blocked((slots, unread), settings, regime, now) {
             Some(finding) => {
                 let message = messages::too_many(images, [MOST_IMAGES, MOST_SLOTS], &finding);
                 (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
@@ -200,32 +198,32 @@ impl DoorState {
                 (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
             }
         };
-        metrics.admitted(outcome, reason, review.dry_run);
-        answer.audit.insert(VERDICT, outcome.as_str().to_owned());
-        answer.audit.insert(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
-        if !observed.is_empty() {
-            answer.audit.insert(WOULD_DENY, observed);
-        }
-        answer
+        let answer = answer.note(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
+        self.concluded(answer.note(WOULD_DENY, observed), outcome, reason, review.dry_run)
     }
 
-    /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
-    fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
-        let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
-        let most_important = reasons.min_by_key(|reason| weight(*reason));
-        let reason = most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted));
-        self.deps.metrics.admitted(outcome, reason, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
+    /// Counts the images, and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
+    fn record(
+        &self,
+        review: &Review<'_>,
+        plan: &Plan<'_>,
+        decided: &PodDecisions,
+        (outcome, details): (PodOutcome, &str),
+    ) {
+        let (namespace, pod) = (&*review.namespace, &*review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
             pod.name = pod,
             verdict = outcome.as_str(),
-            reason = reason.as_str(),
+            reason = most_important(plan, decided).as_str(),
             images = decided.images.len(),
             "Pod judged"
         );
         if review.dry_run == DryRun::Yes {
             return;
+        }
+        if !details.is_empty() {
+            tracing::info!(pod.namespace = namespace, pod.name = pod, details, "Pod denied");
         }
         for image in &decided.images {
             if plan.lacks_secret(&image.decision) {
@@ -236,7 +234,7 @@ impl DoorState {
         }
         // Presumed images are not logged: the registry that is down is logged already, and there may be thousands of Pods.
         for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
-            let image = slot.image;
+            let image = &*plain(slot.image);
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
@@ -260,8 +258,13 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
 }
 
 /// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
-/// the first image stands for all.
-fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: Timestamp) -> Option<Finding> {
+/// the first image stands for all. Images that were not kept have no name, so that no exception for an image lifts theirs.
+fn blocked(
+    (slots, unread): (&[Slot<'_>], usize),
+    settings: &Settings,
+    regime: &Arc<Regime>,
+    now: Timestamp,
+) -> Option<Finding> {
     let context = PodContext {
         regime: regime.clone(),
         platforms: settings.platforms.clone(),
@@ -273,6 +276,7 @@ fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: T
     let images = slots
         .iter()
         .map(|slot| slot.image)
+        .chain((unread > 0).then_some(""))
         .filter(|image| seen.insert(*image))
         .take(if has_exceptions { usize::MAX } else { 1 });
     let mut findings = images.map(|image| {
@@ -286,6 +290,13 @@ fn blocked(slots: &[Slot<'_>], settings: &Settings, regime: &Arc<Regime>, now: T
 fn is_beyond(slots: &[Slot<'_>]) -> bool {
     let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
     slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
+}
+
+/// The most important reason among a Pod's images.
+fn most_important(plan: &Plan<'_>, decided: &PodDecisions) -> Reason {
+    let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
+    let most_important = reasons.min_by_key(|reason| weight(*reason));
+    most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted))
 }
 
 /// The importance of a reason. The reason with the lowest number among a Pod's images is the Pod's label in the metrics.
