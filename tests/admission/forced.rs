@@ -154,9 +154,10 @@ async fn an_image_that_nobody_scanned_is_not_let_in_because_the_scanner_is_hidde
         let told = message(&unscanned);
         match required {
             "Auto" => {
-                assert!(
-                    told.contains("Unauthorized at ams (our robot may not see whether ams has a scanner)")
-                )
+                assert!(told.contains("Unauthorized at ams, policy"), "{told}");
+                // What our robot may do is for the administrators.
+                let details = unscanned["auditAnnotations"]["details"].as_str().unwrap();
+                assert!(details.contains("our robot may not see whether ams has a scanner"), "{details}");
             }
             _ => assert!(told.contains("Unscanned at ams"), "{told}"),
         }
@@ -239,7 +240,8 @@ async fn a_pod_that_claims_to_be_leaving_is_judged_where_a_policy_enforces() {
     let response = door.review(&leaving("bank")).await;
     assert!(message(&response).contains("Vulnerable at ams"), "{response}");
     let response = door.review(&leaving("shop")).await;
-    assert_eq!(response, json!({"uid": "u-1", "allowed": true}));
+    let audit = json!({"verdict": "Unchanged", "reason": "Excluded"});
+    assert_eq!(response, json!({"uid": "u-1", "allowed": true, "auditAnnotations": audit}));
     // Neither opens what is too large to judge.
     let mut body = many("bank", 513, 513);
     body["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");
