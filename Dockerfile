@@ -3,8 +3,9 @@
 #   docker build -t registry.ams.example.com/platform/landfall:0.1.0 .
 #
 # Builds for the machine it runs on, amd64 or arm64; `--platform` with an emulator for the other.
-ARG RUST=1.95.0
-FROM rust:${RUST}-slim-bookworm AS build
+#
+# The digest is that of the index of both platforms; of a reference with both, only the digest counts. Change both together.
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /build
 COPY . .
 # aws-lc and mimalloc are C. gcc makes code for musl as it is: what these two use of glibc's headers, musl has, too. A few

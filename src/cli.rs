@@ -78,7 +78,8 @@ mod tests {
         };
         let own = "--certificate-secret=ca --service=s --webhook=w --lease=l --namespace=n --pod-name=p";
         let files = "--tls-cert=tls.crt --tls-key=tls.key";
-        for good in [own, files, &format!("{files} --lease=l --namespace=n --pod-name=p")] {
+        let known = format!("{files} --client-ca=ca.crt --client-name=kube-apiserver");
+        for good in [own, files, &known, &format!("{files} --lease=l --namespace=n --pod-name=p")] {
             assert_eq!(says(good), Ok(()), "{good}");
         }
         for (wrong, expected) in [
@@ -91,6 +92,7 @@ mod tests {
             (&own.replace("--lease=l", ""), "--lease <NAME>"),
             (&format!("{files} {own}"), "cannot be used with"),
             (&format!("{files} --client-name=kube-apiserver"), "--client-ca <FILE>"),
+            (&format!("{files} --client-ca=ca.crt"), "--client-name <NAME>"),
         ] {
             let said = says(wrong).unwrap_err();
             assert!(said.contains(expected), "{wrong}: {said}");

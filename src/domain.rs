@@ -29,5 +29,6 @@ pub mod registry;
 pub mod route;
 pub mod scan;
 pub mod settings;
+pub mod text;
 pub mod unknown;
 pub mod verdict;

@@ -122,6 +122,10 @@ pub mod domain {
     pub mod name {
         pub use crate::domain::name::{PullSecret, RegistryName};
     }
+    /// See [`crate::domain::text`].
+    pub mod text {
+        pub use crate::domain::text::plain;
+    }
     /// See [`crate::domain::outcome`].
     pub mod outcome {
         pub use crate::domain::outcome::Outcome;
@@ -191,7 +195,7 @@ pub mod pod {
     }
     /// See [`crate::pod::surface`].
     pub mod surface {
-        pub use crate::pod::surface::{IMAGES, MODE};
+        pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};
     }
 }
 /// See [`crate::registry`].
@@ -215,6 +219,6 @@ pub mod server {
     pub use crate::server::{
         CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
         Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
-        TlsVersions, admin, server_config,
+        TlsVersions, Transport, admin, server_config,
     };
 }

@@ -14,6 +14,7 @@
 //! `cli/` runs the long-lived futures ([`CertificateFiles::watch`], [`Drain::conduct`], [`Listener::serve`]).
 
 mod answer;
+mod body;
 mod callers;
 mod conditions;
 mod connection;
@@ -22,6 +23,8 @@ mod error;
 mod limits;
 mod listener;
 mod metrics;
+mod shares;
+mod stall;
 mod tls;
 
 pub mod admin;
@@ -32,6 +35,6 @@ pub use conditions::{Condition, ConditionName, Conditions, State};
 pub use drain::{Drain, Signals};
 pub use error::TlsError;
 pub use limits::Limits;
-pub use listener::{Listener, Served};
+pub use listener::{Listener, Served, Transport};
 pub use metrics::ServerMetrics;
 pub use tls::{CertificateFiles, Pair, ServingCertificate, TlsVersions, server_config};

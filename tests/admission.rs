@@ -9,6 +9,8 @@
 
 #[path = "admission/denials.rs"]
 mod denials;
+#[path = "admission/forced.rs"]
+mod forced;
 #[path = "admission/input.rs"]
 mod input;
 #[path = "admission/pin.rs"]

@@ -41,6 +41,21 @@ fn json_says_the_same() {
 }
 
 #[test]
+fn a_policy_may_not_name_landfalls_own_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("landfall.yaml");
+    let example = std::fs::read_to_string("tests/vectors/config/example.yaml").unwrap();
+    let text = example.replace("{tier: regulated}", "{kubernetes.io/metadata.name: port}");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let output = landfall(&["check", "--no-files", "--namespace", "port", file]);
+    let told = "error: policies[0].spec.namespaceSelector: the policy names the namespace `port`, in which Landfall runs";
+    assert!(stdout(&output).contains(told), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(landfall(&["check", "--no-files", file]).status.code(), Some(0));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_problem_too() {
     let output = landfall(&["check", "tests/vectors/config/none.yaml"]);
     assert!(stdout(&output).contains("none.yaml: error: cannot be read: "));

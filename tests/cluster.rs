@@ -42,6 +42,8 @@ mod plane;
 mod pods;
 #[path = "cluster/release.rs"]
 mod release;
+#[path = "cluster/rights.rs"]
+mod rights;
 #[path = "cluster/rollout.rs"]
 mod rollout;
 #[path = "cluster/sandbox.rs"]

@@ -150,6 +150,11 @@ fn the_image_is_built_from_every_file_that_the_package_names() {
 fn the_image_is_built_by_the_toolchain_that_is_tested() {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
     let (image, pinned) = (read("Dockerfile"), read("rust-toolchain.toml"));
-    let image = image.lines().find_map(|line| line.strip_prefix("ARG RUST=")).unwrap();
-    assert!(pinned.lines().any(|line| line == format!("channel = \"{image}\"")), "{image}");
+    let bases: Vec<_> = image.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    let channel =
+        pinned.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"')).unwrap();
+    assert!(bases[0].starts_with(&format!("rust:{channel}-slim-bookworm@sha256:")), "{bases:?}");
+    for base in bases {
+        assert!(base == "scratch" || base.contains("@sha256:"), "{base} may be another image tomorrow");
+    }
 }

@@ -62,13 +62,17 @@ fn scene(told: &Told) -> Value {
 
 /// What a registry that gave no answer says of itself depends on its port, and on how often it was asked.
 fn redacted(message: &str) -> String {
+    message.lines().map(redacted_line).collect::<Vec<_>>().join("\n")
+}
+
+fn redacted_line(line: &str) -> String {
     for finding in ["Unreachable", "Deadline", "RateLimited"] {
-        if let Some((before, rest)) = message.split_once(&format!("{finding} at ams (")) {
+        if let Some((before, rest)) = line.split_once(&format!("{finding} at ams (")) {
             let after = rest.split_once("), policy").map_or(rest, |(_, after)| after);
             return format!("{before}{finding} at ams (…), policy{after}");
         }
     }
-    message.to_owned()
+    line.to_owned()
 }
 
 fn demo() -> Command {

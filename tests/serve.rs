@@ -124,7 +124,7 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     std::fs::write(&running.config, good.replace("site: ams ", "site: nowhere ")).unwrap();
     let refused = running.until(200, "[!] Settings: generation 1").await;
     assert!(
-        refused.contains("is refused: line 2: site: no registry stands on a site `nowhere`"),
+        refused.contains("is refused: line 1: site: no registry stands on a site `nowhere`"),
         "{refused}"
     );
     std::fs::rename(&running.config, running.config.with_extension("away")).unwrap();

@@ -4,11 +4,13 @@
 //! `patchType` are either both present or both absent; only a denial has a `status`; warnings are short plain lines; and
 //! the keys of audit annotations are names without a slash.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::domain::text::plain;
 use crate::pod::Patch;
 use crate::pod::json::push_text;
 
@@ -26,7 +28,7 @@ pub struct Answer {
     /// Lines for the user of `kubectl`. [`encode`] shortens them where needed.
     pub warnings: Vec<String>,
     /// Annotations for the audit log. The API server puts the webhook's name before each key.
-    pub audit: BTreeMap<AuditKey, String>,
+    pub audit: BTreeMap<AuditKey, Cow<'static, str>>,
 }
 
 /// Whether a Pod is allowed.
@@ -55,6 +57,15 @@ impl Answer {
     /// Adds one warning.
     pub fn warn(mut self, warning: impl Into<String>) -> Self {
         self.warnings.push(warning.into());
+        self
+    }
+
+    /// Adds an audit annotation. An empty text adds none.
+    pub fn note(mut self, key: AuditKey, text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        if !text.is_empty() {
+            self.audit.insert(key, text);
+        }
         self
     }
 }
@@ -142,11 +153,11 @@ pub fn encode(answer: &Answer, uid: &str) -> Vec<u8> {
     body.into_bytes()
 }
 
-/// Prepares warnings for a `Warning` header: without control characters, short, each once, and not too many.
+/// Prepares warnings for a `Warning` header: plain, short, each once, and not too many.
 fn fit(warnings: &[String]) -> Vec<String> {
     let (mut fitted, mut seen) = (Vec::new(), HashSet::new());
     for warning in warnings {
-        let plain = warning.replace(char::is_control, " ");
+        let plain = plain(warning);
         let plain = plain.trim();
         let line = match plain.char_indices().nth(LONGEST_WARNING - 1) {
             Some((end, last)) if end + last.len_utf8() < plain.len() => {

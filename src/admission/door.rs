@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, encode};
+use super::answer::{Answer, AuditKey, Decision, encode};
 use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
@@ -34,6 +34,7 @@ use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
 use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
+use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
 use crate::evidence::{Observatory, ObservedAt, VerdictCache};
 
@@ -42,6 +43,14 @@ pub const MARGIN: Duration = Duration::from_millis(500);
 
 /// The most observing policies that are judged at once after their Pods were answered.
 const OBSERVED_LATER: usize = 64;
+
+/// The audit annotation with what was done with the Pod. Every answer has it, so that a Pod that passes without being
+/// judged can be found in the audit log.
+const VERDICT: AuditKey = AuditKey::new("verdict");
+/// The audit annotation with the most important reason for the verdict.
+const REASON: AuditKey = AuditKey::new("reason");
+/// The reason in the answer to a review of another object or operation.
+const NOT_OURS: &str = "NotOurs";
 
 /// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
@@ -131,6 +140,39 @@ impl DoorState {
         let observed_at = ObservedAt { now: *began, date, generation: observatory.generation() };
         Judge { settings, observatory, cache: &self.cache, metrics, deadline: *deadline, observed_at }
     }
+
+    /// Counts a Pod, and writes the same words into the answer for the audit log.
+    pub(super) fn concluded(
+        &self,
+        answer: Answer,
+        outcome: PodOutcome,
+        reason: Reason,
+        dry_run: DryRun,
+    ) -> Answer {
+        self.deps.metrics.admitted(outcome, reason, dry_run);
+        answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
+    }
+
+    /// Answers a fault as the door does. A status instead of an answer is only counted: it has no audit annotations.
+    fn fault(&self, kind: &DoorKind, fault: &Fault<'_>, dry_run: DryRun) -> Result<Answer, StatusCode> {
+        let answer = (kind.on_fault)(fault);
+        let outcome = match (fault, &answer) {
+            (_, Ok(Answer { decision: Decision::Deny { .. }, .. })) => PodOutcome::Denied,
+            (Fault::Unreadable(_), _) => PodOutcome::Unchanged,
+            (Fault::Panic, _) => PodOutcome::Internal,
+        };
+        let reason = match fault {
+            Fault::Unreadable(_) => Reason::Finding(FindingKind::Unparsable),
+            Fault::Panic => Reason::Internal,
+        };
+        match answer {
+            Ok(answer) => Ok(self.concluded(answer, outcome, reason, dry_run)),
+            Err(status) => {
+                self.deps.metrics.admitted(outcome, reason, dry_run);
+                Err(status)
+            }
+        }
+    }
 }
 
 /// The conditions of one judgement: settings, start and deadline.
@@ -206,13 +248,13 @@ async fn answer(
         Err(ReviewError::Malformed(error)) => Err(refuse(StatusCode::BAD_REQUEST, &error_chain(&error))),
         Err(ReviewError::NotOurs { uid, what }) => {
             metrics.not_ours.inc();
-            tracing::debug!(%what, "review not judged");
-            Ok(encode(&Answer::unchanged(), &uid))
+            tracing::debug!(what = &*plain(&what.to_string()), "review not judged");
+            let answer = Answer::unchanged().note(VERDICT, PodOutcome::Unchanged.as_str());
+            Ok(encode(&answer.note(REASON, NOT_OURS), &uid))
         }
         Err(ReviewError::Unreadable { uid, source }) => {
-            metrics.admitted(PodOutcome::Unchanged, Reason::Finding(FindingKind::Unparsable), DryRun::No);
-            tracing::warn!(error = error_chain(&source), "Pod cannot be read");
-            let answer = (kind.on_fault)(&Fault::Unreadable(&source));
+            tracing::warn!(error = &*plain(&error_chain(&source)), "Pod cannot be read");
+            let answer = state.fault(kind, &Fault::Unreadable(&source), DryRun::No);
             answer.map(|answer| encode(&answer, &uid)).map_err(|status| (status, String::new()))
         }
     }
@@ -230,12 +272,9 @@ fn panicked(
     let Request { uid, namespace, dry_run } = request.unwrap_or_default();
     let dry_run = if dry_run == Some(true) { DryRun::Yes } else { DryRun::No };
     state.deps.metrics.panics.inc();
-    state.deps.metrics.admitted(PodOutcome::Internal, Reason::Internal, dry_run);
     tracing::error!(pod.namespace = namespace.as_deref(), panic = panic_text(panic), "review panicked");
-    let answer = match &uid {
-        Some(_) => (kind.on_fault)(&Fault::Panic),
-        None => Err(StatusCode::INTERNAL_SERVER_ERROR),
-    };
+    let answer = state.fault(kind, &Fault::Panic, dry_run);
+    let answer = if uid.is_some() { answer } else { Err(StatusCode::INTERNAL_SERVER_ERROR) };
     answer.map(|answer| encode(&answer, &uid.unwrap_or_default())).map_err(|status| (status, String::new()))
 }
 
@@ -260,6 +299,7 @@ struct Request<'a> {
 type Refusal = (StatusCode, String);
 
 fn refuse(status: StatusCode, why: &str) -> Refusal {
+    let why = &*plain(why);
     tracing::debug!(http.status = status.as_u16(), why, "request is not a review");
     (status, format!("{why}\n"))
 }

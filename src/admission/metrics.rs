@@ -18,7 +18,7 @@ use crate::domain::name::RouteName;
 use crate::domain::verdict::Reason;
 
 /// What the door did with a whole Pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 pub(super) enum PodOutcome {
     /// The Pod was admitted with changes.
     Patched,
@@ -32,12 +32,7 @@ pub(super) enum PodOutcome {
 
 impl PodOutcome {
     pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Patched => "Patched",
-            Self::Unchanged => "Unchanged",
-            Self::Denied => "Denied",
-            Self::Internal => "Internal",
-        }
+        self.into()
     }
 }
 
@@ -182,7 +177,7 @@ impl Metrics {
         );
         page.register(
             "landfall_admission_too_many_images",
-            "Pods with too many images to judge, which were admitted unchanged",
+            "Pods with too many images to judge: denied where a policy blocks that, otherwise admitted unchanged",
             metrics.beyond.clone(),
         );
         page.register(

@@ -19,6 +19,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::answer::{Answer, AuditKey, Decision};
 use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
@@ -26,29 +27,29 @@ use super::judge::PodDecisions;
 use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
 use super::review::{Door, DryRun, Origin, Review};
-use crate::domain::case::{Exemption, PodContext};
-use crate::domain::finding::FindingKind;
-use crate::domain::policy::{Labels, Policy};
+use crate::domain::case::{Exemption, PodContext, Pull};
+use crate::domain::decide::too_many;
+use crate::domain::finding::{Action, Finding, FindingKind};
+use crate::domain::messages;
+use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
+use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::pod::surface::Mode;
+use crate::pod::surface::{self, Mode};
 use crate::pod::{Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
 
-/// Namespaces that this door never handles, whatever the webhook configuration says. Without their Pods no cluster starts
-/// and no node stays ready.
-const SYSTEM: [&str; 2] = ["kube-system", "kube-node-lease"];
-
-const VERDICT: AuditKey = AuditKey::new("verdict");
 const IMAGES: AuditKey = AuditKey::new("images");
 const FINDINGS: AuditKey = AuditKey::new("findings");
 const WOULD_DENY: AuditKey = AuditKey::new("observed");
+/// What registries and the network said about denied images. It may name hosts, so the user does not get it.
+const DETAILS: AuditKey = AuditKey::new("details");
 
 /// The most images of a Pod that are judged; equal images count separately. etcd's limit for an object allows about ten
 /// thousand containers; a kubelet runs a few hundred in all its Pods.
-const MOST_SLOTS: usize = 4096;
+const MOST_SLOTS: usize = surface::MOST_IMAGES;
 /// The most different images of a Pod that are judged. Each may cause questions to registries.
 const MOST_IMAGES: usize = 512;
 
@@ -77,14 +78,19 @@ fn on_fault(fault: &Fault<'_>) -> Result<Answer, StatusCode> {
 fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) -> BoxFuture<'a, Answer> {
     async move {
         if let Some(reason) = state.deps.leaves_alone(review, &terms.settings) {
-            state.deps.metrics.admitted(PodOutcome::Unchanged, reason, review.dry_run);
-            return Answer::unchanged();
+            return state.concluded(Answer::unchanged(), PodOutcome::Unchanged, reason, review.dry_run);
+        }
+        let labels = state.labels(review, &terms.settings).await;
+        let regime = terms.settings.regime(&labels);
+        if review.is_leaving() && !regime.enforces() {
+            let unchanged = Answer::unchanged();
+            return state.concluded(unchanged, PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
         }
         let slots = review.slots();
-        if is_beyond(&slots) {
-            return state.beyond(review, slots.len());
+        if review.unread() > 0 || is_beyond(&slots) {
+            return state.too_many(review, &slots, &terms, &labels, &regime);
         }
-        state.verdict(review, &slots, &terms).await
+        state.verdict(review, &slots, &terms, (&labels, regime)).await
     }
     .boxed()
 }
@@ -94,29 +100,37 @@ impl Doors {
     fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
         let namespace = &*review.namespace;
         let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
-        let leaving = || review.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some());
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
-            Origin::Client => (SYSTEM.contains(&namespace)
+            Origin::Client => (SYSTEM_NAMESPACES.contains(&namespace)
                 || self.own_namespace.as_deref() == Some(namespace)
-                || excluded()
-                || leaving())
+                || excluded())
             .then_some(Reason::Excluded),
         }
     }
 }
 
 impl DoorState {
-    /// Judges a Pod and returns the answer.
-    async fn verdict(self: &Arc<Self>, review: &Review<'_>, slots: &[Slot<'_>], terms: &Terms) -> Answer {
-        let settings = &terms.settings;
-        let labels = if settings.policies.is_empty() {
+    /// The labels of the Pod's namespace. Nobody is asked where no policy could select it.
+    async fn labels(&self, review: &Review<'_>, settings: &Settings) -> Arc<Labels> {
+        if settings.policies.is_empty() {
             Arc::new(Labels::new())
         } else {
             (self.deps.labels)(&review.namespace).await
-        };
+        }
+    }
+
+    /// Judges a Pod and says what becomes of it.
+    async fn verdict(
+        self: &Arc<Self>,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        (labels, regime): (&Labels, Arc<Regime>),
+    ) -> Answer {
+        let settings = &terms.settings;
         let context = PodContext {
-            regime: settings.regime(&labels),
+            regime,
             platforms: settings.platforms(&platform::demand(&review.pod)),
             exemption: match review.pod.mode() {
                 Mode::Judge => Exemption::None,
@@ -124,7 +138,7 @@ impl DoorState {
             },
             now: (self.deps.clock)(),
         };
-        let observing: Vec<&Arc<Policy>> = settings.observing(&labels).collect();
+        let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
         let judge = self.judge(terms, context.now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
@@ -136,58 +150,80 @@ impl DoorState {
         let decisions = decided.by_slot().collect();
         let plan =
             Plan { pod: &review.pod, kind: review.kind, slots, decisions, settings, context: &context };
-        let (mut answer, outcome) = apply(&plan);
-        let mut note = |key, text: String| {
-            if !text.is_empty() {
-                answer.audit.insert(key, text);
-            }
-        };
-        note(VERDICT, outcome.as_str().to_owned());
-        note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)));
-        note(FINDINGS, audit::findings(plan.by_slot()));
+        let (answer, outcome) = apply(&plan);
         let would_deny = observed.iter().filter_map(|(policy, decided)| {
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
             self.observed(Whose::of(review), policy, audit::findings(denied))
         });
-        note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
-        self.record(review, &plan, &decided, outcome);
-        answer
+        let details = audit::details(plan.by_slot());
+        let answer = answer
+            .note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)))
+            .note(FINDINGS, audit::findings(plan.by_slot()))
+            .note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
+        self.record(review, &plan, &decided, (outcome, &details));
+        let reason = most_important(&plan, &decided);
+        self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
     }
 
-    /// Admits a Pod with too many images unchanged. No node could run it, so it is no real workload and not worth the cost
-    /// of judging it.
-    fn beyond(&self, review: &Review<'_>, images: usize) -> Answer {
-        let metrics = &self.deps.metrics;
-        metrics.beyond.inc();
-        metrics.admitted(PodOutcome::Unchanged, Reason::Internal, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
-        tracing::warn!(
-            pod.namespace = namespace,
-            pod.name = pod,
-            images,
-            "Pod has too many images to judge; admitted unchanged"
-        );
-        Answer::unchanged()
-            .warn(format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged"))
+    /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
+    /// unless a rule blocks that for one of its images.
+    fn too_many(
+        &self,
+        review: &Review<'_>,
+        slots: &[Slot<'_>],
+        terms: &Terms,
+        labels: &Labels,
+        regime: &Arc<Regime>,
+    ) -> Answer {
+        let (settings, now, unread) = (&terms.settings, (self.deps.clock)(), review.unread());
+        let (namespace, pod, images) = (&*review.namespace, &*review.pod.called(), slots.len() + unread);
+        self.deps.metrics.beyond.inc();
+        tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
+        let observed = settings.observing(labels).filter_map(|policy| {
+            let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
+            let blocked = blocked((slots, unread), settings, &regime, now);
+            let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));
+            self.observed(Whose::of(review), policy, denied.unwrap_or_default())
+        });
+        let observed = observed.collect::<Vec<_>>().join("; ");
+        let (answer, outcome, reason) = match blocked((slots, unread), settings, regime, now) {
+            Some(finding) => {
+                let message = messages::too_many(images, [MOST_IMAGES, MOST_SLOTS], &finding);
+                (Answer::of(Decision::Deny { message }), PodOutcome::Denied, Reason::Denied)
+            }
+            None => {
+                let words =
+                    format!("landfall: {images} images are too many to judge; the Pod is admitted unchanged");
+                let reason = Reason::Finding(FindingKind::TooMany);
+                (Answer::unchanged().warn(words), PodOutcome::Unchanged, reason)
+            }
+        };
+        let answer = answer.note(FINDINGS, format!("{images} images: {}", FindingKind::TooMany));
+        self.concluded(answer.note(WOULD_DENY, observed), outcome, reason, review.dry_run)
     }
 
-    /// Counts and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
-    fn record(&self, review: &Review<'_>, plan: &Plan<'_>, decided: &PodDecisions, outcome: PodOutcome) {
-        let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
-        let most_important = reasons.min_by_key(|reason| weight(*reason));
-        let reason = most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted));
-        self.deps.metrics.admitted(outcome, reason, review.dry_run);
-        let (namespace, pod) = (&*review.namespace, review.pod.called());
+    /// Counts the images, and logs the outcome. The images and findings of a dry run are not counted, because no Pod will run.
+    fn record(
+        &self,
+        review: &Review<'_>,
+        plan: &Plan<'_>,
+        decided: &PodDecisions,
+        (outcome, details): (PodOutcome, &str),
+    ) {
+        let (namespace, pod) = (&*review.namespace, &*review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
             pod.name = pod,
             verdict = outcome.as_str(),
-            reason = reason.as_str(),
+            reason = most_important(plan, decided).as_str(),
             images = decided.images.len(),
             "Pod judged"
         );
         if review.dry_run == DryRun::Yes {
             return;
+        }
+        if !details.is_empty() {
+            tracing::info!(pod.namespace = namespace, pod.name = pod, details, "Pod denied");
         }
         for image in &decided.images {
             if plan.lacks_secret(&image.decision) {
@@ -198,7 +234,7 @@ impl DoorState {
         }
         // Presumed images are not logged: the registry that is down is logged already, and there may be thousands of Pods.
         for (slot, _) in plan.by_slot().filter(|(_, decision)| decision.has_no_copy()) {
-            let image = slot.image;
+            let image = &*plain(slot.image);
             tracing::warn!(
                 pod.namespace = namespace,
                 pod.name = pod,
@@ -221,10 +257,46 @@ fn apply(plan: &Plan<'_>) -> (Answer, PodOutcome) {
     (answer, outcome)
 }
 
+/// The first image of a Pod with too many that these rules block. Exceptions differ from image to image, so without any
+/// the first image stands for all. Images that were not kept have no name, so that no exception for an image lifts theirs.
+fn blocked(
+    (slots, unread): (&[Slot<'_>], usize),
+    settings: &Settings,
+    regime: &Arc<Regime>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let context = PodContext {
+        regime: regime.clone(),
+        platforms: settings.platforms.clone(),
+        exemption: Exemption::None,
+        now,
+    };
+    let has_exceptions = regime.enforcing.iter().any(|policy| !policy.exceptions.is_empty());
+    let mut seen = HashSet::new();
+    let images = slots
+        .iter()
+        .map(|slot| slot.image)
+        .chain((unread > 0).then_some(""))
+        .filter(|image| seen.insert(*image))
+        .take(if has_exceptions { usize::MAX } else { 1 });
+    let mut findings = images.map(|image| {
+        let name = settings.case_for(image, Pull::Registry, &context).name;
+        too_many(regime, &name, now)
+    });
+    findings.find(|finding| finding.action == Action::Block)
+}
+
 /// Whether these are more images, or more different images, than are judged.
 fn is_beyond(slots: &[Slot<'_>]) -> bool {
     let different = || slots.iter().map(|slot| slot.image).collect::<HashSet<_>>().len();
     slots.len() > MOST_SLOTS || (slots.len() > MOST_IMAGES && different() > MOST_IMAGES)
+}
+
+/// The most important reason among a Pod's images.
+fn most_important(plan: &Plan<'_>, decided: &PodDecisions) -> Reason {
+    let reasons = decided.images.iter().map(|image| plan.reason(&image.decision));
+    let most_important = reasons.min_by_key(|reason| weight(*reason));
+    most_important.unwrap_or(Reason::Finding(FindingKind::NotRouted))
 }
 
 /// The importance of a reason. The reason with the lowest number among a Pod's images is the Pod's label in the metrics.

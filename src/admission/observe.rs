@@ -1,6 +1,7 @@
 //! Policies that only observe. Each is judged separately with its own rules, so that it never changes the answer, and the
 //! answer does not wait for it.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -49,11 +50,10 @@ pub(super) async fn judge_with(
 }
 
 /// The Pod that a policy observes, for metrics and log.
-#[derive(Clone, Copy)]
 pub(super) struct Whose<'a> {
     pub(super) dry_run: DryRun,
     pub(super) namespace: &'a str,
-    pub(super) pod: &'a str,
+    pub(super) pod: Cow<'a, str>,
 }
 
 impl<'a> Whose<'a> {
@@ -79,7 +79,7 @@ impl DoorState {
         let context = under(policy, &terms.settings, context);
         let (door, policy, settings) = (self.clone(), policy.clone(), terms.settings.clone());
         let Whose { dry_run, namespace, pod } = Whose::of(review);
-        let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+        let (namespace, pod) = (namespace.to_owned(), pod.into_owned());
         let texts: Vec<(Slot<'static>, String, String)> = slots
             .iter()
             .map(|slot| (slot.with_texts("", ""), slot.name.to_owned(), slot.image.to_owned()))
@@ -93,7 +93,7 @@ impl DoorState {
             let terms = Terms { settings, began: now, deadline };
             let decided = door.judge(&terms, context.now).pod(&slots, &context).await;
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
-            let whose = Whose { dry_run, namespace: &namespace, pod: &pod };
+            let whose = Whose { dry_run, namespace: &namespace, pod: Cow::Owned(pod) };
             door.observed(whose, &policy, audit::findings(denied));
         });
     }
@@ -108,7 +108,7 @@ impl DoorState {
         if outcome != PodOutcome::Denied {
             return None;
         }
-        tracing::info!(pod.namespace = namespace, pod.name = pod, policy = %policy.name, denied, "observing policy would deny the Pod");
+        tracing::info!(pod.namespace = namespace, pod.name = &*pod, policy = %policy.name, denied, "observing policy would deny the Pod");
         Some(format!("{} would deny {denied}", policy.name))
     }
 }

@@ -66,6 +66,18 @@ impl Review<'_> {
         self.pod.slots_to_judge(self.kind, self.before.as_deref())
     }
 
+    /// Returns how many more images should be judged, but are too many to be kept. See [`Pod::unread`].
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.pod.unread(self.kind)
+    }
+
+    /// Whether the Pod is being deleted already. Anybody can write that into a new one.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.pod.metadata.as_ref().is_some_and(|have| have.deletion_timestamp.is_some())
+    }
+
     /// Returns who created the Pod. The annotation of a mirror Pod counts only if a node sent the request, because anybody
     /// can write the annotation.
     #[must_use]

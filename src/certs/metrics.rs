@@ -4,6 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use strum::VariantNames;
 
 use super::Authorities;
 use super::rotation::Step;
@@ -47,9 +48,9 @@ impl Metrics {
 
     /// Shows the next step of rotation; `None` in a replica that does not lead.
     pub fn rotation(&self, step: Option<&Step>) {
-        for word in Step::ALL {
-            let is_now = step.is_some_and(|step| step.as_str() == word);
-            self.step.get_or_create(&[("step", word)]).set(is_now.into());
+        for word in Step::VARIANTS {
+            let is_now = step.is_some_and(|step| step.as_str() == *word);
+            self.step.get_or_create(&[("step", *word)]).set(is_now.into());
         }
         if step == Some(&Step::Publish) {
             self.published.inc();

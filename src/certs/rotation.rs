@@ -32,7 +32,7 @@ pub struct Look<'a> {
 }
 
 /// One step: one write, or none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
 pub enum Step {
     /// Add these to the previous authorities: they are published or in use, but missing from the Secret.
     Adopt(Vec<Certificate>),
@@ -52,6 +52,13 @@ pub enum Step {
     Retire(Vec<Certificate>),
     /// Nothing: all is well.
     Rest,
+}
+
+impl Step {
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Why an authority is created.
@@ -144,26 +151,5 @@ impl Authorities {
             Step::Publish | Step::Settle(_) | Step::Linger(_) | Step::Rest => {}
         }
         after
-    }
-}
-
-impl Step {
-    /// The words of all steps, for a metric.
-    pub const ALL: [&'static str; 9] =
-        ["Adopt", "Demote", "Introduce", "Publish", "Settle", "Promote", "Linger", "Retire", "Rest"];
-
-    /// The word for it.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Adopt(_) => "Adopt",
-            Self::Demote => "Demote",
-            Self::Introduce(_) => "Introduce",
-            Self::Publish => "Publish",
-            Self::Settle(_) => "Settle",
-            Self::Promote => "Promote",
-            Self::Linger(_) => "Linger",
-            Self::Retire(_) => "Retire",
-            Self::Rest => "Rest",
-        }
     }
 }

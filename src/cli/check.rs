@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use crate::config::{self, Files, Problems};
+use crate::config::{self, Files, Problem, Problems, Severity};
+use crate::domain::policy::Policy;
 
 /// Check configuration files. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,9 @@ pub(super) struct Args {
     /// Do not check that the files named in a configuration exist. Use it outside the Pod, where nothing is mounted.
     #[arg(long)]
     no_files: bool,
+    /// The namespace that Landfall runs in. No policy may name it.
+    #[arg(long, value_name = "NAME", default_value = "landfall")]
+    namespace: String,
 }
 
 /// What `--output json` prints.
@@ -33,11 +38,15 @@ struct Summary {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let Args { files, output, no_files } = args;
+    let Args { files, output, no_files, namespace } = args;
     let mode = if *no_files { Files::Skip } else { Files::Check };
     let now = Timestamp::now();
     let checked = files.iter().map(|path| match config::load(path, mode, now) {
-        Ok(loaded) => loaded.warnings,
+        Ok(loaded) => {
+            let mut problems = loaded.warnings;
+            problems.problems.extend(own_namespace(&loaded.settings.policies, namespace));
+            problems
+        }
         Err(problems) => problems,
     });
     let files: Vec<Problems> = checked.collect();
@@ -49,6 +58,19 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?,
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Policies that name our own namespace. Its Pods are left alone: Landfall must come up before anybody can be judged.
+fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Item = Problem> {
+    let naming = policies.iter().enumerate().filter(|(_, policy)| policy.selector.names(namespace));
+    naming.map(move |(n, _)| Problem {
+        severity: Severity::Error,
+        line: 0,
+        column: 0,
+        path: format!("policies[{n}].spec.namespaceSelector"),
+        message: format!("the policy names the namespace `{namespace}`, in which Landfall runs"),
+        hint: Some("Landfall leaves its own namespace alone: name other namespaces".to_owned()),
+    })
 }
 
 fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {

@@ -52,9 +52,10 @@ pub(super) struct Args {
     tls_min: TlsVersions,
     /// Certificate authorities (PEM). If given, callers must show a certificate that one of them signed: that of the
     /// API server. The file is read again when it changes.
-    #[arg(long, env = "LANDFALL_CLIENT_CA", value_name = "FILE")]
+    #[arg(long, env = "LANDFALL_CLIENT_CA", value_name = "FILE", requires = "client_name")]
     client_ca: Option<PathBuf>,
-    /// A name that must be in a caller's certificate, as its CN or as a DNS name. If several are given, one of them.
+    /// A name that must be in a caller's certificate, as its CN or as a DNS name. If several are given, one of them. An
+    /// authority signs others, too: that of a cluster every node.
     #[arg(
         long,
         env = "LANDFALL_CLIENT_NAME",

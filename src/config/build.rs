@@ -54,12 +54,12 @@ pub(super) fn settings(
     let routes = build.routes(routes.unwrap_or_default(), &known);
     let platforms = build.platforms(platforms);
     let defaults = Arc::new(policies::defaults(defaults.unwrap_or_default()));
-    let policies = build.policies(policies.unwrap_or_default(), &defaults);
     let raw::Exclude { namespaces, images } = exclude.unwrap_or_default();
     let exclude = Exclude {
         namespaces: namespaces.unwrap_or_default().into_iter().map(|name| name.0).collect(),
         images: images.unwrap_or_default().into_iter().map(|image| image.0).collect(),
     };
+    let policies = build.policies(policies.unwrap_or_default(), &defaults, &exclude.namespaces);
     let cache = build.cache(cache);
     let budget = build.budget(budget);
 
@@ -78,7 +78,7 @@ pub(super) fn settings(
     })
 }
 
-/// Builds one policy from a text of its own.
+/// Builds one policy from a text of its own. Which namespaces are excluded is not known here.
 pub(super) fn policy(
     tree: &Tree,
     policy: raw::Policy,
@@ -87,7 +87,7 @@ pub(super) fn policy(
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Policy>> {
     let mut build = Build { tree, files: Files::Skip, now, problems };
-    build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults).pop()
+    build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults, &[]).pop()
 }
 
 /// The registries that could be built, and the node of `registries`.

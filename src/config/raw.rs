@@ -179,9 +179,12 @@ pub(super) struct Defaults {
     /// What to do about Stale.
     #[schemars(extend("default" = "Fallback"))]
     pub on_stale: Option<Any>,
-    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, TooMany.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unknown: Option<Elsewhere>,
+    /// What to do about Unproved.
+    #[schemars(extend("default" = "Fallback"))]
+    pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
@@ -248,8 +251,11 @@ pub(super) struct Spec {
     pub on_missing: Option<Elsewhere>,
     /// What to do about Stale.
     pub on_stale: Option<Any>,
-    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, Unproved.
+    /// What to do about Unreachable, Unauthorized, RateLimited, Deadline, TooMany. If not given: `Block` where the policy
+    /// blocks anything else.
     pub on_unknown: Option<Elsewhere>,
+    /// What to do about Unproved.
+    pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
     /// What to do about Vulnerable.

@@ -129,6 +129,106 @@ policies:
     assert_eq!(policy.scan, settings.defaults.scan);
 }
 
+/// A file with one policy: its selector, its enforcement and its further rules.
+fn with_policy(selector: &str, enforcement: &str, rules: &str) -> String {
+    format!(
+        "site: ams
+registries: {{ams: {{host: harbor.ams.example.com, site: ams, kind: harbor}}}}
+exclude: {{namespaces: [harbor]}}
+policies:
+  - metadata: {{name: p}}
+    spec: {{namespaceSelector: {selector}, enforcement: {enforcement}{rules}}}
+"
+    )
+}
+
+const NOT_OPTED_OUT: &str = "{key: landfall.dev/mode, operator: NotIn, values: [Skip]}";
+
+#[test]
+fn a_policy_that_blocks_and_does_not_state_it_blocks_what_is_unknown_and_that_is_said() {
+    use crate::domain::finding::{Action, FindingKind};
+    let selector = format!("{{matchExpressions: [{NOT_OPTED_OUT}]}}");
+    let said = "the policy blocks something and leaves out `onUnknown`, so it blocks what is unknown, too";
+    for (rules, unknown, unproved, is_said) in [
+        (", onMissing: Block", Action::Block, Action::Fallback, true),
+        (", onStale: Block", Action::Block, Action::Fallback, true),
+        (", onUnproved: Block", Action::Block, Action::Block, true),
+        (", onUnscanned: Block", Action::Block, Action::Fallback, true),
+        (", onVulnerable: Block, onUnproved: Accept", Action::Block, Action::Accept, true),
+        (", onUnrouted: Block", Action::Block, Action::Fallback, true),
+        (", onUnrouted: Block, onUnknown: Block", Action::Block, Action::Fallback, false),
+        (", onUnrouted: Block, onUnknown: Fallback", Action::Fallback, Action::Fallback, false),
+        (", onMissing: Fallback", Action::Fallback, Action::Fallback, false),
+    ] {
+        for enforcement in ["Enforce", "Observe"] {
+            let loaded = parse(&with_policy(&selector, enforcement, rules), "", Files::Skip, now()).unwrap();
+            let actions = loaded.settings.policies[0].rules.actions;
+            for kind in [FindingKind::Deadline, FindingKind::TooMany, FindingKind::Unreachable] {
+                assert_eq!(actions.on(kind), unknown, "{rules}: {kind}");
+            }
+            assert_eq!(actions.on(FindingKind::Unproved), unproved, "{rules}");
+            let warnings: Vec<_> = loaded.warnings.warnings().map(|warning| &*warning.message).collect();
+            let expected: &[&str] = if is_said && enforcement == "Enforce" { &[said] } else { &[] };
+            assert_eq!(warnings, expected, "{rules}, {enforcement}");
+        }
+    }
+    // What `defaults` block is inherited, and so is what follows; `defaults` themselves block only what they name.
+    let text = with_policy(&selector, "Enforce", "") + "defaults: {onMissing: Block}\n";
+    let settings = parse(&text, "", Files::Skip, now()).unwrap().settings;
+    assert_eq!(settings.policies[0].rules.actions.on(FindingKind::Deadline), Action::Block);
+    assert_eq!(settings.defaults.actions.on(FindingKind::Deadline), Action::Fallback);
+    let text = with_policy(&selector, "Enforce", "") + "defaults: {onUnknown: Block}\n";
+    let loaded = parse(&text, "", Files::Skip, now()).unwrap();
+    assert_eq!(loaded.settings.policies[0].rules.actions.on(FindingKind::Deadline), Action::Block);
+    assert_eq!(loaded.warnings.problems, []);
+}
+
+#[test]
+fn a_policy_may_not_name_a_namespace_that_is_left_alone() {
+    let name = "kubernetes.io/metadata.name";
+    let among = |operator: &str, values: &str| {
+        format!(
+            "{{matchExpressions: [{NOT_OPTED_OUT}, {{key: {name}, operator: {operator}, values: {values}}}]}}"
+        )
+    };
+    for (selector, named) in [
+        (format!("{{matchLabels: {{{name}: kube-system}}}}"), Some("kube-system")),
+        (format!("{{matchLabels: {{{name}: kube-node-lease}}}}"), Some("kube-node-lease")),
+        (among("In", "[payments, harbor]"), Some("harbor")),
+        (among("In", "[payments, harbors]"), None),
+        (among("NotIn", "[harbor]"), None),
+        (format!("{{matchLabels: {{tier: harbor}}, matchExpressions: [{NOT_OPTED_OUT}]}}"), None),
+        (format!("{{matchExpressions: [{NOT_OPTED_OUT}]}}"), None),
+    ] {
+        for enforcement in ["Enforce", "Observe"] {
+            let found = problems(&with_policy(&selector, enforcement, ""));
+            let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
+            assert_eq!(errors.len(), usize::from(named.is_some()), "{selector}: {found:?}");
+            if let (Some(name), [error]) = (named, &*errors) {
+                assert!(error.message.contains(&format!("the namespace `{name}`, which")), "{error:?}");
+                assert_eq!(error.path, "policies[0].spec.namespaceSelector");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_says_which_namespaces_can_opt_out() {
+    for (selector, enforcement, warned) in [
+        ("{}".to_owned(), "Enforce", true),
+        ("{matchLabels: {tier: regulated}}".to_owned(), "Enforce", true),
+        ("{matchLabels: {landfall.dev/mode: Skip}}".to_owned(), "Enforce", true),
+        ("{matchLabels: {landfall.dev/mode: Rewrite}}".to_owned(), "Enforce", false),
+        (format!("{{matchLabels: {{tier: a}}, matchExpressions: [{NOT_OPTED_OUT}]}}"), "Enforce", false),
+        ("{}".to_owned(), "Observe", false),
+    ] {
+        let found = problems(&with_policy(&selector, enforcement, ""));
+        let found: Vec<_> = found.iter().map(|one| (one.severity, one.message.contains("Skip`"))).collect();
+        let expected: &[(Severity, bool)] = if warned { &[(Severity::Warning, true)] } else { &[] };
+        assert_eq!(found, expected, "{selector}");
+    }
+}
+
 /// Whoever writes every default of the schema out gets what leaving them out gives.
 #[test]
 fn the_schema_tells_the_defaults() {

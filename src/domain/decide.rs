@@ -3,7 +3,8 @@
 //! ```text
 //! for each local Place, in order:  assess ─ qualifies ────────────────────────────► Local
 //!                                     └ findings, each with the strictest action of the policies
-//! none qualifies:  a copy without availability findings? its action : the mildest action of all Places
+//! none qualifies:  a Place that could have decided is unknown, and a policy blocks that ─► Deny
+//!                  a copy without availability findings? its action : the mildest action of all Places
 //!                                     Accept ► Accepted    Block ► Deny
 //!                                     Fallback ► another site ► the primary ► Presumed
 //! ```
@@ -59,21 +60,23 @@ mod children;
 mod expiry;
 #[cfg(test)]
 mod laws;
+mod too_many;
 
 use std::sync::Arc;
 
 use super::case::{Case, Locality, Place, Role, Routed, Subject};
 use super::digest::Digest;
 use super::evidence::{Evidence, Observation, Presence, Query, Reachability, TagDigest, Wanted};
-use super::finding::{About, Action, Finding, FindingKind};
+use super::finding::{About, Action, Finding, FindingKind, PolicyKey};
 use super::place::PlaceIx;
 use super::policy::PolicyView;
-use super::route::{Pin, Serves};
+use super::route::{Collision, Pin, Serves};
 use super::unknown::Silence;
 use super::verdict::{Ground, KeepReason, Ruling, Verdict};
 use assessment::Assessment;
 
 pub use expiry::expires_at;
+pub use too_many::too_many;
 
 /// One step of a judgement: it names the evidence that is still missing, or gives the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,9 +247,9 @@ impl<'a> Judge<'a> {
     /// Chooses the verdict when no local Place qualifies.
     fn resolve(&self, assessments: &[Assessment]) -> Step<Verdict> {
         // `min_by_key` keeps the first of equals, so order decides among Places that are equally mild.
-        let deciding = assessments
-            .iter()
-            .find(|one| one.is_available())
+        let deciding = self
+            .unseen(assessments)
+            .or_else(|| assessments.iter().find(|one| one.is_available()))
             .or_else(|| assessments.iter().min_by_key(|one| one.action()));
         let Some(deciding) = deciding else { return Step::Settle(keep(KeepReason::NotRouted)) };
         let verdict = |ruling| {
@@ -266,14 +269,47 @@ impl<'a> Judge<'a> {
                 (_, Some(place), None) if deciding.is_available() && self.primary_is_local() => {
                     verdict(accepted(place))
                 }
-                _ => self.fall_back(assessments).and_then(|ruling| match ruling {
-                    Ruling::Fallback { digest: Some(digest), .. } => self
+                _ => self.fall_back(assessments).and_then(|target| match target {
+                    Target::Unseen(unseen) => verdict(Ruling::Deny).and_then(|mut verdict| {
+                        verdict.findings.extend(unseen.findings);
+                        Step::Settle(verdict)
+                    }),
+                    Target::Found(ruling @ Ruling::Fallback { digest: Some(digest), .. }) => self
                         .denial_when_pinned(Some(digest))
                         .and_then(|denial| denial.map_or_else(|| verdict(ruling), Step::Settle)),
-                    _ => verdict(ruling),
+                    Target::Found(ruling) => verdict(ruling),
                 }),
             }
         })
+    }
+
+    /// The first local Place that is unknown, where a policy blocks that and the answer could have decided. Beside an
+    /// available copy only an earlier Place could, or a scan that shows the digest of another copy to be vulnerable.
+    fn unseen<'b>(&self, assessments: &'b [Assessment]) -> Option<&'b Assessment> {
+        let scans = |one: &Assessment| {
+            one.place.and_then(|ix| self.routed.place(ix)).is_some_and(|place| place.registry.kind.scans())
+        };
+        let available = assessments.iter().position(Assessment::is_available);
+        let first = available.unwrap_or(assessments.len());
+        let shares = |at: usize, one: &Assessment| {
+            let decides = |other: usize| other != at && available.is_none_or(|first| first == other);
+            let mut others = assessments.iter().enumerate().filter(|(other, _)| decides(*other));
+            one.scan_unseen && others.any(|(_, other)| other.held == one.held)
+        };
+        let mut ordered = assessments.iter().enumerate();
+        let unseen =
+            ordered.find(|(at, one)| one.is_unseen() && (*at < first || scans(one)) || shares(*at, one));
+        unseen.map(|(_, one)| one)
+    }
+
+    /// Whether an enforcing policy blocks what could not be learned.
+    fn blocks_unknown(&self) -> bool {
+        self.views.iter().any(PolicyView::blocks_unknown)
+    }
+
+    /// Whether the copy at this Place may be another source's: it is named by tag, and the mapping may collide.
+    fn may_be_another_source(&self, place: &Place) -> bool {
+        self.digest.is_none() && place.collision == Collision::Possible
     }
 
     /// Judges a tag again as the digest that the verdict would pin; the result is the verdict that denies it, if any.
@@ -293,14 +329,15 @@ impl<'a> Judge<'a> {
     }
 
     /// Chooses the nearest copy on another site, or the local copy where every other one is known to be down.
-    fn fall_back(&self, assessments: &[Assessment]) -> Step<Ruling> {
+    fn fall_back(&self, assessments: &[Assessment]) -> Step<Target> {
+        let found = |place, digest| Step::Settle(Target::Found(Ruling::Fallback { place, digest }));
         let mut down = false;
         for (ix, place) in self.places().filter(|(_, place)| place.locality == Locality::Remote) {
             if place.role == Role::Primary {
                 let query = Query::Reachable(ix);
                 match self.evidence.get(query) {
                     Some(Observation::Reachable(Reachability::Up)) => {
-                        return Step::Settle(Ruling::Fallback { place: Some(ix), digest: self.digest });
+                        return found(Some(ix), self.digest);
                     }
                     Some(_) => down = true,
                     None => return Step::Ask(vec![query]),
@@ -315,12 +352,17 @@ impl<'a> Judge<'a> {
                     match self.is_another(place, *digest) {
                         Step::Ask(queries) => return Step::Ask(queries),
                         Step::Settle(true) => {}
-                        Step::Settle(false) => {
-                            return Step::Settle(Ruling::Fallback { place: Some(ix), digest: Some(*digest) });
-                        }
+                        Step::Settle(false) => return found(Some(ix), Some(*digest)),
                     }
                 }
                 Some(Observation::Presence(Presence::Unknown(unknown))) => {
+                    let mut unseen = Assessment::of(Some(ix));
+                    let (kind, detail) = (unknown.cause.finding(), unknown.detail.clone());
+                    unseen.find(self, kind, About::Copy, self.digest, detail);
+                    // By its digest nothing would be learned of the image there. A tag may mean a digest that is denied.
+                    if self.digest.is_none() && place.serves == Serves::Copies && unseen.is_unseen() {
+                        return Step::Settle(Target::Unseen(unseen));
+                    }
                     down |= unknown.cause.silence() == Silence::Down;
                 }
                 Some(_) => {}
@@ -329,23 +371,22 @@ impl<'a> Judge<'a> {
         }
         match self.silent_primary_here() {
             Step::Ask(queries) => return Step::Ask(queries),
-            Step::Settle(Some(ix)) => {
-                return Step::Settle(Ruling::Fallback { place: Some(ix), digest: self.digest });
-            }
+            Step::Settle(Some(ix)) => return found(Some(ix), self.digest),
             Step::Settle(None) => {}
         }
         let nowhere = Ruling::Fallback { place: None, digest: None };
-        if down { self.presume(assessments, nowhere) } else { Step::Settle(nowhere) }
+        let ruling = if down { self.presume(assessments, nowhere) } else { Step::Settle(nowhere) };
+        ruling.and_then(|ruling| Step::Settle(Target::Found(ruling)))
     }
 
-    /// Whether the tag of a copy is proved to be another digest than the primary's. A stale tag is not taken from
-    /// another site either.
+    /// Whether the tag of a copy is another digest than the primary's: proved to be, or not proved to be the same where
+    /// the mapping may collide. Such a copy is not taken from another site either.
     fn is_another(&self, place: &Place, digest: Digest) -> Step<bool> {
         let Some(query) = self.proof(place).map(Query::TagDigest) else { return Step::Settle(false) };
         match self.evidence.get(query) {
             None => Step::Ask(vec![query]),
             Some(Observation::TagDigest(TagDigest::Known(meant))) => Step::Settle(*meant != digest),
-            Some(_) => Step::Settle(false),
+            Some(_) => Step::Settle(self.may_be_another_source(place)),
         }
     }
 
@@ -372,6 +413,7 @@ impl<'a> Judge<'a> {
             .iter()
             .filter(|one| one.action() < Action::Block)
             .filter(|one| !one.has(FindingKind::Missing) && !one.has(FindingKind::PullFailed))
+            .filter(|one| self.may_presume(one))
             .collect();
         candidates.sort_by_key(|one| (!one.is_available(), one.held.is_none()));
         for candidate in candidates {
@@ -386,4 +428,26 @@ impl<'a> Judge<'a> {
         }
         Step::Settle(otherwise)
     }
+
+    /// Whether a copy may be presumed right. Where a policy blocks what could not be learned, a copy with a known
+    /// finding is not; only its tag may be unproved. Where the mapping may collide, a tag must be proved.
+    fn may_presume(&self, assessment: &Assessment) -> bool {
+        let Some(place) = assessment.place.and_then(|ix| self.routed.place(ix)) else { return false };
+        let is_proved = assessment.held.is_some()
+            && assessment.findings.iter().all(|finding| finding.about != About::Tag);
+        let is_known = |finding: &Finding| {
+            !matches!(finding.kind.key(), PolicyKey::OnUnknown | PolicyKey::OnUnproved)
+                && finding.action != Action::Accept
+        };
+        (is_proved || !self.may_be_another_source(place))
+            && !(self.blocks_unknown() && assessment.findings.iter().any(is_known))
+    }
+}
+
+/// Where a Fallback leads.
+enum Target {
+    /// To this ruling.
+    Found(Ruling),
+    /// Nowhere: a Place of another site is unknown, and a policy blocks that.
+    Unseen(Assessment),
 }

@@ -59,6 +59,8 @@ pub enum FindingKind {
     RateLimited,
     /// No answer in time, or too much asked at once.
     Deadline,
+    /// The Pod has more images than are judged.
+    TooMany,
     /// The tag needed proof, and the primary was silent.
     Unproved,
     /// Present, never scanned here.
@@ -88,6 +90,8 @@ pub enum PolicyKey {
     OnStale,
     /// `onUnknown`: the answer could not be learned.
     OnUnknown,
+    /// `onUnproved`: the local tag could not be compared with the primary's.
+    OnUnproved,
     /// `onUnscanned`: the image is present but not scanned as required.
     OnUnscanned,
     /// `onVulnerable`: the scan found something too severe.
@@ -105,9 +109,10 @@ impl FindingKind {
                 PolicyKey::OnMissing
             }
             Self::Stale => PolicyKey::OnStale,
-            Self::Unreachable | Self::Unauthorized | Self::RateLimited | Self::Deadline | Self::Unproved => {
+            Self::Unreachable | Self::Unauthorized | Self::RateLimited | Self::Deadline | Self::TooMany => {
                 PolicyKey::OnUnknown
             }
+            Self::Unproved => PolicyKey::OnUnproved,
             Self::Unscanned
             | Self::ScanPending
             | Self::ScanFailed

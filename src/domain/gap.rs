@@ -72,7 +72,7 @@ impl Axis {
         match finding.key() {
             PolicyKey::OnMissing | PolicyKey::OnStale => Some(Self::Presence),
             PolicyKey::OnUnscanned | PolicyKey::OnVulnerable => Some(Self::Scan),
-            PolicyKey::OnUnknown | PolicyKey::OnUnrouted => None,
+            PolicyKey::OnUnknown | PolicyKey::OnUnproved | PolicyKey::OnUnrouted => None,
         }
     }
 }

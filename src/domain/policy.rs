@@ -19,14 +19,26 @@ pub struct Actions {
     pub on_missing: Action,
     /// For Stale: the local tag is another digest than the primary's.
     pub on_stale: Action,
-    /// For Unreachable, Unauthorized, RateLimited, Deadline and Unproved.
-    pub on_unknown: Action,
+    /// For Unreachable, Unauthorized, RateLimited, Deadline and TooMany.
+    pub on_unknown: OnUnknown,
+    /// For Unproved: the local tag could not be compared with the primary's.
+    pub on_unproved: Action,
     /// For Unscanned, ScanPending, ScanFailed, ScannerDown and ScanExpired.
     pub on_unscanned: Action,
     /// For Vulnerable: the scan found something too severe.
     pub on_vulnerable: Action,
     /// For NotRouted, and for Unparsable at the validating door.
     pub on_unrouted: Action,
+}
+
+/// The action for what could not be learned, and whether the rules themselves state it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnUnknown {
+    /// The rules state this action.
+    Stated(Action),
+    /// The rules leave it out, and `defaults` have this action. It counts only in rules that block nothing: what a policy
+    /// blocks must not be opened by keeping us from looking.
+    Inherited(Action),
 }
 
 /// The rules for an image: the actions and the scan requirement. Keys that a policy leaves out are already filled from
@@ -78,6 +90,10 @@ pub struct Exception {
 
 /// The label that the API server sets on every namespace, with the namespace's name as its value. Nobody can change it.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Namespaces that Landfall leaves alone whatever the webhook configuration says: without them no cluster comes up, and no
+/// node stays. No policy may name them.
+pub const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// The labels of a namespace, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -169,11 +185,37 @@ impl Actions {
         match finding.key() {
             PolicyKey::OnMissing => self.on_missing,
             PolicyKey::OnStale => self.on_stale,
-            PolicyKey::OnUnknown => self.on_unknown,
+            PolicyKey::OnUnknown => self.unknown(),
+            PolicyKey::OnUnproved => self.on_unproved,
             PolicyKey::OnUnscanned => self.on_unscanned,
             PolicyKey::OnVulnerable => self.on_vulnerable,
             PolicyKey::OnUnrouted => self.on_unrouted,
         }
+    }
+
+    /// Returns the action for what could not be learned. Rules that block anything and do not state it block that, too.
+    #[must_use]
+    pub fn unknown(&self) -> Action {
+        match self.on_unknown {
+            OnUnknown::Inherited(_) if self.blocks_known() => Action::Block,
+            OnUnknown::Stated(action) | OnUnknown::Inherited(action) => action,
+        }
+    }
+
+    /// Whether any finding that says what is known is blocked.
+    #[must_use]
+    pub fn blocks_known(&self) -> bool {
+        let Self {
+            on_missing,
+            on_stale,
+            on_unknown: _,
+            on_unproved,
+            on_unscanned,
+            on_vulnerable,
+            on_unrouted,
+        } = self;
+        [on_missing, on_stale, on_unproved, on_unscanned, on_vulnerable, on_unrouted]
+            .contains(&&Action::Block)
     }
 }
 
@@ -183,7 +225,8 @@ impl Default for Actions {
         Self {
             on_missing: Action::Fallback,
             on_stale: Action::Fallback,
-            on_unknown: Action::Fallback,
+            on_unknown: OnUnknown::Stated(Action::Fallback),
+            on_unproved: Action::Fallback,
             on_unscanned: Action::Fallback,
             on_vulnerable: Action::Accept,
             on_unrouted: Action::Accept,
@@ -244,6 +287,12 @@ impl PolicyView<'_> {
             Covers::OnlyExcepted => self.excepted.contains(finding),
         };
         covered.then(|| self.rules.actions.on(finding))
+    }
+
+    /// Whether this is an enforcing policy that blocks what could not be learned.
+    #[must_use]
+    pub fn blocks_unknown(&self) -> bool {
+        self.policy.is_some() && self.rules.actions.unknown() == Action::Block
     }
 }
 
@@ -322,7 +371,8 @@ impl Rules {
             actions: Actions {
                 on_missing: a.on_missing.min(b.on_missing),
                 on_stale: a.on_stale.min(b.on_stale),
-                on_unknown: a.on_unknown.min(b.on_unknown),
+                on_unknown: OnUnknown::Stated(a.unknown().min(b.unknown())),
+                on_unproved: a.on_unproved.min(b.on_unproved),
                 on_unscanned: a.on_unscanned.min(b.on_unscanned),
                 on_vulnerable: a.on_vulnerable.min(b.on_vulnerable),
                 on_unrouted: a.on_unrouted.min(b.on_unrouted),
@@ -348,6 +398,16 @@ impl Policy {
 }
 
 impl Selector {
+    /// Whether the selector selects this namespace by its name. One that selects it only among all others does not.
+    #[must_use]
+    pub fn names(&self, namespace: &str) -> bool {
+        let named = Labels::at_least([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]);
+        let names = |requirement: &LabelRequirement| {
+            *requirement.key == *NAMESPACE_NAME && matches!(requirement.test, LabelTest::In(_))
+        };
+        self.requirements.iter().any(names) && self.matches(&named)
+    }
+
     /// Whether the selector selects an object with these labels. An unknown label counts as if it matched: a policy must
     /// not be skipped because it is unknown whether it applies.
     #[must_use]

@@ -177,7 +177,7 @@ impl CachedAnswer {
     pub fn is_of_use(&self, now: Instant, life: &CacheLife) -> bool {
         let age = now.saturating_duration_since(self.learned);
         let before = self.before.as_ref().is_some_and(|before| before.is_of_use(now, life));
-        // A recent unknown answer makes the TTL of the next one longer.
+        // An expired unknown is kept for another `cache.absent`: its count of unknowns in a row sets the TTL of the next.
         let after = if self.is_unknown() { life.absent } else { Duration::ZERO };
         let fresh = self.fresh(life).saturating_add(after);
         before || age < fresh || self.report().is_some() || self.is_memorable() && age <= life.remember

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
 use std::sync::atomic::AtomicU64;
+use strum::VariantArray;
 
 use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Children, Observation, Presence, TagDigest};
@@ -301,7 +302,7 @@ impl Metrics {
 
     /// Updates the gauges of health after a probe.
     pub fn probed(&self, upstream: &Upstream, probed: &Probed) {
-        for state in Health::ALL {
+        for state in Health::VARIANTS.iter().copied() {
             let label = ByHealth { registry: upstream.registry.name.to_string(), state };
             self.health.get_or_create(&label).set((state == probed.health).into());
         }
@@ -312,7 +313,7 @@ impl Metrics {
     /// Removes the gauges of a registry that is gone.
     pub fn forget(&self, name: &RegistryName) {
         let registry = name.to_string();
-        for state in Health::ALL {
+        for state in Health::VARIANTS.iter().copied() {
             self.health.remove(&ByHealth { registry: registry.clone(), state });
         }
         let label = ByRegistry { registry };

@@ -10,9 +10,9 @@
 //! | what an index lists, because its digest names it | until it is evicted |
 //! | unknown, for a cause that may pass by itself | a second, doubled by each further one, at most `cache.absent` |
 //! | unknown, for a cause that somebody must fix | `cache.absent` |
-//! | 429 with `Retry-After` | as long as it says, at least `cache.absent`, at most [`LONGEST_RETRY_AFTER`] |
+//! | 429 or 503 with `Retry-After`, or `requestsPerHour` is spent | as long as that says, at least `cache.absent`, at most [`LONGEST_RETRY_AFTER`] |
 //!
-//! Each but the last is shortened by up to a tenth, so that answers learned together do not expire together.
+//! All but the last row are shortened by up to a tenth, so that answers learned together do not expire together.
 //!
 //! Other TTLs: what all artifacts of a Harbor project share (project, scanner, credentials) in `harbor/client.rs`; tokens in
 //! `registry/token.rs`, as their server says.

@@ -193,7 +193,7 @@ impl Upstream {
         let Observation::Scan(mut answer) = observation else { return observation };
         match (answer.scanner, &answer.state) {
             (Scanner::Present, _) => self.scans.store(true, Ordering::Relaxed),
-            (Scanner::Unknown, ScanState::Unknown(_)) if self.scans.load(Ordering::Relaxed) => {
+            (Scanner::Unknown, _) if self.scans.load(Ordering::Relaxed) => {
                 answer.scanner = Scanner::Present;
             }
             _ => {}

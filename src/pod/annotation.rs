@@ -14,8 +14,10 @@
 //! Anybody can write this annotation, so its content in a request proves nothing: see [`OldEntries::kept`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -147,8 +149,41 @@ pub struct AnnotatedImage<'a> {
 /// ```
 #[must_use]
 pub fn read(text: &str) -> BTreeMap<String, AnnotatedImage<'_>> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let Members(members) = serde_json::from_str(text).unwrap_or_default();
     members.into_iter().filter_map(|(slot, json)| Some((slot, annotated(json)?))).collect()
+}
+
+/// The members of the annotation as far as Landfall could have written them: not too many, and none too large.
+#[derive(Debug, Default)]
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(MembersVisitor).map(Self)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = BTreeMap<String, &'de RawValue>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = BTreeMap::new();
+        // One more is `omitted`.
+        while members.len() <= MOST_ENTRIES {
+            let Some((slot, json)) = map.next_entry::<String, &RawValue>()? else { return Ok(members) };
+            if slot.len() + json.get().len() < LARGEST_ENTRY {
+                members.insert(slot, json);
+            }
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(members)
+    }
 }
 
 fn annotated<'a>(json: &'a RawValue) -> Option<AnnotatedImage<'a>> {
@@ -159,7 +194,7 @@ fn annotated<'a>(json: &'a RawValue) -> Option<AnnotatedImage<'a>> {
 
 /// The annotation in the request: written by Landfall in an earlier call, copied from another Pod, or forged.
 #[derive(Debug, Default)]
-pub struct OldEntries<'a>(HashMap<String, &'a RawValue>);
+pub struct OldEntries<'a>(Members<'a>);
 
 impl<'a> OldEntries<'a> {
     /// Reads the annotation of a Pod. What Landfall would not write is ignored. Each entry is parsed only when needed.
@@ -175,10 +210,11 @@ impl<'a> OldEntries<'a> {
     /// Only this mapping is checked. `why`, `findings` and `place` may still be forged.
     #[must_use]
     pub fn kept(&self, slot: &Slot<'_>, maps: impl FnOnce(&Entry<'a>) -> bool) -> Option<Entry<'a>> {
-        if self.0.is_empty() {
+        let Members(members) = &self.0;
+        if members.is_empty() {
             return None;
         }
-        let AnnotatedImage { is, entry } = annotated(self.0.get(slot.to_string().as_str())?)?;
+        let AnnotatedImage { is, entry } = annotated(members.get(slot.to_string().as_str())?)?;
         if is != slot.image {
             return None;
         }

@@ -1,13 +1,19 @@
-//! One line about the images of a Pod, for audit annotations and logs.
+//! One line about the images of a Pod, for audit annotations and logs. The names of containers are escaped, so that no name
+//! looks like another entry.
+
+use std::collections::HashSet;
 
 use crate::domain::decision::ImageDecision;
 use crate::domain::name::RegistryName;
+use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
 
-use super::slots::Slot;
+use super::slots::{Slot, push_name};
 
 /// The most images in one line.
 const MOST: usize = 20;
+/// The most findings of one image whose details are written.
+const MOST_DETAILS: usize = 8;
 
 /// Returns the reason for each image: `containers/web: Local at ams; containers/log: NotRouted`.
 pub fn images<'a>(
@@ -31,6 +37,23 @@ pub fn findings<'a>(images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecisio
     })
 }
 
+/// Returns what was seen of each denied image: `containers/web: Unreachable at ams (TLS with ams.example.com failed)`. It may
+/// name internal hosts, so it is not for users.
+pub fn details<'a>(images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>) -> String {
+    let mut seen = HashSet::new();
+    let denied = images.filter(|(slot, decision)| decision.outcome.denies() && seen.insert(slot.image));
+    list(denied, |decision, line| {
+        for (n, finding) in decision.blocking().take(MOST_DETAILS).enumerate() {
+            line.extend([if n == 0 { ": " } else { ", " }, finding.kind.as_str()]);
+            at(decision.registry_of(finding), line);
+            if !finding.detail.is_empty() {
+                // A `;` would begin another entry.
+                line.extend([" (", &plain(&finding.detail).replace(';', ","), ")"]);
+            }
+        }
+    })
+}
+
 fn at(registry: Option<&RegistryName>, line: &mut String) {
     if let Some(registry) = registry {
         line.extend([" at ", registry.as_str()]);
@@ -43,7 +66,8 @@ fn list<'a>(
 ) -> String {
     let mut line = String::new();
     for (slot, decision) in images.by_ref().take(MOST) {
-        line.extend([if line.is_empty() { "" } else { "; " }, slot.field.as_str(), "/", slot.name]);
+        line.extend([if line.is_empty() { "" } else { "; " }, slot.field.as_str(), "/"]);
+        push_name(slot.name, &mut line);
         write(decision, &mut line);
     }
     let more = images.count();
@@ -51,4 +75,30 @@ fn list<'a>(
         line.push_str(&format!("; {more} more"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_name;
+    use crate::pod::Pod;
+
+    #[test]
+    fn no_name_looks_like_another_entry() {
+        let long = "x".repeat(64);
+        for (name, expected) in [
+            ("web-1_a.B", "web-1_a.B"),
+            ("web: Local at ams; containers/log", "web%3A%20Local%20at%20ams%3B%20containers%2Flog"),
+            ("\u{202e}", "%E2%80%AE"),
+            ("%3B", "%253B"),
+            ("", ""),
+            (&long, &format!("{}…", "x".repeat(63))),
+        ] {
+            let mut line = String::new();
+            push_name(name, &mut line);
+            assert_eq!(line, expected);
+        }
+        let body = r#"{"spec":{"volumes":[{"name":"a\nb","image":{"reference":"x"}}]}}"#;
+        let pod: Pod<'_> = serde_json::from_str(body).unwrap();
+        assert_eq!(pod.slots().next().unwrap().plain(), "volumes/a%0Ab");
+    }
 }

@@ -74,20 +74,33 @@ where
     object(from).map(Option::unwrap_or_default)
 }
 
-/// Reads a list of objects. A `null` item becomes the default, so that the indices of the others stay right.
-pub(crate) fn list<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
+/// What is kept of a list of objects. It decides while the list is read, so that a long list of things that nobody needs
+/// costs no memory.
+pub(crate) trait Kept<'de>: Default {
+    /// The type of the items.
+    type Item: Deserialize<'de>;
+
+    /// Takes the item at this index of the list. A `null` item is not given, but has an index.
+    fn add(&mut self, index: usize, item: Self::Item);
+
+    /// Is called after the last item.
+    fn end(&mut self) {}
+}
+
+/// Reads a list of objects, one at a time.
+pub(crate) fn list<'de, D, L>(from: D) -> Result<Option<L>, D::Error>
 where
     D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
+    L: Kept<'de>,
 {
     from.deserialize_any(ListVisitor(PhantomData))
 }
 
 /// Reads a list of objects; empty where it is absent.
-pub(crate) fn list_or_empty<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn list_or_empty<'de, D, L>(from: D) -> Result<L, D::Error>
 where
     D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
+    L: Kept<'de>,
 {
     list(from).map(Option::unwrap_or_default)
 }
@@ -159,20 +172,24 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-struct ListVisitor<T>(PhantomData<T>);
+struct ListVisitor<L>(PhantomData<L>);
 
-impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ListVisitor<T> {
-    type Value = Option<Vec<T>>;
+impl<'de, L: Kept<'de>> Visitor<'de> for ListVisitor<L> {
+    type Value = Option<L>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an array")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
+        let (mut list, mut index) = (L::default(), 0);
         while let Some(Object(item)) = items.next_element()? {
-            list.push(item.unwrap_or_default());
+            if let Some(item) = item {
+                list.add(index, item);
+            }
+            index += 1;
         }
+        list.end();
         Ok(Some(list))
     }
 

@@ -1,6 +1,7 @@
 //! What to do with a Pod whose images are decided: deny it, patch it, or leave it unchanged. Pure.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::annotation::OldEntries;
 use super::change::{Change, Entry};
@@ -79,9 +80,9 @@ impl<'a> Plan<'a> {
         if !self.decisions.iter().any(|decision| decision.outcome.denies()) {
             return None;
         }
-        let mut denied: Vec<(&str, &ImageDecision)> = Vec::new();
+        let (mut denied, mut seen) = (Vec::new(), HashSet::new());
         for (slot, decision) in self.by_slot().filter(|(_, decision)| decision.outcome.denies()) {
-            if !denied.iter().any(|(image, _)| *image == slot.image) {
+            if seen.insert(slot.image) {
                 denied.push((slot.image, decision));
             }
         }
@@ -177,18 +178,24 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         for (slot, decision) in self.by_slot() {
             if decision.has_no_copy() {
-                warnings.push(format!("landfall: {slot}: no copy of the image is known; left as written"));
+                warnings.push(format!(
+                    "landfall: {}: no copy of the image is known; left as written",
+                    slot.plain()
+                ));
             }
             if decision.outcome.reason == Reason::Presumed {
                 warnings.push(format!(
-                    "landfall: {slot}: local copy used without proof, all other copies are down"
+                    "landfall: {}: local copy used without proof, all other copies are down",
+                    slot.plain()
                 ));
             }
             if let Some(secret) =
                 decision.outcome.pull_secret.as_ref().filter(|_| self.lacks_secret(decision))
             {
-                warnings
-                    .push(format!("landfall: {slot}: left as written, the Pod lacks pull secret {secret}"));
+                warnings.push(format!(
+                    "landfall: {}: left as written, the Pod lacks pull secret {secret}",
+                    slot.plain()
+                ));
             }
         }
         warnings

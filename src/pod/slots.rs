@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::{self, Write};
 
-use super::surface::{Container, Pod};
+use super::surface::{Container, HoldsImage, ImageList, Pod, Volume};
 
 /// Why the API server sent a Pod. It decides which of its images are judged, and what may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +100,14 @@ impl Slot<'_> {
         Slot { field, name, image, pull_policy, index }
     }
 
+    /// Returns the slot for messages: like `Display`, but the name is escaped and short.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        let mut text = format!("{}/", self.field.as_str());
+        push_name(self.name, &mut text);
+        text
+    }
+
     pub(super) fn push_pointer(&self, to: &mut String) {
         to.extend(["/spec/", self.field.as_str(), "/"]);
         // Writing to a `String` cannot fail.
@@ -108,6 +116,29 @@ impl Slot<'_> {
             Field::Volume => "/image/reference",
             Field::Container | Field::Init | Field::Ephemeral => "/image",
         });
+    }
+}
+
+/// The most bytes of a name in messages, as in Kubernetes.
+const LONGEST_NAME: usize = 63;
+
+/// Writes the name of a container or volume. The API server checks names after the webhook, so a name may be any text: what
+/// no valid name contains is written as `%3B`, and what is too long is cut.
+pub(super) fn push_name(name: &str, to: &mut String) {
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.len() <= LONGEST_NAME && name.as_bytes().iter().all(is_valid) {
+        return to.push_str(name);
+    }
+    for byte in name.bytes().take(LONGEST_NAME) {
+        if is_valid(&byte) {
+            to.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(to, "%{byte:02X}");
+        }
+    }
+    if name.len() > LONGEST_NAME {
+        to.push('…');
     }
 }
 
@@ -121,21 +152,24 @@ impl Pod<'_> {
     /// Iterates over all images of the Pod, in the order of [`Field`]. A missing or empty image is not a slot.
     pub fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
         let spec = &self.spec;
-        let volumes = spec.volumes.iter().enumerate().filter_map(|(index, volume)| {
-            let source = volume.image.as_ref()?;
-            Some(Slot {
-                field: Field::Volume,
-                name: volume.name.as_deref().unwrap_or_default(),
-                image: source.reference.as_deref()?,
-                pull_policy: PullPolicy::parse(source.pull_policy.as_ref()),
-                index,
-            })
-        });
-        walk(Field::Container, &spec.containers)
-            .chain(walk(Field::Init, &spec.init_containers))
-            .chain(walk(Field::Ephemeral, &spec.ephemeral_containers))
-            .chain(volumes)
-            .filter(|slot| !slot.image.is_empty())
+        walk(Field::Container, &spec.containers, container)
+            .chain(walk(Field::Init, &spec.init_containers, container))
+            .chain(walk(Field::Ephemeral, &spec.ephemeral_containers, container))
+            .chain(walk(Field::Volume, &spec.volumes, volume))
+    }
+
+    /// Returns how many images should be judged but were not kept, because their list has more than
+    /// [`MOST_IMAGES`](super::surface::MOST_IMAGES). A Pod with such images must not be taken for judged.
+    #[must_use]
+    pub fn unread(&self, kind: AdmissionKind) -> usize {
+        let spec = &self.spec;
+        let ephemeral = spec.ephemeral_containers.unread;
+        match kind {
+            AdmissionKind::Ephemeral => ephemeral,
+            AdmissionKind::Create | AdmissionKind::Update => {
+                spec.containers.unread + spec.init_containers.unread + ephemeral + spec.volumes.unread
+            }
+        }
     }
 
     /// Returns the images to judge. `before` is the Pod before the request, where there was one.
@@ -161,8 +195,8 @@ impl Pod<'_> {
             AdmissionKind::Ephemeral => {
                 let known: HashSet<&str> = before
                     .iter()
-                    .flat_map(|before| &before.spec.ephemeral_containers)
-                    .filter_map(|container| container.name.as_deref())
+                    .flat_map(|before| &before.spec.ephemeral_containers.kept)
+                    .filter_map(|(_, container)| container.name.as_deref())
                     .collect();
                 self.slots()
                     .filter(|slot| slot.field == Field::Ephemeral && !known.contains(slot.name))
@@ -180,14 +214,22 @@ impl Pod<'_> {
     }
 }
 
-fn walk<'p>(field: Field, containers: &'p [Container<'_>]) -> impl Iterator<Item = Slot<'p>> {
-    containers.iter().enumerate().filter_map(move |(index, container)| {
-        Some(Slot {
-            field,
-            name: container.name.as_deref().unwrap_or_default(),
-            image: container.image.as_deref()?,
-            pull_policy: PullPolicy::parse(container.image_pull_policy.as_ref()),
-            index,
-        })
+fn walk<'p, T: HoldsImage>(
+    field: Field,
+    list: &'p ImageList<T>,
+    texts: fn(&'p T) -> (Option<&'p str>, PullPolicy),
+) -> impl Iterator<Item = Slot<'p>> {
+    list.kept.iter().filter_map(move |(index, item)| {
+        let (name, pull_policy) = texts(item);
+        Some(Slot { field, name: name.unwrap_or_default(), image: item.image()?, pull_policy, index: *index })
     })
+}
+
+fn container<'p>(container: &'p Container<'_>) -> (Option<&'p str>, PullPolicy) {
+    (container.name.as_deref(), PullPolicy::parse(container.image_pull_policy.as_ref()))
+}
+
+fn volume<'p>(volume: &'p Volume<'_>) -> (Option<&'p str>, PullPolicy) {
+    let policy = volume.image.as_ref().and_then(|image| image.pull_policy.as_ref());
+    (volume.name.as_deref(), PullPolicy::parse(policy))
 }

@@ -2,6 +2,9 @@
 //!
 //! All other fields are skipped and not kept. `null` means absent everywhere. A field of the wrong type is an error with
 //! its path, because Landfall then does not understand the Pod.
+//!
+//! A body may be 20 MiB, and an empty item of a list is three bytes of it. So every list is bounded while it is read: only
+//! items that matter are kept, at most [`MOST_IMAGES`] or [`MOST_SECRETS`] of them, and the others are counted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +12,24 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::json::{Length, Text, list, list_or_empty, object, object_or_default, text};
+use super::json::{Kept, Length, Text, list, list_or_empty, object, object_or_default, text};
+pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
 use crate::domain::name::PullSecret;
+use crate::domain::text::plain;
 
 /// The annotation that Landfall writes: the original and the present image of each slot, and why. In a request it is
 /// never trusted.
 pub const IMAGES: &str = concat!(api_group!(), "/images");
-/// The annotation by which a Pod asks to be left alone.
-pub const MODE: &str = concat!(api_group!(), "/mode");
 /// The annotation by which the kubelet marks the mirror Pods of its static Pods.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The most images of one list of the Pod that are kept; the others are counted. A Pod with more images than this is never
+/// judged image by image.
+pub const MOST_IMAGES: usize = 4096;
+/// The most pull secrets that are kept. Where a Pod has more, Landfall may add a secret that it has already. This is
+/// harmless.
+pub const MOST_SECRETS: usize = 4096;
 
 /// The part of a Pod that Landfall reads.
 ///
@@ -31,8 +41,8 @@ pub const MIRROR: &str = "kubernetes.io/config.mirror";
 ///     "spec": {"containers": [{"name": "web", "image": "nginx:1.27", "resources": {"limits": {"cpu": "1"}}}]}
 /// }"#;
 /// let pod: Pod<'_> = serde_json::from_slice(body)?;
-/// assert_eq!((pod.called(), pod.mode()), ("shop-1", Mode::Skip));
-/// assert_eq!(pod.spec.containers[0].image.as_deref(), Some("nginx:1.27"));
+/// assert_eq!((&*pod.called(), pod.mode()), ("shop-1", Mode::Skip));
+/// assert_eq!(pod.slots().next().map(|slot| slot.image), Some("nginx:1.27"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Default, Deserialize)]
@@ -65,21 +75,6 @@ pub struct Metadata<'a> {
     /// The annotations that Landfall reads; `None` where the map is absent, because a patch must then add it.
     #[serde(borrow, deserialize_with = "object")]
     pub annotations: Option<Annotations<'a>>,
-    /// The objects that own the Pod.
-    #[serde(borrow, deserialize_with = "list_or_empty")]
-    pub owner_references: Vec<Owner<'a>>,
-}
-
-/// One item of `metadata.ownerReferences`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Owner<'a> {
-    /// The owner's kind: `ReplicaSet`, `Job`, `Node` …
-    #[serde(borrow, deserialize_with = "text")]
-    pub kind: Option<Cow<'a, str>>,
-    /// The owner's name.
-    #[serde(borrow, deserialize_with = "text")]
-    pub name: Option<Cow<'a, str>>,
 }
 
 /// Whether a Pod asks to be left alone.
@@ -121,19 +116,19 @@ pub struct Annotations<'a> {
 pub struct Spec<'a> {
     /// The containers: `spec.containers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
-    pub containers: Vec<Container<'a>>,
+    pub containers: ImageList<Container<'a>>,
     /// The init containers, including sidecars: `spec.initContainers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
-    pub init_containers: Vec<Container<'a>>,
+    pub init_containers: ImageList<Container<'a>>,
     /// The debugging containers: `spec.ephemeralContainers`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
-    pub ephemeral_containers: Vec<Container<'a>>,
-    /// All volumes of `spec.volumes`, because JSON pointers contain their index.
+    pub ephemeral_containers: ImageList<Container<'a>>,
+    /// The image volumes: `spec.volumes`.
     #[serde(borrow, deserialize_with = "list_or_empty")]
-    pub volumes: Vec<Volume<'a>>,
+    pub volumes: ImageList<Volume<'a>>,
     /// `spec.imagePullSecrets`; `None` where it is absent, because a patch must then add it.
     #[serde(borrow, deserialize_with = "list")]
-    pub image_pull_secrets: Option<Vec<SecretName<'a>>>,
+    pub image_pull_secrets: Option<PullSecrets<'a>>,
     /// The labels of `spec.nodeSelector` that name a platform.
     #[serde(borrow, deserialize_with = "object_or_default")]
     pub node_selector: NodeSelector<'a>,
@@ -143,6 +138,28 @@ pub struct Spec<'a> {
     /// The name of the ServiceAccount: `spec.serviceAccountName`.
     #[serde(borrow, deserialize_with = "text")]
     pub service_account_name: Option<Cow<'a, str>>,
+}
+
+/// The items of a list that hold an image.
+#[derive(Debug)]
+pub struct ImageList<T> {
+    /// The first [`MOST_IMAGES`] of them, each with its index in the list, because JSON pointers contain the index.
+    pub kept: Vec<(usize, T)>,
+    /// How many more there are. They are not kept, so that nobody can judge or change them.
+    pub unread: usize,
+}
+
+/// An item of a list that may hold an image.
+pub trait HoldsImage {
+    /// Returns the image; `None` where it is absent or empty.
+    fn image(&self) -> Option<&str>;
+}
+
+/// The names in `spec.imagePullSecrets`.
+#[derive(Debug, Default)]
+pub struct PullSecrets<'a> {
+    /// The first [`MOST_SECRETS`] names, sorted, each once.
+    names: Vec<Cow<'a, str>>,
 }
 
 /// A container of any kind.
@@ -190,7 +207,7 @@ pub struct ImageVolume<'a> {
 pub struct SecretName<'a> {
     /// The name of a Secret in the Pod's namespace.
     #[serde(borrow, deserialize_with = "text")]
-    pub name: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
 }
 
 /// The labels of `spec.nodeSelector` that name a platform.
@@ -227,11 +244,11 @@ impl Pod<'_> {
         self.metadata.as_ref()?.annotations.as_ref()
     }
 
-    /// Returns the Pod's name, or the prefix of its future name; empty where it has neither.
+    /// Returns the Pod's name for logs, or the prefix of its future name; empty where it has neither.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn called(&self) -> Cow<'_, str> {
         let names = self.metadata.as_ref().map(|metadata| [&metadata.name, &metadata.generate_name]);
-        names.into_iter().flatten().flatten().next().map(|name| &**name).unwrap_or_default()
+        names.into_iter().flatten().flatten().next().map(|name| plain(name)).unwrap_or_default()
     }
 
     /// Returns whether the Pod asks to be left alone.
@@ -243,8 +260,55 @@ impl Pod<'_> {
     /// Whether the Pod already has this pull secret.
     #[must_use]
     pub fn carries(&self, secret: &PullSecret) -> bool {
-        let secrets = self.spec.image_pull_secrets.as_deref().unwrap_or_default();
-        secrets.iter().any(|have| have.name.as_deref() == Some(secret.as_str()))
+        let secrets = self.spec.image_pull_secrets.as_ref();
+        secrets.is_some_and(|have| have.names.binary_search_by(|name| (**name).cmp(secret.as_str())).is_ok())
+    }
+}
+
+impl<T> Default for ImageList<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), unread: 0 }
+    }
+}
+
+impl<'de, T: HoldsImage + Deserialize<'de>> Kept<'de> for ImageList<T> {
+    type Item = T;
+
+    fn add(&mut self, index: usize, item: T) {
+        if item.image().is_none() {
+        } else if self.kept.len() < MOST_IMAGES {
+            self.kept.push((index, item));
+        } else {
+            self.unread += 1;
+        }
+    }
+}
+
+impl HoldsImage for Container<'_> {
+    fn image(&self) -> Option<&str> {
+        self.image.as_deref().filter(|image| !image.is_empty())
+    }
+}
+
+impl HoldsImage for Volume<'_> {
+    fn image(&self) -> Option<&str> {
+        self.image.as_ref()?.reference.as_deref().filter(|image| !image.is_empty())
+    }
+}
+
+impl<'de> Kept<'de> for PullSecrets<'de> {
+    type Item = SecretName<'de>;
+
+    fn add(&mut self, _: usize, secret: SecretName<'de>) {
+        if let Some(name) = secret.name.filter(|_| self.names.len() < MOST_SECRETS) {
+            self.names.push(name);
+        }
+    }
+
+    /// Sorts the names, because each image asks for its secret.
+    fn end(&mut self) {
+        self.names.sort_unstable();
+        self.names.dedup();
     }
 }
 
@@ -286,3 +350,6 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! What the kubelet, Prometheus and operators ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,6 +11,10 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use super::conditions::{Conditions, State};
+use super::drain::Drain;
+use super::limits::Limits;
+use super::listener::{Listener, Served, Transport};
+use super::metrics::ServerMetrics;
 
 /// The content type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,19 +25,30 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// - `/readyz`: 200 `ok`, or 503 with a line for each condition that makes us unready. `?verbose` lists all conditions:
 ///   `[+]` good, `[!]` degraded but serving, `[-]` unready.
 /// - `/metrics`: OpenMetrics.
-pub fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
+fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(conditions))
         .route("/metrics", get(metrics).with_state(registry))
 }
 
-/// Serves them for as long as it is polled.
-///
-/// # Errors
-/// If the socket fails.
-pub async fn serve(tcp: TcpListener, conditions: Conditions, registry: Arc<Registry>) -> io::Result<()> {
-    axum::serve(tcp, router(conditions, registry)).await
+/// Serves them for as long as it is polled, under the bounds of the other port. The drain does not concern it: who leaves
+/// must say so to the end.
+pub async fn serve(
+    tcp: TcpListener,
+    conditions: Conditions,
+    registry: Arc<Registry>,
+    metrics: &ServerMetrics,
+) -> Served {
+    let listener = Listener {
+        tcp,
+        transport: Transport::Plain,
+        app: router(conditions, registry),
+        limits: Limits::admin(),
+        drain: Drain::default(),
+        metrics: metrics.admin(),
+    };
+    listener.serve().await
 }
 
 async fn readyz(Shared(conditions): Shared<Conditions>, RawQuery(query): RawQuery) -> Response {

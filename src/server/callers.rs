@@ -40,7 +40,7 @@ pub enum Callers {
 pub struct CallerCheck {
     provider: CryptoProvider,
     signed_by: ArcSwap<Arc<dyn ClientCertVerifier>>,
-    /// One of these must be in the certificate, as its CN or as a DNS name. If there are none, any name will do.
+    /// One of these must be in the certificate, as its CN or as a DNS name. If there are none, nobody may call.
     names: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ impl ClientCertVerifier for CallerCheck {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.signed_by.load().verify_client_cert(end_entity, intermediates, now)?;
-        if self.names.is_empty() || self.has_a_good_name(end_entity) {
+        if self.has_a_good_name(end_entity) {
             return Ok(verified);
         }
         Err(CertificateError::ApplicationVerificationFailure.into())

@@ -1,16 +1,27 @@
 //! Conditions: what should be true of this replica, each with a state and one sentence. They decide readiness.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use strum::VariantArray;
 
 /// The name of a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 pub enum ConditionName {
     /// The configuration is in force.
     Settings,
@@ -27,29 +38,13 @@ pub enum ConditionName {
 }
 
 impl ConditionName {
-    const ALL: [Self; 6] =
-        [Self::Settings, Self::Certificate, Self::Callers, Self::Namespaces, Self::Registries, Self::Serving];
-
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Settings => "Settings",
-            Self::Certificate => "Certificate",
-            Self::Callers => "Callers",
-            Self::Namespaces => "Namespaces",
-            Self::Registries => "Registries",
-            Self::Serving => "Serving",
-        }
-    }
-}
-
-impl fmt::Display for ConditionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 
 /// The state of a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 pub enum State {
     /// All is well.
     Good,
@@ -60,14 +55,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 3] = [Self::Good, Self::Degraded, Self::Unready];
-
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "Good",
-            Self::Degraded => "Degraded",
-            Self::Unready => "Unready",
-        }
+        self.into()
     }
 }
 
@@ -118,8 +107,8 @@ impl Conditions {
             gauge.clone(),
         );
         let conditions = Self { all: Arc::default(), gauge };
-        for name in ConditionName::ALL {
-            conditions.put(name, Condition::unready("not known yet"));
+        for name in ConditionName::VARIANTS {
+            conditions.put(*name, Condition::unready("not known yet"));
         }
         conditions.put(ConditionName::Serving, Condition::good("takes requests"));
         conditions.put(ConditionName::Callers, Condition::good("anyone may call"));
@@ -142,8 +131,8 @@ impl Conditions {
     }
 
     fn put(&self, name: ConditionName, condition: Condition) {
-        for state in State::ALL {
-            let is_now = i64::from(state == condition.state);
+        for state in State::VARIANTS {
+            let is_now = i64::from(*state == condition.state);
             let labels = [("condition", name.as_str()), ("state", state.as_str())];
             self.gauge.get_or_create(&labels).set(is_now);
         }

@@ -1,31 +1,33 @@
 //! The listener: accepts connections until the drain closes it, then waits until the open ones have ended.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Net;
-use super::connection::{self, Ended, Shared};
+use super::body::Memory;
+use super::connection::{self, Shared};
 use super::drain::Drain;
 use super::limits::Limits;
-use super::metrics::ServerMetrics;
+use super::metrics::{Closed, ServerMetrics};
+use super::shares::{Share, Shares};
 
 /// What a listener needs.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket. It is bound already, so that the caller knows its port.
     pub tcp: TcpListener,
-    /// From [`server_config`](super::server_config).
-    pub tls: ServerConfig,
+    /// How its callers speak.
+    pub transport: Transport,
     /// The doors.
     pub app: Router,
     /// Its bounds.
@@ -34,6 +36,15 @@ pub struct Listener {
     pub drain: Drain,
     /// What it counts.
     pub metrics: ServerMetrics,
+}
+
+/// How callers speak.
+#[derive(Debug)]
+pub enum Transport {
+    /// HTTP/1.1 or h2 over TLS. The configuration is from [`server_config`](super::server_config).
+    Tls(Arc<ServerConfig>),
+    /// HTTP/1.1 without TLS.
+    Plain,
 }
 
 /// The result of serving.
@@ -45,43 +56,47 @@ pub struct Served {
 }
 
 impl Listener {
-    /// Serves until the drain is closed, then until every connection has ended, at most [`Limits::finish`] longer.
-    ///
-    /// Not cancel safe: if it is dropped, its connections live on.
+    /// Serves until the drain is closed, then until every connection has ended, at most [`Limits::finish`] longer. If it is
+    /// dropped, its connections are cut off.
     pub async fn serve(self) -> Served {
-        let Self { tcp, tls, app, limits, drain, metrics } = self;
+        let Self { tcp, transport, app, limits, drain, metrics } = self;
         let net = Net {
             app: app.with_state(()),
-            body: limits.body,
-            room: Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS))),
-            request: limits.request,
+            memory: Memory::new(&limits),
+            limits: limits.clone(),
             metrics: metrics.clone(),
         };
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let acceptor = match transport {
+            Transport::Tls(config) => Some(TlsAcceptor::from(config)),
+            Transport::Plain => None,
+        };
+        let slots = Shares::new(limits.connections);
+        let finish = limits.finish;
+        let shared =
+            Arc::new(Shared { acceptor, net, limits, drain: drain.clone(), metrics: metrics.clone() });
+        // Cancelled when requests in flight have had their time.
         let abandon = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            acceptor,
-            net,
-            limits: limits.clone(),
-            drain: drain.clone(),
-            abandon: abandon.clone(),
-            metrics: metrics.clone(),
-        });
-        let slots = Arc::new(Semaphore::new(limits.connections));
+        let _if_dropped = abandon.clone().drop_guard();
         let connections = TaskTracker::new();
         let abandoned = Arc::new(AtomicUsize::new(0));
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = drain.closed() => break,
-                accepted = accept(&tcp, &slots, &metrics) => accepted,
+                accepted = accept(&tcp, &slots) => accepted,
             };
             match accepted {
-                Ok((stream, slot)) => {
+                // Closed at once: whoever waited in the kernel's queue would keep others waiting behind.
+                Ok((_, _, None)) => {
+                    metrics.closed(Closed::Share).inc();
+                }
+                Ok((stream, peer, Some(slot))) => {
                     let (shared, abandoned) = (Arc::clone(&shared), Arc::clone(&abandoned));
+                    let abandon = abandon.clone();
                     connections.spawn(async move {
                         let _open = Open::count(shared.metrics.clone(), slot);
-                        if connection::run(stream, shared).await == Ended::Abandoned {
+                        if abandon.run_until_cancelled(connection::run(stream, peer, shared)).await.is_none()
+                        {
                             abandoned.fetch_add(1, Ordering::Relaxed);
                         }
                     });
@@ -94,7 +109,7 @@ impl Listener {
         }
         drop(tcp);
         connections.close();
-        if timeout(limits.finish, connections.wait()).await.is_err() {
+        if timeout(finish, connections.wait()).await.is_err() {
             abandon.cancel();
             connections.wait().await;
         }
@@ -102,29 +117,23 @@ impl Listener {
     }
 }
 
-/// Takes a slot before it accepts: a connection that we cannot serve yet stays in the kernel's queue, where it costs
-/// nothing.
-async fn accept(
-    tcp: &TcpListener,
-    slots: &Arc<Semaphore>,
-    metrics: &ServerMetrics,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    if slots.available_permits() == 0 {
-        metrics.connection_cap_reached.inc();
-    }
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = tcp.accept().await?;
-    Ok((stream, slot))
+/// The next connection, whose it is, and its slot if its peer has not all of its share.
+async fn accept(tcp: &TcpListener, slots: &Arc<Shares>) -> io::Result<(TcpStream, IpAddr, Option<Share>)> {
+    let (stream, address) = tcp.accept().await?;
+    // On `[::]` an IPv4 peer is written as IPv6.
+    let peer = address.ip().to_canonical();
+    let slot = slots.take(peer, 1);
+    Ok((stream, peer, slot))
 }
 
 /// Counts an open connection. Its slot is free again when this is dropped, which also happens if the task panics.
 struct Open {
     metrics: ServerMetrics,
-    _slot: OwnedSemaphorePermit,
+    _slot: Share,
 }
 
 impl Open {
-    fn count(metrics: ServerMetrics, slot: OwnedSemaphorePermit) -> Self {
+    fn count(metrics: ServerMetrics, slot: Share) -> Self {
         metrics.connections.inc();
         Self { metrics, _slot: slot }
     }

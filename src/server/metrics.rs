@@ -28,25 +28,93 @@ impl HandshakeFailure {
     }
 }
 
+/// Which socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Webhook,
+    Admin,
+}
+
+impl Port {
+    const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "Webhook",
+            Self::Admin => "Admin",
+        }
+    }
+}
+
+/// Why a connection was closed before its peer wanted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// The peer would have more than is free.
+    Share,
+    /// No request came in time.
+    FirstRequest,
+    /// The peer took nothing of what was sent.
+    Stalled,
+}
+
+impl Closed {
+    const ALL: [Self; 3] = [Self::Share, Self::FirstRequest, Self::Stalled];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Share => "Share",
+            Self::FirstRequest => "FirstRequest",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+/// Why a request did not reach the doors, or its answer not the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Its body is larger than any may be.
+    TooLarge,
+    /// No memory is left for it.
+    NoRoom,
+    /// Its body comes too slowly.
+    Slow,
+    /// Its body ends early.
+    Broken,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::TooLarge, Self::NoRoom, Self::Slow, Self::Broken];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "TooLarge",
+            Self::NoRoom => "NoRoom",
+            Self::Slow => "Slow",
+            Self::Broken => "Broken",
+        }
+    }
+}
+
 /// One label and its value, from a closed set.
 type Label = [(&'static str, &'static str); 1];
+/// A port and a reason.
+type PortReason = [(&'static str, &'static str); 2];
 
 /// The metrics. A clone counts the same.
 #[derive(Debug, Clone)]
 pub struct ServerMetrics {
     /// Open connections, including those in their handshake.
     pub connections: Gauge,
-    /// How often a connection had to wait because of [`Limits::connections`](super::Limits::connections).
-    pub connection_cap_reached: Counter,
-    /// Requests that got 503 because of [`Limits::bodies`](super::Limits::bodies).
-    pub bodies_refused: Counter,
     /// 1 while draining.
     pub draining: Gauge,
     /// The end of the certificate that is served, in seconds since 1970.
     pub certificate_not_after: Gauge,
     /// Requests in which a door panicked without catching it.
     pub panics: Counter,
+    port: Port,
     handshake_failures: Family<Label, Counter>,
+    closed: Family<PortReason, Counter>,
+    refused: Family<PortReason, Counter>,
     // Looked up in their family once, not for each request.
     success: Counter,
     redirect: Counter,
@@ -66,23 +134,34 @@ impl ServerMetrics {
         let of = |class| requests.get_or_create_owned(&[("class", class)]);
         let metrics = Self {
             connections: Gauge::default(),
-            connection_cap_reached: Counter::default(),
-            bodies_refused: Counter::default(),
             draining: Gauge::default(),
             certificate_not_after: Gauge::default(),
             panics: Counter::default(),
+            port: Port::Webhook,
             handshake_failures: Family::default(),
+            closed: Family::default(),
+            refused: Family::default(),
             success: of("2xx"),
             redirect: of("3xx"),
             client: of("4xx"),
             server: of("5xx"),
         };
+        // From zero on: an alert on an increase would not see the first of a series.
+        for port in Port::ALL {
+            let of_port = Self { port, ..metrics.clone() };
+            for why in Closed::ALL {
+                of_port.closed(why);
+            }
+            for why in Refused::ALL {
+                of_port.refusals(why);
+            }
+        }
         registry.register("landfall_http_requests", "Answers by class of status code", requests);
         registry.register("landfall_connections", "Open connections", metrics.connections.clone());
         registry.register(
-            "landfall_connection_cap_reached",
-            "How often a new connection had to wait until another one ended",
-            metrics.connection_cap_reached.clone(),
+            "landfall_connections_refused",
+            "Connections that were closed because of a bound",
+            metrics.closed.clone(),
         );
         registry.register(
             "landfall_tls_handshake_failures",
@@ -90,9 +169,9 @@ impl ServerMetrics {
             metrics.handshake_failures.clone(),
         );
         registry.register(
-            "landfall_http_bodies_refused",
-            "Requests that got 503 because there was no room for their body",
-            metrics.bodies_refused.clone(),
+            "landfall_http_requests_refused",
+            "Requests that were answered 413 (TooLarge), 503 (NoRoom), 408 (Slow) or 400 (Broken) because of their bodies or heads",
+            metrics.refused.clone(),
         );
         registry.register(
             "landfall_http_panics",
@@ -106,6 +185,25 @@ impl ServerMetrics {
             metrics.certificate_not_after.clone(),
         );
         metrics
+    }
+
+    /// For the admin port. Only what is refused there is counted; connections and answers are those of the webhook.
+    pub(super) fn admin(&self) -> Self {
+        let [success, redirect, client, server] = std::array::from_fn(|_| Counter::default());
+        let connections = Gauge::default();
+        Self { port: Port::Admin, connections, success, redirect, client, server, ..self.clone() }
+    }
+
+    pub(super) fn closed(&self, why: Closed) -> Counter {
+        self.closed.get_or_create_owned(&[("port", self.port.as_str()), ("reason", why.as_str())])
+    }
+
+    pub(super) fn refused(&self, why: Refused) {
+        self.refusals(why).inc();
+    }
+
+    fn refusals(&self, why: Refused) -> Counter {
+        self.refused.get_or_create_owned(&[("port", self.port.as_str()), ("reason", why.as_str())])
     }
 
     pub(super) fn answered(&self, status: StatusCode) {

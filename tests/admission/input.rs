@@ -19,7 +19,7 @@ async fn what_is_no_review_is_the_callers_error() {
         *body.pointer_mut(pointer).unwrap() = value;
         body.to_string().into_bytes()
     };
-    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(8 << 20));
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(20 << 20));
     for (what, kind, body, status, says) in [
         ("empty", JSON, Vec::new(), 400, "the body is not JSON: EOF while parsing a value"),
         ("HTML", JSON, b"<html></html>".to_vec(), 400, "the body is not JSON"),
@@ -37,7 +37,7 @@ async fn what_is_no_review_is_the_callers_error() {
         ("no uid", JSON, changed("/request/uid", json!("")), 400, "no `uid`"),
         ("form", "application/x-www-form-urlencoded", b"a=b".to_vec(), 415, "must be application/json"),
         ("text that looks like it", "application/jsonp", whole.to_string().into_bytes(), 415, "must be"),
-        ("more than 8 MiB", JSON, large.into_bytes(), 413, "larger than"),
+        ("more than 20 MiB", JSON, large.into_bytes(), 413, "larger than"),
     ] {
         let answer = door.post("/mutate?timeout=5s", kind, body).await;
         assert_eq!(answer.status, status, "{what}: {}", answer.body);
@@ -47,29 +47,31 @@ async fn what_is_no_review_is_the_callers_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_ours_is_allowed_without_a_word() {
+async fn what_is_not_ours_is_allowed_and_only_the_audit_log_says_so() {
     let door = Door::open().await;
-    let silent = json!({"uid": "u-1", "allowed": true});
-    for (pointer, value) in [
-        ("/request/operation", json!("DELETE")),
-        ("/request/operation", json!("UPDATE")),
-        ("/request/kind/kind", json!("Deployment")),
-        ("/request/kind/group", json!("apps")),
-        ("/request/resource/resource", json!("deployments")),
-        ("/request/namespace", json!("kube-system")),
-        ("/request/namespace", json!("kube-node-lease")),
-        ("/request/namespace", json!("landfall")),
-        ("/request/namespace", json!("harbor")),
-        ("/request/object/metadata", json!({"name": "p", "deletionTimestamp": "2026-11-21T00:00:00Z"})),
-        ("/request/object/spec/containers", json!([])),
+    for (pointer, value, reason) in [
+        ("/request/operation", json!("DELETE"), "NotOurs"),
+        ("/request/operation", json!("UPDATE"), "NotOurs"),
+        ("/request/kind/kind", json!("Deployment"), "NotOurs"),
+        ("/request/kind/group", json!("apps"), "NotOurs"),
+        ("/request/resource/resource", json!("deployments"), "NotOurs"),
+        ("/request/namespace", json!("kube-system"), "Excluded"),
+        ("/request/namespace", json!("kube-node-lease"), "Excluded"),
+        ("/request/namespace", json!("landfall"), "Excluded"),
+        ("/request/namespace", json!("harbor"), "Excluded"),
+        (
+            "/request/object/metadata",
+            json!({"name": "p", "deletionTimestamp": "2026-11-21T00:00:00Z"}),
+            "Excluded",
+        ),
+        ("/request/object/spec/containers", json!([]), "NotRouted"),
     ] {
         let mut body = review("shop", &[WEB]);
         *body.pointer_mut(pointer).unwrap() = value.clone();
-        let mut response = door.review(&body).await;
-        if value == json!([]) {
-            response.as_object_mut().unwrap().remove("auditAnnotations");
-        }
-        assert_eq!(response, silent, "{pointer}: {value}");
+        let response = door.review(&body).await;
+        let audit = json!({"verdict": "Unchanged", "reason": reason});
+        let expected = json!({"uid": "u-1", "allowed": true, "auditAnnotations": audit});
+        assert_eq!(response, expected, "{pointer}: {value}");
     }
     assert_eq!((door.demo.fra.log().len(), door.demo.ams.log().len()), (0, 0), "nobody is asked");
     // Not a prefix, not a suffix: the name.
@@ -90,6 +92,8 @@ async fn a_pod_that_cannot_be_read_is_admitted_with_a_warning() {
         let response = door.review(&body).await;
         assert_eq!((&response["allowed"], patch(&response)), (&json!(true), None));
         assert!(response["warnings"][0].as_str().unwrap().contains(says), "{response}");
+        let audit = json!({"verdict": "Unchanged", "reason": "Unparsable"});
+        assert_eq!(response["auditAnnotations"], audit);
     }
     let labels = [("verdict", "Unchanged"), ("reason", "Unparsable"), ("dry_run", "false")];
     assert_eq!(door.metric(name::ADMISSIONS, &labels), 2.0);
@@ -120,6 +124,7 @@ async fn a_panic_costs_one_review() {
     let response = door.pod("cursed", &[WEB]).await;
     let expected = json!({
         "uid": "u-1", "allowed": true, "warnings": ["landfall: internal error; the Pod is admitted unchanged"],
+        "auditAnnotations": {"verdict": "Internal", "reason": "Internal"},
     });
     assert_eq!(response, expected);
     assert_eq!(door.metric(name::ADMISSION_PANICS, &[]), 1.0);
@@ -140,5 +145,14 @@ async fn a_pod_of_more_images_than_are_judged_is_admitted_as_it_is() {
         assert_eq!((&response["allowed"], response.get("patch")), (&json!(true), None));
         assert_eq!(door.metric(name::TOO_MANY_IMAGES, &[]), times, "{count}, {different}");
         assert_eq!(response.get("warnings").is_some(), different == 513 || count == 4097);
+        if different == 513 || count == 4097 {
+            let findings = format!("{count} images: TooMany");
+            let audit = json!({"verdict": "Unchanged", "reason": "TooMany", "findings": findings});
+            assert_eq!(response["auditAnnotations"], audit);
+        }
     }
+    // No more than 4096 are kept, and yet all are counted.
+    let response = door.review(&many(5000, 1)).await;
+    let warning = "landfall: 5000 images are too many to judge; the Pod is admitted unchanged";
+    assert_eq!(response["warnings"], json!([warning]));
 }

@@ -37,6 +37,7 @@ use tokio_rustls::TlsConnector;
 use crate::kept::keep;
 use crate::load::{CLIENTS, Counted, Load};
 use crate::plane::{Apart, Plane, free_port, plane, until};
+use crate::rights::guards;
 use crate::rollout::SHARE;
 use crate::site;
 use crate::webhook::WEB;
@@ -117,6 +118,9 @@ impl Site {
         let here = plane.net.here();
         let ports = [free_port(here), free_port(here)];
         plane.apply(&rendered(here, namespace, ports));
+        // The policy of the chart that holds the account to caBundle.
+        let policy = guards(plane, "landfall", namespace);
+        plane.apply(&policy.replace("landfall-own-webhook", &format!("{namespace}-own-webhook")));
         let account = plane.kubeconfig_of(namespace, "landfall");
         let demo = seed::demo().await.unwrap();
         let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();

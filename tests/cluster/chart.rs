@@ -28,10 +28,11 @@ exclude: {namespaces: [doors-excluded]}
 const VALUES: &str = "{image: {repository: registry.example.com/landfall}, credentials: {fra: landfall-fra, ams: landfall-ams}, ca: {configMapName: bundles}, nodeSelector: {nowhere: exists}}";
 
 /// A certificate authority, as far as the API server looks before it calls.
-const BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkekNDQVIyZ0F3SUJBZ0lCQURBS0JnZ3Foa2pPUFFRREFqQWpNU0V3SHdZRFZRUUREQmhyTTNNdGMyVnkKZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3SGhjTk1qQXhNREkxTURVeE16TTNXaGNOTXpBeE1ESXpNRFV4TXpNMwpXakFqTVNFd0h3WURWUVFEREJock0zTXRjMlZ5ZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3V1RBVEJnY3Foa2pPClBRSUJCZ2dxaGtqT1BRTUJCd05DQUFSdQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
+pub const BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkekNDQVIyZ0F3SUJBZ0lCQURBS0JnZ3Foa2pPUFFRREFqQWpNU0V3SHdZRFZRUUREQmhyTTNNdGMyVnkKZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3SGhjTk1qQXhNREkxTURVeE16TTNXaGNOTXpBeE1ESXpNRFV4TXpNMwpXakFqTVNFd0h3WURWUVFEREJock0zTXRjMlZ5ZG1WeUxXTmhRREUyTURNMk1ESTRNVGN3V1RBVEJnY3Foa2pPClBRSUJCZ2dxaGtqT1BRTUJCd05DQUFSdQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
 
 /// Another: the API server does not look into it before it calls.
-const OTHER_BUNDLE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+pub const OTHER_BUNDLE: &str =
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -111,6 +112,10 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
             vec!["--set-file", &lonely],
             "config: registries.edge.credentials.dir is /etc/landfall/credentials/edge, but",
         ),
+        // The authority of the cluster signs the kubelets' certificates, too.
+        (vec!["--set", "clientCA.secretName=api-server"], "clientCA.names: whom"),
+        (vec!["--set", "clientCA.configMapName=api-server"], "clientCA.names: whom"),
+        (vec!["--set", "clientCA.names={kube-apiserver}"], "clientCA.names: whose signature?"),
         (vec!["--set", "ca.configMapName="], "config: registries.ams.caFile is /etc/landfall/ca/ams.pem"),
         (
             vec!["--set", "certificates.mode=Provided,certificates.provided.caBundle=YQ=="],
@@ -160,6 +165,7 @@ podAnnotations: {note: none}
 networkPolicy: {apiServer: [10.0.0.0/8, 'fd00::/8'], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}
 serviceMonitor: {labels: {release: prometheus}}
 namespaces: {selection: OptIn, matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]}
+guard: {namespaceLabels: {groups: [platform], users: ['system:serviceaccount:argocd:argocd-application-controller'], more: [tier]}}
 log: {filter: 'info,landfall=debug', format: text}
 ",
         )
@@ -242,7 +248,11 @@ fn inventory(plane: &Plane, namespace: &str) -> BTreeSet<String> {
     let (inside, outside) = (kinds("--namespaced=true"), kinds("--namespaced=false"));
     let inside = plane.told(&["get", &inside, "-n", namespace, "-o", "name", "--ignore-not-found"]);
     let outside = plane.told(&["get", &outside, "-o", "name", "--ignore-not-found"]);
-    let outside = outside.lines().filter(|name| name.ends_with(&format!("/{namespace}")));
+    let ours = |name: &&str| {
+        let name = name.rsplit('/').next().unwrap();
+        name == namespace || name.starts_with(&format!("{namespace}-"))
+    };
+    let outside = outside.lines().filter(ours);
     inside.lines().chain(outside).map(str::to_owned).collect()
 }
 
@@ -311,11 +321,11 @@ fn an_upgrade_keeps_what_landfall_wrote_and_an_uninstall_leaves_nothing() {
 
         run_once(plane, namespace);
         written(plane, namespace);
-        told(helm(
-            plane,
-            &["upgrade", namespace],
-            &[&common[..], &["--set", "replicas=4,drainSeconds=30,log.filter=warn"]].concat(),
-        ));
+        // The other tests of this plane are `system:masters`.
+        let values =
+            "replicas=4,drainSeconds=30,log.filter=warn,guard.namespaceLabels.groups={system:masters}";
+        let values = [&common[..], &["--set", values]].concat();
+        told(helm(plane, &["upgrade", namespace], &values));
         written(plane, namespace);
         let deployment = get(plane, &["deployment", "-n", namespace, namespace]);
         let pod = &deployment["spec"]["template"]["spec"];
@@ -478,6 +488,31 @@ fn landfall_may_do_what_it_must_and_no_more() {
     let elsewhere = plane.told(&["auth", "can-i", "--list", "--no-headers", "-n", "rights-elsewhere", who]);
     assert!(!elsewhere.contains("secrets") && !elsewhere.contains("leases"), "{elsewhere}");
 
+    // Where Landfall may write a webhook configuration, a policy says what of it (`rights.rs`); elsewhere there is none.
+    let policies = |set: &str| {
+        let all = told(helm(plane, &["template", "rights"], &["-n", "rights", "--set", set]));
+        let policies =
+            all.split("\n---\n").filter(|object| object.contains("\nkind: ValidatingAdmissionPolicy"));
+        let named = policies.map(|object| object.split_once("\n  name: ").unwrap().1.lines().next().unwrap());
+        named.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let doctor = "rights-doctor";
+    for (set, expected) in [
+        ("doctor.namespace=default", vec!["rights-own-webhook", "rights-own-webhook", doctor, doctor]),
+        ("doctor.namespace=", vec!["rights-own-webhook", "rights-own-webhook"]),
+        ("certificates.mode=CertManager", vec![doctor, doctor]),
+        (
+            "doctor.namespace=,certificates.mode=CertManager,guard.namespaceLabels.users={a}",
+            vec!["rights-namespace-labels", "rights-namespace-labels"],
+        ),
+    ] {
+        let mut found = policies(set);
+        found.sort_unstable();
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{set}: a policy, and what puts it in force");
+    }
+
     grant("rights-provided", "CertManager");
     let mut provided = BTreeSet::from([namespaces]);
     provided.extend(lease("rights-provided"));
@@ -551,10 +586,11 @@ patches:
         plane.told(&["delete", "-k", &folder, "--wait=true"]);
         let gone = plane.told(&[
             "get",
-            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration",
+            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding",
             "-o",
             "name",
         ]);
-        assert!(!gone.lines().any(|name| name.ends_with("/landfall")), "{gone}");
+        let ours = ["/landfall", "/landfall-own-webhook"];
+        assert!(!gone.lines().any(|name| ours.iter().any(|ours| name.ends_with(ours))), "{gone}");
     }
 }

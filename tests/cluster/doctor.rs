@@ -154,7 +154,8 @@ fn the_examiner_may_do_what_it_must_and_no_more() {
         let nobody = rights_in(plane, namespace, "system:serviceaccount:examiner:default");
         until("its rights are known", || (&may() - &nobody == expected).then_some(()));
     }
-    plane.told(&["delete", "clusterrole,clusterrolebinding", "examiner-doctor"]);
+    let ours = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding";
+    plane.told(&["delete", ours, "examiner-doctor"]);
 }
 
 /// These words stand on the line of a thing that is wrong, and these on the one that says what to do.
@@ -243,7 +244,7 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
     let config = release.get(&["configmap", release.name])["data"]["landfall.yaml"].clone();
     let broken = config.as_str().unwrap().replacen("site: ams # ours", "site: nowhere", 1);
     patch(&["configmap", release.name], &json!({"data": {"landfall.yaml": broken}}));
-    sick(&[("configuration", "/etc/landfall/config/landfall.yaml:2: site", "ams")]);
+    sick(&[("configuration", "/etc/landfall/config/landfall.yaml:1: site", "ams")]);
     patch(&["configmap", release.name], &json!({"data": {"landfall.yaml": config}}));
 
     // A namespace that is left alone.

@@ -149,6 +149,7 @@ policies:
       onMissing: {unknown:?}
       onStale: {action:?}
       onUnknown: {unknown:?}
+      onUnproved: {action:?}
       onUnscanned: {action:?}
       onVulnerable: {vulnerable:?}
       scan: {{{scan}, maxSeverity: High, maxAge: 720h}}

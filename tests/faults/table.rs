@@ -157,7 +157,6 @@ fn access() -> Vec<Row> {
         Row::harbor("secret rotated, and nobody told us", Inside(|store, _| rotate(store)), &[Unauthorized], "head, systeminfo"),
         Row::harbor("secret rotated, and our file with it", Do(rotated), FINE, "artifact, 2 head, project"),
         Row::harbor("robot may not pull", Inside(|store, _| may(store, &[Permission::ArtifactRead])), &[Unauthorized], "current, head, systeminfo"),
-        Row::harbor("robot may not read scans", Inside(|store, _| may(store, &[Permission::Pull])), FINE, "2 artifact, exists, head, project").at(ALIKE),
         Row::harbor("robot may not read scans, but one is required", Inside(|store, _| may(store, &[Permission::Pull])), &[Unauthorized], "2 artifact, exists, head, project")
             .scan("required: Always"),
     ]

@@ -18,6 +18,7 @@ use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
 use strum::VariantArray as _;
+use strum::VariantNames;
 
 use super::process::Process;
 use super::site::{ROUTES, Site};
@@ -43,6 +44,7 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
+const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Admin"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
 /// Every family, as its page calls it, and its labels.
@@ -178,15 +180,21 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ),
         ("landfall_build", vec![("version", Free("the release")), ("features", Free("`demo`, or empty"))]),
         ("landfall_http_requests", vec![("class", Closed(&["2xx", "3xx", "4xx", "5xx"]))]),
-        ("landfall_http_bodies_refused", vec![]),
+        (
+            "landfall_http_requests_refused",
+            vec![PORT, ("reason", Closed(&["TooLarge", "NoRoom", "Slow", "Broken"]))],
+        ),
         ("landfall_http_panics", vec![]),
         ("landfall_connections", vec![]),
-        ("landfall_connection_cap_reached", vec![]),
+        (
+            "landfall_connections_refused",
+            vec![PORT, ("reason", Closed(&["Share", "FirstRequest", "Stalled"]))],
+        ),
         ("landfall_tls_handshake_failures", vec![("reason", Closed(&["Timeout", "Closed", "Tls"]))]),
         ("landfall_draining", vec![]),
         ("landfall_certificate_expiry_timestamp_seconds", vec![]),
         ("landfall_certificate_authority_expiry_timestamp_seconds", vec![]),
-        ("landfall_certificate_rotation_step", vec![("step", Closed(&Step::ALL))]),
+        ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
     ]

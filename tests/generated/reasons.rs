@@ -46,6 +46,7 @@ fn key(kind: FindingKind) -> &'static str {
         PolicyKey::OnMissing => "onMissing",
         PolicyKey::OnStale => "onStale",
         PolicyKey::OnUnknown => "onUnknown",
+        PolicyKey::OnUnproved => "onUnproved",
         PolicyKey::OnUnscanned => "onUnscanned",
         PolicyKey::OnVulnerable => "onVulnerable",
         PolicyKey::OnUnrouted => "onUnrouted",

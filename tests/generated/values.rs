@@ -66,6 +66,8 @@ pub struct Values {
     pub network_policy: NetworkPolicy,
     /// How Prometheus finds Landfall.
     pub service_monitor: ServiceMonitor,
+    /// What others may not do.
+    pub guard: Guard,
     /// What `helm test` uses.
     pub doctor: Doctor,
 }
@@ -105,7 +107,7 @@ pub struct Source {
 pub struct ClientCa {
     pub config_map_name: Name,
     pub secret_name: Name,
-    /// One of them must be in the certificate; empty: any name.
+    /// One of them must be in the certificate. At least one is required.
     pub names: Vec<String>,
 }
 
@@ -189,7 +191,8 @@ pub struct NetworkPolicy {
     pub enabled: bool,
     /// The CIDRs that the API server calls from; empty: anyone may call.
     pub api_server: Vec<String>,
-    /// Who may read `/metrics`: peers of a NetworkPolicy.
+    /// Who may reach the admin port, with `/metrics` and `/readyz?verbose`: peers of a NetworkPolicy; empty: nobody but the
+    /// kubelet.
     pub metrics_from: Vec<Free>,
     /// What Landfall may reach: egress rules of a NetworkPolicy; empty: everything.
     pub egress: Vec<Free>,
@@ -203,6 +206,25 @@ pub struct ServiceMonitor {
     #[schemars(length(min = 1))]
     pub interval: String,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Guard {
+    /// Who may change the labels that bring a namespace to Landfall.
+    pub namespace_labels: NamespaceLabels,
+}
+
+/// Without a group or a user, everyone who may edit a namespace may change its labels.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamespaceLabels {
+    /// The groups that may.
+    pub groups: Vec<String>,
+    /// The users that may; `system:serviceaccount:NAMESPACE:NAME` for an account.
+    pub users: Vec<String>,
+    /// Other labels that are guarded like `landfall.dev/mode`.
+    pub more: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

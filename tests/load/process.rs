@@ -36,7 +36,12 @@ struct Serving {
 impl Process {
     /// Starts `landfall serve` on any free ports, and waits until it is ready. Its certificate lies in `folder`.
     pub async fn landfall(config: &Path, folder: &Path) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        Self::landfall_in(Command::new("env"), config, folder).await
+    }
+
+    /// The same, started by a command that becomes what its last arguments say.
+    pub async fn landfall_in(mut command: Command, config: &Path, folder: &Path) -> Result<Self> {
+        command.arg(env!("CARGO_BIN_EXE_landfall"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format"]);
         // The way that a decision takes past a log which is not interested is part of its cost.
         command.args(["json", "--log", "error,landfall::cli::serve::parts=info", "--drain-delay", "0s"]);
@@ -75,9 +80,14 @@ impl Process {
         Ok(Self { child, address: serving.listen, admin: serving.admin })
     }
 
+    /// Where its admin port is.
+    pub fn admin_address(&self) -> Result<SocketAddr> {
+        self.admin.context("no admin port")
+    }
+
     /// The whole answer to a GET on the admin port.
     pub async fn admin(&self, path: &str) -> Result<String> {
-        let mut tcp = TcpStream::connect(self.admin.context("no admin port")?).await?;
+        let mut tcp = TcpStream::connect(self.admin_address()?).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: landfall\r\nconnection: close\r\n\r\n");
         tcp.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
@@ -96,8 +106,13 @@ impl Process {
 
     /// Its anonymous memory, in KiB: heap and stacks; the binary's own pages, which it shares, are not in it.
     pub fn anonymous_kib(&self) -> Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    /// A line of its status, in KiB. It has none of memory once it is dead.
+    pub fn memory(&self, line: &str) -> Result<u64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+        let line = status.lines().find_map(|said| said.strip_prefix(line)).context("no such line")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use landfall::facade::server::{
     Callers, CertificateFiles, ConditionName, Conditions, Drain, Limits, Listener, Served, ServerMetrics,
-    ServingCertificate, State, TlsVersions, admin, server_config,
+    ServingCertificate, State, TlsVersions, Transport, admin, server_config,
 };
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -24,7 +24,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -192,10 +192,14 @@ impl Gate {
     }
 }
 
+/// The length of a long answer: more than the kernel keeps of what a peer does not read.
+pub const LONG: usize = 12 << 20;
+
 fn doors(gate: Gate) -> Router {
     Router::new()
         .route("/hello", on_get(async || "hello"))
         .route("/length", on_post(async |body: Bytes| body.len().to_string()))
+        .route("/long", on_get(async || "x".repeat(LONG)))
         .route("/gate", on_get(async move || gate.pass().await))
         .route("/panic", on_get(panics))
 }
@@ -224,6 +228,7 @@ pub struct Site {
     pub serving: Arc<ServingCertificate>,
     pub conditions: Conditions,
     pub registry: Arc<Registry>,
+    pub metrics: ServerMetrics,
     pub drain: Drain,
     pub gate: Gate,
     pub task: JoinHandle<Served>,
@@ -260,13 +265,45 @@ impl Site {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let (drain, gate) = (Drain::default(), Gate::new());
-        let listener = Listener { tcp, tls, app: doors(gate.clone()), limits, drain: drain.clone(), metrics };
+        let (app, transport) = (doors(gate.clone()), Transport::Tls(Arc::new(tls)));
+        let listener =
+            Listener { tcp, transport, app, limits, drain: drain.clone(), metrics: metrics.clone() };
         let task = tokio::spawn(listener.serve());
-        Self { address, authority, leaf, secret, files, serving, conditions, registry, drain, gate, task }
+        Self {
+            address,
+            authority,
+            leaf,
+            secret,
+            files,
+            serving,
+            conditions,
+            registry,
+            metrics,
+            drain,
+            gate,
+            task,
+        }
     }
 
     pub async fn connect(&self) -> Client {
         Client::connect(self.address, self.authority.client(rustls::ALL_VERSIONS)).await
+    }
+
+    pub async fn try_connect(&self) -> io::Result<Client> {
+        Client::try_connect(self.address, self.authority.client(rustls::ALL_VERSIONS)).await
+    }
+
+    /// A client with another address.
+    pub async fn connect_from(&self, peer: IpAddr) -> Client {
+        let tls = self.authority.client(rustls::ALL_VERSIONS);
+        Client { tls: tls_from(peer, self.address, tls).await.unwrap(), read: Vec::new() }
+    }
+
+    /// A connection for h2, on which nothing has been said.
+    pub async fn connect_h2(&self) -> TlsStream<TcpStream> {
+        let mut tls = self.authority.client(rustls::ALL_VERSIONS);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        tls_from(IpAddr::V4(Ipv4Addr::LOCALHOST), self.address, tls).await.unwrap()
     }
 
     /// A client that speaks h2 where it is offered.
@@ -282,10 +319,8 @@ impl Site {
     }
 
     /// The value of one sample; 0 where it has never been counted.
-    pub fn metric(&self, sample: &str) -> f64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        parse(&text).get(sample).copied().unwrap_or_default()
+    pub fn metric(&self, wanted: &str) -> f64 {
+        sample(&self.registry, wanted)
     }
 
     pub fn state(&self, name: ConditionName) -> State {
@@ -293,7 +328,26 @@ impl Site {
     }
 }
 
+/// The value of one sample; 0 where it has never been counted.
+pub fn sample(registry: &Registry, wanted: &str) -> f64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    parse(&text).get(wanted).copied().unwrap_or_default()
+}
+
 // The client
+
+async fn tls_from(
+    peer: IpAddr,
+    address: SocketAddr,
+    setup: ClientConfig,
+) -> io::Result<TlsStream<TcpStream>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(peer, 0))?;
+    let tcp = socket.connect(address).await?;
+    let name = "localhost".try_into().unwrap();
+    timeout(PATIENCE, TlsConnector::from(Arc::new(setup)).connect(name, tcp)).await?
+}
 
 /// One connection, HTTP/1.1.
 pub struct Client {
@@ -316,9 +370,7 @@ impl Answer {
 
 impl Client {
     pub async fn try_connect(address: SocketAddr, setup: ClientConfig) -> io::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
-        let name = "localhost".try_into().unwrap();
-        let tls = timeout(PATIENCE, TlsConnector::from(Arc::new(setup)).connect(name, tcp)).await??;
+        let tls = tls_from(IpAddr::V4(Ipv4Addr::LOCALHOST), address, setup).await?;
         Ok(Self { tls, read: Vec::new() })
     }
 
@@ -332,8 +384,12 @@ impl Client {
     }
 
     pub async fn send(&mut self, request: &str) {
-        self.tls.write_all(request.as_bytes()).await.unwrap();
-        self.tls.flush().await.unwrap();
+        self.try_send(request).await.unwrap();
+    }
+
+    pub async fn try_send(&mut self, request: &str) -> io::Result<()> {
+        self.tls.write_all(request.as_bytes()).await?;
+        self.tls.flush().await
     }
 
     pub async fn ask(&mut self, request: &str) -> Answer {
@@ -353,6 +409,20 @@ impl Client {
         })
         .await
         .unwrap()
+    }
+
+    /// Reads one answer that comes only when something else goes on, which is done again and again.
+    pub async fn answer_after(&mut self, next: impl AsyncFn()) -> Answer {
+        let go_on = async {
+            loop {
+                next().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            answer = self.answer() => answer,
+            () = go_on => unreachable!("it goes on for ever"),
+        }
     }
 
     fn parsed(&mut self) -> Option<Answer> {
@@ -387,14 +457,19 @@ impl Client {
 /// The admin endpoints on a port of their own.
 pub struct Admin(SocketAddr);
 
-pub async fn admin(conditions: Conditions, registry: Arc<Registry>) -> Admin {
+pub async fn admin(conditions: Conditions, registry: Arc<Registry>, metrics: &ServerMetrics) -> Admin {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    tokio::spawn(axum::serve(tcp, admin::router(conditions, registry)).into_future());
+    let metrics = metrics.clone();
+    tokio::spawn(async move { admin::serve(tcp, conditions, registry, &metrics).await });
     Admin(address)
 }
 
 impl Admin {
+    pub fn address(&self) -> SocketAddr {
+        self.0
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.0)
     }

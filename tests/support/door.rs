@@ -15,7 +15,7 @@ use landfall::facade::domain::settings::Settings;
 use landfall::facade::evidence::Observatory;
 use landfall::facade::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
-    server_config,
+    Transport, server_config,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -127,10 +127,11 @@ impl Door {
             Pair::from_pem(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes()).unwrap(),
         );
         let tls = server_config(serving, TlsVersions::default(), Callers::Anyone).unwrap();
+        let transport = Transport::Tls(Arc::new(tls));
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", tcp.local_addr().unwrap());
         let (app, limits, drain) = (doors.router(), Limits::default(), Drain::default());
-        let task = tokio::spawn(Listener { tcp, tls, app, limits, drain, metrics }.serve());
+        let task = tokio::spawn(Listener { tcp, transport, app, limits, drain, metrics }.serve());
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();

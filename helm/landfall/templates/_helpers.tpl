@@ -107,3 +107,26 @@ projected:
 - {name: ca, mountPath: /etc/landfall/ca, readOnly: true}
 {{- end }}
 {{- end }}
+
+{{/*
+What the API server fills in by default. matchConstraints of a ValidatingAdmissionPolicy are one value to server-side apply:
+left out, the defaults would make it differ from what is applied again, which is a conflict.
+*/}}
+{{- define "landfall.defaults" -}}
+matchPolicy: Equivalent
+objectSelector: {}
+{{- end }}
+
+{{/* Puts the ValidatingAdmissionPolicy of this name in force. Of: the root, the name. */}}
+{{- define "landfall.binding" -}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "landfall.labels" (index . 0) | nindent 4 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: [Deny]
+{{- end }}

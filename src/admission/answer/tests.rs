@@ -10,9 +10,7 @@ use super::*;
 const KEY: AuditKey = AuditKey::new("verdicts");
 
 fn answer(decision: Decision) -> Answer {
-    let mut answer = Answer::of(decision).warn("a warning");
-    answer.audit.insert(KEY, "containers/web=Local".to_owned());
-    answer
+    Answer::of(decision).warn("a warning").note(KEY, "containers/web=Local")
 }
 
 fn patch() -> Patch {
@@ -71,7 +69,7 @@ fn kube_reads_every_answer() {
         assert_eq!(read.warnings.unwrap_or_default(), given.warnings);
         assert_eq!(
             read.audit_annotations.get("verdicts").map(String::as_str),
-            given.audit.get(&KEY).map(String::as_str)
+            given.audit.get(&KEY).map(|text| &**text)
         );
         match given.decision {
             Decision::Allow(patch) => {

@@ -100,6 +100,11 @@ async fn a_fault_is_answered_as_the_door_says() {
                     (&json!("u-1"), &json!(true)),
                     "{image}"
                 );
+                let audit = match image {
+                    Value::Number(_) => json!({"verdict": "Unchanged", "reason": "Unparsable"}),
+                    _ => json!({"verdict": "Internal", "reason": "Internal"}),
+                };
+                assert_eq!(response["auditAnnotations"], audit);
             }
         }
     }
@@ -113,10 +118,23 @@ fn a_panic_anywhere_is_answered_where_the_uid_can_be_read() {
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     assert_eq!(answer["response"]["uid"], "u-1");
     assert_eq!(answer["response"]["warnings"], json!(["admitted"]));
+    assert_eq!(answer["response"]["auditAnnotations"], json!({"verdict": "Internal", "reason": "Internal"}));
     for body in ["", "{", r#"{"request": {}}"#, r#"{"request": []}"#] {
         let refused = panicked(&state(), &kind, body.as_bytes(), &"planted").unwrap_err();
         assert_eq!(refused.0, StatusCode::INTERNAL_SERVER_ERROR, "{body}");
     }
+}
+
+/// The body of a stranger comes back in no answer and no log line whole.
+#[tokio::test]
+async fn a_refusal_repeats_little_of_what_was_sent() {
+    let kind = DoorKind { door: Door::Mutate, judge: panics, on_fault: admits };
+    let body = format!(r#"{{"kind": "\u202e{}"}}"#, "x".repeat(60_000));
+    let Err((status, said)) = answer(&state(), &kind, None, body.as_bytes(), Instant::now()).await else {
+        panic!("refused")
+    };
+    assert_eq!((status, said.chars().count()), (StatusCode::BAD_REQUEST, 301), "{said}");
+    assert!(said.starts_with("`kind` is `xxx"), "{said}");
 }
 
 #[test]

@@ -262,6 +262,7 @@ fn words(finding: &str) -> &'static str {
         "Unauthorized" => "our credentials do not open it",
         "RateLimited" => "the registry asked us to come back later",
         "Deadline" => "no answer in time",
+        "TooMany" => "the Pod has too many images to judge",
         "Unproved" => "Frankfurt did not say what the tag means",
         "Unscanned" => "it was never scanned there",
         "ScanPending" => "its scan is not done yet",

@@ -24,7 +24,7 @@ use crate::controllers::settings::{Policies, SettingsController, Standing};
 use crate::evidence::Observatory;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
-    Served, ServerMetrics, ServingCertificate, TlsVersions, admin, server_config,
+    Served, ServerMetrics, ServingCertificate, TlsVersions, Transport, admin, server_config,
 };
 
 /// What a server is made of. The sockets are bound already, so that the caller knows their ports.
@@ -147,13 +147,13 @@ impl Parts {
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }
-        tasks.spawn("admin", answer_admin(admin, conditions.clone(), page));
+        tasks.spawn("admin", answer_admin(admin, conditions.clone(), page, instruments.server.clone()));
         let leaving = (drain.clone(), conditions.clone(), instruments.server.clone());
         tasks.spawn("drain", leave(signal, propagation, leaving));
 
         let listener = Listener {
             tcp: listener,
-            tls,
+            transport: Transport::Tls(Arc::new(tls)),
             app: doors.router(),
             limits: Limits::default(),
             drain: drain.clone(),
@@ -194,10 +194,8 @@ async fn watch_callers(callers: CallerFile, conditions: Conditions) {
     callers.watch(&conditions, CertificateFiles::EVERY).await;
 }
 
-async fn answer_admin(admin: TcpListener, conditions: Conditions, page: Page) {
-    if let Err(error) = admin::serve(admin, conditions, Arc::new(page)).await {
-        tracing::error!(%error, "the admin port cannot be served");
-    }
+async fn answer_admin(admin: TcpListener, conditions: Conditions, page: Page, metrics: ServerMetrics) {
+    let Served { abandoned: _ } = admin::serve(admin, conditions, Arc::new(page), &metrics).await;
 }
 
 async fn leave(

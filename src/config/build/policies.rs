@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::{Build, raw};
 use crate::config::decode::{At, Entries};
+use crate::config::tree::NodeId;
+use crate::domain::api_group::{MODE, SKIP};
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Policy, Rules, Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, Policy, Rules,
+    SYSTEM_NAMESPACES, Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 
@@ -27,21 +30,38 @@ fn built_in() -> Rules {
 
 /// `defaults`; the built-in rules fill in what it leaves out.
 pub(super) fn defaults(defaults: raw::Defaults) -> Rules {
-    over(&built_in(), defaults, Allowlist::Honoured)
+    let mut rules = over(&built_in(), defaults, Allowlist::Honoured);
+    // Only a policy blocks what it does not name.
+    if let OnUnknown::Inherited(action) = rules.actions.on_unknown {
+        rules.actions.on_unknown = OnUnknown::Stated(action);
+    }
+    rules
 }
 
 /// The written rules; `base` fills in what they leave out. The allowlist is never inherited: a policy that does not name
 /// it does not use it.
 fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
-    let raw::Defaults { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted, scan } =
-        written;
+    let raw::Defaults {
+        on_missing,
+        on_stale,
+        on_unknown,
+        on_unproved,
+        on_unscanned,
+        on_vulnerable,
+        on_unrouted,
+        scan,
+    } = written;
     let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } = scan.unwrap_or_default();
     let Rules { actions, scan } = base;
     Rules {
         actions: Actions {
             on_missing: on_missing.map_or(actions.on_missing, Action::from),
             on_stale: on_stale.map_or(actions.on_stale, Action::from),
-            on_unknown: on_unknown.map_or(actions.on_unknown, Action::from),
+            on_unknown: match on_unknown {
+                Some(action) => OnUnknown::Stated(action.into()),
+                None => OnUnknown::Inherited(actions.unknown()),
+            },
+            on_unproved: on_unproved.map_or(actions.on_unproved, Action::from),
             on_unscanned: on_unscanned.map_or(actions.on_unscanned, Action::from),
             on_vulnerable: on_vulnerable.map_or(actions.on_vulnerable, Action::from),
             on_unrouted: on_unrouted.map_or(actions.on_unrouted, Action::from),
@@ -64,7 +84,13 @@ fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> R
 }
 
 impl Build<'_> {
-    pub(super) fn policies(&mut self, policies: Vec<At<raw::Policy>>, defaults: &Rules) -> Vec<Arc<Policy>> {
+    /// `excluded` are the namespaces of `exclude.namespaces`.
+    pub(super) fn policies(
+        &mut self,
+        policies: Vec<At<raw::Policy>>,
+        defaults: &Rules,
+        excluded: &[Box<str>],
+    ) -> Vec<Arc<Policy>> {
         let mut seen = Vec::new();
         let mut built = Vec::new();
         for At { node, value } in policies {
@@ -81,13 +107,19 @@ impl Build<'_> {
             }
             let spec = self.need(node, "spec", spec, "write what the policy requires");
             let name = name.map(|name| PolicyName::new(&*name.value.0));
-            let policy = spec.and_then(|spec| self.policy(name, spec, defaults));
+            let policy = spec.and_then(|spec| self.policy(name, spec, defaults, excluded));
             built.extend(policy.map(Arc::new));
         }
         built
     }
 
-    fn policy(&mut self, name: Option<PolicyName>, spec: At<raw::Spec>, defaults: &Rules) -> Option<Policy> {
+    fn policy(
+        &mut self,
+        name: Option<PolicyName>,
+        spec: At<raw::Spec>,
+        defaults: &Rules,
+        excluded: &[Box<str>],
+    ) -> Option<Policy> {
         let At { node, value } = spec;
         let raw::Spec {
             namespace_selector,
@@ -95,6 +127,7 @@ impl Build<'_> {
             on_missing,
             on_stale,
             on_unknown,
+            on_unproved,
             on_unscanned,
             on_vulnerable,
             on_unrouted,
@@ -103,7 +136,11 @@ impl Build<'_> {
         } = value;
         let hint = "write `{}` for all namespaces, or `{matchLabels: {…}}`";
         let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
-        let selector = selector.map(|At { value, .. }| self.selector(value));
+        let selector = selector.map(|At { node, value }| {
+            let selector = self.selector(value);
+            self.left_alone(node, &selector, excluded);
+            At { node, value: selector }
+        });
         let enforcement = self.need(node, "enforcement", enforcement, "write `Enforce` or `Observe`");
         let exceptions = exceptions.unwrap_or_default();
         let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
@@ -111,21 +148,66 @@ impl Build<'_> {
             on_missing,
             on_stale,
             on_unknown,
+            on_unproved,
             on_unscanned,
             on_vulnerable,
             on_unrouted,
             scan,
         };
+        let rules = over(defaults, rules, Allowlist::Disregarded);
+        if let Some(raw::Enforcement::Enforce) = enforcement {
+            self.enforced(node, selector.as_ref(), &rules.actions);
+        }
         Some(Policy {
             name: name?,
-            selector: selector?,
+            selector: selector?.value,
             enforcement: match enforcement? {
                 raw::Enforcement::Enforce => Enforcement::Enforce,
                 raw::Enforcement::Observe => Enforcement::Observe,
             },
-            rules: over(defaults, rules, Allowlist::Disregarded),
+            rules,
             exceptions,
         })
+    }
+
+    /// A policy may not name a namespace whose Pods are left alone: it would not apply there.
+    fn left_alone(&mut self, at: NodeId, selector: &Selector, excluded: &[Box<str>]) {
+        for namespace in SYSTEM_NAMESPACES.into_iter().filter(|name| selector.names(name)) {
+            let message =
+                format!("the policy names the namespace `{namespace}`, which Landfall leaves alone");
+            self.error(at, message, "without it no cluster comes up: name other namespaces".to_owned());
+        }
+        for namespace in excluded.iter().filter(|name| selector.names(name)) {
+            let message = format!("the policy names the namespace `{namespace}`, which is excluded");
+            let hint = "Landfall leaves it alone: remove it from `exclude.namespaces`, or from the policy";
+            self.error(at, message, hint.to_owned());
+        }
+    }
+
+    /// Says where an enforcing policy does more, or less, than its text shows.
+    fn enforced(&mut self, at: NodeId, selector: Option<&At<Selector>>, actions: &Actions) {
+        if matches!(actions.on_unknown, OnUnknown::Inherited(Action::Accept | Action::Fallback))
+            && actions.unknown() == Action::Block
+        {
+            let hint = "write `onUnknown: Block` to confirm it; `onUnknown: Fallback` admits Pods whenever a registry cannot be asked, even images that the policy blocks";
+            self.warn(
+                at,
+                "the policy blocks something and leaves out `onUnknown`, so it blocks what is unknown, too",
+                hint.to_owned(),
+            );
+        }
+        let opted_out = Labels::at_least([(MODE.to_owned(), SKIP.to_owned())]);
+        if let Some(At { node, value: selector }) = selector
+            && selector.matches(&opted_out)
+        {
+            let hint = format!(
+                "see that only you may label namespaces; `matchExpressions: [{{key: {MODE}, operator: NotIn, values: [{SKIP}]}}]` says that this is meant"
+            );
+            let message = format!(
+                "namespaces with the label `{MODE}: {SKIP}` can be selected, but their Pods do not come to Landfall"
+            );
+            self.warn(*node, message, hint);
+        }
     }
 
     fn selector(&mut self, selector: raw::Selector) -> Selector {

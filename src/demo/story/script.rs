@@ -99,6 +99,8 @@ pub(super) const TRIAL: Named = Named { repository: "production/trial/canary", t
 pub(super) const TILL: Named = Named { repository: "production/edge/till", tag: "v3" };
 /// In Amsterdam's proxy-cache project only.
 pub(super) const VENDORED: Named = Named { repository: "production/vendor/kit", tag: "2" };
+/// Amsterdam holds another application's image where this one would be copied to.
+pub(super) const ROSTER: Named = Named { repository: "production/crew/roster", tag: "1" };
 /// A service whose tag moves with every release.
 pub(super) const PILOT: Named = Named { repository: "production/fleet/pilot", tag: "stable" };
 /// Five more that are first asked for while Frankfurt is down: five failures in a row open the breaker.

@@ -45,6 +45,9 @@ const REST: &str = r#"routes:
   - name: regulated
     primary: {registry: fra, repositories: "regulated/**"}
     replicas: [{registry: ams, namespace: regulated, flatten: 1}]
+  - name: flattened           # two repositories become one in Amsterdam: a tag there must be proved
+    primary: {registry: fra, repositories: "production/{crew,guests}/**"}
+    replicas: [{registry: ams, namespace: lists, flatten: all}]
 defaults: {onUnscanned: Fallback, scan: {required: Auto, maxSeverity: High, maxAge: 720h}}
 exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
 cache: {present: 300ms, remember: 24h, tag: 300ms, absent: 150ms, scan: 300ms}
@@ -69,6 +72,12 @@ policies:
       scan: {maxSeverity: Medium}
       exceptions:
         - {images: ["harbor.fra.example.com/production/legacy/**"], findings: [Vulnerable], until: "{until}", reason: "TICKET-7"}
+  - metadata: {name: gate}    # it blocks something and leaves out onUnknown: what is unknown is blocked, too
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kiosk}}
+      enforcement: Enforce
+      onVulnerable: Block
+      scan: {maxSeverity: Medium}
   - metadata: {name: tomorrow}
     spec:
       namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: lab}}

@@ -28,7 +28,7 @@ use crate::config::{self, Files};
 use crate::evidence::Observatory;
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
-    server_config,
+    Transport, server_config,
 };
 
 /// The pause before a review is sent again, while Landfall has not noticed an event yet.
@@ -82,7 +82,7 @@ impl Stage {
         let drain = Drain::default();
         let listener = Listener {
             tcp,
-            tls,
+            transport: Transport::Tls(Arc::new(tls)),
             app: doors.router(),
             limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
             drain: drain.clone(),
@@ -319,6 +319,8 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
         push(&demo.fra, name.repository, name);
         push(&demo.ams, name.repository, name);
     }
+    push(&demo.fra, script::ROSTER.repository, script::ROSTER);
+    push(&demo.ams, "lists/roster", Named { repository: "production/guests/roster", ..script::ROSTER });
     push(&demo.fra, script::TILL.repository, script::TILL);
     push(&demo.edge, script::TILL.repository, script::TILL);
     push(&demo.fra, script::VENDORED.repository, script::VENDORED);

@@ -5,12 +5,13 @@ use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Ask, Evidence, Observation, Presence, Query, Shape, TagDigest};
-use crate::domain::finding::{About, Action, Finding, FindingKind};
+use crate::domain::finding::{About, Action, Finding, FindingKind, PolicyKey};
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
 use crate::domain::route::{Collision, Serves, TagProof};
-use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, Scanner, Shortfall};
+use crate::domain::scan::{Detail, Required, ScanAnswer, ScanResult, ScanState, Scanner, Shortfall};
+use crate::domain::unknown::Cause;
 
 /// The copy that a Place holds, by its answer to the presence question.
 pub(super) struct Copy {
@@ -51,6 +52,14 @@ impl<'a> Judge<'a> {
             // A Place with `proxy: true` is used in spite of ProxyCache, unless an enforcing policy blocks it.
             (Some(action), FindingKind::ProxyCache, _) if place.is_some_and(proxied) => {
                 Some(if view.policy.is_some() && action == Action::Block { action } else { Action::Accept })
+            }
+            // Where the mapping may collide, a tag that is not proved may be another source's image.
+            (Some(action), FindingKind::Stale | FindingKind::Unproved, _)
+                if place
+                    .and_then(|ix| self.routed.place(ix))
+                    .is_some_and(|at| self.may_be_another_source(at)) =>
+            {
+                Some(action.max(Action::Fallback))
             }
             // A scan that could not be learned is unknown, and there is no proof of a scan: the stricter action counts.
             (action, kind, About::Scan) if kind.is_unknown() => action.max(view.on(FindingKind::Unscanned)),
@@ -153,6 +162,9 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges the scans of the digests against each policy that requires a scan.
+    ///
+    /// Where it could not be learned whether `Auto` requires one, it does if that is blocked. A missing scan that would be
+    /// blocked is then told as unknown.
     fn scan(
         &self,
         ix: PlaceIx,
@@ -164,13 +176,18 @@ impl<'a> Judge<'a> {
             Step::Ask(queries) => return Step::Ask(queries),
             Step::Settle(auto) => auto,
         };
-        let requiring = self.views.iter().filter(|view| match view.rules.scan.required {
-            Required::Never => false,
-            Required::Auto => auto,
-            Required::Always => true,
-        });
         let mut lookup = self.lookup();
-        for view in requiring {
+        for view in self.views {
+            let on = |kind| self.action(view, (kind, About::Scan, Some(ix)));
+            let unlearned = match (view.rules.scan.required, &auto) {
+                (Required::Always, _) | (Required::Auto, Auto::Required) => None,
+                (Required::Auto, Auto::Unlearned(why))
+                    if self.blocks_unknown() || on(why.kind) == Some(Action::Block) =>
+                {
+                    Some(why)
+                }
+                (Required::Never | Required::Auto, _) => continue,
+            };
             for digest in concerned {
                 let shortfalls = match place.registry.kind {
                     Kind::Distribution => vec![Shortfall {
@@ -179,9 +196,16 @@ impl<'a> Judge<'a> {
                     }],
                     Kind::Harbor => self.shortfalls(view, ix, *digest, &mut lookup),
                 };
-                for Shortfall { kind, detail } in shortfalls {
+                for shortfall in shortfalls {
+                    assessment.scan_unseen |= shortfall.kind.is_unknown()
+                        && view.policy.is_some()
+                        && on(shortfall.kind) == Some(Action::Block);
+                    let is_blocked = shortfall.kind.key() == PolicyKey::OnUnscanned
+                        && on(shortfall.kind) == Some(Action::Block);
+                    let told = unlearned.filter(|_| is_blocked).cloned().unwrap_or(shortfall);
+                    let Shortfall { kind, detail } = told;
                     let (about, place) = (About::Scan, Some(ix));
-                    if let Some(action) = self.action(view, (kind, about, place)) {
+                    if let Some(action) = on(kind) {
                         let policies = view.policy.cloned().into_iter().collect();
                         let digest = Some(*digest);
                         assessment.add(Finding { kind, about, place, digest, detail, action, policies });
@@ -218,9 +242,12 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether `required: Auto` requires a scan: it does if any of the local Places is a Harbor with a scanner.
-    fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<bool> {
+    fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<Auto> {
         let asked = self.views.iter().any(|view| view.rules.scan.required == Required::Auto);
-        let Some(digest) = concerned.first().filter(|_| asked) else { return Step::Settle(false) };
+        let Some(digest) = concerned.first().filter(|_| asked) else {
+            return Step::Settle(Auto::NotRequired);
+        };
+        let mut unlearned = None;
         let others = self.locals().filter(|(other, _)| *other != ix);
         for (ix, place) in std::iter::once((ix, place)).chain(others) {
             if !place.registry.kind.scans() {
@@ -230,11 +257,40 @@ impl<'a> Judge<'a> {
             match self.evidence.get(query) {
                 None => return Step::Ask(vec![query]),
                 Some(Observation::Scan(ScanAnswer { scanner: Scanner::Present, .. })) => {
-                    return Step::Settle(true);
+                    return Step::Settle(Auto::Required);
+                }
+                Some(Observation::Scan(answer)) => {
+                    unlearned = unlearned.or_else(|| scanner_unlearned(answer, place));
                 }
                 Some(_) => {}
             }
         }
-        Step::Settle(false)
+        Step::Settle(unlearned.map_or(Auto::NotRequired, Auto::Unlearned))
     }
+}
+
+/// Whether `required: Auto` requires a scan.
+enum Auto {
+    Required,
+    NotRequired,
+    /// It could not be learned, for this reason, whether one of the Harbors has a scanner.
+    Unlearned(Shortfall),
+}
+
+/// Why it could not be learned whether a Harbor has a scanner; `None` where it was.
+fn scanner_unlearned(answer: &ScanAnswer, place: &Place) -> Option<Shortfall> {
+    let of = &place.registry.name;
+    let (kind, detail) = match (answer.scanner, &answer.state) {
+        (Scanner::Present | Scanner::Absent, _) => return None,
+        (Scanner::Hidden, _) => {
+            (Cause::Forbidden.finding(), format!("our robot may not see whether {of} has a scanner"))
+        }
+        (Scanner::Unknown, ScanState::Unknown(unknown)) => {
+            (unknown.cause.finding(), format!("it is not known whether {of} has a scanner: {unknown}"))
+        }
+        (Scanner::Unknown, _) => {
+            (FindingKind::Unreachable, format!("it is not known whether {of} has a scanner"))
+        }
+    };
+    Some(Shortfall { kind, detail: detail.into() })
 }

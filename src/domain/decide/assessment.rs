@@ -17,11 +17,13 @@ pub(super) struct Assessment {
     pub held: Option<Digest>,
     /// Why the copy is not simply used. Empty where the Place qualifies.
     pub findings: Vec<Finding>,
+    /// Whether the state of a scan could not be learned, and an enforcing policy blocks that.
+    pub scan_unseen: bool,
 }
 
 impl Assessment {
     pub fn of(place: Option<PlaceIx>) -> Self {
-        Self { place, held: None, findings: Vec::new() }
+        Self { place, held: None, findings: Vec::new(), scan_unseen: false }
     }
 
     /// The assessment of a Route without a Place on our site: the image is Missing.
@@ -40,6 +42,17 @@ impl Assessment {
     /// Whether the right copy is there, so that only findings about its scan remain.
     pub fn is_available(&self) -> bool {
         self.held.is_some() && self.findings.iter().all(|finding| finding.about == About::Scan)
+    }
+
+    /// Whether it could not be learned what is here, and an enforcing policy blocks that.
+    pub fn is_unseen(&self) -> bool {
+        let unseen = |finding: &Finding| {
+            finding.kind.is_unknown()
+                && finding.about != About::Scan
+                && finding.action == Action::Block
+                && !finding.policies.is_empty()
+        };
+        self.findings.iter().any(unseen)
     }
 
     pub fn has(&self, kind: FindingKind) -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use strum::VariantArray;
 
-use super::{Admission, Step, admits, decide, expires_at};
+use super::{Admission, Step, admits, decide, expires_at, too_many};
 use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
@@ -26,7 +26,9 @@ use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::pattern::ImagePattern;
 use crate::domain::place::PlaceIx;
 use crate::domain::platform::{Platform, PlatformPattern};
-use crate::domain::policy::{Actions, Enforcement, Exception, Policy, Regime, Rules, Selector};
+use crate::domain::policy::{
+    Actions, Enforcement, Exception, OnUnknown, Policy, PolicyView, Regime, Rules, Selector,
+};
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::domain::route::{Collision, Pin, Rewrite, Serves, TagProof};
 use crate::domain::scan::{
@@ -301,10 +303,15 @@ fn place(dice: &mut Dice, name: &str, locality: Locality, role: Role) -> Place {
 fn actions(dice: &mut Dice) -> Actions {
     let mut of = |actions: &[Action]| dice.pick(actions);
     use Action::{Accept, Block, Fallback};
+    let unknown = of(&[Fallback, Block]);
     Actions {
         on_missing: of(&[Fallback, Block]),
         on_stale: of(&[Accept, Fallback, Block]),
-        on_unknown: of(&[Fallback, Block]),
+        on_unknown: match of(&[Accept, Block]) {
+            Block => OnUnknown::Inherited(unknown),
+            _ => OnUnknown::Stated(unknown),
+        },
+        on_unproved: of(&[Accept, Fallback, Block]),
         on_unscanned: of(&[Accept, Fallback, Block]),
         on_vulnerable: of(&[Accept, Block]),
         on_unrouted: of(&[Accept, Block]),
@@ -326,7 +333,10 @@ fn rules(dice: &mut Dice) -> Rules {
 }
 
 fn regime(dice: &mut Dice) -> Regime {
-    let defaults = Arc::new(rules(dice));
+    let mut defaults = rules(dice);
+    // Nothing is inherited by `defaults`.
+    defaults.actions.on_unknown = OnUnknown::Stated(defaults.actions.unknown());
+    let defaults = Arc::new(defaults);
     let enforcing = (0..dice.pick(&[0, 0, 1, 1, 2]))
         .map(|n| {
             let exceptions = dice.once_in(4).then(|| Exception {
@@ -459,6 +469,8 @@ fn laws_1_and_2_it_settles_and_the_generator_reaches_every_finding_and_ruling() 
         for finding in &verdict.findings {
             *reached.entry(format!("{:?}: {}", finding.about, finding.kind)).or_default() += 1;
         }
+        let finding = too_many(&case.regime, &case.name, case.now);
+        *reached.entry(format!("{:?}: {}", finding.about, finding.kind)).or_default() += 1;
         let silent = World { seed, mood: Mood::Silent };
         let _settles = judged(&case, &silent, decide);
     }
@@ -576,16 +588,16 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
                 if needed.is_empty() { listed.iter().map(|child| child.digest).collect() } else { needed };
         }
     }
-    let scanner = |place: &Place| {
-        place.registry.kind == Kind::Harbor
-            && place.locality == Locality::Local
-            && world.scan(place, concerned[0], Detail::Summary).scanner == Scanner::Present
-    };
-    let any_scanner = routed.places.iter().any(scanner);
+    let harbors = routed.places.iter().filter(|place| place.registry.kind == Kind::Harbor);
+    let harbors = harbors.filter(|place| place.locality == Locality::Local);
+    let answers: Vec<_> = harbors.map(|place| world.scan(place, concerned[0], Detail::Summary)).collect();
+    let any_scanner = answers.iter().any(|answer| answer.scanner == Scanner::Present);
+    let any_unlearned = answers.iter().any(|answer| answer.scanner != Scanner::Absent);
+    let guarded = views.iter().any(PolicyView::blocks_unknown);
     for view in &views {
         let required = match view.rules.scan.required {
             Required::Never => false,
-            Required::Auto => any_scanner,
+            Required::Auto => any_scanner || any_unlearned && (guarded || blocks_unknown_scans(view)),
             Required::Always => true,
         };
         // With an exception the policy has two views, and neither shows all of it.
@@ -622,6 +634,12 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// Whether a view without exceptions blocks a scan that is unknown: all causes of that have one action.
+fn blocks_unknown_scans(view: &PolicyView<'_>) -> bool {
+    let actions = [FindingKind::Deadline, FindingKind::Unscanned].map(|kind| view.on(kind));
+    actions.contains(&Some(Action::Block))
 }
 
 #[test]
@@ -680,14 +698,18 @@ fn law_5_the_first_that_qualifies_wins() {
 
 fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
     let more_missing = actions(dice);
-    let Actions { on_missing, on_stale, on_unknown, on_unscanned, on_vulnerable, on_unrouted } =
+    let Actions { on_missing, on_stale, on_unknown, on_unproved, on_unscanned, on_vulnerable, on_unrouted } =
         rules.actions;
     let Requirement { required, max_severity, max_age, ignore, allowlist } = rules.scan.clone();
     Rules {
         actions: Actions {
             on_missing: on_missing.max(more_missing.on_missing),
             on_stale: on_stale.max(more_missing.on_stale),
-            on_unknown: on_unknown.max(more_missing.on_unknown),
+            on_unknown: match on_unknown {
+                OnUnknown::Stated(action) => OnUnknown::Stated(action.max(more_missing.unknown())),
+                OnUnknown::Inherited(action) => OnUnknown::Inherited(action.max(more_missing.unknown())),
+            },
+            on_unproved: on_unproved.max(more_missing.on_unproved),
             on_unscanned: on_unscanned.max(more_missing.on_unscanned),
             on_vulnerable: on_vulnerable.max(more_missing.on_vulnerable),
             on_unrouted: on_unrouted.max(more_missing.on_unrouted),
@@ -752,11 +774,18 @@ fn law_7_another_local_place_that_is_unknown_or_absent_never_turns_an_admission_
         if !matches!(world.presence(&place, wanted), Presence::Absent | Presence::Unknown(_)) {
             continue;
         }
-        // A Harbor whose scanner answers makes `Auto` require a scan of every local copy: that is what Auto means,
-        // not what this law is about.
-        if place.registry.kind == Kind::Harbor
-            && world.scan(&place, digest(0), Detail::Summary).scanner == Scanner::Present
-        {
+        // A Harbor whose scanner answers makes `Auto` require a scan of every local copy, and so does one whose scanner is
+        // unknown where that is blocked: that is what Auto means, not what this law is about.
+        let views = case.regime.views(&case.name, case.now);
+        let guarded = views.iter().any(PolicyView::blocks_unknown);
+        let auto = |view: &PolicyView<'_>| match world.scan(&place, digest(0), Detail::Summary).scanner {
+            Scanner::Present => true,
+            Scanner::Absent => false,
+            Scanner::Hidden | Scanner::Unknown => {
+                view.rules.scan.required == Required::Auto && (guarded || blocks_unknown_scans(view))
+            }
+        };
+        if place.registry.kind == Kind::Harbor && views.iter().any(auto) {
             continue;
         }
         let mut more = case.clone();
@@ -770,6 +799,120 @@ fn law_7_another_local_place_that_is_unknown_or_absent_never_turns_an_admission_
         assert!(!denied(&verdict(&more, &world)), "seed {seed}");
     }
     assert!(added > 1_000, "{added}");
+}
+
+#[test]
+fn law_9_where_a_mapping_may_collide_no_tag_is_used_that_is_not_proved() {
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    for (seed, mut case, world) in worlds() {
+        if !matches!(case.subject, Subject::Routed(_)) {
+            continue;
+        }
+        let replicas = routed_mut(&mut case).places.iter_mut().filter(|place| place.role == Role::Replica);
+        replicas.for_each(|place| place.collision = Collision::Possible);
+        let routed = routed(&case);
+        if routed.digest.is_some() || routed.primary().is_none() {
+            continue;
+        }
+        for world in [world, World { seed, mood: Mood::Silent }] {
+            let (verdict, evidence) = judged(&case, &world, decide);
+            let (ix, used) = match verdict.ruling {
+                Ruling::Local { place, digest } => (place, Some(digest)),
+                Ruling::Accepted { place, digest, .. } => (place, digest),
+                Ruling::Fallback { place: Some(place), digest } => (place, digest),
+                Ruling::Fallback { place: None, .. } | Ruling::Keep(_) | Ruling::Deny => continue,
+            };
+            let place = routed.place(ix).unwrap();
+            if place.role == Role::Primary || place.collision == Collision::Impossible {
+                continue;
+            }
+            let proved = [Ask::Now, Ask::Remembered].iter().any(|ask| {
+                let meant = evidence.get(Query::TagDigest(*ask));
+                matches!(meant, Some(Observation::TagDigest(TagDigest::Known(meant))) if Some(*meant) == used)
+            });
+            assert!(proved, "seed {seed}: {verdict:?} by {evidence:#?}\n{case:#?}");
+            *reached.entry(ruling_name(&verdict).into()).or_default() += 1;
+        }
+    }
+    println!("{reached:?}");
+    for ruling in ["Local", "Accepted", "Presumed", "Fallback"] {
+        assert!(reached.get(ruling).is_some_and(|times| *times >= 50), "{ruling}: {reached:?}");
+    }
+}
+
+/// Judges with one answer of the world replaced by Unknown.
+fn judged_without(case: &Case, world: &World, hidden: Query, why: &Unknown) -> Verdict {
+    let mut evidence = Evidence::default();
+    for _ in 0..64 {
+        match decide(case, &evidence) {
+            Step::Settle(verdict) => return verdict,
+            Step::Ask(queries) => {
+                for query in queries {
+                    let answer = world.answer(case, query);
+                    let answer = if query == hidden { unlearned(&answer, why) } else { answer };
+                    evidence.learn(query, answer, Duration::ZERO);
+                }
+            }
+        }
+    }
+    panic!("no verdict after 64 rounds")
+}
+
+/// The same answer, had it not been learned.
+fn unlearned(answer: &Observation, why: &Unknown) -> Observation {
+    match answer {
+        Observation::Presence(_) => Observation::Presence(Presence::Unknown(why.clone())),
+        Observation::Children(_) => Observation::Children(Children::Unknown(why.clone())),
+        Observation::Scan(_) => Observation::Scan(ScanAnswer {
+            scanner: Scanner::Unknown,
+            state: ScanState::Unknown(why.clone()),
+            last: None,
+        }),
+        Observation::TagDigest(_) | Observation::Reachable(_) => answer.clone(),
+    }
+}
+
+#[test]
+fn law_10_what_a_policy_blocks_is_not_opened_by_keeping_us_from_looking() {
+    let (mut denials, mut hidden): (u32, BTreeMap<&str, u32>) = (0, BTreeMap::new());
+    for (seed, case, world) in worlds() {
+        // Another policy that states `onUnknown: Fallback` opens what it alone blocks; so does an exception.
+        let guards = |policy: &Arc<Policy>| {
+            let actions = &policy.rules.actions;
+            matches!(actions.on_unknown, OnUnknown::Inherited(_)) || !actions.blocks_known()
+        };
+        let opens = |view: &PolicyView<'_>| {
+            FindingKind::VARIANTS.iter().any(|kind| kind.is_unknown() && view.on(*kind).is_none())
+        };
+        let views = case.regime.views(&case.name, case.now);
+        let regime = &case.regime;
+        if !regime.enforces() || !regime.enforcing.iter().all(guards) || views.iter().any(opens) {
+            continue;
+        }
+        let (verdict, evidence) = judged(&case, &world, decide);
+        if !denied(&verdict) || !matches!(case.subject, Subject::Routed(_)) {
+            continue;
+        }
+        denials += 1;
+        let why = World::unknown(&mut Dice(seed ^ 0xb11d));
+        for (query, ..) in evidence.iter() {
+            let what = match query {
+                Query::Presence(..) => "presence",
+                Query::Children(..) => "children",
+                Query::Scan(..) => "scan",
+                // Unproved is apart; reachability is always known.
+                Query::TagDigest(_) | Query::Reachable(_) => continue,
+            };
+            *hidden.entry(what).or_default() += 1;
+            let then = judged_without(&case, &world, query, &why);
+            assert!(
+                denied(&then),
+                "seed {seed}: without {query:?} {verdict:?}\nbecame {then:?}\n{evidence:#?}\n{case:#?}"
+            );
+        }
+    }
+    println!("{denials} denials, {hidden:?}");
+    assert!(denials >= 5_000 && hidden.values().all(|times| *times >= 500), "{denials} denials, {hidden:?}");
 }
 
 /// The Case of the reference that a verdict writes into the Pod, built from that reference as the next door builds it.

@@ -8,7 +8,7 @@ use crate::domain::name::RegistryName;
 use crate::domain::unknown::Cause;
 
 /// What the last probe of a registry found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 pub enum Health {
     /// It was not probed yet.
     Unprobed,
@@ -35,20 +35,6 @@ pub enum Health {
 }
 
 impl Health {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Unprobed,
-        Self::Up,
-        Self::Slow,
-        Self::RateLimited,
-        Self::BadCredentials,
-        Self::NotARegistry,
-        Self::DatabaseDown,
-        Self::Down,
-        Self::Unresponsive,
-        Self::Drained,
-        Self::Unusable,
-    ];
-
     /// Does every pull from it fail?
     #[must_use]
     pub fn is_down(self) -> bool {

@@ -292,8 +292,9 @@ impl HealthState {
     }
 }
 
-/// What the end of an attempt means for the breaker. An odd answer may concern this one image only, and must not close the
-/// registry to all others: it is neutral. So is what we caused ourselves.
+/// What the end of an attempt means for the breaker. Neutral are: an odd answer, which may concern this one image only; what
+/// we caused ourselves; and a timeout. Slowness is no failure: three timeouts in a row start a probe, which may open the
+/// breaker ([`HealthState::learn`]).
 fn signal(cause: Option<Cause>) -> Signal {
     match cause {
         None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Signal::Success,

@@ -12,7 +12,7 @@ use crate::domain::case::{Locality, Place};
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::Presence;
 use crate::domain::image::Tag;
-use crate::domain::registry::{CredentialSource, Registry};
+use crate::domain::registry::{CredentialSource, Kind, Registry};
 use crate::domain::scan::{Detail, Required, ScanState, Scanner};
 use crate::domain::settings::Settings;
 use crate::domain::unknown::Cause;
@@ -183,13 +183,15 @@ async fn missing_permissions(
             ),
         )
     };
-    if !registry.kind.scans() {
-        return match client.presence(repository, target, deadline).await {
-            Presence::Unknown(unknown) if is_refusal(unknown.cause) => vec![pull(&unknown.detail)],
-            _ => Vec::new(),
-        };
-    }
-    let harbor = Harbor::new(Arc::new(client));
+    let harbor = match registry.kind {
+        Kind::Distribution => {
+            return match client.presence(repository, target, deadline).await {
+                Presence::Unknown(unknown) if is_refusal(unknown.cause) => vec![pull(&unknown.detail)],
+                _ => Vec::new(),
+            };
+        }
+        Kind::Harbor => Harbor::new(Arc::new(client)),
+    };
     let digest = match harbor.presence(repository, target, deadline).await {
         Presence::Unknown(unknown) if is_refusal(unknown.cause) => return vec![pull(&unknown.detail)],
         Presence::Present { digest, .. } => digest,

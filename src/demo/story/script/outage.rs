@@ -2,7 +2,7 @@
 
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, Named, PRESENT, UNSCANNED};
-use super::{Act, Event, FLEET, PILOT, TILL, Who, allowed, denied, fra};
+use super::{Act, Event, FLEET, PILOT, ROSTER, TILL, Who, allowed, denied, fra};
 
 pub(super) fn acts() -> Vec<Act> {
     vec![amsterdam_dark(), amsterdam_back(), frankfurt_dark(), both_dark(), all_back()]
@@ -98,6 +98,12 @@ fn frankfurt_dark() -> Act {
             "dark-fra-missing",
             "What is not here cannot be conjured up: it stays as written, and waits for Frankfurt.",
             beside("checkout", fra(MISSING).stays("Fallback").found("Missing", "ams")),
+        )
+        .says("no copy of the image is known; left as written"),
+        allowed(
+            "other-application",
+            "Amsterdam stores two repositories as one, and holds the other application's image under this tag. What is not proved to be Frankfurt's is not taken for it.",
+            beside("roster", fra(ROSTER).stays("Fallback").found("Unproved", "ams")),
         )
         .says("no copy of the image is known; left as written"),
         denied(

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::super::pod::{Image, Pod};
 use super::super::world::faults::Fault;
-use super::super::world::seed::{PRESENT, present};
+use super::super::world::seed::{PRESENT, VULNERABLE, present};
 use super::{Act, Event, PILOT, Story, Who, allowed, denied, fra};
 
 pub(super) fn acts() -> Vec<Act> {
@@ -30,6 +30,15 @@ fn elsewhere(finding: &'static str) -> Pod {
 fn blocked(name: &'static str, about: &'static str, finding: &'static str) -> Story {
     let image = fra(PRESENT).stays("Denied").found(finding, "ams");
     denied(name, about, web(image).namespace("payments")).says("try again when the registry answers")
+}
+
+/// A Pod whose forbidden image comes after many that keep the registry busy.
+fn decoys() -> Story {
+    let denied_late = |image: Image| image.stays("Denied").found("Deadline", "ams");
+    let decoy = |n| Image::of(format!("harbor.fra.example.com/production/decoy/sail-{n}:1"));
+    let images = (0..12).map(decoy).chain([fra(VULNERABLE)]).map(denied_late);
+    let about = "Twelve decoys, and a vulnerable image behind them. The policy of the namespace kiosk blocks only what is vulnerable; not looking does not open it.";
+    denied("decoys", about, Pod::new("regatta", images).namespace("kiosk")).says("policy gate: try again")
 }
 
 fn frankfurt_frozen() -> Act {
@@ -65,6 +74,7 @@ fn amsterdam_slow() -> Act {
             "By digest it was proved a moment ago, and a digest cannot change: local, though nobody answers.",
             web(by_digest().moves("ams")),
         ),
+        decoys(),
         blocked("slow-regulated", "In payments what is not known in time is not let in.", "Deadline"),
     ];
     Act {

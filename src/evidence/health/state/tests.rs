@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use strum::VariantArray;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -187,7 +188,7 @@ fn anything() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         6 => cause.prop_map(Event::Attempt),
-        1 => (0..Health::ALL.len()).prop_map(|n| Event::Probe(Health::ALL[n])),
+        1 => (0..Health::VARIANTS.len()).prop_map(|n| Event::Probe(Health::VARIANTS[n])),
         2 => Just(Event::Retry),
         1 => (0_u64..20_000).prop_map(|millis| Event::Wait(Duration::from_millis(millis))),
     ]
