@@ -239,7 +239,8 @@ async fn a_pod_that_claims_to_be_leaving_is_judged_where_a_policy_enforces() {
     let response = door.review(&leaving("bank")).await;
     assert!(message(&response).contains("Vulnerable at ams"), "{response}");
     let response = door.review(&leaving("shop")).await;
-    assert_eq!(response, json!({"uid": "u-1", "allowed": true}));
+    let audit = json!({"verdict": "Unchanged", "reason": "Excluded"});
+    assert_eq!(response, json!({"uid": "u-1", "allowed": true, "auditAnnotations": audit}));
     // Neither opens what is too large to judge.
     let mut body = many("bank", 513, 513);
     body["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");

@@ -19,7 +19,7 @@ async fn what_is_no_review_is_the_callers_error() {
         *body.pointer_mut(pointer).unwrap() = value;
         body.to_string().into_bytes()
     };
-    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(8 << 20));
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(20 << 20));
     for (what, kind, body, status, says) in [
         ("empty", JSON, Vec::new(), 400, "the body is not JSON: EOF while parsing a value"),
         ("HTML", JSON, b"<html></html>".to_vec(), 400, "the body is not JSON"),
@@ -37,7 +37,7 @@ async fn what_is_no_review_is_the_callers_error() {
         ("no uid", JSON, changed("/request/uid", json!("")), 400, "no `uid`"),
         ("form", "application/x-www-form-urlencoded", b"a=b".to_vec(), 415, "must be application/json"),
         ("text that looks like it", "application/jsonp", whole.to_string().into_bytes(), 415, "must be"),
-        ("more than 8 MiB", JSON, large.into_bytes(), 413, "larger than"),
+        ("more than 20 MiB", JSON, large.into_bytes(), 413, "larger than"),
     ] {
         let answer = door.post("/mutate?timeout=5s", kind, body).await;
         assert_eq!(answer.status, status, "{what}: {}", answer.body);
@@ -146,7 +146,8 @@ async fn a_pod_of_more_images_than_are_judged_is_admitted_as_it_is() {
         assert_eq!(door.metric(name::TOO_MANY_IMAGES, &[]), times, "{count}, {different}");
         assert_eq!(response.get("warnings").is_some(), different == 513 || count == 4097);
         if different == 513 || count == 4097 {
-            let audit = json!({"verdict": "Unchanged", "reason": "Internal"});
+            let findings = format!("{count} images: TooMany");
+            let audit = json!({"verdict": "Unchanged", "reason": "TooMany", "findings": findings});
             assert_eq!(response["auditAnnotations"], audit);
         }
     }
