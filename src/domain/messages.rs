@@ -91,13 +91,12 @@ fn may_name_host(finding: &Finding) -> bool {
     match finding.kind {
         // Nearly all of these name the host that was asked.
         FindingKind::Unreachable
-        | FindingKind::Unauthorized
         | FindingKind::RateLimited
         | FindingKind::Deadline
         | FindingKind::Unproved => true,
         // The registry's own words. They say what to do, so they are left out only where they seem to name a host:
         // `core:8080`, `10.0.0.7`, `a.example`, `http://core`, `[::1]`.
-        FindingKind::Refused => finding.detail.split_whitespace().any(|word| {
+        FindingKind::Refused | FindingKind::Unauthorized => finding.detail.split_whitespace().any(|word| {
             let word = word.trim_matches(|c: char| !c.is_alphanumeric());
             word.contains(['.', ':'])
         }),

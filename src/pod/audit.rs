@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use crate::domain::decision::ImageDecision;
+use crate::domain::finding::Finding;
 use crate::domain::name::RegistryName;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
@@ -40,16 +41,17 @@ pub fn findings<'a>(images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecisio
 /// Returns what was seen of each denied image: `containers/web: Unreachable at ams (TLS with ams.example.com failed)`. It may
 /// name internal hosts, so it is not for users.
 pub fn details<'a>(images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>) -> String {
+    fn said(decision: &ImageDecision) -> impl Iterator<Item = &Finding> {
+        decision.blocking().filter(|finding| !finding.detail.is_empty())
+    }
     let mut seen = HashSet::new();
-    let denied = images.filter(|(slot, decision)| decision.outcome.denies() && seen.insert(slot.image));
+    let denied = images.filter(|(slot, decision)| said(decision).next().is_some() && seen.insert(slot.image));
     list(denied, |decision, line| {
-        for (n, finding) in decision.blocking().take(MOST_DETAILS).enumerate() {
+        for (n, finding) in said(decision).take(MOST_DETAILS).enumerate() {
             line.extend([if n == 0 { ": " } else { ", " }, finding.kind.as_str()]);
             at(decision.registry_of(finding), line);
-            if !finding.detail.is_empty() {
-                // A `;` would begin another entry.
-                line.extend([" (", &plain(&finding.detail).replace(';', ","), ")"]);
-            }
+            // A `;` would begin another entry.
+            line.extend([" (", &plain(&finding.detail).replace(';', ","), ")"]);
         }
     })
 }
