@@ -155,13 +155,12 @@ impl DoorState {
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
             self.observed(Whose::of(review), policy, audit::findings(denied))
         });
-        let details = audit::details(plan.by_slot());
+        let (details, reason) = (audit::details(plan.by_slot()), most_important(&plan, &decided));
         let answer = answer
             .note(IMAGES, audit::images(plan.by_slot(), |decision| plan.reason(decision)))
             .note(FINDINGS, audit::findings(plan.by_slot()))
             .note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
-        self.record(review, &plan, &decided, (outcome, &details));
-        let reason = most_important(&plan, &decided);
+        self.record(review, &plan, &decided, (outcome, reason, &details));
         self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
     }
 
@@ -208,14 +207,14 @@ impl DoorState {
         review: &Review<'_>,
         plan: &Plan<'_>,
         decided: &PodDecisions,
-        (outcome, details): (PodOutcome, &str),
+        (outcome, reason, details): (PodOutcome, Reason, &str),
     ) {
         let (namespace, pod) = (&*review.namespace, &*review.pod.called());
         tracing::debug!(
             pod.namespace = namespace,
             pod.name = pod,
             verdict = outcome.as_str(),
-            reason = most_important(plan, decided).as_str(),
+            reason = reason.as_str(),
             images = decided.images.len(),
             "Pod judged"
         );

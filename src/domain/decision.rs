@@ -9,7 +9,7 @@ use super::image::Tag;
 use super::name::{RegistryName, RouteName};
 use super::outcome::Outcome;
 use super::place::PlaceIx;
-use super::verdict::{Reason, Ruling, Verdict};
+use super::verdict::{Reason, Verdict};
 
 /// A Verdict on one image, and what it means for the Pod.
 ///
@@ -70,11 +70,7 @@ impl ImageDecision {
             Subject::Routed(routed) => Some(routed),
             Subject::Kept(_) => None,
         };
-        let checked = match ruling {
-            Ruling::Local { digest, .. } => Some(digest),
-            Ruling::Accepted { digest, .. } | Ruling::Fallback { digest, .. } => digest,
-            Ruling::Keep(_) | Ruling::Deny => None,
-        };
+        let (_, checked) = ruling.used_copy();
         let registries =
             routed.iter().flat_map(|routed| &routed.places).map(|place| place.registry.name.clone());
         Self {
@@ -144,7 +140,8 @@ impl ImageDecision {
     /// Returns the bytes that this decision owns on the heap. Data shared with the settings is not counted.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let findings = self.findings.iter().map(|finding| finding.detail.len()).sum::<usize>();
+        let of_finding = |finding: &Finding| finding.detail.len() + size_of_val(&*finding.policies);
+        let findings = self.findings.iter().map(of_finding).sum::<usize>();
         let gaps = self.gaps.iter().map(|gap| gap.key.image.len()).sum::<usize>();
         size_of_val(&*self.findings)
             + findings

@@ -72,12 +72,7 @@ impl Outcome {
         if routed.rewrite == Rewrite::Observe && !case.regime.enforces() {
             return nothing(Reason::Observed, Effect::Observed);
         }
-        let (ix, digest) = match verdict.ruling {
-            Ruling::Local { place, digest } => (Some(place), Some(digest)),
-            Ruling::Accepted { place, digest, .. } => (Some(place), digest),
-            Ruling::Fallback { place, digest } => (place, digest),
-            Ruling::Keep(_) | Ruling::Deny => (None, None),
-        };
+        let (ix, digest) = verdict.ruling.used_copy();
         let Some((ix, place)) = ix.and_then(|ix| Some((ix, routed.place(ix)?))) else {
             return nothing(reason, Effect::Applied);
         };

@@ -90,3 +90,47 @@ impl Exclude {
         self.images.iter().any(|image| image.matches_name(name))
     }
 }
+
+/// Settings for unit tests: one platform, no registry, no policy, and the same duration everywhere.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+    use crate::domain::policy::Actions;
+    use crate::domain::scan::{Allowlist, Required, Requirement};
+
+    /// Rules with the built-in actions, and a scan that is required where there is a scanner.
+    pub(crate) fn rules() -> Rules {
+        let scan = Requirement {
+            required: Required::Auto,
+            max_severity: None,
+            max_age: None,
+            ignore: Arc::default(),
+            allowlist: Allowlist::Honoured,
+        };
+        Rules { actions: Actions::default(), scan }
+    }
+
+    /// The settings; `each` is every TTL and every budget.
+    pub(crate) fn settings(each: Duration) -> Settings {
+        Settings {
+            site: Site::new("ams"),
+            near: Vec::new(),
+            registries: BTreeMap::new(),
+            routes: Arc::default(),
+            index: Arc::default(),
+            platforms: "linux/amd64".parse().into_iter().collect(),
+            defaults: Arc::new(rules()),
+            policies: Vec::new(),
+            exclude: Exclude::default(),
+            cache: CacheLife {
+                present: each,
+                remember: each,
+                tag: each,
+                absent: each,
+                scan: each,
+                entries: 10,
+            },
+            budget: Budget { request: each, attempt: each, in_flight: 3 },
+        }
+    }
+}

@@ -53,6 +53,19 @@ pub enum Ruling {
     Deny,
 }
 
+impl Ruling {
+    /// The Place whose copy is used, and the digest of that copy, as far as they are known.
+    #[must_use]
+    pub fn used_copy(&self) -> (Option<PlaceIx>, Option<Digest>) {
+        match *self {
+            Self::Local { place, digest } => (Some(place), Some(digest)),
+            Self::Accepted { place, digest, .. } => (Some(place), digest),
+            Self::Fallback { place, digest } => (place, digest),
+            Self::Keep(_) | Self::Deny => (None, None),
+        }
+    }
+}
+
 /// Why a copy with a finding is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ground {

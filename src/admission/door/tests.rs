@@ -1,51 +1,15 @@
 //! Tests the code that the doors share, without a socket.
 
-use std::collections::BTreeMap;
-
 use axum::http::HeaderValue;
 use http_body_util::BodyExt;
 use prometheus_client::registry::Registry as Page;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::name::Site;
-use crate::domain::policy::{Actions, Rules};
-use crate::domain::scan::{Allowlist, Required, Requirement};
-use crate::domain::settings::{Budget, CacheLife, Exclude};
-
-fn settings() -> Settings {
-    let second = Duration::from_secs(1);
-    let scan = Requirement {
-        required: Required::Auto,
-        max_severity: None,
-        max_age: None,
-        ignore: Arc::default(),
-        allowlist: Allowlist::Honoured,
-    };
-    Settings {
-        site: Site::new("ams"),
-        near: vec![],
-        registries: BTreeMap::new(),
-        routes: Arc::default(),
-        index: Arc::default(),
-        platforms: Arc::default(),
-        defaults: Arc::new(Rules { actions: Actions::default(), scan }),
-        policies: vec![],
-        exclude: Exclude::default(),
-        cache: CacheLife {
-            present: second,
-            remember: second,
-            tag: second,
-            absent: second,
-            scan: second,
-            entries: 1,
-        },
-        budget: Budget { request: second, attempt: second, in_flight: 1 },
-    }
-}
+use crate::domain::settings::sample;
 
 fn state() -> Arc<DoorState> {
-    let (settings, mut page) = (settings(), Page::default());
+    let (settings, mut page) = (sample::settings(Duration::from_secs(1)), Page::default());
     let observatory = Arc::new(Observatory::new(&settings, &mut page));
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     Arc::new(DoorState::new(Doors::new(settings, observatory, Metrics::register(&mut page))))

@@ -1,13 +1,9 @@
 //! Unusable registries, and look-ups that we cancel ourselves.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::domain::name::Site;
-use crate::domain::policy::{Actions, Rules};
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
-use crate::domain::scan::{Allowlist, Required, Requirement};
-use crate::domain::settings::{Budget, CacheLife, Exclude};
+use crate::domain::settings::sample;
 
 fn registry(name: &str, ca_file: Option<&std::path::Path>) -> SharedRegistry {
     Arc::new(Registry {
@@ -27,27 +23,8 @@ fn registry(name: &str, ca_file: Option<&std::path::Path>) -> SharedRegistry {
 }
 
 fn settings(registries: [SharedRegistry; 2]) -> Settings {
-    let hour = Duration::from_secs(3600);
-    let scan = Requirement {
-        required: Required::Auto,
-        max_severity: None,
-        max_age: None,
-        ignore: Arc::default(),
-        allowlist: Allowlist::Honoured,
-    };
-    Settings {
-        site: Site::new("ams"),
-        near: vec![],
-        registries: registries.into_iter().map(|one| (one.name.clone(), one)).collect::<BTreeMap<_, _>>(),
-        routes: Arc::default(),
-        index: Arc::default(),
-        platforms: vec!["linux/amd64".parse().unwrap()].into(),
-        defaults: Arc::new(Rules { actions: Actions::default(), scan }),
-        policies: vec![],
-        exclude: Exclude::default(),
-        cache: CacheLife { present: hour, remember: hour, tag: hour, absent: hour, scan: hour, entries: 10 },
-        budget: Budget { request: hour, attempt: hour, in_flight: 3 },
-    }
+    let registries = registries.into_iter().map(|one| (one.name.clone(), one)).collect();
+    Settings { registries, ..sample::settings(Duration::from_secs(3600)) }
 }
 
 fn ids(observatory: &Observatory) -> [UpstreamId; 2] {

@@ -1,52 +1,28 @@
 //! When a cached verdict ends, and that the memory is bounded.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::domain::name::PolicyName;
-use crate::domain::name::Site;
 use crate::domain::platform::PlatformDemand;
-use crate::domain::policy::{
-    Actions, Enforcement, LabelRequirement, LabelTest, Labels, Policy, Rules, Selector,
-};
-use crate::domain::route::RouteIndex;
-use crate::domain::scan::{Allowlist, Required, Requirement};
-use crate::domain::settings::{Budget, CacheLife, Exclude};
+use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Labels, Policy, Selector};
+use crate::domain::settings::sample;
 
 const IMAGE: &str = "fra.example.com/shop/web:1";
 
 fn settings(entries: u64) -> Arc<Settings> {
-    let hour = Duration::from_secs(3600);
-    let scan = Requirement {
-        required: Required::Auto,
-        max_severity: None,
-        max_age: None,
-        ignore: Arc::default(),
-        allowlist: Allowlist::Honoured,
-    };
-    let rules = Rules { actions: Actions::default(), scan };
     let test = LabelTest::In(vec!["strict".into()]);
     let policy = Policy {
         name: PolicyName::new("strict"),
         selector: Selector { requirements: vec![LabelRequirement { key: "tier".into(), test }] },
         enforcement: Enforcement::Enforce,
-        rules: rules.clone(),
+        rules: sample::rules(),
         exceptions: vec![],
     };
-    Arc::new(Settings {
-        site: Site::new("ams"),
-        near: vec![],
-        registries: BTreeMap::new(),
-        routes: [].into(),
-        index: RouteIndex::default().into(),
-        platforms: vec!["linux/amd64".parse().unwrap()].into(),
-        defaults: Arc::new(rules),
-        policies: vec![Arc::new(policy)],
-        exclude: Exclude::default(),
-        cache: CacheLife { present: hour, remember: hour, tag: hour, absent: hour, scan: hour, entries },
-        budget: Budget { request: hour, attempt: hour, in_flight: 1 },
-    })
+    let mut settings = sample::settings(Duration::from_secs(3600));
+    settings.policies = vec![Arc::new(policy)];
+    settings.cache.entries = entries;
+    Arc::new(settings)
 }
 
 fn common(settings: &Settings, tier: Option<&str>) -> PodContext {
