@@ -50,11 +50,11 @@ async fn what_is_no_review_is_the_callers_error() {
 async fn what_is_not_ours_is_allowed_and_only_the_audit_log_says_so() {
     let door = Door::open().await;
     for (pointer, value, reason) in [
-        ("/request/operation", json!("DELETE"), "NotOurs"),
-        ("/request/operation", json!("UPDATE"), "NotOurs"),
-        ("/request/kind/kind", json!("Deployment"), "NotOurs"),
-        ("/request/kind/group", json!("apps"), "NotOurs"),
-        ("/request/resource/resource", json!("deployments"), "NotOurs"),
+        ("/request/operation", json!("DELETE"), "Excluded"),
+        ("/request/operation", json!("UPDATE"), "Excluded"),
+        ("/request/kind/kind", json!("Deployment"), "Excluded"),
+        ("/request/kind/group", json!("apps"), "Excluded"),
+        ("/request/resource/resource", json!("deployments"), "Excluded"),
         ("/request/namespace", json!("kube-system"), "Excluded"),
         ("/request/namespace", json!("kube-node-lease"), "Excluded"),
         ("/request/namespace", json!("landfall"), "Excluded"),
