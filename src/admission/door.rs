@@ -241,8 +241,9 @@ async fn answer(
 ) -> Result<Vec<u8>, Refusal> {
     let metrics = &state.deps.metrics;
     match decode(body, kind.door) {
-        Ok(review) => {
+        Ok(mut review) => {
             let settings = state.deps.settings.load_full();
+            review.find_secrets(body, &settings);
             let budget = settings.budget.request;
             let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
             let answer = (kind.judge)(state, &review, Terms { settings, began, deadline }).await;
