@@ -45,7 +45,7 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
     }
 }
 
-fn key(kind: FindingKind) -> &'static str {
+pub fn key(kind: FindingKind) -> &'static str {
     match kind.key() {
         PolicyKey::OnMissing => "onMissing",
         PolicyKey::OnStale => "onStale",
