@@ -346,7 +346,9 @@ impl Store {
         let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
         match artifact.role {
             Role::Attestation => Vec::new(),
-            Role::Image => images(digest, &artifact.content).into_iter().map(scan).collect(),
+            Role::Image | Role::Disguised => {
+                images(digest, &artifact.content).into_iter().map(scan).collect()
+            }
         }
     }
 
@@ -386,6 +388,6 @@ fn images(digest: Digest, content: &Content) -> Vec<Digest> {
     if !content.is_index() {
         return vec![digest];
     }
-    let children = content.children.iter().filter(|child| child.role == Role::Image);
+    let children = content.children.iter().filter(|child| child.role != Role::Attestation);
     children.flat_map(|child| images(child.content.digest, &child.content)).collect()
 }
