@@ -15,6 +15,8 @@ mod forced;
 mod input;
 #[path = "admission/pin.rs"]
 mod pin;
+#[path = "admission/placeholder.rs"]
+mod placeholder;
 #[path = "admission/recorded.rs"]
 mod recorded;
 #[path = "support/support.rs"]

@@ -309,7 +309,7 @@ fn weight(reason: Reason) -> u8 {
         Reason::Local => 5,
         Reason::AlreadyLocal => 6,
         Reason::Observed => 7,
-        Reason::MirrorPod | Reason::Excluded | Reason::Exempt | Reason::PullNever => 8,
+        Reason::MirrorPod | Reason::Excluded | Reason::Exempt | Reason::PullNever | Reason::Placeholder => 8,
         Reason::Finding(_) => 9,
     }
 }

@@ -97,6 +97,10 @@ impl<T> Step<T> {
     }
 }
 
+/// The image that Istio's injector replaces, in the Pods of gateways:
+/// <https://istio.io/latest/docs/setup/additional-setup/gateway/>.
+const PLACEHOLDER: &str = "auto";
+
 /// The answer of the validating door for an image as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -112,9 +116,20 @@ pub enum Admission {
 
 /// Judges an image, or names the evidence that is still missing. See the [module](self) for an example.
 pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
+    // An injector may still replace it, and the webhook is called again with the result. No policy changes that: it could
+    // only deny Pods that will be good. The validating door judges what the Pod has in the end.
+    if &*case.written == PLACEHOLDER {
+        Step::Settle(keep(KeepReason::Placeholder))
+    } else {
+        judged(case, evidence)
+    }
+}
+
+/// Judges an image, whatever injectors may do.
+fn judged(case: &Case, evidence: &Evidence) -> Step<Verdict> {
     match &case.subject {
         Subject::Kept(KeepReason::NotRouted) => Step::Settle(unrouted(case, FindingKind::NotRouted)),
-        // An injector may still replace a placeholder such as `auto`; the validating door judges the result.
+        // An injector may still replace what is no reference; the validating door judges the result.
         Subject::Kept(reason) => Step::Settle(keep(*reason)),
         Subject::Routed(routed) => {
             let views = case.regime.views(&case.name, case.now);
@@ -124,7 +139,9 @@ pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
 }
 
 /// Judges an image for the validating door. It denies exactly where [`decide`] denies the reference as written, or
-/// where the reference has no digest while `decide` finds a local copy that could be pinned.
+/// where the reference has no digest while `decide` finds a local copy that could be pinned. What `decide` keeps because
+/// an injector may still replace it (`auto`, and what is no reference) is judged here, for nobody replaces it any more: a
+/// node would pull `docker.io/library/auto`.
 ///
 /// ```
 /// # use landfall::facade::config::{self, Files};
@@ -157,8 +174,8 @@ pub fn admits(case: &Case, evidence: &Evidence) -> Step<Admission> {
         Subject::Kept(KeepReason::Unparsable) => {
             Step::Settle(admitted(unrouted(case, FindingKind::Unparsable)))
         }
-        Subject::Kept(_) => decide(case, evidence).and_then(|verdict| Step::Settle(admitted(verdict))),
-        Subject::Routed(routed) => decide(case, evidence).and_then(|verdict| {
+        Subject::Kept(_) => judged(case, evidence).and_then(|verdict| Step::Settle(admitted(verdict))),
+        Subject::Routed(routed) => judged(case, evidence).and_then(|verdict| {
             Step::Settle(match verdict.ruling {
                 Ruling::Local { .. } | Ruling::Accepted { ground: Ground::Accepted, .. }
                     if routed.digest.is_none() =>
@@ -316,7 +333,7 @@ impl<'a> Judge<'a> {
     /// The validating door sees only the digest, so the Pod must not get a digest that this door denies. (A proved
     /// local copy needs no second judgement: what it satisfies as a tag, it satisfies as a digest.)
     fn denial_when_pinned(&self, digest: Option<Digest>) -> Step<Option<Verdict>> {
-        let pins = self.digest.is_none() && (self.routed.pin == Pin::Digest || self.case.regime.enforces());
+        let pins = self.digest.is_none() && (self.routed.pin != Pin::Off || self.case.regime.enforces());
         if !pins || digest.is_none() {
             return Step::Settle(None);
         }
