@@ -13,6 +13,8 @@ mod denials;
 mod forced;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/loops.rs"]
+mod loops;
 #[path = "admission/pin.rs"]
 mod pin;
 #[path = "admission/placeholder.rs"]
