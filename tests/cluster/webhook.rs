@@ -33,6 +33,11 @@ pub struct Landfall<'a> {
 impl<'a> Landfall<'a> {
     /// Starts it and lets the API server call it for this namespace, over a Service.
     pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
+        Self::serve_with(plane, namespace, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn serve_with(plane: &'a Plane, namespace: &str, more: &[String]) -> Self {
         let demo = seed::demo_in(World::at(plane.net.here().into()).unwrap()).await.unwrap();
         let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
         let identity =
@@ -53,6 +58,7 @@ impl<'a> Landfall<'a> {
             format!("--admin-listen={here}:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
+        let arguments = [&arguments[..], more].concat();
         let log = config.with_extension("log");
         let process = keep(Path::new("env"), &arguments, &log);
         let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process };
