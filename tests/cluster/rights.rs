@@ -9,7 +9,7 @@ use crate::chart::{BUNDLE, OTHER_BUNDLE};
 use crate::plane::{Plane, plane, until};
 
 /// One template of the chart, for a release in a namespace.
-fn rendered(plane: &Plane, release: &str, namespace: &str, template: &str, set: &str) -> String {
+pub fn rendered(plane: &Plane, release: &str, namespace: &str, template: &str, set: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let chart = root.join("helm/landfall").display().to_string();
     let config = format!("config={}", root.join("manifests/landfall.yaml").display());
