@@ -77,7 +77,7 @@ async fn the_child_that_a_node_starts_is_judged_however_it_is_described() {
         ("nested", json!({}), 1),
         ("nested-x86_64", platform("linux", "x86_64"), 2),
     ];
-    for (name, says, deep) in members {
+    for (n, (name, says, deep)) in members.into_iter().enumerate() {
         let bad = Scan::found(&[(seed::HIGH_CVE, Severity::High)]);
         for (kind, scan) in [("clean", Scan::clean()), ("hidden", bad), ("unscanned", Scan::NotScanned)] {
             let index = nested(&format!("{name} {kind}"), &says, deep);
@@ -89,8 +89,8 @@ async fn the_child_that_a_node_starts_is_judged_however_it_is_described() {
                 store.set_scan(&hidden(&index).digest, scan.clone());
             }
             let image = format!("harbor.fra.example.com/{repository}");
-            for image in [format!("{image}:1"), format!("{image}@{}", index.digest)] {
-                let pod = pod(&format!("{name}-{}", image.len()).replace('_', "-"), &[&image]);
+            for (by, image) in [("tag", format!("{image}:1")), ("digest", format!("{image}@{}", index.digest))] {
+                let pod = pod(&format!("{kind}-{n}-by-{by}"), &[&image]);
                 if kind == "clean" {
                     let stored = images(BANK, &image, &pod).await;
                     assert!(stored[0].starts_with("harbor.ams.example.com/"), "{image}: {stored:?}");
