@@ -97,8 +97,10 @@ static WELL: LazyLock<(Runtime, Landfall<'static>)> = LazyLock::new(|| {
     // Its registries live in the runtime that starts them, so it is none of a test.
     let started = std::thread::spawn(|| {
         let runtime = Runtime::new().unwrap();
-        let landfall = runtime.block_on(start(&[BANK, LENIENT, FREE, EXCLUDED], |demo| {
-            under(demo, &[(BANK, BLOCKS), (LENIENT, &format!("{BLOCKS}\nonUnknown: Fallback"))])
+        let lenient = format!("{BLOCKS}\nonUnknown: Fallback");
+        let policies = [(BANK, BLOCKS), (GUARDED, BLOCKS), (LENIENT, &lenient)];
+        let landfall = runtime.block_on(start(&[BANK, GUARDED, LENIENT, FREE, EXCLUDED], |demo| {
+            under(demo, &policies)
                 .replace("namespaces: [harbor]", &format!("namespaces: [{EXCLUDED}]"))
                 .replace("platform/**", "production/legacy/**")
         }));
@@ -107,8 +109,9 @@ static WELL: LazyLock<(Runtime, Landfall<'static>)> = LazyLock::new(|| {
     started.join().unwrap()
 });
 
-/// Its namespaces: under [`BLOCKS`]; the same, but for what is unknown; under none; and one that is left alone.
+/// Its namespaces: two under [`BLOCKS`]; the same, but for what is unknown; under none; and one that is left alone.
 const BANK: &str = "tenant-bank";
+const GUARDED: &str = "tenant-guarded";
 const LENIENT: &str = "tenant-lenient";
 const FREE: &str = "tenant-free";
 const EXCLUDED: &str = "tenant-excluded";
