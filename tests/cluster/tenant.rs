@@ -18,11 +18,13 @@ mod sizes;
 mod words;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use landfall::facade::demo::world::seed::{self, Demo, Named};
 use reqwest::{Client, Method};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use crate::plane::plane;
 use crate::site;
@@ -212,13 +214,19 @@ impl As {
     /// Waits until it has its rights here, and Landfall is called.
     async fn until_called(&self, namespace: &str) {
         let probe = pod("probe", &["busybox:1"]);
-        let called = async {
-            while self.would_create(namespace, &probe).await.of("verdict").is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(120), called).await.unwrap();
+        until("Landfall is called", async || !self.would_create(namespace, &probe).await.of("verdict").is_empty())
+            .await;
     }
+}
+
+/// Asks until it is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asks = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), asks).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// The stored Pod; null where there is none.

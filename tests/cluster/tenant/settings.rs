@@ -4,7 +4,7 @@ use landfall::facade::demo::world::seed;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{As, BANK, FREE, GUARDED, WELL, forbidden, fra, images, is_denied, pod, stored};
+use super::{As, BANK, FREE, GUARDED, WELL, forbidden, fra, images, is_denied, pod, stored, until};
 use crate::plane::plane;
 use crate::rights;
 
@@ -124,14 +124,4 @@ async fn who_may_edit_a_namespace_takes_it_out_of_a_policy_until_its_label_is_gu
     let policies = "validatingadmissionpolicy,validatingadmissionpolicybinding";
     plane.told(&["delete", policies, "tried-namespace-labels", "tried-own-webhook"]);
     plane.told(&["delete", "clusterrole,clusterrolebinding", "tenant-editor"]);
-}
-
-/// Asks until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let asks = async {
-        while !is_so().await {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(120), asks).await.expect(what);
 }
