@@ -45,8 +45,11 @@ fn forbidden() -> String {
 
 /// A Pod of this name with these images, `c0`, `c1` …
 fn pod(name: &str, images: &[&str]) -> Value {
-    let containers: Vec<Value> =
-        images.iter().enumerate().map(|(n, image)| json!({"name": format!("c{n}"), "image": image})).collect();
+    let containers: Vec<Value> = images
+        .iter()
+        .enumerate()
+        .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
+        .collect();
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers},
     })
@@ -69,16 +72,26 @@ fn under(demo: &Demo, policies: &[(&str, &str)]) -> String {
 /// Starts a Landfall that is called for these namespaces, new ones, where the tenant has its rights; the first is its own.
 async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String) -> Landfall<'static> {
     let plane = plane();
+    let mut rights = Vec::new();
     for namespace in namespaces {
         plane.namespace(namespace);
-        let rights = ["--verb=create", "--resource=pods", "-n", namespace];
-        plane.told(&[&["create", "role", "creates"], &rights[..]].concat());
-        let rights = ["--verb=patch", "--resource=pods/ephemeralcontainers", "-n", namespace];
-        plane.told(&[&["create", "role", "debugs"], &rights[..]].concat());
-        for role in ["creates", "debugs"] {
-            plane.told(&["create", "rolebinding", role, "--role", role, "--user=tenant", "-n", namespace]);
+        for (name, verb, resource) in
+            [("creates", "create", "pods"), ("debugs", "patch", "pods/ephemeralcontainers")]
+        {
+            let (metadata, group) =
+                (json!({"name": name, "namespace": namespace}), "rbac.authorization.k8s.io");
+            rights.push(json!({
+                "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata,
+                "rules": [{"apiGroups": [""], "resources": [resource], "verbs": [verb]}],
+            }));
+            rights.push(json!({
+                "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": "tenant"}],
+            }));
         }
     }
+    plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights}).to_string());
     let landfall = Landfall::start(plane, namespaces[0], configuration).await;
     // As the chart has it: a label takes a namespace out.
     let selector = json!([{"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": {"matchExpressions": [
@@ -86,7 +99,14 @@ async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String)
         {"key": "landfall.dev/mode", "operator": "NotIn", "values": ["Skip"]},
     ]}}]);
     let webhook = format!("landfall-{}", namespaces[0]);
-    plane.told(&["patch", "mutatingwebhookconfiguration", &webhook, "--type=json", "-p", &selector.to_string()]);
+    plane.told(&[
+        "patch",
+        "mutatingwebhookconfiguration",
+        &webhook,
+        "--type=json",
+        "-p",
+        &selector.to_string(),
+    ]);
     let tenant = As::tenant();
     for namespace in namespaces {
         tenant.until_called(namespace).await;
@@ -214,8 +234,10 @@ impl As {
     /// Waits until it has its rights here, and Landfall is called.
     async fn until_called(&self, namespace: &str) {
         let probe = pod("probe", &["busybox:1"]);
-        until("Landfall is called", async || !self.would_create(namespace, &probe).await.of("verdict").is_empty())
-            .await;
+        until("Landfall is called", async || {
+            !self.would_create(namespace, &probe).await.of("verdict").is_empty()
+        })
+        .await;
     }
 }
 

@@ -34,7 +34,8 @@ fn nested(seed: &str, says: &Value, deep: usize) -> Content {
     let mut outer = index(seed, says);
     for level in 0..deep {
         let inner = outer;
-        outer = Content::index(&format!("{seed}, level {level}"), Flavour::Oci, &["linux/arm64", "linux/amd64"]);
+        outer =
+            Content::index(&format!("{seed}, level {level}"), Flavour::Oci, &["linux/arm64", "linux/amd64"]);
         let entry = json!({
             "mediaType": inner.media_type, "digest": inner.digest, "size": inner.bytes.len(),
             "platform": {"os": "linux", "architecture": "amd64"},
@@ -54,7 +55,8 @@ fn hidden(index: &Content) -> &Content {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_child_that_a_node_starts_is_judged_however_it_is_described() {
     let (_, landfall) = &*WELL;
-    let platform = |os: &str, architecture: &str| json!({"platform": {"os": os, "architecture": architecture}});
+    let platform =
+        |os: &str, architecture: &str| json!({"platform": {"os": os, "architecture": architecture}});
     let attestation = json!({"annotations": {
         "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": seed::PRESENT.tag,
     }});
@@ -73,7 +75,11 @@ async fn the_child_that_a_node_starts_is_judged_however_it_is_described() {
         ("no-platform", json!({"platform": null}), 0),
         ("empty-platform", json!({"platform": {}}), 0),
         ("attestation", attestation.clone(), 0),
-        ("attestation-without-platform", json!({"annotations": attestation["annotations"], "platform": null}), 0),
+        (
+            "attestation-without-platform",
+            json!({"annotations": attestation["annotations"], "platform": null}),
+            0,
+        ),
         ("nested", json!({}), 1),
         ("nested-x86_64", platform("linux", "x86_64"), 2),
     ];
@@ -89,7 +95,9 @@ async fn the_child_that_a_node_starts_is_judged_however_it_is_described() {
                 store.set_scan(&hidden(&index).digest, scan.clone());
             }
             let image = format!("harbor.fra.example.com/{repository}");
-            for (by, image) in [("tag", format!("{image}:1")), ("digest", format!("{image}@{}", index.digest))] {
+            for (by, image) in
+                [("tag", format!("{image}:1")), ("digest", format!("{image}@{}", index.digest))]
+            {
                 let pod = pod(&format!("{kind}-{n}-by-{by}"), &[&image]);
                 if kind == "clean" {
                     let stored = images(BANK, &image, &pod).await;

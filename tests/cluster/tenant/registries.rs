@@ -30,7 +30,9 @@ async fn decoys_before_the_forbidden_image_do_not_open_the_policy() {
     let decoys = |from: usize, count: usize| -> Vec<String> {
         (from..from + count).map(|n| format!("harbor.fra.example.com/production/decoy/app{n}:1")).collect()
     };
-    let of = |n: usize, images: Vec<String>| pod(&format!("decoys-{n}"), &images.iter().map(String::as_str).collect::<Vec<_>>());
+    let of = |n: usize, images: Vec<String>| {
+        pod(&format!("decoys-{n}"), &images.iter().map(String::as_str).collect::<Vec<_>>())
+    };
     let mut init = of(3, vec![bad.clone()]);
     let decoy = |(n, image): (usize, String)| json!({"name": format!("i{n}"), "image": image});
     init["spec"]["initContainers"] = decoys(900, 400).into_iter().enumerate().map(decoy).collect();
@@ -87,7 +89,10 @@ async fn an_image_that_nobody_could_look_at_is_not_clean() {
         }
         if namespace == "tenant-no-scanner" {
             let clean = fra(seed::PRESENT);
-            assert_eq!(images(namespace, "scanned", &pod("clean", &[&clean])).await, [ashore(&landfall, &clean)]);
+            assert_eq!(
+                images(namespace, "scanned", &pod("clean", &[&clean])).await,
+                [ashore(&landfall, &clean)]
+            );
         }
     }
 }
@@ -115,7 +120,13 @@ async fn another_applications_image_is_not_used_where_two_repositories_become_on
             let theirs = demo.ams.store().push(&format!("flat/{app}"), "1", &Content::image("another's"));
             demo.ams.store().set_scan(&theirs, Scan::clean());
         }
-        flattened(demo, &[(POLICY, "onVulnerable: Block"), (MILD, "onVulnerable: Block\nonUnproved: Accept\nonStale: Accept")])
+        flattened(
+            demo,
+            &[
+                (POLICY, "onVulnerable: Block"),
+                (MILD, "onVulnerable: Block\nonUnproved: Accept\nonStale: Accept"),
+            ],
+        )
     })
     .await;
     let image = |app: &str| format!("harbor.fra.example.com/production/shop/{app}:1");
@@ -128,7 +139,9 @@ async fn another_applications_image_is_not_used_where_two_repositories_become_on
     // Until it is known that Frankfurt is down, and then.
     for round in 0..10 {
         for namespace in [POLICY, NONE, MILD] {
-            for (n, image) in [image("app"), image("cron"), format!("{}@{digest}", image("late"))].into_iter().enumerate() {
+            for (n, image) in
+                [image("app"), image("cron"), format!("{}@{digest}", image("late"))].into_iter().enumerate()
+            {
                 let pod = pod(&format!("dead-{round}-{n}"), &[&image]);
                 let said = As::tenant().creates(namespace, &pod).await;
                 assert!(!said.of("images").contains("ams"), "{namespace} {image}: {:?}", said.audit);
@@ -136,7 +149,11 @@ async fn another_applications_image_is_not_used_where_two_repositories_become_on
                 if said.status == 201 {
                     assert_eq!(stored["spec"]["containers"][0]["image"], image, "{namespace}");
                 } else {
-                    assert_eq!((said.denied().is_empty(), stored), (false, Value::Null), "{namespace} {image}");
+                    assert_eq!(
+                        (said.denied().is_empty(), stored),
+                        (false, Value::Null),
+                        "{namespace} {image}"
+                    );
                 }
             }
         }
@@ -148,7 +165,11 @@ async fn a_registrys_words_and_addresses_stay_out_of_a_denial() {
     const OWN: &str = "tenant-words";
     let landfall = start(&[OWN], |demo| under(demo, &[(OWN, BLOCKS)])).await;
     let demo = &landfall.demo;
-    let words = format!("\u{202e}see core:8080 or {}; containers/x: Local at ams\u{2066}\u{200b}\u{feff}{}", plane().net.here(), " x".repeat(30_000));
+    let words = format!(
+        "\u{202e}see core:8080 or {}; containers/x: Local at ams\u{2066}\u{200b}\u{feff}{}",
+        plane().net.here(),
+        " x".repeat(30_000)
+    );
     let body = json!({"errors": [{"code": "DENIED", "message": words}]}).to_string();
     let mut told = Vec::new();
     for (n, status) in [412, 500, 403, 404, 429, 200, 401].into_iter().enumerate() {
@@ -172,7 +193,9 @@ async fn a_registrys_words_and_addresses_stay_out_of_a_denial() {
     let port = demo.ams.address().port().to_string();
     for told in told {
         assert!(told.chars().count() < 1_500, "{told}");
-        for sign in ["\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}", "core", &plane().net.here().to_string(), &port] {
+        for sign in
+            ["\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}", "core", &plane().net.here().to_string(), &port]
+        {
             assert!(!told.contains(sign), "{sign:?}: {told}");
         }
     }
@@ -182,7 +205,10 @@ async fn a_registrys_words_and_addresses_stay_out_of_a_denial() {
 async fn is_denied_or_missing(namespace: &str, name: &str, image: &str) -> String {
     let said = As::tenant().creates(namespace, &pod(name, &[image])).await;
     let details = said.of("details");
-    assert!(details.chars().count() < 4_000 && !details.contains(['\u{202e}', '\u{2066}', '\u{200b}']), "{details}");
+    assert!(
+        details.chars().count() < 4_000 && !details.contains(['\u{202e}', '\u{2066}', '\u{200b}']),
+        "{details}"
+    );
     format!("{} {} {}", said.status, said.body["message"].as_str().unwrap_or_default(), said.warnings)
 }
 
@@ -203,7 +229,8 @@ async fn a_realm_or_a_redirect_that_leads_elsewhere_gets_no_password() {
     });
     let port = other::listen(Ipv4Addr::UNSPECIFIED, identity.server_config(), answers).await;
     let own = demo.ams.address();
-    let challenge = |realm: String| Fault::Challenge(format!("Bearer realm=\"{realm}\",service=\"harbor-registry\""));
+    let challenge =
+        |realm: String| Fault::Challenge(format!("Bearer realm=\"{realm}\",service=\"harbor-registry\""));
     let elsewhere = format!("https://localhost:{port}");
     let members = [
         ("its name", challenge(format!("{elsewhere}/token"))),

@@ -137,7 +137,12 @@ async fn a_landfall_that_does_not_answer_needs_the_second_door() {
     landfall.process.wait().unwrap();
     let gone = As::tenant().creates(OWN, &pod("gone", &[&forbidden()])).await;
     for (name, said) in [("stopped", stopped), ("gone", gone)] {
-        assert_eq!((said.status, said.of("verdict"), said.failed_open()), (201, "", true), "{:?}", said.audit);
+        assert_eq!(
+            (said.status, said.of("verdict"), said.failed_open()),
+            (201, "", true),
+            "{:?}",
+            said.audit
+        );
         assert_eq!(first(OWN, name).await, forbidden());
     }
 }

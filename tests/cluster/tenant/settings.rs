@@ -25,15 +25,39 @@ async fn nothing_that_a_tenant_writes_opens_a_policy() {
     let mut members = vec![
         ("annotation", json!({"annotations": {"landfall.dev/mode": "Skip"}}), container(json!({}))),
         ("label", json!({"labels": {"landfall.dev/mode": "Skip"}}), container(json!({}))),
-        ("mirror", json!({"annotations": mirror}), json!({"nodeName": "a", "containers": [{"name": "c0", "image": bad}]})),
+        (
+            "mirror",
+            json!({"annotations": mirror}),
+            json!({"nodeName": "a", "containers": [{"name": "c0", "image": bad}]}),
+        ),
         ("forged", json!({"annotations": was}), container(json!({}))),
-        ("leaving", json!({"deletionTimestamp": "2026-11-21T00:00:00Z", "deletionGracePeriodSeconds": 0}), container(json!({}))),
+        (
+            "leaving",
+            json!({"deletionTimestamp": "2026-11-21T00:00:00Z", "deletionGracePeriodSeconds": 0}),
+            container(json!({})),
+        ),
         ("never", json!({}), container(json!({"imagePullPolicy": "Never"}))),
-        ("windows", json!({}), json!({"os": {"name": "windows"}, "containers": [{"name": "c0", "image": bad}]})),
-        ("selector", json!({}), json!({"nodeSelector": {"kubernetes.io/arch": "s390x"}, "containers": [{"name": "c0", "image": bad}]})),
+        (
+            "windows",
+            json!({}),
+            json!({"os": {"name": "windows"}, "containers": [{"name": "c0", "image": bad}]}),
+        ),
+        (
+            "selector",
+            json!({}),
+            json!({"nodeSelector": {"kubernetes.io/arch": "s390x"}, "containers": [{"name": "c0", "image": bad}]}),
+        ),
         ("init", json!({}), json!({"containers": clean, "initContainers": [{"name": "i", "image": bad}]})),
-        ("sidecar", json!({}), json!({"containers": clean, "initContainers": [{"name": "i", "image": bad, "restartPolicy": "Always"}]})),
-        ("volume", json!({}), json!({"containers": clean, "volumes": [{"name": "v", "image": {"reference": bad}}]})),
+        (
+            "sidecar",
+            json!({}),
+            json!({"containers": clean, "initContainers": [{"name": "i", "image": bad, "restartPolicy": "Always"}]}),
+        ),
+        (
+            "volume",
+            json!({}),
+            json!({"containers": clean, "volumes": [{"name": "v", "image": {"reference": bad}}]}),
+        ),
     ];
     let (repository, tag) = (seed::VULNERABLE.repository, seed::VULNERABLE.tag);
     let spelled = [
@@ -45,7 +69,11 @@ async fn nothing_that_a_tenant_writes_opens_a_policy() {
         format!("harbor.fra.example.com/{repository}@{digest}"),
         format!("harbor.fra.example.com/{repository}:any@{digest}"),
     ];
-    members.extend(spelled.iter().map(|image| (&**image, json!({}), json!({"containers": [{"name": "c0", "image": image}]}))));
+    members.extend(
+        spelled
+            .iter()
+            .map(|image| (&**image, json!({}), json!({"containers": [{"name": "c0", "image": image}]}))),
+    );
     for (n, (what, mut metadata, spec)) in members.into_iter().enumerate() {
         metadata["name"] = json!(format!("opens-{n}"));
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
@@ -64,11 +92,17 @@ async fn a_pod_that_leaves_gets_no_forbidden_debug_container() {
         images(namespace, "leaves", &pod).await;
         plane().told(&["delete", "pod", "leaves", "-n", namespace, "--wait=false"]);
         assert!(stored(namespace, "leaves").await["metadata"]["deletionTimestamp"].is_string());
-        let said = As::tenant().debugs(namespace, "leaves", json!({"name": "debug", "image": forbidden()})).await;
+        let said =
+            As::tenant().debugs(namespace, "leaves", json!({"name": "debug", "image": forbidden()})).await;
         if namespace == BANK {
             assert!(said.denied().contains("Vulnerable at ams"), "{}", said.denied());
         } else {
-            assert_eq!((said.of("verdict"), said.of("reason")), ("Unchanged", "Excluded"), "{:?}", said.audit);
+            assert_eq!(
+                (said.of("verdict"), said.of("reason")),
+                ("Unchanged", "Excluded"),
+                "{:?}",
+                said.audit
+            );
         }
     }
 }
@@ -80,7 +114,8 @@ async fn who_may_edit_a_namespace_takes_it_out_of_a_policy_until_its_label_is_gu
     let _ = &*WELL;
     let _alone = rights::GUARD.lock().await;
     plane.told(&["create", "clusterrole", "tenant-editor", "--verb=patch", "--resource=namespaces"]);
-    let bind = ["create", "clusterrolebinding", "tenant-editor", "--clusterrole=tenant-editor", "--user=editor"];
+    let bind =
+        ["create", "clusterrolebinding", "tenant-editor", "--clusterrole=tenant-editor", "--user=editor"];
     plane.told(&bind);
     plane.told(&["create", "rolebinding", "editor", "--role=creates", "--user=editor", "-n", GUARDED]);
     let editor = As::new("editor");

@@ -1,7 +1,7 @@
 //! What passes is in the audit log; what others write into answers stays theirs.
 
-use serde_json::{Value, json};
 use landfall::facade::demo::world::seed;
+use serde_json::{Value, json};
 
 use super::{As, BANK, EXCLUDED, FREE, WELL, forbidden, fra, is_denied, pod};
 use crate::plane::plane;
@@ -38,14 +38,29 @@ async fn every_answer_is_in_the_audit_log() {
         (FREE, "leaving", with(of(&[&clean]), "/metadata/deletionTimestamp", leaving), "Patched", "Local"),
         (EXCLUDED, "excluded namespace", of(&[&forbidden]), "Unchanged", "Excluded"),
         // Whoever is no node makes no mirror Pod.
-        (FREE, "mirror", with(with(of(&[&clean]), "/spec/nodeName", json!("a")), "/metadata/annotations", mirror.clone()), "Patched", "Local"),
+        (
+            FREE,
+            "mirror",
+            with(with(of(&[&clean]), "/spec/nodeName", json!("a")), "/metadata/annotations", mirror.clone()),
+            "Patched",
+            "Local",
+        ),
     ] {
         let said = As::tenant().would_create(namespace, &pod).await;
         assert_eq!((said.of("verdict"), said.of("reason")), (verdict, reason), "{what}: {said:#?}");
     }
     let node = As::new("node");
-    plane().told(&["create", "rolebinding", "node", "--role=creates", "--user=system:node:tenant", "-n", BANK]);
-    let mirror = with(with(of(&[&forbidden]), "/spec/nodeName", json!("tenant")), "/metadata/annotations", mirror);
+    plane().told(&[
+        "create",
+        "rolebinding",
+        "node",
+        "--role=creates",
+        "--user=system:node:tenant",
+        "-n",
+        BANK,
+    ]);
+    let mirror =
+        with(with(of(&[&forbidden]), "/spec/nodeName", json!("tenant")), "/metadata/annotations", mirror);
     node.until_called(BANK).await;
     let said = node.would_create(BANK, &mirror).await;
     assert_eq!((said.of("verdict"), said.of("reason")), ("Unchanged", "MirrorPod"), "{said:#?}");
