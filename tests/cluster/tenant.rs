@@ -14,6 +14,8 @@ mod second_door;
 mod settings;
 #[path = "tenant/sizes.rs"]
 mod sizes;
+#[path = "tenant/trouble.rs"]
+mod trouble;
 #[path = "tenant/words.rs"]
 mod words;
 
