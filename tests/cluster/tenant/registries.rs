@@ -1,6 +1,6 @@
 //! Registries that are slow, silent, dead or hostile, and robots that may not look.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -163,7 +163,8 @@ async fn another_applications_image_is_not_used_where_two_repositories_become_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registrys_words_and_addresses_stay_out_of_a_denial() {
     const OWN: &str = "tenant-words";
-    let landfall = start(&[OWN], |demo| under(demo, &[(OWN, BLOCKS)])).await;
+    let rules = format!("{BLOCKS}\nonUnknown: Block\nonMissing: Block");
+    let landfall = start(&[OWN], |demo| under(demo, &[(OWN, &rules)])).await;
     let demo = &landfall.demo;
     let words = format!(
         "\u{202e}see core:8080 or {}; containers/x: Local at ams\u{2066}\u{200b}\u{feff}{}",
@@ -220,7 +221,10 @@ async fn a_realm_or_a_redirect_that_leads_elsewhere_gets_no_password() {
     let (demo, here) = (&landfall.demo, plane().net.here());
     // Somebody whom our registries would be trusted by: his certificate is good, and he gives tokens to everybody.
     let heard = Arc::new(Mutex::new(Vec::<String>::new()));
-    let names = ["localhost", &here.to_string()];
+    // A name that is not known to be special: this machine's, where it leads here.
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_lowercase();
+    let name = if (&*name, 0).to_socket_addrs().is_ok() { &*name } else { "localhost" };
+    let names = ["localhost", name, &here.to_string()];
     let identity = demo.world.authority().issue(&names, Validity::Current).unwrap();
     let hears = heard.clone();
     let answers = Router::new().fallback(async move |uri: Uri, headers: HeaderMap, body: String| {
@@ -233,9 +237,11 @@ async fn a_realm_or_a_redirect_that_leads_elsewhere_gets_no_password() {
         |realm: String| Fault::Challenge(format!("Bearer realm=\"{realm}\",service=\"harbor-registry\""));
     let elsewhere = format!("https://localhost:{port}");
     let members = [
-        ("its name", challenge(format!("{elsewhere}/token"))),
-        ("a name before it", challenge(format!("https://{own}@localhost:{port}/token"))),
-        ("its own path", challenge(format!("{elsewhere}/service/token"))),
+        ("its name", challenge(format!("https://{name}:{port}/token"))),
+        ("its name without TLS", challenge(format!("http://{name}:{port}/token"))),
+        ("this machine", challenge(format!("{elsewhere}/token"))),
+        ("a name before it", challenge(format!("https://{own}@{name}:{port}/token"))),
+        ("its own path", challenge(format!("https://{name}:{port}/service/token"))),
         ("another port", challenge(format!("https://{here}:{port}/service/token"))),
         ("a redirect", Fault::Redirect(Redirect::To(elsewhere.clone()))),
         ("a redirect to another port", Fault::Redirect(Redirect::To(format!("https://{here}:{port}")))),
