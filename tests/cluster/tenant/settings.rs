@@ -63,6 +63,10 @@ async fn nothing_that_a_tenant_writes_opens_a_policy() {
     let spelled = [
         format!("HARBOR.fra.example.com/{repository}:{tag}"),
         format!("harbor.fra.example.com:443/{repository}:{tag}"),
+        // Clients read the port as a number.
+        format!("harbor.fra.example.com:0443/{repository}:{tag}"),
+        format!("harbor.ams.example.com:00443/{repository}@{digest}"),
+        format!("registry.edge:05000/{repository}:{tag}"),
         format!("harbor.ams.example.com/{repository}:{tag}"),
         format!("harbor.example.com/{repository}:{tag}"),
         format!("registry.edge:5000/{repository}:{tag}"),
