@@ -40,14 +40,18 @@ const AUDITED: &str = r#"{
 }"#;
 
 /// Looks until there is something to see.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_seen(what, Duration::from_millis(50), look)
+}
+
+fn until_seen<T>(what: &str, pause: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let patience = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
             return seen;
         }
         assert!(Instant::now() < patience, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause);
     }
 }
 
@@ -281,7 +285,8 @@ impl Plane {
 
     /// The annotations of a request in the audit log, by the `Audit-ID` of its answer.
     pub fn audited(&self, id: &str) -> Map<String, Value> {
-        until("the request is in the audit log", || {
+        // The API server writes it beside its answer.
+        until_seen("the request is in the audit log", Duration::from_millis(2), || {
             let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
             // The last line may be written just now.
             let entry = log.lines().rev().find(|line| line.contains(id))?;

@@ -149,6 +149,7 @@ struct As {
 /// What came of a request.
 #[derive(Debug)]
 struct Said {
+    /// 0 where the API server hangs up, as it does when a request's own time is over.
     status: u16,
     body: Value,
     warnings: String,
@@ -199,7 +200,9 @@ impl As {
         let plane = plane();
         let url = format!("https://{}:{}/api/v1/{path}", plane.net.here(), plane.port);
         let request = self.client.request(method, url).bearer_auth(self.token).header("content-type", kind);
-        let answer = request.body(body.to_string()).send().await.unwrap();
+        let Ok(answer) = request.body(body.to_string()).send().await else {
+            return Said { status: 0, body: Value::Null, warnings: String::new(), audit: Map::new() };
+        };
         let status = answer.status().as_u16();
         let text = |name: &str| -> Vec<_> {
             let values = answer.headers().get_all(name).iter();

@@ -12,6 +12,7 @@ use landfall::facade::demo::world::content::Content;
 use landfall::facade::demo::world::faults::{Fault, Redirect, Scope};
 use landfall::facade::demo::world::seed::{self, Demo};
 use landfall::facade::demo::world::{Account, Namespace, PathClass, Permission, Scan};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{As, BLOCKS, forbidden, fra, images, is_denied, pod, start, stored, under};
@@ -50,6 +51,13 @@ async fn decoys_before_the_forbidden_image_do_not_open_the_policy() {
         for said in join_all(pods.iter().map(|pod| is_denied(OWN, "decoys", pod))).await {
             assert!(said.denied().contains(finding), "{fault:?}: {}", said.denied());
         }
+    }
+    // Nor by a request that leaves us less time.
+    for time in ["1s", "200ms"] {
+        let path = format!("namespaces/{OWN}/pods?timeout={time}");
+        let said = As::tenant().asks(Method::POST, &path, "application/json", &pods[0]).await;
+        assert_ne!(said.status, 201, "{time}: {}", said.body);
+        assert_eq!(stored(OWN, "decoys-0").await, Value::Null, "{time}");
     }
     // Nor where nobody answers at all, and the breaker opens.
     ams.faults().clear();
