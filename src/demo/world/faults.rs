@@ -28,8 +28,8 @@ pub enum Scope {
     Everything,
     /// Those of one class.
     Only(PathClass),
-    /// Those about one project, or under `/v2` about one repository.
-    Within(&'static str),
+    /// Those for manifests of repositories whose path begins so.
+    ManifestsOf(&'static str),
 }
 
 /// A fault.
@@ -109,10 +109,10 @@ impl Faults {
     }
 
     /// How long this request waits before anything else happens to it.
-    pub(super) fn wait(&mut self, path: &str) -> Duration {
+    pub(super) fn wait(&mut self, class: PathClass, path: &str) -> Duration {
         let now = Instant::now();
         let mut wait = Duration::ZERO;
-        let meets: Vec<Fault> = self.meets(path).cloned().collect();
+        let meets: Vec<Fault> = self.meets(class, path).cloned().collect();
         for fault in meets {
             match fault {
                 Fault::Delay(delay) => wait += delay,
@@ -129,8 +129,8 @@ impl Faults {
     }
 
     /// The answer that replaces the registry's own, if a fault has one.
-    pub(super) fn instead(&mut self, path: &str, ask: &Ask, path_and_query: &str) -> Option<Answer> {
-        let meets: Vec<Fault> = self.meets(path).cloned().collect();
+    pub(super) fn instead(&mut self, class: PathClass, ask: &Ask, path_and_query: &str) -> Option<Answer> {
+        let meets: Vec<Fault> = self.meets(class, path_and_query).cloned().collect();
         meets.into_iter().find_map(|fault| match fault {
             Fault::Status(status) => Some(error(status, code(status), "a fault of the demo")),
             Fault::RetryAfter(status, seconds) => {
@@ -168,9 +168,9 @@ impl Faults {
     }
 
     /// Changes the registry's own answer as the faults say.
-    pub(super) fn spoil(&self, path: &str, mut answer: Answer) -> (Answer, Ending) {
+    pub(super) fn spoil(&self, class: PathClass, path: &str, mut answer: Answer) -> (Answer, Ending) {
         let mut ending = Ending::Whole;
-        for fault in self.meets(path) {
+        for fault in self.meets(class, path) {
             match fault {
                 Fault::SlowBody(pause) => ending = Ending::Slow(*pause),
                 Fault::Truncate => ending = Ending::Truncated,
@@ -189,14 +189,17 @@ impl Faults {
         (answer, ending)
     }
 
-    fn meets(&self, path: &str) -> impl Iterator<Item = &Fault> {
-        let class = PathClass::of(path);
+    fn meets(&self, class: PathClass, path: &str) -> impl Iterator<Item = &Fault> {
         self.active
             .iter()
             .filter(move |(scope, _)| match scope {
                 Scope::Everything => true,
                 Scope::Only(only) => *only == class,
-                Scope::Within(name) => is_within(path, name),
+                Scope::ManifestsOf(repositories) => {
+                    let repository = path.strip_prefix("/v2/");
+                    class == PathClass::Manifests
+                        && repository.is_some_and(|path| path.starts_with(repositories))
+                }
             })
             .map(|(_, fault)| fault)
     }
@@ -210,17 +213,6 @@ impl Faults {
         self.window = Some((since, count + 1));
         count >= rate
     }
-}
-
-/// Is this path about a project, or a repository of this name? `/v2/<name>/…`, `/api/v2.0/projects/<project>/…`
-fn is_within(path: &str, name: &str) -> bool {
-    let mut segments = path.split('/').skip(1);
-    let named = match segments.next() {
-        Some("v2") => true,
-        Some("api") => segments.by_ref().skip(1).next() == Some("projects"),
-        _ => false,
-    };
-    named && name.split('/').all(|part| segments.next() == Some(part))
 }
 
 /// The error code that registries give with a status.

@@ -21,14 +21,14 @@ async fn the_trouble_of_one_project_is_not_that_of_another() {
     let again = |status| Fault::RetryAfter(status, 300);
     let mut met = Vec::new();
     for (n, (what, scope, fault)) in [
-        ("500 to a project", "team", Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR))),
-        ("503 to a project", "team", Some(again(StatusCode::SERVICE_UNAVAILABLE))),
-        ("429 to a project", "team", Some(again(StatusCode::TOO_MANY_REQUESTS))),
-        ("429 to a repository", "team/app0", Some(again(StatusCode::TOO_MANY_REQUESTS))),
+        ("500 to a project", "team/", Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR))),
+        ("503 to a project", "team/", Some(again(StatusCode::SERVICE_UNAVAILABLE))),
+        ("429 to a project", "team/", Some(again(StatusCode::TOO_MANY_REQUESTS))),
+        ("429 to a repository", "team/app0/", Some(again(StatusCode::TOO_MANY_REQUESTS))),
         ("a project that is not there", "team", None),
-        ("a project is hung up on", "team", Some(Fault::HangUp)),
-        ("a project of wrong digests", "team", Some(Fault::WrongDigest)),
-        ("a slow project", "team", Some(Fault::Delay(HELD))),
+        ("a project is hung up on", "team/", Some(Fault::HangUp)),
+        ("a project of wrong digests", "team/", Some(Fault::WrongDigest)),
+        ("a slow project", "team/", Some(Fault::Delay(HELD))),
     ]
     .into_iter()
     .enumerate()
@@ -62,7 +62,7 @@ async fn comes_ashore_beside(n: usize, scope: &'static str, fault: Option<Fault>
     match fault {
         // A Harbor answers 401 to that.
         None => landfall.demo.ams.store().remove_project(scope),
-        Some(fault) => landfall.demo.ams.faults().add(Scope::Within(scope), fault),
+        Some(fault) => landfall.demo.ams.faults().add(Scope::ManifestsOf(scope), fault),
     }
     let tenant = As::tenant();
     // What has failed already, and what fails or waits while the others come.

@@ -94,15 +94,15 @@ async fn respond(
         status: None,
     });
     shared.thawed().await;
-    let wait = lock(&shared.faults).wait(&served);
+    let wait = lock(&shared.faults).wait(class, &sent);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let instead = lock(&shared.faults).instead(&served, &ask, &sent);
+    let instead = lock(&shared.faults).instead(class, &ask, &sent);
     let answer = match instead {
         Some(answer) => answer,
         None => {
-            ask.path.clone_from(&served);
+            ask.path = served;
             let mut user = None;
             let url = shared.url();
             let answer = match &shared.protocol {
@@ -118,7 +118,7 @@ async fn respond(
         }
     };
     shared.thawed().await;
-    let (answer, ending) = lock(&shared.faults).spoil(&served, answer);
+    let (answer, ending) = lock(&shared.faults).spoil(class, &sent, answer);
     if ending == Ending::Unsent {
         return Err(fault());
     }
