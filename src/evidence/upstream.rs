@@ -258,6 +258,11 @@ impl Upstream {
         }
     }
 
+    /// Is it known that whoever asks for this repository now waits long, because the registry is slow or its queue is long?
+    pub fn is_slow(&self, repository: &Repository, asker: &Asker) -> bool {
+        self.queue.is_long_for(asker) || self.health().is_slow(repository)
+    }
+
     /// Whether nodes get images of this repository, as far as we know. A drained registry counts as down.
     pub fn reachability(&self, repository: &Repository, now: Instant) -> Reachability {
         if self.registry.service == Service::Drained {
