@@ -25,6 +25,7 @@ mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod http;
 mod json;
 mod keyring;
 mod manifest;
@@ -37,6 +38,7 @@ mod tasks;
 mod tests;
 mod token;
 mod transport;
+mod trust;
 mod watched;
 
 pub use answer::{Answer, Sent};

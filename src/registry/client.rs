@@ -12,6 +12,7 @@ use url::Url;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
+use crate::domain::proxy::Proxies;
 use crate::domain::registry::SharedRegistry;
 use crate::domain::unknown::{Cause, Unknown};
 
@@ -20,11 +21,12 @@ use super::challenge::Scheme;
 use super::credential::Credential;
 use super::credentials::{Credentials, Current};
 use super::error::ClientError;
+use super::http::PROXIES;
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::tasks::Tasks;
 use super::token::{Grant, Token, Tokens, basic, bearer};
-use super::transport::{Ask, Redirects, Reply, Transport, host_port};
+use super::transport::{Ask, Redirects, Reply, Transport};
 
 /// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -142,9 +144,19 @@ impl Client {
     /// The CA file is not usable. Unusable credentials are no error here, because the files may come later: until then
     /// each answer is [`Cause::Unauthorized`].
     pub fn new(registry: &SharedRegistry, metrics: Metrics, tasks: Tasks) -> Result<Self, ClientError> {
+        Self::through(&PROXIES, registry, metrics, tasks)
+    }
+
+    /// As [`new`](Self::new), with other proxies than those of the environment.
+    pub(super) fn through(
+        proxies: &Proxies,
+        registry: &SharedRegistry,
+        metrics: Metrics,
+        tasks: Tasks,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
             registry: registry.clone(),
-            transport: Arc::new(Transport::new(registry)?),
+            transport: Arc::new(Transport::new(registry, proxies)?),
             credentials: Credentials::new(registry),
             tokens: Tokens::new(tasks.clone()),
             basic_unasked: AtomicBool::new(registry.kind.takes_basic_unasked()),
@@ -194,8 +206,13 @@ impl Client {
         deadline: Instant,
     ) -> Result<Head, Unknown> {
         let answer = self.manifest(Method::HEAD, repository, target, deadline).await?;
-        if let Some(head) = manifest::by_headers(&answer, target)? {
-            return Ok(head);
+        match manifest::by_headers(&answer, target) {
+            // Some registries know no HEAD, and some answer it with a type that is no manifest's.
+            _ if matches!(answer.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {}
+            Err(unknown) if answer.status == StatusCode::OK && unknown.cause == Cause::NotRegistry => {}
+            Ok(Some(head)) => return Ok(head),
+            Ok(None) => {}
+            Err(unknown) => return Err(unknown),
         }
         let refused = answer.status == StatusCode::PRECONDITION_FAILED;
         let whole = self.manifest(Method::GET, repository, target, deadline).await;
@@ -247,7 +264,8 @@ impl Client {
         let started = Instant::now();
         let result = timeout_at(deadline, self.authenticate_and_send(&request)).await.unwrap_or_else(|_| {
             let given = deadline.saturating_duration_since(started);
-            let detail = format!("{} gave no answer within {given:.1?}", host_port(&self.registry.url));
+            let detail =
+                format!("{} gave no answer within {given:.1?}", self.transport.named(&self.registry.url));
             Err(Unknown::new(Cause::Deadline, detail))
         });
         self.metrics.observe(&self.registry.name, &result, started.elapsed());

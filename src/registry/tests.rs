@@ -2,6 +2,7 @@
 
 mod answers;
 mod authentication;
+mod proxy;
 mod rotation;
 mod server;
 // Certificates come from rcgen, which is there with the feature `demo` only.

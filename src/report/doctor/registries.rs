@@ -38,7 +38,7 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
     for report in &reports {
         let Some(registry) = settings.registries.get(&report.registry) else { continue };
         let about = format!("registry {}", registry.name);
-        let said = &*report.detail;
+        let said = &*report.said();
         if report.health == Health::Drained {
             lines.push(Line::ok(about, said));
         } else if report.health != Health::Up {
