@@ -31,6 +31,8 @@ mod keyring;
 mod manifest;
 mod meter;
 mod metrics;
+mod plugin;
+mod provider;
 mod shared_lookup;
 mod single_flight;
 mod tasks;

@@ -346,3 +346,38 @@ async fn the_proxy_of_a_registry_is_named() {
     let said = run_in(&environment, &config, &[]).1.to_string();
     assert!(!said.contains("through the proxy") && said.contains("cannot connect to harbor.test"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_provider_is_run_and_what_it_does_wrong_is_told() {
+    let world = demo().await.unwrap();
+    let text = site::configuration(&world);
+    let with = |script: &str| {
+        let script = world.world.write("provider.sh", script).unwrap();
+        let provider = format!("{{provider: {{command: /bin/sh, args: [{}]}}}}", script.display());
+        let (before, after) = text.split_once("  edge: ").unwrap();
+        let (_, dir) = after.split_once("credentials: ").unwrap();
+        let (dir, _) = dir.split_once('}').unwrap();
+        world
+            .world
+            .write(
+                "site.yaml",
+                &format!("{before}  edge: {}", after.replacen(&format!("{dir}}}"), &provider, 1)),
+            )
+            .unwrap()
+    };
+    let edge = |config: &Path| {
+        let (_, said) = run(config, &[]);
+        let lines = said["lines"].as_array().unwrap().clone();
+        lines.into_iter().find(|line| line["about"] == "registry edge").unwrap_or_else(|| panic!("{said}"))
+    };
+    let answer = json!({
+        "kind": "CredentialProviderResponse", "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "cacheKeyType": "Registry", "auth": {"registry.edge:5000": {"username": "edge", "password": "edge-Secret1"}},
+    });
+    let line = edge(&with(&format!("cat > /dev/null; echo '{answer}'")));
+    assert_eq!((&line["state"], &line["said"]), (&"ok".into(), &"answers (200)".into()), "{line}");
+    let line = edge(&with("echo 'no identity is bound' >&2; exit 1"));
+    let words = "the credential provider /bin/sh ended with exit status: 1: no identity is bound";
+    assert_eq!((&line["state"], &line["said"]), (&"wrong".into(), &words.into()), "{line}");
+    assert!(line["todo"].as_str().unwrap().starts_with("run `/bin/sh` as Landfall does"), "{line}");
+}

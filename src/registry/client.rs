@@ -19,7 +19,7 @@ use crate::domain::unknown::{Cause, Unknown};
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
 use super::credential::Credential;
-use super::credentials::{Credentials, Current};
+use super::credentials::{Credentials, Current, Refused};
 use super::error::ClientError;
 use super::http::PROXIES;
 use super::manifest::{self, Head, Target};
@@ -157,7 +157,7 @@ impl Client {
         Ok(Self {
             registry: registry.clone(),
             transport: Arc::new(Transport::new(registry, proxies)?),
-            credentials: Credentials::new(registry),
+            credentials: Credentials::new(registry, tasks.clone()),
             tokens: Tokens::new(tasks.clone()),
             basic_unasked: AtomicBool::new(registry.kind.takes_basic_unasked()),
             metrics,
@@ -324,7 +324,12 @@ impl Client {
         if !refused || reply.url.origin() != self.registry.url.origin() {
             return Ok(None);
         }
-        let fresh = self.credentials.refreshed(request.endpoint.about()).await?;
+        let about = request.endpoint.about();
+        let refused = match proof {
+            Proof::Basic(_) | Proof::Own(_) => Refused::Credential,
+            Proof::Nothing | Proof::Token(_) => Refused::Other,
+        };
+        let fresh = self.credentials.refreshed(about, current, refused).await?;
         let rotated = fresh.version != current.version;
         if rotated {
             let proof = self.first_proof(request.endpoint, &fresh);
@@ -348,8 +353,16 @@ impl Client {
             if let Proof::Token(token) = proof {
                 self.tokens.forget(current.version, repository, token);
             }
-            let token = self.tokens.fetch(&self.transport, grant, &fresh, repository).await?;
-            return Ok(Some(Proof::Token(token)));
+            let fetch = async |with: &Current| {
+                self.tokens.fetch(&self.transport, grant.clone(), with, repository).await.map(Proof::Token)
+            };
+            return match fetch(&fresh).await {
+                Err(unknown) if unknown.cause == Cause::Unauthorized => {
+                    let other = self.credentials.refreshed(about, &fresh, Refused::Credential).await?;
+                    if other.version == fresh.version { Err(unknown) } else { fetch(&other).await.map(Some) }
+                }
+                fetched => fetched.map(Some),
+            };
         }
         if let Credential::Basic { username, password } = &fresh.credential
             && asked.iter().any(|challenge| challenge.scheme == Scheme::Basic)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod authentication;
+mod provider;
 mod proxy;
 mod rotation;
 mod server;

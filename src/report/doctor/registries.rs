@@ -109,6 +109,11 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
             CredentialSource::TokenFile(file) => {
                 format!("check `{}`: the registry does not accept its token", file.display())
             }
+            CredentialSource::Provider(plugin) => format!(
+                "run `{}` as Landfall does, in its Pod: what it answers must be accepted by `{}`; check the rights of Landfall's ServiceAccount at the cloud",
+                plugin.command.display(),
+                registry.host
+            ),
             CredentialSource::Anonymous => {
                 format!("the registry requires credentials: set `{path}.credentials`")
             }
