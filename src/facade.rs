@@ -177,7 +177,7 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Health, Judgement, Observatory, Scope};
+    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope};
 }
 /// See [`crate::harbor`].
 pub mod harbor {

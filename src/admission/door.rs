@@ -36,7 +36,7 @@ use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::evidence::{Observatory, ObservedAt, VerdictCache};
+use crate::evidence::{Asking, Observatory, ObservedAt, VerdictCache};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
 pub const MARGIN: Duration = Duration::from_millis(500);
@@ -133,12 +133,13 @@ impl DoorState {
     }
 
     /// Returns the judge for these terms. `date` is the time for the age of scans and the end of exceptions.
-    pub(super) fn judge<'a>(&'a self, terms: &'a Terms, date: Timestamp) -> Judge<'a> {
+    pub(super) fn judge<'a>(&'a self, terms: &'a Terms, namespace: &'a str, date: Timestamp) -> Judge<'a> {
         let Doors { observatory, metrics, .. } = &self.deps;
         let Terms { settings, began, deadline } = terms;
         // The generation is read before anything is asked, because the judgement may miss later changes.
         let observed_at = ObservedAt { now: *began, date, generation: observatory.generation() };
-        Judge { settings, observatory, cache: &self.cache, metrics, deadline: *deadline, observed_at }
+        let asking = Asking { namespace, deadline: *deadline };
+        Judge { settings, observatory, cache: &self.cache, metrics, asking, observed_at }
     }
 
     /// Counts a Pod, and writes the same words into the answer for the audit log.

@@ -26,8 +26,11 @@ use super::support::wait::{HELD, ends, later, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// An image of another project than those of [`many`].
+const ANOTHER_PROJECTS: &str = "harbor.fra.example.com/regulated/payments/ledger:7.3.0";
+
 /// Does this while the registries are probed.
-async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
+pub async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = body => done,
@@ -35,13 +38,13 @@ async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
     }
 }
 
-fn health(site: &Site, name: &str) -> Health {
+pub fn health(site: &Site, name: &str) -> Health {
     let reports = site.observatory.health();
     reports.iter().find(|report| report.registry.as_str() == name).unwrap().health
 }
 
 /// Waits for the first probe of all.
-async fn probed(site: &Site) {
+pub async fn probed(site: &Site) {
     until("probed", || site.observatory.health().iter().all(|report| report.health != Health::Unprobed))
         .await;
 }
@@ -110,7 +113,7 @@ fn unscanned() -> Given {
 }
 
 /// 0: closed, 1: half open, 2: open.
-fn breaker(site: &Site, registry: &str) -> f64 {
+pub fn breaker(site: &Site, registry: &str) -> f64 {
     site.metric(name::BREAKER, &[("registry", registry)]).unwrap()
 }
 
@@ -512,7 +515,7 @@ async fn a_probe_that_runs_out_of_time_half_way_finds_it_slow() {
 }
 
 #[tokio::test]
-async fn a_429_pauses_the_registry_as_a_whole() {
+async fn a_429_of_two_projects_pauses_the_registry_as_a_whole() {
     let site = Site::new(Given { edge: false, ..unscanned() }).await;
     let images = many(&site, 10);
     watching(&site, async {
@@ -520,6 +523,8 @@ async fn a_429_pauses_the_registry_as_a_whole() {
         let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), limit);
         assert_eq!(judged(&site, &images[0]).await, "Fallback(fra) [RateLimited]");
+        assert_eq!(judged(&site, ANOTHER_PROJECTS).await, "Fallback(fra) [RateLimited]");
+        until("no probe is under way", || site.demo.ams.in_flight() == 0).await;
         site.demo.ams.faults().clear();
         site.demo.ams.clear_log();
         for image in &images[1..5] {
