@@ -161,7 +161,7 @@ fn read(answer: &[u8]) -> Result<Answer, PluginError> {
         Some(Value::String(duration)) if duration == "0" => Some(Duration::ZERO),
         Some(duration) => {
             match duration.as_str().and_then(|duration| duration.parse::<SignedDuration>().ok()) {
-                // One that has ended already is not kept.
+                // One that has ended already is none.
                 Some(duration) => Some(Duration::try_from(duration).unwrap_or_default()),
                 None => return unexpected("cacheDuration", "a duration such as `6h0m0s`"),
             }

@@ -23,6 +23,10 @@ use super::tasks::Tasks;
 /// How long an answer is used that does not say. Cloud tokens live for an hour at least.
 const DEFAULT_DURATION: Duration = Duration::from_secs(600);
 
+/// How long an answer is used at least. The kubelet asks once for a pull; we would run a program for every request where
+/// it answers `0s`, as that of GAR does unless it is told otherwise.
+const LEAST_DURATION: Duration = Duration::from_secs(10);
+
 /// How long a failure counts: a program that fails is not run for every question.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
@@ -241,7 +245,7 @@ impl Inner {
             auth: answer.auth,
             version: same.unwrap_or_else(|| self.contents.fetch_add(1, Ordering::AcqRel) + 1),
             at: Instant::now(),
-            duration: answer.duration.unwrap_or(DEFAULT_DURATION),
+            duration: answer.duration.unwrap_or(DEFAULT_DURATION).max(LEAST_DURATION),
         });
         let works_again = known.failed.remove(&run).is_some() && run.is_none();
         if works_again || known.refused && same.is_none() {

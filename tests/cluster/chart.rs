@@ -94,7 +94,8 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
     let broken = format!("config={}", file("site: ["));
     let edge = "{site: ams, registries: {edge: {credentials: {dir: /etc/landfall/credentials/edge}}}}";
     let lonely = format!("config={}", file(edge));
-    let nobodys = "{site: ams, registries: {ecr: {credentials: {provider: {command: /etc/landfall/providers/ecr}}}}}";
+    let nobodys =
+        "{site: ams, registries: {ecr: {credentials: {provider: {command: /etc/landfall/providers/ecr}}}}}";
     let nobodys = format!("config={}", file(nobodys));
     let norway = format!("config={}", file("{site: ams, registries: {}, exclude: {namespaces: [no]}}"));
     let as_map =
