@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use proxy::Proxy;
 
-#[path = "support/proxy.rs"]
+#[path = "../src/registry/tests/open_proxy.rs"]
 mod proxy;
 #[path = "support/site.rs"]
 #[expect(dead_code, reason = "no reviews come here")]

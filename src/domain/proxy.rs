@@ -143,9 +143,8 @@ impl Direct {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Some(Self::Address { address: address.to_canonical(), port });
         }
-        let name = if host.starts_with("*.") { host.get(1..)? } else { host };
-        let itself = !name.starts_with('.');
-        let name = ascii(name.strip_prefix('.').unwrap_or(name));
+        let below = host.strip_prefix("*.").or_else(|| host.strip_prefix('.'));
+        let (itself, name) = (below.is_none(), ascii(below.unwrap_or(host)));
         (!host.is_empty()).then(|| Self::Name { below: format!(".{name}").into(), itself, port })
     }
 

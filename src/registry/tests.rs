@@ -2,6 +2,7 @@
 
 mod answers;
 mod authentication;
+mod open_proxy;
 mod provider;
 mod proxy;
 mod rotation;

@@ -1,8 +1,5 @@
 //! Registries behind a proxy, over real sockets.
 
-#[path = "../../../tests/support/proxy.rs"]
-mod support;
-
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +8,7 @@ use crate::domain::evidence::{Presence, Shape};
 use crate::domain::proxy::Proxies;
 use crate::domain::unknown::Cause;
 
-use self::support::Proxy;
+use super::open_proxy::Proxy;
 use super::server::{Server, reply};
 use super::*;
 

@@ -1,5 +1,5 @@
-//! A real proxy: it opens tunnels (CONNECT), forwards plain requests, and speaks SOCKS 5. Also for the unit tests of
-//! `src/registry`.
+//! A real proxy: it opens tunnels (CONNECT), forwards plain requests, and speaks SOCKS 5. `tests/doctor.rs` uses
+//! it, too.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
