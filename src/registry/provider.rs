@@ -66,7 +66,7 @@ struct Known {
     by_image: bool,
     /// The last failures, until a run succeeds.
     failed: HashMap<Key, (Instant, Unknown)>,
-    /// Whether the registry refused what we have.
+    /// Whether what we have was of no use: the registry refused it, or it is for other hosts.
     refused: bool,
 }
 
@@ -104,7 +104,7 @@ impl Provider {
         }))
     }
 
-    /// Grows when credentials come after a failure, and when others come after the registry refused those we had. That a
+    /// Grows when credentials come after a failure, and when others come after those that were of no use. That a
     /// short-lived credential is renewed outdates no answer.
     pub fn changes(&self) -> u64 {
         self.0.changes.load(Ordering::Acquire)
@@ -138,10 +138,12 @@ impl Provider {
         let outdated = {
             let mut known = self.0.known();
             known.refused = true;
-            known.find(about).is_none_or(|held| held.at.elapsed() >= REFUSED_AFTER)
+            let old = known.find(about).is_none_or(|held| held.at.elapsed() >= REFUSED_AFTER);
+            old && known.failure(&known.key(about)).is_none()
         };
         if outdated {
-            self.run(about).await?;
+            // Where it fails, what we have is used until it ends: the registry may refuse only this one request.
+            let _failed = self.run(about).await;
         }
         self.current(about).await
     }
@@ -203,6 +205,7 @@ impl Provider {
         if let Some(credential) = found {
             return Ok((provided.version, credential.clone()));
         }
+        self.0.known().refused = true;
         let image = about.map_or_else(|| host.to_string(), |path| format!("{host}/{path}"));
         let keys: Vec<_> = provided.keyring.keys().map(plain).collect();
         let keys = if keys.is_empty() { "nothing".to_owned() } else { format!("`{}`", keys.join("`, `")) };
@@ -248,7 +251,8 @@ impl Inner {
             duration: answer.duration.unwrap_or(DEFAULT_DURATION).max(LEAST_DURATION),
         });
         let works_again = known.failed.remove(&run).is_some() && run.is_none();
-        if works_again || known.refused && same.is_none() {
+        let replaced = same.is_none() && known.provided.contains_key(&key);
+        if works_again || known.refused && replaced {
             known.refused = false;
             self.changes.fetch_add(1, Ordering::AcqRel);
         }

@@ -245,6 +245,31 @@ async fn credentials_that_end_at_the_registry_are_replaced_while_the_request_run
     assert_eq!(client.credentials_version().await, 1, "what was refused may be allowed now");
     assert_eq!(by_tag(&client).await, present());
     assert_eq!(program.runs(), 2);
+    // One that fails is not run for each refusal either, and what the registry says is told.
+    password.becomes("three");
+    program.put("status", "1");
+    later(Duration::from_secs(31)).await;
+    for _ in 0..3 {
+        assert_unknown(by_tag(&client).await, Cause::Unauthorized, "user name and password were rejected");
+    }
+    assert_eq!(program.runs(), 3);
+}
+
+#[tokio::test]
+async fn credentials_for_other_hosts_are_of_no_use_until_others_come() {
+    let (program, password) = (Program::new(), Password::of("one"));
+    program.answers_for(
+        "Registry",
+        Some("10m"),
+        json!({"other.example.com": {"username": "AWS", "password": "one"}}),
+    );
+    let server = password.server().await;
+    let client = program.client(&server.url);
+    assert_unknown(by_tag(&client).await, Cause::Unauthorized, "but for `other.example.com`");
+    program.answers("Registry", Some("10m"), "one");
+    later(Duration::from_secs(601)).await;
+    assert_eq!(by_tag(&client).await, present());
+    assert_eq!((program.runs(), client.credentials_version().await), (2, 1));
 }
 
 #[tokio::test]
