@@ -49,8 +49,6 @@ const OBSERVED_LATER: usize = 64;
 const VERDICT: AuditKey = AuditKey::new("verdict");
 /// The audit annotation with the most important reason for the verdict.
 const REASON: AuditKey = AuditKey::new("reason");
-/// The reason in the answer to a review of another object or operation.
-const NOT_OURS: &str = "NotOurs";
 
 /// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
@@ -151,7 +149,7 @@ impl DoorState {
         dry_run: DryRun,
     ) -> Answer {
         self.deps.metrics.admitted(outcome, reason, dry_run);
-        answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
+        noted(answer, outcome, reason)
     }
 
     /// Answers a fault as the door does. A status instead of an answer is only counted: it has no audit annotations.
@@ -174,6 +172,11 @@ impl DoorState {
             }
         }
     }
+}
+
+/// Says in the audit log what was done, and why. Both words are of closed sets.
+fn noted(answer: Answer, outcome: PodOutcome, reason: Reason) -> Answer {
+    answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
 }
 
 /// The conditions of one judgement: settings, start and deadline.
@@ -239,8 +242,9 @@ async fn answer(
 ) -> Result<Vec<u8>, Refusal> {
     let metrics = &state.deps.metrics;
     match decode(body, kind.door) {
-        Ok(review) => {
+        Ok(mut review) => {
             let settings = state.deps.settings.load_full();
+            review.find_secrets(body, &settings);
             let budget = settings.budget.request;
             let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
             let answer = (kind.judge)(state, &review, Terms { settings, began, deadline }).await;
@@ -250,8 +254,8 @@ async fn answer(
         Err(ReviewError::NotOurs { uid, what }) => {
             metrics.not_ours.inc();
             tracing::debug!(what = &*plain(&what.to_string()), "review not judged");
-            let answer = Answer::unchanged().note(VERDICT, PodOutcome::Unchanged.as_str());
-            Ok(encode(&answer.note(REASON, NOT_OURS), &uid))
+            let answer = noted(Answer::unchanged(), PodOutcome::Unchanged, Reason::Excluded);
+            Ok(encode(&answer, &uid))
         }
         Err(ReviewError::Unreadable { uid, source }) => {
             tracing::warn!(error = &*plain(&error_chain(&source)), "Pod cannot be read");

@@ -129,7 +129,7 @@ async fn a_registry_behind_a_healthy_core_that_is_down_is_down_and_back_within_a
         let by_pods = |path: &str| path.contains("/ours/manifests/2") || path.ends_with("/v5");
         assert!(!asked.iter().any(|one| by_pods(&one.path)), "no Pod tries: {asked:#?}");
         site.demo.ams.faults().clear();
-        until("up", || health(&site, "ams") == Health::Up).await;
+        until("up", || health(&site, "ams") == Health::Up && breaker(&site, "ams") < 2.0).await;
         assert_eq!(ours(&site, "3").await, "Local(ams) []");
         assert_eq!(judged(&site, "theirs", &theirs[6]).await, "Local(ams) []");
     })

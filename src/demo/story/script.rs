@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::StoryError;
 use super::pod::{Image, Pod};
 use super::told::Admission;
+use super::world::content::Role;
 use super::world::faults::Fault;
 use super::world::seed::Named;
 pub(super) use recorded::recordings;
@@ -101,6 +102,12 @@ pub(super) const TILL: Named = Named { repository: "production/edge/till", tag: 
 pub(super) const VENDORED: Named = Named { repository: "production/vendor/kit", tag: "2" };
 /// Amsterdam holds another application's image where this one would be copied to.
 pub(super) const ROSTER: Named = Named { repository: "production/crew/roster", tag: "1" };
+/// Indexes that hide their image for amd64 nodes, each in another way: its platform as the index spells it, and its role.
+pub(super) const HIDING: [(Named, &str, Role); 3] = [
+    (Named { repository: "production/masks/annotated", tag: "1" }, "linux/amd64", Role::Disguised),
+    (Named { repository: "production/masks/renamed", tag: "1" }, "linux/x86_64", Role::Image),
+    (Named { repository: "production/masks/unnamed", tag: "1" }, "", Role::Image),
+];
 /// A service whose tag moves with every release.
 pub(super) const PILOT: Named = Named { repository: "production/fleet/pilot", tag: "stable" };
 /// Five more that are first asked for while Frankfurt is down: five failures in a row open the breaker.

@@ -23,8 +23,8 @@ use crate::evidence::observatory::Observatory;
 use crate::evidence::question::{Question, UpstreamId};
 use crate::evidence::upstream::{Source, Upstream};
 
-/// How often credentials that did not change are proved again. Each wrong attempt takes 1.5 s and keeps a user's
-/// account locked.
+/// How often credentials that did not change are proved again. Each wrong attempt takes 1.5 s and may lock a user's
+/// account. A robot is never locked out, so wrong credentials of a robot are tried by each probe.
 const PROVE_AGAIN: Duration = Duration::from_secs(600);
 
 /// A probe that fails after more than this counts as unresponsive: a Pod would have waited as long.
@@ -280,7 +280,11 @@ async fn probe_harbor(
     deadline: Instant,
 ) -> Seen {
     let version = harbor.client().credentials_version().await;
-    let check = credential_check.next(version, Instant::now());
+    let check = match credential_check.next(version, Instant::now()) {
+        // An admin may have enabled the robot again, or given it the secret that we have.
+        Check::Anonymous if harbor.client().is_robot().await => Check::Credentials,
+        check => check,
+    };
     let mut test = harbor.self_test(check, deadline).await;
     let mut why = "answers, but rejects our credentials".to_owned();
     if let (SelfTestResult::Unreachable(unknown), true) = (&test.result, check != Check::Anonymous)
@@ -289,6 +293,11 @@ async fn probe_harbor(
         // Our own files cannot be read, so no credentials were sent.
         why = unknown.detail.to_string();
         test = harbor.self_test(Check::Anonymous, deadline).await;
+    }
+    if test.result == SelfTestResult::Rejected && check != Check::Anonymous && !credential_check.wrong {
+        // Its database may have come back between two requests of the test. Credentials that were right a moment ago
+        // are wrong only if a second test says so.
+        test = harbor.self_test(Check::Credentials, deadline).await;
     }
     let known = match &test.result {
         SelfTestResult::Proved => Some(true),

@@ -222,7 +222,7 @@ impl Projects {
         }
     }
 
-    /// Records what a look-up got of the storage. `cause`: why it got no answer. True: a probe should ask for a manifest.
+    /// Records what a look-up got of the storage. `cause`: why it got no answer. True: probes ask for a manifest from now on.
     pub fn stored(
         &mut self,
         question: &Question,

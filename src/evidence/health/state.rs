@@ -26,9 +26,6 @@ pub(super) const FAST: Duration = Duration::from_secs(1);
 /// How long the breaker waits for the prober: its longest pause, the time of a probe, and a margin.
 const HOLD: Duration = Duration::from_secs(8);
 
-/// So many attempts in a row that ended at the deadline call for a probe.
-const UNRESPONSIVE_AFTER: u32 = 3;
-
 /// A retry costs what so many attempts earn, so retries add at most a tenth.
 const RETRY: u32 = 10;
 /// The most retries that can be saved up.
@@ -93,8 +90,6 @@ pub struct HealthState {
     failed: Option<Instant>,
     /// When an attempt was last answered.
     answered: Option<Instant>,
-    /// Attempts in a row that ended at the deadline.
-    consecutive_failures: u32,
     /// What attempts have earned for retries.
     credit: u32,
     auth_gate: AuthGate,
@@ -109,7 +104,6 @@ impl Default for HealthState {
             probed: Probed { health: Health::Unprobed, detail, cause: None, took: Duration::ZERO },
             failed: None,
             answered: None,
-            consecutive_failures: 0,
             credit: RETRY,
             auth_gate: AuthGate::default(),
         }
@@ -206,7 +200,6 @@ impl HealthState {
         self.auth_gate.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
-            self.consecutive_failures = 0;
         }
         match unknown {
             None => {
@@ -216,7 +209,8 @@ impl HealthState {
             Some(unknown) => self.pause(repository, unknown, now),
         }
         let doubted = self.projects.stored(question, answer, cause, now);
-        self.is_silent(cause) || doubted || before != self.limits(now)
+        // It may be down, or take its time to reject our credentials: a probe finds out, and waits longer than an attempt.
+        cause == Some(Cause::Deadline) || doubted || before != self.limits(now)
     }
 
     /// Counts how an attempt ended. A failure counts for its project. Only if another project is failing as well, it
@@ -257,16 +251,6 @@ impl HealthState {
             }
             _ => {}
         }
-    }
-
-    /// Did so many attempts in a row end at the deadline that a probe should look?
-    fn is_silent(&mut self, cause: Option<Cause>) -> bool {
-        self.consecutive_failures += u32::from(cause == Some(Cause::Deadline));
-        let silent = self.consecutive_failures >= UNRESPONSIVE_AFTER;
-        if silent {
-            self.consecutive_failures = 0;
-        }
-        silent
     }
 
     /// What is limited now. If that changes, the prober looks.
@@ -320,12 +304,11 @@ impl HealthState {
         } else {
             self.whole.breaker.probed(signal, now, random);
         }
-        self.auth_gate.probed(health, &detail);
+        self.auth_gate.probed(health, &detail, now);
         if health.is_down() {
             // The next probe comes soon.
             self.hold(now);
         }
-        self.consecutive_failures = 0;
         self.failed = is_down.then_some(now);
         let cause = unknown.as_ref().map(|unknown| unknown.cause);
         if let Some(unknown) = &unknown {
@@ -409,8 +392,7 @@ impl HealthState {
 }
 
 /// What the end of an attempt means for the breaker. Neutral are: an odd answer, which may concern this one image only; what
-/// we caused ourselves; and a timeout. Slowness is no failure: three timeouts in a row start a probe, which may open the
-/// breaker ([`HealthState::learn`]).
+/// we caused ourselves; and a timeout. Slowness is no failure: a timeout starts a probe, which may open the breaker ([`HealthState::learn`]).
 fn signal(cause: Option<Cause>) -> Signal {
     match cause {
         None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Signal::Success,
