@@ -114,6 +114,19 @@ pub enum CredentialSource {
     DockerConfig(PathBuf),
     /// A file with a bearer token, as rotating sidecars write it.
     TokenFile(PathBuf),
+    /// A credential provider: a program that the kubelet, too, would run.
+    Provider(Arc<Plugin>),
+}
+
+/// A credential provider: what is run, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Plugin {
+    /// The program, an absolute path.
+    pub command: PathBuf,
+    /// Its arguments. No shell reads them.
+    pub args: Vec<Box<str>>,
+    /// Variables of its environment, beside our own.
+    pub env: Vec<(Box<str>, Box<str>)>,
 }
 
 /// An endpoint: references name it by `host`, and Landfall asks it at `url`.

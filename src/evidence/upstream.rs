@@ -276,6 +276,11 @@ impl Upstream {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The proxy by which it is asked.
+    pub fn proxy(&self) -> Option<Box<str>> {
+        Some(self.source.client().ok()?.proxy()?.to_string().into())
+    }
+
     /// When it last began to answer a request, of a probe or of anybody.
     pub fn last_response(&self) -> Option<Instant> {
         self.source.client().ok().and_then(Client::last_response)
