@@ -4,6 +4,8 @@
 
 #[path = "evidence/cache_life.rs"]
 mod cache_life;
+#[path = "evidence/harbor_states.rs"]
+mod harbor_states;
 #[path = "evidence/health.rs"]
 mod health;
 #[path = "evidence/invalidation.rs"]

@@ -62,8 +62,8 @@ pub enum ScannerState {
 /// A Harbor project.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Its number.
-    pub(super) id: u64,
+    /// Its number. Another project may have this number as its name.
+    pub id: u64,
     /// Who may read.
     pub visibility: Visibility,
     /// `prevent_vul` and its severity: pulls are refused (412) from this severity on.
