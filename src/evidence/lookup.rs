@@ -16,8 +16,8 @@ use crate::registry::{Flight, Joined, SingleFlight, Tasks};
 
 use super::answer_cache::AnswerCache;
 use super::background::{NoSlot, Permit};
-use super::cached_answer::CachedAnswer;
-use super::invalidation::Epoch;
+use super::cached_answer::{CachedAnswer, gone};
+use super::invalidation::{Epoch, Scope};
 use super::metrics::{BackgroundTask, Metrics};
 use super::question::{Question, What, unanswered};
 use super::upstream::{QueueSlot, Upstream};
@@ -161,7 +161,7 @@ impl Lookups {
         let attempt = upstream.attempt(slot).await;
         let began = Instant::now();
         self.metrics.queued(upstream, began - queued);
-        let cached = |question: Question, answer, previous: Option<&Arc<CachedAnswer>>| {
+        let cached = |question: Question, answer, epoch, previous: Option<&Arc<CachedAnswer>>| {
             let view = upstream.view(Instant::now(), &terms.life);
             Arc::new(CachedAnswer::new(question, answer, epoch, fastrand::f64(), previous, &view))
         };
@@ -170,7 +170,7 @@ impl Lookups {
             Err(unknown) => {
                 let answer = unanswered(question.aspect(), unknown);
                 self.metrics.answered(upstream, question, &answer, None);
-                return cached(question.clone(), answer, self.answers.get(question).as_ref());
+                return cached(question.clone(), answer, epoch, self.answers.get(question).as_ref());
             }
         };
         let deadline = began + terms.attempt;
@@ -187,10 +187,20 @@ impl Lookups {
             Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. }),
         ) = (&question.what, &answer)
         {
-            self.store(upstream, cached(question.for_digest(*digest), answer.clone(), None), &terms);
+            self.store(upstream, cached(question.for_digest(*digest), answer.clone(), epoch, None), &terms);
         }
-        let cached = cached(question.clone(), answer, self.answers.get(question).as_ref());
+        let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);
+        let cached = cached(question.clone(), answer, epoch, self.answers.get(question).as_ref());
         self.store(upstream, cached, &terms)
+    }
+
+    /// If the answer says that a digest is gone that is cached as present, outdates what is cached of it. Returns the epoch
+    /// after that, in which the answer itself counts.
+    fn end_presence(&self, upstream: &Upstream, question: &Question, answer: &Observation) -> Option<Epoch> {
+        let digest = gone(question, answer)?;
+        self.answers.get(&question.for_digest(digest)).filter(|held| held.is_presence())?;
+        upstream.invalidate(Scope::Digest(digest));
+        Some(upstream.epoch())
     }
 
     /// Stores an answer, and returns the one that counts. An unknown or an outdated answer does not replace a fresh

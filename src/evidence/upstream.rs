@@ -20,7 +20,7 @@ use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
 
 use super::background::Background;
 use super::health::{Health, HealthState, Limit};
-use super::invalidation::{Epochs, Scope, View};
+use super::invalidation::{Epoch, Epochs, Scope, View};
 use super::question::{Question, UpstreamId, What, unknown};
 use super::verdict_cache::Generation;
 
@@ -246,6 +246,11 @@ impl Upstream {
             harbor.forget();
         }
         self.epochs.invalidate(scope);
+    }
+
+    /// The epoch of an answer that is learned now.
+    pub fn epoch(&self) -> Epoch {
+        self.epochs.epoch()
     }
 
     /// Why it is not asked now.

@@ -1,11 +1,15 @@
 //! States of a Harbor that are no fault of it, and must not be taken for one.
 
+use std::time::Duration;
+
 use landfall::facade::demo::world::content::Content;
 use landfall::facade::demo::world::seed;
-use landfall::facade::demo::world::{Allowlist, Embedded, Scan};
+use landfall::facade::demo::world::{Account, Allowlist, Embedded, Namespace, PathClass, Permission, Scan};
+use landfall::facade::domain::evidence::{Children, Observation, Query};
 use landfall::facade::domain::scan::Severity;
 
-use super::site::{Given, Site, settings};
+use super::site::{Given, Site, asked, learned, manifests, settings};
+use super::support::wait::later;
 
 /// A site with a route for this project, which has the same name at both Harbors.
 fn site_with_project(demo: seed::Demo, project: &str) -> Site {
@@ -48,4 +52,155 @@ async fn the_scanner_of_a_project_named_by_a_number_is_seen() {
     let site = site_with_project(demo, "12345");
     let case = site.case_for("harbor.fra.example.com/12345/app:1");
     assert_eq!(site.judged(&case).await, "Fallback(fra) [Unscanned]");
+}
+
+/// A site over this world that remembers nothing.
+fn cold(demo: seed::Demo) -> Site {
+    let settings = settings(&demo, Given::default());
+    Site::over(demo, settings)
+}
+
+#[tokio::test]
+async fn a_rescan_takes_no_good_copy_away_and_makes_no_bad_one_good() {
+    let site = Site::new(Given::default()).await;
+    let (good, bad) = (site.case(seed::PRESENT), site.case(seed::VULNERABLE));
+    let index = site.case(seed::MULTI_ARCH);
+    for case in [&good, &bad, &index] {
+        site.judge(case).await;
+    }
+    site.demo.ams.store().scan_all();
+    // Longer than an answer is fresh, and longer than one that is pending is.
+    for seconds in [300, 3600] {
+        later(Duration::from_secs(seconds)).await;
+        assert_eq!(site.judged(&good).await, "Local(ams) []", "{seconds}");
+        assert_eq!(site.judged(&index).await, "Local(ams) []", "{seconds}");
+        assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]", "{seconds}");
+    }
+    site.demo.ams.store().finish_scan_all();
+    later(Duration::from_secs(10)).await;
+    assert_eq!(site.judged(&good).await, "Local(ams) []");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
+}
+
+/// A rescan that somebody starts for one image removes its report at once (recorded), but not what we remember.
+#[tokio::test]
+async fn a_rescan_without_a_stored_report_does_not_either() {
+    let site = Site::new(Given::default()).await;
+    let case = site.case(seed::PRESENT);
+    site.judge(&case).await;
+    set_scan(&site, seed::PRESENT, Scan::Pending);
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    // Only the report could tell, and it is gone.
+    let cold = cold(site.demo);
+    assert_eq!(cold.judged(&cold.case(seed::PRESENT)).await, "Fallback(fra) [ScanPending]");
+}
+
+#[tokio::test]
+async fn a_cold_start_in_the_middle_of_a_rescan_reads_the_stored_reports() {
+    let demo = seed::demo().await.unwrap();
+    demo.ams.store().scan_all();
+    let site = cold(demo);
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::MULTI_ARCH)).await, "Local(ams) []");
+    assert_eq!(site.judged(&site.case(seed::VULNERABLE)).await, "Accepted(ams) [Vulnerable]");
+    // Never scanned before, so there is no report.
+    assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, "Fallback(fra) [ScanPending]");
+
+    // Where the robot may not read reports, the scan is under way, and that is all.
+    let permissions: Vec<_> =
+        Permission::ALL.into_iter().filter(|one| *one != Permission::AdditionRead).collect();
+    site.demo.ams.store().add_account(Account::robot("landfall", Namespace::All, &permissions));
+    let site = cold(site.demo);
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Fallback(fra) [ScanPending]");
+}
+
+/// A scan under way replaces neither a failed one nor "never scanned": what was found before those does not count.
+#[tokio::test]
+async fn what_was_not_good_before_a_rescan_is_not_good_in_it() {
+    for worse in [Scan::NotScanned, Scan::Error(jiff::Timestamp::now())] {
+        let site = Site::new(Given::default()).await;
+        let (good, bad) = (site.case(seed::PRESENT), site.case(seed::VULNERABLE));
+        for scan in [None, Some(worse.clone()), Some(Scan::Pending)] {
+            if let Some(scan) = scan {
+                set_scan(&site, seed::PRESENT, scan.clone());
+                set_scan(&site, seed::VULNERABLE, scan);
+            }
+            later(Duration::from_secs(300)).await;
+            site.judge(&good).await;
+            site.judge(&bad).await;
+        }
+        assert_eq!(site.judged(&good).await, "Fallback(fra) [ScanPending]", "{worse:?}");
+        assert_eq!(site.judged(&bad).await, "Fallback(fra) [ScanPending, Vulnerable]", "{worse:?}");
+    }
+}
+
+/// No report is read where nothing is pending.
+#[tokio::test]
+async fn an_image_that_is_not_scanned_again_costs_no_more() {
+    let site = Site::new(Given::default()).await;
+    site.judge(&site.case(seed::PRESENT)).await;
+    site.judge(&site.case(seed::UNSCANNED)).await;
+    let reports = asked(&site.demo.ams, PathClass::Api);
+    assert!(!reports.keys().any(|path| path.contains("/additions/")), "{reports:?}");
+}
+
+fn set_scan(site: &Site, named: seed::Named, scan: Scan) {
+    let digest = site.demo.ams.store().digest(named.repository, named.tag).unwrap();
+    site.demo.ams.store().set_scan(&digest, scan);
+}
+
+#[tokio::test]
+async fn what_was_deleted_here_is_missing_as_soon_as_the_api_says_so() {
+    let site = Site::new(Given::default()).await;
+    let case = site.pinned(seed::PRESENT);
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    let digest = site.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    site.demo.ams.store().delete(seed::PRESENT.repository, &digest);
+    // Its scan is asked for again; that it is present would be fresh for five more minutes.
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
+    site.demo.ams.clear_log();
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
+    assert_eq!(manifests(&site.demo.ams), 1, "it was asked for again, because it is not present any more");
+
+    site.demo.ams.store().push(seed::PRESENT.repository, seed::PRESENT.tag, &seed::present());
+    later(Duration::from_secs(10)).await;
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+}
+
+#[tokio::test]
+async fn a_child_that_was_deleted_here_is_missing_too() {
+    let site = Site::new(Given::default()).await;
+    let case = site.pinned(seed::MULTI_ARCH);
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    let Observation::Children(Children::Listed(children)) = learned(&site.judge(&case).await.evidence, |query| {
+        matches!(query, Query::Children(..))
+    })
+    .0
+    else {
+        panic!("no children")
+    };
+    site.demo.ams.store().delete(seed::MULTI_ARCH.repository, &children.first().unwrap().digest);
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [ChildMissing]");
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [ChildMissing]");
+}
+
+#[tokio::test]
+async fn a_project_that_is_gone_or_closed_is_told_apart() {
+    let site = Site::new(Given::default()).await;
+    let case = site.pinned(seed::PRESENT);
+    site.judge(&case).await;
+    // Our robot lost its permissions there: nothing was deleted.
+    site.demo.ams.store().add_account(Account::robot("landfall", Namespace::All, &[Permission::Pull]));
+    later(Duration::from_secs(300)).await;
+    site.demo.ams.clear_log();
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    assert_eq!(manifests(&site.demo.ams), 0, "it counts as present");
+
+    // The project is gone, and everything in it.
+    site.demo.ams.store().remove_project("production");
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
 }

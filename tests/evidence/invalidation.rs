@@ -162,7 +162,7 @@ async fn an_invalidation_takes_remembered_presence_and_leaves_the_last_scan() {
     // The bad one is scanned again: it was bad until then.
     site.demo.ams.store().set_scan(&bad_digest, Scan::Running(jiff::Timestamp::now()));
     changed(&site, Scope::Digest(bad_digest));
-    assert_eq!(site.judged(&bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
     site.demo.ams.store().set_scan(&bad_digest, Scan::clean());
     changed(&site, Scope::Digest(bad_digest));
     assert_eq!(site.judged(&bad).await, "Local(ams) []");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
-use super::scan::Scan;
+use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
@@ -304,6 +304,37 @@ impl Store {
             .map_or_else(|| vec![*digest], |artifact| images(*digest, &artifact.content));
         for part in parts {
             self.scans.insert(part, scan.clone());
+        }
+    }
+
+    /// Starts "scan all", as Harbor's schedule does every night: each image that can be scanned is `Pending` until
+    /// [`finish_scan_all`](Self::finish_scan_all).
+    pub fn scan_all(&mut self) {
+        let images: Vec<Digest> = self
+            .repositories
+            .values()
+            .flat_map(|repository| &repository.artifacts)
+            .filter(|(_, artifact)| artifact.role == Role::Image && !artifact.content.is_index())
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in images {
+            let scan = self.scans.entry(digest).or_insert(Scan::NotScanned);
+            *scan = match std::mem::replace(scan, Scan::Pending) {
+                Scan::Success(report) | Scan::Rescan(report) => Scan::Rescan(report),
+                _ => Scan::Pending,
+            };
+        }
+    }
+
+    /// Ends "scan all": every scan has found what the last one found, or nothing.
+    pub fn finish_scan_all(&mut self) {
+        let end_time = Timestamp::now();
+        for scan in self.scans.values_mut() {
+            match scan {
+                Scan::Rescan(report) => *scan = Scan::Success(Report { end_time, ..report.clone() }),
+                Scan::Pending => *scan = Scan::clean(),
+                _ => {}
+            }
         }
     }
 

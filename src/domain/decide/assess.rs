@@ -5,7 +5,7 @@ use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Ask, Evidence, Observation, Presence, Query, Shape, TagDigest};
-use crate::domain::finding::{About, Action, Finding, FindingKind, PolicyKey};
+use crate::domain::finding::{About, Action, FindingKind, PolicyKey};
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
@@ -177,6 +177,10 @@ impl<'a> Judge<'a> {
             Step::Settle(auto) => auto,
         };
         let mut lookup = self.lookup();
+        let proxied = assessment.has(FindingKind::ProxyCache);
+        // What the API says was deleted is a finding of those policies that made us ask. The others see it when the presence
+        // is asked for again.
+        let mut gone = Assessment::of(Some(ix));
         for view in self.views {
             let on = |kind| self.action(view, (kind, About::Scan, Some(ix)));
             let unlearned = match (view.rules.scan.required, &auto) {
@@ -194,9 +198,15 @@ impl<'a> Judge<'a> {
                         kind: FindingKind::Unscanned,
                         detail: "a plain registry has no scans".into(),
                     }],
-                    Kind::Harbor => self.shortfalls(view, ix, *digest, &mut lookup),
+                    Kind::Harbor => self.shortfalls(view, ix, *digest, proxied, &mut lookup),
                 };
                 for shortfall in shortfalls {
+                    if shortfall.kind == FindingKind::Missing {
+                        let whole = assessment.held == Some(*digest);
+                        let kind = if whole { FindingKind::Missing } else { FindingKind::ChildMissing };
+                        gone.find_for(self, view, (kind, About::Copy), Some(*digest), shortfall.detail);
+                        continue;
+                    }
                     assessment.scan_unseen |= shortfall.kind.is_unknown()
                         && view.policy.is_some()
                         && on(shortfall.kind) == Some(Action::Block);
@@ -204,30 +214,32 @@ impl<'a> Judge<'a> {
                         && on(shortfall.kind) == Some(Action::Block);
                     let told = unlearned.filter(|_| is_blocked).cloned().unwrap_or(shortfall);
                     let Shortfall { kind, detail } = told;
-                    let (about, place) = (About::Scan, Some(ix));
-                    if let Some(action) = on(kind) {
-                        let policies = view.policy.cloned().into_iter().collect();
-                        let digest = Some(*digest);
-                        assessment.add(Finding { kind, about, place, digest, detail, action, policies });
-                    }
+                    assessment.find_for(self, view, (kind, About::Scan), Some(*digest), detail);
                 }
             }
         }
-        lookup.complete(|| assessment)
+        lookup.complete(|| if gone.findings.is_empty() { assessment } else { assessment.deleted(gone) })
     }
 
-    /// How the scan of one digest falls short of a policy; empty while evidence is missing.
+    /// How the scan of one digest falls short of a policy; empty while evidence is missing. `Missing`: the artifact itself is
+    /// not there any more.
     fn shortfalls(
         &self,
         view: &PolicyView<'_>,
         ix: PlaceIx,
         digest: Digest,
+        proxied: bool,
         lookup: &mut Lookup<'a>,
     ) -> Vec<Shortfall> {
         let requirement = &view.rules.scan;
         let Some(Observation::Scan(summary)) = lookup.get(Query::Scan(ix, digest, Detail::Summary)) else {
             return Vec::new();
         };
+        // The API of a proxy cache lists only what somebody has pulled through it.
+        if summary.state == ScanState::Absent && !proxied {
+            let detail = "it was deleted: the registry's API does not list it any more".into();
+            return vec![Shortfall { kind: FindingKind::Missing, detail }];
+        }
         let mut judged = requirement.judge(summary, None, self.case.now);
         if judged == ScanResult::TooCoarse {
             let detail = lookup.get(Query::Scan(ix, digest, Detail::Vulnerabilities));

@@ -222,8 +222,12 @@ impl World {
                 .then(|| Arc::new(Vulnerabilities { items, allowlist: vec![] }));
             Report { severity, finished: Some(finished), vulnerabilities }
         };
-        let state = match dice.below(12) {
+        let state = match dice.below(16) {
             _ if self.mood == Mood::Silent => ScanState::Unknown(Self::unknown(&mut dice)),
+            // The summary does not show that a report of an earlier scan is stored.
+            6 if detail == Detail::Summary => ScanState::Pending,
+            6 | 7 => ScanState::Rescan,
+            8 => ScanState::Absent,
             0 => ScanState::NotScanned,
             1 => ScanState::Pending,
             2 => ScanState::Failed,
@@ -232,7 +236,8 @@ impl World {
             5 => ScanState::Unknown(Self::unknown(&mut dice)),
             _ => ScanState::Done(report(&mut dice)),
         };
-        let last = (self.mood == Mood::Mixed && dice.once_in(3)).then(|| report(&mut dice));
+        let stored = state == ScanState::Rescan;
+        let last = (stored || self.mood == Mood::Mixed && dice.once_in(3)).then(|| report(&mut dice));
         ScanAnswer { scanner, state, last }
     }
 
@@ -611,7 +616,7 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
                 if matches!(unknown.cause, Cause::Deadline | Cause::RateLimited { .. } | Cause::Spent { .. }));
             let report = match &answer.state {
                 ScanState::Done(report) => Some(report),
-                ScanState::ScannerDown => answer.last.as_ref(),
+                ScanState::ScannerDown | ScanState::Rescan => answer.last.as_ref(),
                 _ if slow => answer.last.as_ref(),
                 _ => None,
             };
