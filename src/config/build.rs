@@ -53,7 +53,7 @@ pub(super) fn settings(
     let known = Known { registries_at, registries };
     let routes = build.routes(routes.unwrap_or_default(), &known);
     let platforms = build.platforms(platforms);
-    let defaults = Arc::new(policies::defaults(defaults.unwrap_or_default()));
+    let defaults = Arc::new(build.defaults(defaults.unwrap_or_default()));
     let raw::Exclude { namespaces, images } = exclude.unwrap_or_default();
     let exclude = Exclude {
         namespaces: namespaces.unwrap_or_default().into_iter().map(|name| name.0).collect(),

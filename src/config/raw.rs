@@ -188,6 +188,8 @@ pub(super) struct Defaults {
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If not given: as `onUnscanned` where `scan.required` is `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     #[schemars(extend("default" = "Accept"))]
     pub on_vulnerable: Option<InPlace>,
@@ -196,6 +198,8 @@ pub(super) struct Defaults {
     pub on_unrouted: Option<Outside>,
     /// What a scan must show.
     pub scan: Option<Scan>,
+    /// Findings that are accepted for some images until a date, where no policy enforces.
+    pub exceptions: Option<Vec<At<Exception>>>,
 }
 
 /// A policy, in the shape of the LandingPolicy resource.
@@ -258,6 +262,9 @@ pub(super) struct Spec {
     pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If neither this nor `defaults` give it: as `onUnscanned` where `scan.required` is
+    /// `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     pub on_vulnerable: Option<InPlace>,
     /// What to do about NotRouted, Unparsable.

@@ -142,6 +142,25 @@ policies:
     )
 }
 
+#[test]
+fn what_no_scanner_can_scan_follows_on_unscanned_only_where_a_scan_is_always_required() {
+    use crate::domain::finding::{Action, FindingKind};
+    for (defaults, rules, expected) in [
+        ("{}", "", Action::Accept),
+        ("{}", ", onUnscanned: Block", Action::Accept),
+        ("{}", ", onUnscanned: Block, scan: {required: Always}", Action::Block),
+        ("{}", ", onUnscanned: Block, onUnscannable: Fallback, scan: {required: Always}", Action::Fallback),
+        ("{onUnscanned: Block, scan: {required: Always}}", ", scan: {required: Auto}", Action::Accept),
+        ("{scan: {required: Always}}", ", onUnscanned: Block", Action::Block),
+        ("{onUnscannable: Fallback}", ", onUnscanned: Block, scan: {required: Always}", Action::Fallback),
+    ] {
+        let text = with_policy("{}", "Enforce", rules) + &format!("defaults: {defaults}\n");
+        let settings = parse(&text, "", Files::Skip, now()).unwrap().settings;
+        let found = settings.policies[0].rules.actions.on(FindingKind::Unscannable);
+        assert_eq!(found, expected, "{defaults}{rules}");
+    }
+}
+
 const NOT_OPTED_OUT: &str = "{key: landfall.dev/mode, operator: NotIn, values: [Skip]}";
 
 #[test]

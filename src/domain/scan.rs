@@ -83,6 +83,8 @@ pub enum ScanState {
     Done(Report),
     /// The artifact was never scanned, or not by the project's present scanner.
     NotScanned,
+    /// No scanner there can scan an artifact of this kind.
+    Unscannable,
     /// The API does not list the artifact, or its project does not exist. A proxy cache serves such artifacts too.
     Absent,
     /// The scan is pending, scheduled or running, and it is not known that one has finished before it.
@@ -162,7 +164,7 @@ pub enum ScanResult {
 /// One way in which a scan falls short of a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Vulnerable, or why the scan is unknown.
+    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Unscannable, Vulnerable, or why the scan is unknown.
     pub kind: FindingKind,
     /// Details for people.
     pub detail: Arc<str>,
@@ -216,7 +218,9 @@ impl Requirement {
         let (counts, otherwise) = match &answer.state {
             ScanState::Done(done) => (Some(done), None),
             // While no newer scan can be made or learned, the last known report counts, good or bad …
-            ScanState::ScannerDown | ScanState::Rescan if answer.last.is_some() => (answer.last.as_ref(), None),
+            ScanState::ScannerDown | ScanState::Rescan if answer.last.is_some() => {
+                (answer.last.as_ref(), None)
+            }
             ScanState::Unknown(unknown)
                 if unknown.cause.silence() == Silence::Slow && answer.last.is_some() =>
             {
@@ -230,18 +234,23 @@ impl Requirement {
             ScanState::NotScanned => {
                 (None, Some(Shortfall::new(FindingKind::Unscanned, "never scanned here")))
             }
+            ScanState::Unscannable => {
+                (None, Some(Shortfall::new(FindingKind::Unscannable, "no scanner there can scan its kind")))
+            }
             ScanState::Absent => {
                 (None, Some(Shortfall::new(FindingKind::Unscanned, "the registry's API does not list it")))
             }
             ScanState::Pending if detail.is_none() => return ScanResult::TooCoarse,
-            ScanState::Pending | ScanState::Rescan => match detail.map(|detail| (&detail.state, &detail.last)) {
-                Some((ScanState::Done(stored), _)) | Some((ScanState::Rescan, Some(stored))) => {
-                    (Some(stored), None)
+            ScanState::Pending | ScanState::Rescan => {
+                match detail.map(|detail| (&detail.state, &detail.last)) {
+                    Some((ScanState::Done(stored), _)) | Some((ScanState::Rescan, Some(stored))) => {
+                        (Some(stored), None)
+                    }
+                    // The report may be stored, and be a bad one.
+                    Some((ScanState::Unknown(cause), _)) => (None, Some(unknown(cause))),
+                    _ => (None, Some(Shortfall::new(FindingKind::ScanPending, "its scan has not finished"))),
                 }
-                // The report may be stored, and be a bad one.
-                Some((ScanState::Unknown(cause), _)) => (None, Some(unknown(cause))),
-                _ => (None, Some(Shortfall::new(FindingKind::ScanPending, "its scan has not finished"))),
-            },
+            }
             ScanState::Failed => (None, Some(Shortfall::new(FindingKind::ScanFailed, "its scan failed"))),
             ScanState::Hidden => {
                 (None, Some(Shortfall::new(Cause::Forbidden.finding(), "our robot may not read the scan")))

@@ -311,7 +311,8 @@ fn keeps_previous(what: &What, answer: &Observation) -> bool {
 /// Does a Harbor with a working scanner answer that no scan has finished and none is under way?
 fn lacks_scan(answer: &Observation) -> bool {
     let Observation::Scan(ScanAnswer { scanner, state, .. }) = answer else { return false };
-    *scanner == Scanner::Present && matches!(state, ScanState::NotScanned | ScanState::Failed)
+    *scanner == Scanner::Present
+        && matches!(state, ScanState::NotScanned | ScanState::Failed | ScanState::Unscannable)
 }
 
 /// The digest that is not there, whatever was learned of its presence.
@@ -358,6 +359,10 @@ fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, 
             let (state, learned) = match now.state {
                 // A failed look-up does not make an unscanned image better …
                 ScanState::Unknown(_) if lacks_scan(&before.answer) => (&then.state, Some(before.learned)),
+                // … nor does a scanner that is down make it one that could be scanned, …
+                ScanState::ScannerDown if then.state == ScanState::Unscannable => {
+                    (&then.state, Some(before.learned))
+                }
                 // … and a scan under way takes nothing away from a scanned one.
                 ScanState::Pending if last.is_some() && !lacks_scan(&before.answer) => {
                     (&ScanState::Rescan, None)

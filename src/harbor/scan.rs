@@ -52,7 +52,8 @@ impl Question<'_> {
                 Overview::Swept => {
                     Ok(ScanAnswer { last: self.last().await, ..answer(Scanner::Present, ScanState::Failed) })
                 }
-                Overview::Missing => Ok(self.without_overview().await),
+                Overview::Missing => Ok(self.without_overview(ScanState::NotScanned).await),
+                Overview::Unscannable => Ok(self.without_overview(ScanState::Unscannable).await),
             },
             ApiAnswer::NotFound => Ok(answer(self.scanner().await, ScanState::Absent)),
             ApiAnswer::Forbidden => match self.harbor.forbidden(&self.artifact, self.deadline).await {
@@ -101,13 +102,13 @@ impl Question<'_> {
         ScanAnswer { last, ..answer(Scanner::Present, state) }
     }
 
-    /// Without an overview: never scanned, or the scanner is down, or there is none.
-    async fn without_overview(&self) -> ScanAnswer {
+    /// Without an overview: it is in this state, or the scanner is down.
+    async fn without_overview(&self, state: ScanState) -> ScanAnswer {
         match self.harbor.scanner(&self.artifact.project, self.deadline).await {
             Ok(Some(ProjectScanner::Unhealthy)) => {
                 ScanAnswer { last: self.last().await, ..answer(Scanner::Present, ScanState::ScannerDown) }
             }
-            Ok(found) => answer(seen(found), ScanState::NotScanned),
+            Ok(found) => answer(seen(found), state),
             Err(unknown) => answer(Scanner::Unknown, ScanState::Unknown(unknown)),
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use landfall::facade::demo::world::content::Content;
 use landfall::facade::demo::world::seed;
-use landfall::facade::demo::world::{Account, Allowlist, Embedded, Namespace, PathClass, Permission, Scan};
+use landfall::facade::demo::world::{
+    Account, Allowlist, Embedded, Namespace, PathClass, Permission, Scan, ScannerState,
+};
 use landfall::facade::domain::evidence::{Children, Observation, Query};
 use landfall::facade::domain::scan::Severity;
 
@@ -174,10 +176,8 @@ async fn a_child_that_was_deleted_here_is_missing_too() {
     let site = Site::new(Given::default()).await;
     let case = site.pinned(seed::MULTI_ARCH);
     assert_eq!(site.judged(&case).await, "Local(ams) []");
-    let Observation::Children(Children::Listed(children)) = learned(&site.judge(&case).await.evidence, |query| {
-        matches!(query, Query::Children(..))
-    })
-    .0
+    let Observation::Children(Children::Listed(children)) =
+        learned(&site.judge(&case).await.evidence, |query| matches!(query, Query::Children(..))).0
     else {
         panic!("no children")
     };
@@ -203,4 +203,79 @@ async fn a_project_that_is_gone_or_closed_is_told_apart() {
     site.demo.ams.store().remove_project("production");
     later(Duration::from_secs(300)).await;
     assert_eq!(site.judged(&case).await, "Fallback(fra) [Missing]");
+}
+
+const MODEL: &str = "application/vnd.cncf.model.config.v1+json";
+const CHART: &str = "application/vnd.cncf.helm.config.v1+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// A site whose Harbors hold artifacts that no scanner can scan, and the names of these.
+async fn with_unscannable(defaults: &'static str) -> (Site, Vec<String>) {
+    let demo = seed::demo().await.unwrap();
+    let mut names = Vec::new();
+    for (name, config) in [("model", MODEL), ("chart", CHART), ("files", EMPTY)] {
+        let repository = format!("production/ai/{name}");
+        for at in [&demo.fra, &demo.ams] {
+            at.store().push(&repository, "1", &Content::artifact(name, config));
+        }
+        names.push(format!("harbor.fra.example.com/{repository}:1"));
+    }
+    let settings = settings(&demo, Given { defaults, ..Given::default() });
+    (Site::over(demo, settings), names)
+}
+
+#[tokio::test]
+async fn what_no_scanner_can_scan_is_not_unscanned() {
+    for (defaults, expected) in [
+        ("{}", "Accepted(ams) [Unscannable]"),
+        ("{onUnscanned: Block}", "Accepted(ams) [Unscannable]"),
+        ("{onUnscanned: Block, scan: {required: Always}}", "Deny [Unscannable]"),
+        (
+            "{onUnscanned: Block, onUnscannable: Accept, scan: {required: Always}}",
+            "Accepted(ams) [Unscannable]",
+        ),
+        ("{onUnscannable: Fallback}", "Fallback(fra) [Unscannable]"),
+        ("{scan: {required: Never}}", "Local(ams) []"),
+    ] {
+        let (site, names) = with_unscannable(defaults).await;
+        for name in names {
+            assert_eq!(site.judged(&site.case_for(&name)).await, expected, "{name}, {defaults}");
+        }
+    }
+    // An image that was never scanned stays what it is.
+    let (site, _) = with_unscannable("{onUnscannable: Accept}").await;
+    assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, "Fallback(fra) [Unscanned]");
+}
+
+#[tokio::test]
+async fn what_cannot_be_scanned_does_not_become_scannable_while_the_scanner_is_down() {
+    let (site, names) = with_unscannable("{}").await;
+    let case = site.case_for(names.first().unwrap());
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Unscannable]");
+    site.demo.ams.store().scanner = ScannerState::Unhealthy;
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Unscannable]");
+    assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, "Fallback(fra) [ScannerDown]");
+    site.demo.ams.store().scan_all();
+    later(Duration::from_secs(300)).await;
+    assert_eq!(site.judged(&case).await, "Accepted(ams) [Unscannable]");
+}
+
+#[tokio::test]
+async fn an_exception_of_the_defaults_lifts_its_findings_until_its_date() {
+    let exception = |until: &str| {
+        format!(
+            "{{onMissing: Block, onUnscanned: Block, exceptions: [{{images: [\"harbor.fra.example.com/production/shop/{{search,checkout}}\"], \
+             findings: [Unscanned, Missing], until: \"{until}\", reason: t}}]}}"
+        )
+    };
+    for (until, unscanned, missing) in [
+        ("2999-01-01T00:00:00Z", "Accepted(ams) [Unscanned]", "Fallback(fra) [Missing]"),
+        ("2020-01-01T00:00:00Z", "Deny [Unscanned]", "Deny [Missing]"),
+    ] {
+        let site = Site::new(Given { defaults: exception(until).leak(), ..Given::default() }).await;
+        assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, unscanned);
+        assert_eq!(site.judged(&site.case(seed::MISSING)).await, missing);
+        assert_eq!(site.judged(&site.case(seed::SCAN_FAILED)).await, "Deny [ScanFailed]");
+    }
 }

@@ -314,7 +314,8 @@ impl Store {
             .repositories
             .values()
             .flat_map(|repository| &repository.artifacts)
-            .filter(|(_, artifact)| artifact.role == Role::Image && !artifact.content.is_index())
+            .filter(|(_, artifact)| artifact.role == Role::Image && artifact.content.kind() == "IMAGE")
+            .filter(|(_, artifact)| !artifact.content.is_index())
             .map(|(digest, _)| *digest)
             .collect();
         for digest in images {
@@ -365,6 +366,8 @@ impl Store {
         let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
         match artifact.role {
             Role::Attestation => Vec::new(),
+            // A scanner scans images only.
+            Role::Image if artifact.content.kind() != "IMAGE" => Vec::new(),
             Role::Image => images(digest, &artifact.content).into_iter().map(scan).collect(),
         }
     }

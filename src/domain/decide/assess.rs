@@ -210,8 +210,9 @@ impl<'a> Judge<'a> {
                     assessment.scan_unseen |= shortfall.kind.is_unknown()
                         && view.policy.is_some()
                         && on(shortfall.kind) == Some(Action::Block);
-                    let is_blocked = shortfall.kind.key() == PolicyKey::OnUnscanned
-                        && on(shortfall.kind) == Some(Action::Block);
+                    let lacks_scan =
+                        matches!(shortfall.kind.key(), PolicyKey::OnUnscanned | PolicyKey::OnUnscannable);
+                    let is_blocked = lacks_scan && on(shortfall.kind) == Some(Action::Block);
                     let told = unlearned.filter(|_| is_blocked).cloned().unwrap_or(shortfall);
                     let Shortfall { kind, detail } = told;
                     assessment.find_for(self, view, (kind, About::Scan), Some(*digest), detail);

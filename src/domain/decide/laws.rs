@@ -27,7 +27,7 @@ use crate::domain::pattern::ImagePattern;
 use crate::domain::place::PlaceIx;
 use crate::domain::platform::{Platform, PlatformPattern};
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, OnUnknown, Policy, PolicyView, Regime, Rules, Selector,
+    Actions, Enforcement, Exception, OnUnknown, OnUnscannable, Policy, PolicyView, Regime, Rules, Selector,
 };
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::domain::route::{Collision, Pin, Rewrite, Serves, TagProof};
@@ -222,12 +222,13 @@ impl World {
                 .then(|| Arc::new(Vulnerabilities { items, allowlist: vec![] }));
             Report { severity, finished: Some(finished), vulnerabilities }
         };
-        let state = match dice.below(16) {
+        let state = match dice.below(17) {
             _ if self.mood == Mood::Silent => ScanState::Unknown(Self::unknown(&mut dice)),
             // The summary does not show that a report of an earlier scan is stored.
             6 if detail == Detail::Summary => ScanState::Pending,
             6 | 7 => ScanState::Rescan,
             8 => ScanState::Absent,
+            9 => ScanState::Unscannable,
             0 => ScanState::NotScanned,
             1 => ScanState::Pending,
             2 => ScanState::Failed,
@@ -318,12 +319,19 @@ fn actions(dice: &mut Dice) -> Actions {
         },
         on_unproved: of(&[Accept, Fallback, Block]),
         on_unscanned: of(&[Accept, Fallback, Block]),
+        on_unscannable: OnUnscannable::Stated(of(&[Accept, Fallback, Block])),
         on_vulnerable: of(&[Accept, Block]),
         on_unrouted: of(&[Accept, Block]),
     }
 }
 
 fn rules(dice: &mut Dice) -> Rules {
+    let exceptions = dice.once_in(4).then(|| Exception {
+        images: vec![EXCEPTED.clone()],
+        findings: vec![dice.pick(FindingKind::VARIANTS), dice.pick(FindingKind::VARIANTS)],
+        until: dice.pick(&[*NEXT_WEEK, *NEXT_YEAR, *LONG_AGO]),
+        reason: "generated".into(),
+    });
     let ignore: &[&str] = if dice.once_in(3) { &["CVE-1"] } else { &[] };
     Rules {
         actions: actions(dice),
@@ -334,6 +342,7 @@ fn rules(dice: &mut Dice) -> Rules {
             ignore: ignore.iter().map(|id| Box::from(*id)).collect(),
             allowlist: Allowlist::Disregarded,
         },
+        exceptions: exceptions.into_iter().collect(),
     }
 }
 
@@ -344,18 +353,11 @@ fn regime(dice: &mut Dice) -> Regime {
     let defaults = Arc::new(defaults);
     let enforcing = (0..dice.pick(&[0, 0, 1, 1, 2]))
         .map(|n| {
-            let exceptions = dice.once_in(4).then(|| Exception {
-                images: vec![EXCEPTED.clone()],
-                findings: vec![dice.pick(FindingKind::VARIANTS), dice.pick(FindingKind::VARIANTS)],
-                until: dice.pick(&[*NEXT_WEEK, *NEXT_YEAR, *LONG_AGO]),
-                reason: "generated".into(),
-            });
             Arc::new(Policy {
                 name: PolicyName::new(format!("p{n}")),
                 selector: Selector::default(),
                 enforcement: Enforcement::Enforce,
                 rules: rules(dice),
-                exceptions: exceptions.into_iter().collect(),
             })
         })
         .collect();
@@ -703,8 +705,17 @@ fn law_5_the_first_that_qualifies_wins() {
 
 fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
     let more_missing = actions(dice);
-    let Actions { on_missing, on_stale, on_unknown, on_unproved, on_unscanned, on_vulnerable, on_unrouted } =
-        rules.actions;
+    let Actions {
+        on_missing,
+        on_stale,
+        on_unknown,
+        on_unproved,
+        on_unscanned,
+        on_unscannable: _,
+        on_vulnerable,
+        on_unrouted,
+    } = rules.actions;
+    let unscannable = rules.actions.unscannable().max(more_missing.unscannable());
     let Requirement { required, max_severity, max_age, ignore, allowlist } = rules.scan.clone();
     Rules {
         actions: Actions {
@@ -716,6 +727,7 @@ fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
             },
             on_unproved: on_unproved.max(more_missing.on_unproved),
             on_unscanned: on_unscanned.max(more_missing.on_unscanned),
+            on_unscannable: OnUnscannable::Stated(unscannable),
             on_vulnerable: on_vulnerable.max(more_missing.on_vulnerable),
             on_unrouted: on_unrouted.max(more_missing.on_unrouted),
         },
@@ -726,6 +738,7 @@ fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
             ignore: if dice.once_in(2) { Arc::default() } else { ignore },
             allowlist,
         },
+        exceptions: rules.exceptions.clone(),
     }
 }
 
@@ -737,7 +750,7 @@ fn law_6_a_stricter_policy_never_turns_a_denial_into_an_admission() {
         let mut dice = Dice(seed ^ 0x57_1c7);
         let mut stricter_policy = Policy { rules: stricter(&policy.rules, &mut dice), ..(**policy).clone() };
         if dice.once_in(2) {
-            stricter_policy.exceptions.clear();
+            stricter_policy.rules.exceptions.clear();
         }
         let mut enforcing = case.regime.enforcing.clone();
         enforcing[0] = Arc::new(stricter_policy);
