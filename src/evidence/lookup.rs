@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::evidence::{Observation, Presence};
+use crate::domain::evidence::Observation;
 
 use crate::domain::settings::CacheLife;
 use crate::domain::unknown::{Cause, Unknown};
@@ -19,7 +19,7 @@ use super::background::{NoSlot, Permit};
 use super::cached_answer::{CachedAnswer, gone};
 use super::invalidation::{Epoch, Scope};
 use super::metrics::{BackgroundTask, Metrics};
-use super::question::{Question, What, unanswered};
+use super::question::{Question, unanswered};
 use super::upstream::{QueueSlot, Upstream};
 use super::verdict_cache::Generation;
 
@@ -181,14 +181,6 @@ impl Lookups {
         attempt.end(question, &answer, fastrand::f64());
         upstream.phase(Instant::now());
         self.metrics.answered(upstream, question, &answer, Some(began.elapsed()));
-        // A tag that means a digest also shows that this digest is present.
-        if let (
-            What::Tag(_),
-            Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. }),
-        ) = (&question.what, &answer)
-        {
-            self.store(upstream, cached(question.for_digest(*digest), answer.clone(), epoch, None), &terms);
-        }
         let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);
         let cached = cached(question.clone(), answer, epoch, self.answers.get(question).as_ref());
         self.store(upstream, cached, &terms)

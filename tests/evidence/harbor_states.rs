@@ -7,10 +7,11 @@ use landfall::facade::demo::world::seed;
 use landfall::facade::demo::world::{
     Account, Allowlist, Embedded, Namespace, PathClass, Permission, Scan, ScannerState,
 };
+use landfall::facade::domain::digest::Digest;
 use landfall::facade::domain::evidence::{Children, Observation, Query};
 use landfall::facade::domain::scan::Severity;
 
-use super::site::{Given, Site, asked, learned, manifests, settings};
+use super::site::{Given, Site, asked, learned, manifests, settings, shown};
 use super::support::wait::later;
 
 /// A site with a route for this project, which has the same name at both Harbors.
@@ -278,4 +279,83 @@ async fn an_exception_of_the_defaults_lifts_its_findings_until_its_date() {
         assert_eq!(site.judged(&site.case(seed::MISSING)).await, missing);
         assert_eq!(site.judged(&site.case(seed::SCAN_FAILED)).await, "Deny [ScanFailed]");
     }
+}
+
+/// A site with this replica of `vendor/**`; Frankfurt holds `vendor/kit:1`.
+async fn vendor(replica: &str, policy: &str) -> (Site, Digest) {
+    let demo = seed::demo().await.unwrap();
+    let digest = demo.fra.store().push("vendor/kit", "1", &Content::image("vendor kit"));
+    demo.fra.store().set_scan(&digest, Scan::clean());
+    let route = format!(
+        "  - name: vendor\n    primary: {{registry: fra, repositories: \"vendor/**\"}}\n    replicas: [{{{replica}}}]\n"
+    );
+    let given = Given { route: route.leak(), defaults: policy.to_owned().leak(), ..Given::default() };
+    let settings = settings(&demo, given);
+    (Site::over(demo, settings), digest)
+}
+
+const KIT: &str = "harbor.fra.example.com/vendor/kit:1";
+
+/// The verdict, and the digest that would be written.
+async fn judged_and_pinned(site: &Site, image: &str) -> (String, Option<Digest>) {
+    let case = site.case_for(image);
+    let verdict = site.judge(&case).await.verdict;
+    (shown(&case, &verdict), verdict.ruling.used_copy().1)
+}
+
+#[tokio::test]
+async fn a_declared_proxy_cache_is_used_though_nothing_was_scanned_there() {
+    let (site, digest) = vendor("registry: ams, namespace: cache, flatten: 0, proxy: true", "{}").await;
+    let used = judged_and_pinned(&site, KIT).await;
+    // By its digest it is answered, too: the upstream has it.
+    assert_eq!(used, ("Accepted(ams) [ProxyCache]".to_owned(), Some(digest)));
+    // Somebody pulled it, and nothing scanned it.
+    site.demo.ams.store().push("cache/vendor/kit", "1", &Content::image("vendor kit"));
+    later(Duration::from_secs(300)).await;
+    assert_eq!(judged_and_pinned(&site, KIT).await.0, "Accepted(ams) [ProxyCache]");
+    // Where a scan is always required, it is required there, too.
+    let (site, _) =
+        vendor("registry: ams, namespace: cache, flatten: 0, proxy: true", "{scan: {required: Always}}")
+            .await;
+    assert_eq!(judged_and_pinned(&site, KIT).await.0, "Fallback(fra) [ProxyCache, Unscanned]");
+    // One that is not declared is no place to pull from.
+    let (site, _) = vendor("registry: ams, namespace: cache, flatten: 0", "{}").await;
+    assert_eq!(judged_and_pinned(&site, KIT).await.0, "Fallback(fra) [ProxyCache]");
+}
+
+#[tokio::test]
+async fn nothing_is_pinned_that_was_not_answered_by_its_digest() {
+    let hold = |site: &Site| {
+        let mut store = site.demo.edge.store();
+        let digest = store.push("ptc/vendor/kit", "1", &Content::image("vendor kit"));
+        store.not_yet_pulled("ptc/vendor/kit", &digest);
+    };
+    let (site, digest) = vendor("registry: edge, namespace: ptc, flatten: 0, proxy: true", "{}").await;
+    hold(&site);
+    let proxied = "Accepted(edge) [ProxyCache]".to_owned();
+    assert_eq!(judged_and_pinned(&site, KIT).await, (proxied.clone(), None));
+    // A node has pulled the tag.
+    site.demo.edge.store().restore("ptc/vendor/kit", &digest);
+    later(Duration::from_secs(30)).await;
+    assert_eq!(judged_and_pinned(&site, KIT).await, (proxied, Some(digest)));
+
+    // An ordinary replica that does the same has lost the manifest.
+    let (site, _) = vendor("registry: edge, namespace: ptc, flatten: 0", "{}").await;
+    hold(&site);
+    assert_eq!(judged_and_pinned(&site, KIT).await, ("Fallback(fra) [Missing]".to_owned(), None));
+}
+
+#[tokio::test]
+async fn what_a_tag_answered_is_asked_by_its_digest_once() {
+    let site = Site::new(Given::default()).await;
+    let case = site.case(seed::PRESENT);
+    site.judge(&case).await;
+    assert_eq!(manifests(&site.demo.ams), 2, "by tag, and by digest");
+    site.demo.ams.clear_log();
+    site.judge(&case).await;
+    assert_eq!(manifests(&site.demo.ams), 0);
+    // The tag is asked for again, its digest is still known.
+    later(Duration::from_secs(30)).await;
+    site.judge(&case).await;
+    assert_eq!(manifests(&site.demo.ams), 1);
 }

@@ -63,7 +63,7 @@ async fn a_registry_that_wants_rest_gets_it() {
     assert_eq!(site.judged(&case).await, "Fallback(fra) [RateLimited]");
     site.demo.ams.faults().clear();
     assert_eq!(asked_after(&site, &case, 59 * SECOND).await, 0);
-    assert_eq!(asked_after(&site, &case, SECOND).await, 1);
+    assert_eq!(asked_after(&site, &case, SECOND).await, 2);
 
     let case = site.case(seed::MULTI_ARCH);
     let for_ever = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 1_000_000);

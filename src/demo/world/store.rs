@@ -156,11 +156,13 @@ pub(super) enum Signed {
     No,
 }
 
-/// Whether the manifest's file is still there.
+/// Whether the manifest's file is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     Intact,
     Lost,
+    /// A pull-through cache has not pulled it yet: it answers for the tag, and not for the digest.
+    NotYetPulled,
 }
 
 impl Store {
@@ -280,6 +282,12 @@ impl Store {
         for blob in &artifact.content.blobs {
             repository.blobs.remove(&blob.digest);
         }
+    }
+
+    /// Makes it what a pull-through cache offers and has not pulled yet (as ECR's does, aws/containers-roadmap #2837): a plain
+    /// registry answers for its tags, but not for its digest, until a `GET` of a tag has pulled it.
+    pub fn not_yet_pulled(&mut self, repository: &str, digest: &Digest) {
+        self.set_stored(repository, digest, Stored::NotYetPulled);
     }
 
     /// Puts the removed file back.
