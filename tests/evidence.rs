@@ -18,6 +18,8 @@ mod look_up;
 mod remembered;
 #[path = "evidence/site.rs"]
 mod site;
+#[path = "evidence/split_dns.rs"]
+mod split_dns;
 #[path = "support/support.rs"]
 #[expect(dead_code, reason = "no suite needs all of it")]
 mod support;

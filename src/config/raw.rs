@@ -52,7 +52,8 @@ pub(super) struct Registry {
     /// `host[:port]`, as rewritten references name it.
     #[schemars(required)]
     pub host: Option<At<HostName>>,
-    /// Other hosts by which references name the same registry.
+    /// Other hosts by which references name the same registry. Registries of different sites may share one: it means the one
+    /// on our site, else the nearest.
     pub aliases: Option<Vec<At<HostName>>>,
     /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,

@@ -129,6 +129,32 @@ policies:
     assert_eq!(policy.scan, settings.defaults.scan);
 }
 
+#[test]
+fn registries_of_different_sites_may_share_an_alias() {
+    let file = |registries: &str| format!("site: ams\nregistries:\n{registries}");
+    let fra = "  fra: {host: fra.example.com, site: fra, kind: harbor, aliases: [harbor.example.com]}\n";
+    let ams =
+        "  ams: {host: ams.example.com, site: ams, kind: harbor, aliases: ['HARBOR.example.com:443']}\n";
+    let two = "  two: {host: two.example.com, site: ams, kind: harbor, aliases: [harbor.example.com]}\n";
+    let own = "  own: {host: harbor.example.com, site: dub, kind: harbor}\n";
+    let aliases = |name: &str, text: &str| {
+        let settings = parse(text, "", Files::Skip, now()).unwrap().settings;
+        settings.registries.values().find(|one| one.name.as_str() == name).unwrap().aliases.len()
+    };
+    let shared = file(&format!("{fra}{ams}"));
+    assert_eq!((aliases("ams", &shared), aliases("fra", &shared)), (1, 0), "it means the one on our site");
+    let theirs = shared.replace("site: ams\n", "site: fra\n");
+    assert_eq!((aliases("ams", &theirs), aliases("fra", &theirs)), (0, 1));
+    for both in
+        [format!("{ams}{two}"), format!("{fra}{ams}{two}"), format!("{ams}{own}"), format!("{own}{fra}")]
+    {
+        let problems = parse(&file(&both), "", Files::Skip, now()).unwrap_err();
+        let told: Vec<_> = problems.errors().map(|one| one.message.to_string()).collect();
+        assert_eq!(told.len(), 1, "{both}: {told:?}");
+        assert!(told[0].to_lowercase().contains("the host `harbor.example.com"), "{told:?}");
+    }
+}
+
 /// A file with one policy: its selector, its enforcement and its further rules.
 fn with_policy(selector: &str, enforcement: &str, rules: &str) -> String {
     format!(
