@@ -146,7 +146,7 @@ fn registries_of_different_sites_may_share_an_alias() {
     let theirs = shared.replace("site: ams\n", "site: fra\n");
     assert_eq!((aliases("ams", &theirs), aliases("fra", &theirs)), (0, 1));
     for both in
-        [format!("{ams}{two}"), format!("{fra}{ams}{two}"), format!("{ams}{own}"), format!("{own}{fra}")]
+        [format!("{ams}{two}"), format!("{fra}{ams}{two}"), format!("{ams}{own}"), format!("{own}{ams}")]
     {
         let problems = parse(&file(&both), "", Files::Skip, now()).unwrap_err();
         let told: Vec<_> = problems.errors().map(|one| one.message.to_string()).collect();
