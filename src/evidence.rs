@@ -20,6 +20,7 @@
 //! | `answer_cache` | which answers are evicted |
 //! | `lookup` | when a look-up starts, is joined, or is refused |
 //! | `upstream` | how one registry is asked: its client, its queue |
+//! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
@@ -31,6 +32,7 @@
 mod answer_cache;
 mod background;
 mod cached_answer;
+mod fair_queue;
 mod health;
 mod invalidation;
 mod judge;
@@ -45,5 +47,5 @@ mod verdict_cache;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
 pub use judge::Judgement;
-pub use observatory::Observatory;
+pub use observatory::{Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};

@@ -50,9 +50,9 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Cve, Embedded, Login, Namespace, PathClass,
-            Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing, Store,
-            TokenAnswer, Visibility, World, WorldError, entry, seed,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Login, Namespace,
+            PathClass, Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing,
+            Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {
@@ -175,7 +175,7 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Health, Judgement, Observatory, Scope};
+    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope};
 }
 /// See [`crate::harbor`].
 pub mod harbor {

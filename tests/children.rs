@@ -146,3 +146,72 @@ fn no_more_than_64_children_are_asked_for_in_all() {
     assert!(scanned.is_empty());
     assert!(verdict.findings[0].detail.contains("no more than 64"), "{}", verdict.findings[0].detail);
 }
+
+/// A node reads keys in any case, and what stands there twice as one. We cannot tell what it would start, and say so.
+#[cfg(feature = "demo")]
+#[tokio::test]
+async fn an_index_whose_keys_a_node_reads_otherwise_is_no_registrys_answer() {
+    use std::sync::Arc;
+
+    use landfall::facade::demo::world::content::{Content, Flavour, sha256};
+    use landfall::facade::demo::world::{Login, World};
+    use landfall::facade::domain::image::Repository;
+    use landfall::facade::domain::unknown::Cause;
+    use landfall::facade::registry::{Client, Metrics, Tasks};
+    use tokio::time::Instant;
+
+    let world = World::new().unwrap();
+    let registry = world.plain("plain", Login::Open).await.unwrap();
+    let index = Content::index("web", Flavour::Oci, &["linux/arm64", "linux/amd64"]);
+    let hidden =
+        format!(r#"{{"digest":"{}","platform":{{"os":"linux","architecture":"amd64"}}}}"#, sha256(b"x"));
+    let written = |from: &str, to: &str| {
+        let text = String::from_utf8(index.bytes.to_vec()).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replacen(from, to, 1)
+    };
+    let of = |registry| {
+        Client::new(&registry, Metrics::register(&mut Default::default()), Tasks::default()).unwrap()
+    };
+    let client = of(Arc::new(registry.registry("ams", "plain.example")));
+    let repository = Repository::new("shop/web");
+    for (body, told) in [
+        (written("{", "{"), None),
+        (written("{", r#"{"Unread":[],"unread":[],"#), None),
+        (written(r#""manifests""#, r#""Manifests""#), Some("nodes read the key `Manifests` as `manifests`")),
+        (
+            written("{", &format!(r#"{{"MANIFESTS":[{hidden}],"#)),
+            Some("nodes read the key `MANIFESTS` as `manifests`"),
+        ),
+        (
+            written("{", &format!(r#"{{"manife\u017fts":[{hidden}],"#)),
+            Some("nodes read the key `manifeſts` as `manifests`"),
+        ),
+        (
+            written("{", &format!(r#"{{"manifests":[{hidden}],"#)),
+            Some("the key `manifests` stands there twice"),
+        ),
+        (written(r#""digest""#, r#""Digest""#), Some("nodes read the key `Digest` as `digest`")),
+        (
+            written(r#""platform":{"#, r#""platform":{"Architecture":"amd64","#),
+            Some("nodes read the key `Architecture` as `architecture`"),
+        ),
+        (
+            written(r#""os":"linux""#, r#""os":"windows","o\u017f":"linux""#),
+            Some("nodes read the key `oſ` as `os`"),
+        ),
+    ] {
+        let bytes = body.clone().into_bytes();
+        let content = Content { digest: sha256(&bytes), bytes: bytes.into(), ..index.clone() };
+        let digest = registry.store().push("shop/web", "1", &content);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        match (client.children(&repository, &digest, deadline).await, told) {
+            (Children::Listed(children), None) => assert_eq!(children.len(), 2, "{body}"),
+            (Children::Unknown(unknown), Some(told)) => {
+                assert_eq!(unknown.cause, Cause::NotRegistry, "{body}");
+                assert!(unknown.detail.contains(told), "{}", unknown.detail);
+            }
+            (read, _) => panic!("{body}: {read:?}"),
+        }
+    }
+}

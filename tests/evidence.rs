@@ -14,6 +14,8 @@ mod invalidation;
 mod judgement;
 #[path = "evidence/look_up.rs"]
 mod look_up;
+#[path = "evidence/neighbours.rs"]
+mod neighbours;
 #[path = "evidence/remembered.rs"]
 mod remembered;
 #[path = "evidence/site.rs"]

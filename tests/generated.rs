@@ -11,8 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landfall::facade::config::{self, Files};
+use landfall::facade::domain::finding::FindingKind;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 #[cfg(feature = "demo")]
 #[path = "generated/metrics.rs"]
@@ -92,6 +94,53 @@ fn the_values_say_every_name_and_no_other() {
     let text = fs::read_to_string(root().join("helm/landfall/values.yaml")).unwrap();
     let values: values::Values = serde_saphyr::from_str(&text).unwrap();
     assert!(values.config.is_none(), "there is no default configuration");
+}
+
+/// What the chart's page shows as values can be copied into a file of values.
+#[test]
+fn the_examples_of_the_charts_page_are_values_of_the_chart() {
+    fn over(base: &mut Value, more: Value) {
+        match (base, more) {
+            (Value::Object(base), Value::Object(more)) => {
+                for (key, value) in more {
+                    over(base.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (base, more) => *base = more,
+        }
+    }
+    let read = |name: &str| fs::read_to_string(root().join("helm/landfall").join(name)).unwrap();
+    let (values, page) = (read("values.yaml"), read("README.md"));
+    let examples: Vec<&str> =
+        page.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    for example in &examples {
+        let mut whole: Value = serde_saphyr::from_str(&values).unwrap();
+        over(&mut whole, serde_saphyr::from_str(example).unwrap());
+        let read = serde_json::from_value::<values::Values>(whole);
+        assert!(read.is_ok(), "{example}{}", read.err().unwrap());
+    }
+    for shown in ["metricsFrom", "namespaceLabels"] {
+        assert!(examples.iter().any(|example| example.contains(shown)), "{shown}");
+    }
+}
+
+/// The table of findings in README, which is written by hand.
+#[test]
+fn the_readme_has_every_finding_at_its_policy_key() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme.split_once("### What happens when").unwrap().1;
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    for kind in FindingKind::VARIANTS {
+        let said: Vec<_> =
+            rows.iter().filter(|row| row[1].split(", ").any(|name| name == kind.as_str())).collect();
+        assert_eq!(said.len(), 1, "{kind}: {said:?}");
+        assert_eq!(said[0][3], format!("`{}`", reasons::key(*kind)), "{kind}");
+    }
 }
 
 #[test]

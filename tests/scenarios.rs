@@ -57,7 +57,7 @@ fn scene(told: &Told) -> Value {
         "about": told.about,
         "pod": told.pod,
         "ending": told.actual,
-        "message": told.message.as_deref().map(redacted),
+        "message": told.message,
         "warnings": told.warnings,
         "audit": audit,
         "patch": patch,
@@ -85,21 +85,6 @@ fn redacted_details(text: &str) -> String {
         }
     }
     out
-}
-
-/// What a registry that gave no answer says of itself depends on its port, and on how often it was asked.
-fn redacted(message: &str) -> String {
-    message.lines().map(redacted_line).collect::<Vec<_>>().join("\n")
-}
-
-fn redacted_line(line: &str) -> String {
-    for finding in ["Unreachable", "Deadline", "RateLimited"] {
-        if let Some((before, rest)) = line.split_once(&format!("{finding} at ams (")) {
-            let after = rest.split_once("), policy").map_or(rest, |(_, after)| after);
-            return format!("{before}{finding} at ams (…), policy{after}");
-        }
-    }
-    line.to_owned()
 }
 
 fn demo() -> Command {
@@ -183,7 +168,7 @@ fn a_script_reads_the_demo() {
     }
     let gaps = report["summary"]["gaps"].as_array().unwrap();
     let states = |state: &str| gaps.iter().filter(|gap| gap["state"] == state).count();
-    assert_eq!((states("Open"), states("Closed")), (7, 5), "{gaps:#?}");
+    assert_eq!((states("Open"), states("Closed")), (10, 5), "{gaps:#?}");
 }
 
 fn images(ending: &Value) -> impl Iterator<Item = &Value> {

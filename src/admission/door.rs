@@ -36,7 +36,7 @@ use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::evidence::{Observatory, ObservedAt, VerdictCache};
+use crate::evidence::{Asking, Observatory, ObservedAt, VerdictCache};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
 pub const MARGIN: Duration = Duration::from_millis(500);
@@ -49,8 +49,6 @@ const OBSERVED_LATER: usize = 64;
 const VERDICT: AuditKey = AuditKey::new("verdict");
 /// The audit annotation with the most important reason for the verdict.
 const REASON: AuditKey = AuditKey::new("reason");
-/// The reason in the answer to a review of another object or operation.
-const NOT_OURS: &str = "NotOurs";
 
 /// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
@@ -133,12 +131,13 @@ impl DoorState {
     }
 
     /// Returns the judge for these terms. `date` is the time for the age of scans and the end of exceptions.
-    pub(super) fn judge<'a>(&'a self, terms: &'a Terms, date: Timestamp) -> Judge<'a> {
+    pub(super) fn judge<'a>(&'a self, terms: &'a Terms, namespace: &'a str, date: Timestamp) -> Judge<'a> {
         let Doors { observatory, metrics, .. } = &self.deps;
         let Terms { settings, began, deadline } = terms;
         // The generation is read before anything is asked, because the judgement may miss later changes.
         let observed_at = ObservedAt { now: *began, date, generation: observatory.generation() };
-        Judge { settings, observatory, cache: &self.cache, metrics, deadline: *deadline, observed_at }
+        let asking = Asking { namespace, deadline: *deadline };
+        Judge { settings, observatory, cache: &self.cache, metrics, asking, observed_at }
     }
 
     /// Counts a Pod, and writes the same words into the answer for the audit log.
@@ -150,7 +149,7 @@ impl DoorState {
         dry_run: DryRun,
     ) -> Answer {
         self.deps.metrics.admitted(outcome, reason, dry_run);
-        answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
+        noted(answer, outcome, reason)
     }
 
     /// Answers a fault as the door does. A status instead of an answer is only counted: it has no audit annotations.
@@ -173,6 +172,11 @@ impl DoorState {
             }
         }
     }
+}
+
+/// Says in the audit log what was done, and why. Both words are of closed sets.
+fn noted(answer: Answer, outcome: PodOutcome, reason: Reason) -> Answer {
+    answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
 }
 
 /// The conditions of one judgement: settings, start and deadline.
@@ -238,8 +242,9 @@ async fn answer(
 ) -> Result<Vec<u8>, Refusal> {
     let metrics = &state.deps.metrics;
     match decode(body, kind.door) {
-        Ok(review) => {
+        Ok(mut review) => {
             let settings = state.deps.settings.load_full();
+            review.find_secrets(body, &settings);
             let budget = settings.budget.request;
             let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
             let answer = (kind.judge)(state, &review, Terms { settings, began, deadline }).await;
@@ -249,8 +254,8 @@ async fn answer(
         Err(ReviewError::NotOurs { uid, what }) => {
             metrics.not_ours.inc();
             tracing::debug!(what = &*plain(&what.to_string()), "review not judged");
-            let answer = Answer::unchanged().note(VERDICT, PodOutcome::Unchanged.as_str());
-            Ok(encode(&answer.note(REASON, NOT_OURS), &uid))
+            let answer = noted(Answer::unchanged(), PodOutcome::Unchanged, Reason::Excluded);
+            Ok(encode(&answer, &uid))
         }
         Err(ReviewError::Unreadable { uid, source }) => {
             tracing::warn!(error = &*plain(&error_chain(&source)), "Pod cannot be read");

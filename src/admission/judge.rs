@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use tokio::time::Instant;
 
 use super::metrics::{ImageCounters, Metrics};
 use crate::domain::case::{PodContext, Pull};
 use crate::domain::decide::expires_at;
 use crate::domain::decision::ImageDecision;
 use crate::domain::settings::Settings;
-use crate::evidence::{ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
+use crate::evidence::{Asking, ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
 use crate::pod::{PullPolicy, Slot};
 
 /// The most images of one Pod that are judged at once. Real Pods have only a few; a body made by hand may name 100,000.
@@ -31,8 +30,8 @@ pub(super) struct Judge<'a> {
     pub(super) observatory: &'a Observatory,
     pub(super) cache: &'a VerdictCache<CachedDecision>,
     pub(super) metrics: &'a Metrics,
-    /// After this moment, every open question counts as unanswered.
-    pub(super) deadline: Instant,
+    /// The Pod's namespace, and when every open question counts as unanswered.
+    pub(super) asking: Asking<'a>,
     /// The time of the judgement.
     pub(super) observed_at: ObservedAt,
 }
@@ -106,7 +105,7 @@ impl Judge<'_> {
     ) -> (usize, Arc<CachedDecision>) {
         let Open { at, key, pull, written } = open;
         let case = self.settings.case_for(&written, pull, context);
-        let judgement = self.observatory.judge(&case, self.deadline).await;
+        let judgement = self.observatory.judge(&case, self.asking).await;
         let date = expires_at(&case, &judgement.evidence);
         let decision = ImageDecision::of(&case, judgement.verdict);
         let counters = self.metrics.counters(&decision);

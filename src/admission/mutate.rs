@@ -139,7 +139,7 @@ impl DoorState {
             now: (self.deps.clock)(),
         };
         let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
-        let judge = self.judge(terms, context.now);
+        let judge = self.judge(terms, &review.namespace, context.now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
             let is_done = observed.iter().any(|(done, _)| done.name == policy.name);

@@ -91,7 +91,7 @@ impl DoorState {
             let now = Instant::now();
             let deadline = now + settings.budget.request;
             let terms = Terms { settings, began: now, deadline };
-            let decided = door.judge(&terms, context.now).pod(&slots, &context).await;
+            let decided = door.judge(&terms, &namespace, context.now).pod(&slots, &context).await;
             let denied = slots.iter().zip(decided.by_slot()).filter(|(_, one)| one.outcome.denies());
             let whose = Whose { dry_run, namespace: &namespace, pod: Cow::Owned(pod) };
             door.observed(whose, &policy, audit::findings(denied));

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
+use crate::domain::settings::Settings;
 use crate::pod::json::{Object, object, object_or_default, text};
 use crate::pod::surface::MirrorMark;
 use crate::pod::{AdmissionKind, Pod, Slot};
@@ -88,6 +90,23 @@ impl Review<'_> {
         } else {
             Origin::Client
         }
+    }
+}
+
+impl<'a> Review<'a> {
+    /// Finds the pull secrets of these settings in a list that is longer than what is kept of it. `body` is that of the
+    /// review; it is read again for such a list only.
+    pub fn find_secrets(&mut self, body: &'a [u8], settings: &Settings) {
+        let secrets = self.pod.spec.image_pull_secrets.as_mut();
+        let Some(secrets) = secrets.filter(|secrets| secrets.is_beyond()) else { return };
+        let again = serde_json::from_slice::<Envelope<'_, Secrets<'_>>>(body).ok();
+        let list = again.and_then(|again| again.request?.object?.spec.image_pull_secrets);
+        let ours = |name: &str| {
+            let mut registries = settings.registries.values();
+            registries.any(|one| one.pull_secret.as_ref().is_some_and(|ours| ours.as_str() == name))
+        };
+        // What was read before can be read again. Otherwise a secret may be added that the Pod has, which is harmless.
+        let _found = list.map(|list| secrets.find(list, ours));
     }
 }
 
@@ -259,6 +278,20 @@ struct Resource<'a> {
 struct UserInfo<'a> {
     #[serde(borrow, deserialize_with = "text")]
     username: Option<Cow<'a, str>>,
+}
+
+/// A Pod of which only the pull secrets are read, as they stand in the body.
+#[derive(Deserialize)]
+struct Secrets<'a> {
+    #[serde(default, borrow)]
+    spec: ListOfSecrets<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ListOfSecrets<'a> {
+    #[serde(borrow)]
+    image_pull_secrets: Option<&'a RawValue>,
 }
 
 /// Reads the body of a request.

@@ -49,15 +49,15 @@ pub enum Signal {
     Neutral,
 }
 
-/// What the breaker does with attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What the breaker does with attempts. The stricter phase is the greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// Every attempt is admitted.
     Closed,
-    /// No attempt is admitted.
-    Open,
     /// A few attempts are admitted, to test the registry.
     HalfOpen,
+    /// No attempt is admitted.
+    Open,
 }
 
 /// The permission for one attempt. Return it with the outcome by [`Breaker::record`].

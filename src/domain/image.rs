@@ -27,6 +27,16 @@ name! {
     Tag
 }
 
+impl Repository {
+    /// Returns the first component of the path: a Harbor's project, a namespace or group elsewhere. A path with one
+    /// component stands for itself.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        let path = self.as_str();
+        path.split_once('/').map_or(path, |(project, _)| project)
+    }
+}
+
 /// A reference as written, and its parts.
 ///
 /// It borrows from the Pod and allocates nothing, except for an implied `library/`. It keeps the text as written,

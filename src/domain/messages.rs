@@ -11,7 +11,7 @@ use super::text::plain;
 ///
 /// The text is the image as written, then for example `Missing at ams, policy regulated: replicate it to this site, or
 /// wait until its replication is done`. Each kind of finding is named once for a Place, even if several children of an
-/// index have it. A detail that may name an internal host is left out.
+/// index have it. What registries and the network say is left out, because it may name inner hosts.
 #[must_use]
 pub fn denial(written: &str, decision: &ImageDecision) -> String {
     let mut blocking: Vec<&Finding> = Vec::new();
@@ -89,21 +89,33 @@ pub fn advice(finding: FindingKind) -> &'static str {
     }
 }
 
-/// Whether the detail of a finding may name an internal host. Such a detail is for the log and the audit log only.
-fn may_name_host(finding: &Finding) -> bool {
+/// Returns what was seen, as far as users may read it: only where Landfall itself says it. A registry and the network may name
+/// inner hosts in ways that nobody can tell from other words (`harbor-core`), so their words are for the log and the audit log
+/// only. The kind of the finding and the advice say what a user needs to know.
+fn seen(finding: &Finding) -> &str {
     match finding.kind {
-        // Nearly all of these name the host that was asked.
-        FindingKind::Unreachable
+        FindingKind::Refused
+        | FindingKind::Unreachable
+        | FindingKind::Unauthorized
         | FindingKind::RateLimited
         | FindingKind::Deadline
-        | FindingKind::Unproved => true,
-        // The registry's own words. They say what to do, so they are left out only where they seem to name a host:
-        // `core:8080`, `10.0.0.7`, `a.example`, `http://core`, `[::1]`.
-        FindingKind::Refused | FindingKind::Unauthorized => finding.detail.split_whitespace().any(|word| {
-            let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-            word.contains(['.', ':'])
-        }),
-        _ => false,
+        | FindingKind::Unproved => "",
+        // Digests, severities and ages, and what the user wrote.
+        FindingKind::Missing
+        | FindingKind::ChildMissing
+        | FindingKind::ProxyCache
+        | FindingKind::PullFailed
+        | FindingKind::Stale
+        | FindingKind::TooMany
+        | FindingKind::Unscanned
+        | FindingKind::ScanPending
+        | FindingKind::ScanFailed
+        | FindingKind::ScannerDown
+        | FindingKind::ScanExpired
+        | FindingKind::Unscannable
+        | FindingKind::Vulnerable
+        | FindingKind::NotRouted
+        | FindingKind::Unparsable => &finding.detail,
     }
 }
 
@@ -117,43 +129,9 @@ impl fmt::Display for FindingAt<'_> {
         if let Some(registry) = decision.registry_of(finding) {
             write!(out, " at {registry}")?;
         }
-        match &*finding.detail {
+        match seen(finding) {
             "" => Ok(()),
-            _ if may_name_host(finding) => Ok(()),
             detail => write!(out, " ({})", plain(detail)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::finding::{About, Action};
-
-    #[test]
-    fn a_detail_that_may_name_a_host_is_not_for_users() {
-        let hidden = |kind, detail: &str| {
-            may_name_host(&Finding {
-                kind,
-                about: About::Copy,
-                place: None,
-                digest: None,
-                detail: detail.into(),
-                action: Action::Block,
-                policies: Vec::new(),
-            })
-        };
-        for says in
-            ["at 10.0.0.7", "see http://core", "(core:8080)", "[fe80::1]", "ask a.example.", "core.svc:80,"]
-        {
-            assert!(hidden(FindingKind::Refused, says), "{says}");
-        }
-        for says in
-            ["", "cannot be pulled due to configured policy in 'Prevent it.' To continue, ask: it is so."]
-        {
-            assert!(!hidden(FindingKind::Refused, says), "{says}");
-        }
-        assert!(hidden(FindingKind::Unreachable, "cannot connect to core"));
-        assert!(!hidden(FindingKind::Stale, "the tag is sha256:0 here"));
     }
 }

@@ -106,7 +106,8 @@ pub enum Reason {
     Denied,
     /// The image was judged and recorded, but not changed.
     Observed,
-    /// The image is in `exclude.images`, or in a namespace that Landfall does not handle.
+    /// Landfall does not handle it: the image is in `exclude.images`, the Pod in a namespace that is left alone or being
+    /// deleted already, or the review about something else than new images of a Pod.
     Excluded,
     /// The Pod has `landfall.dev/mode: Skip`.
     Exempt,

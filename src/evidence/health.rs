@@ -9,15 +9,17 @@
 //!
 //! Slowness is no failure. A registry that is too slow for `budget.attempt` still serves nodes, and to treat it as down
 //! would make a slow site a dead one when it is needed most. So an attempt that times out counts for nothing by itself.
-//! Several in a row, with no answer between them, start a probe, which waits longer. If the registry does not answer that
-//! either, nor any other request, it is down. It is also down if it answers the probe but its [`storage`] serves no
-//! manifest. A registry that rejects our credentials is asked only once in a while: see [`auth_gate`].
+//! It starts a probe, which waits longer. If the registry does not answer that
+//! either, nor any other request, it is down. It is also down if it answers the probe but serves no manifest. Trouble is one
+//! project's at first, and the registry's only when a second project or a probe says the same: see [`projects`]. A registry that rejects our credentials is asked only once in a while: see [`auth_gate`].
 
 mod auth_gate;
+mod gate;
 mod prober;
+mod projects;
 mod report;
 mod state;
-mod storage;
 
+pub(super) use gate::Limit;
 pub use report::{Health, Report};
-pub(super) use state::{HealthState, Limit, Probed};
+pub(super) use state::{HealthState, Probed, Ticket};

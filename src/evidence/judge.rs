@@ -9,7 +9,7 @@ use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
 use super::cached_answer::Served;
-use super::observatory::{CacheLookup, Observatory};
+use super::observatory::{Asking, CacheLookup, Observatory};
 
 /// More rounds than any Case takes. The laws of `domain::decide` are tested against this bound.
 const ROUNDS: u32 = 64;
@@ -33,22 +33,22 @@ pub type Judgement = Judged<Verdict>;
 impl Observatory {
     /// Judges an image by [`decide`]. At the deadline each open question is answered `Unknown(Deadline)`, and the verdict
     /// follows from that.
-    pub async fn judge(&self, case: &Case, deadline: Instant) -> Judgement {
+    pub async fn judge(&self, case: &Case, asking: Asking<'_>) -> Judgement {
         // After too many rounds the image stays as it is.
         let nowhere = Ruling::Fallback { place: None, digest: None };
-        self.settle(case, deadline, decide, || unsettled(nowhere)).await
+        self.settle(case, asking, decide, || unsettled(nowhere)).await
     }
 
     /// Judges an image by [`admits`], for the validating door. The deadline has the same effect.
-    pub async fn admission(&self, case: &Case, deadline: Instant) -> Judged<Admission> {
+    pub async fn admission(&self, case: &Case, asking: Asking<'_>) -> Judged<Admission> {
         // Beyond all rounds the endpoint stays shut: a policy stands behind it.
-        self.settle(case, deadline, admits, || Admission::Denied(unsettled(Ruling::Deny))).await
+        self.settle(case, asking, admits, || Admission::Denied(unsettled(Ruling::Deny))).await
     }
 
     async fn settle<T>(
         &self,
         case: &Case,
-        deadline: Instant,
+        asking: Asking<'_>,
         step: fn(&Case, &Evidence) -> Step<T>,
         unsettled: impl FnOnce() -> T,
     ) -> Judged<T> {
@@ -57,7 +57,7 @@ impl Observatory {
             match step(case, &evidence) {
                 Step::Settle(verdict) => return Judged { verdict, evidence, rounds, until },
                 Step::Ask(queries) => {
-                    let learned = self.learn(case, &queries, &mut evidence, deadline).await;
+                    let learned = self.learn(case, &queries, &mut evidence, asking).await;
                     until = until.into_iter().chain(learned).min();
                 }
             }
@@ -71,7 +71,7 @@ impl Observatory {
         case: &Case,
         queries: &[Query],
         evidence: &mut Evidence,
-        deadline: Instant,
+        asking: Asking<'_>,
     ) -> Option<Instant> {
         // Only a routed image has questions.
         let Subject::Routed(routed) = &case.subject else { return None };
@@ -86,7 +86,7 @@ impl Observatory {
             match self.look_in_cache(&upstreams, routed, *query, now) {
                 CacheLookup::Hit(served) => learn(*query, served),
                 CacheLookup::Miss(miss) => {
-                    let answer = self.ask(&upstreams, miss, deadline);
+                    let answer = self.ask(&upstreams, miss, asking);
                     asked.push(async move { (*query, answer.await) });
                 }
             }

@@ -17,10 +17,11 @@ use crate::registry::{Flight, Joined, SingleFlight, Tasks};
 use super::answer_cache::AnswerCache;
 use super::background::{NoSlot, Permit};
 use super::cached_answer::{CachedAnswer, gone};
+use super::fair_queue::{Asker, Ticket, TicketId};
 use super::invalidation::{Epoch, Scope};
 use super::metrics::{BackgroundTask, Metrics};
 use super::question::{Question, unanswered};
-use super::upstream::{QueueSlot, Upstream};
+use super::upstream::Upstream;
 use super::verdict_cache::Generation;
 
 /// What the settings say about look-ups.
@@ -46,8 +47,16 @@ pub(super) struct Lookups {
     pub answers: AnswerCache,
     generation: Generation,
     pub metrics: Metrics,
-    flights: SingleFlight<Question, Epoch, Arc<CachedAnswer>>,
+    flights: SingleFlight<Question, Begun, Arc<CachedAnswer>>,
     tasks: Tasks,
+}
+
+/// How a look-up in progress began.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    epoch: Epoch,
+    /// Its number in the queue.
+    id: TicketId,
 }
 
 /// Whether an answer that is still fresh is enough.
@@ -69,31 +78,40 @@ impl Lookups {
         }
     }
 
-    /// Joins the question's look-up, or starts it.
+    /// Joins the question's look-up, or starts it, for a Pod of this namespace.
     pub fn join_or_start(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         question: Question,
         terms: Terms,
+        namespace: &str,
     ) -> Start {
-        self.start(upstream, question, terms, Accept::Fresh, None)
+        let asker = Asker::Namespace(namespace.into());
+        self.start(upstream, question, terms, Accept::Fresh, (asker, None))
     }
 
     /// Looks a question up again though its answer is fresh, if the registry is idle.
     pub fn renew(self: &Arc<Self>, upstream: &Arc<Upstream>, cached: &CachedAnswer, terms: Terms) {
-        if !upstream.is_idle(Instant::now()) {
+        if !upstream.is_idle(&cached.question.repository, Instant::now()) {
             return;
         }
         let Some(permit) = upstream.background.at_once() else { return };
         if cached.start_renewal() {
             self.metrics.ran(upstream, BackgroundTask::Renewal);
-            self.start(upstream, cached.question.clone(), terms, Accept::OnlyNewer, Some(permit));
+            self.start(
+                upstream,
+                cached.question.clone(),
+                terms,
+                Accept::OnlyNewer,
+                (Asker::Background, Some(permit)),
+            );
         }
     }
 
     /// Looks up in the background what a tag means, for later callers.
     pub fn prove(self: &Arc<Self>, upstream: &Arc<Upstream>, question: Question, terms: Terms) {
-        if upstream.unavailable().is_some() || upstream.limit(Instant::now()).is_some() {
+        if upstream.unavailable().is_some() || upstream.limit(&question.repository, Instant::now()).is_some()
+        {
             return;
         }
         let slot = match upstream.background.queue(&question) {
@@ -105,7 +123,7 @@ impl Lookups {
         self.tasks.spawn(async move {
             let permit = upstream.background.acquire(slot).await;
             lookups.metrics.ran(&upstream, BackgroundTask::Proof);
-            lookups.start(&upstream, question, terms, Accept::Fresh, permit);
+            lookups.start(&upstream, question, terms, Accept::Fresh, (Asker::Background, permit));
         });
     }
 
@@ -115,27 +133,32 @@ impl Lookups {
         question: Question,
         terms: Terms,
         accept: Accept,
-        permit: Option<Permit>,
+        (asker, permit): (Asker, Option<Permit>),
     ) -> Start {
         let now = Instant::now();
         let view = upstream.view(now, &terms.life);
-        let epoch = view.epochs.epoch();
+        let began = Begun { epoch: view.epochs.epoch(), id: upstream.queue.next_id() };
         // A look-up that began before a change brings what was before it.
-        let is_current =
-            |began| !view.epochs.invalidated(began, question.scopes()) && !view.epochs.rotated(began);
-        let joined = self.flights.join_or_start(&question, epoch, is_current, || {
+        let is_current = |Begun { epoch, id }: Begun| {
+            let current = !view.epochs.invalidated(epoch, question.scopes()) && !view.epochs.rotated(epoch);
+            if current {
+                upstream.queue.also_for(id, asker.clone());
+            }
+            current
+        };
+        let joined = self.flights.join_or_start(&question, began, is_current, || {
             let cached = self.answers.get(&question);
             if let Some(cached) = cached.filter(|cached| accept == Accept::Fresh && cached.is_fresh(&view)) {
                 return Err(Start::Cached(cached));
             }
-            if let Some(unknown) = upstream.limit(now) {
+            if let Some(unknown) = upstream.limit(&question.repository, now) {
                 return Err(Start::Refused(unknown));
             }
-            let slot = upstream.queue().ok_or_else(|| Start::Refused(upstream.overloaded()))?;
+            let queued = upstream.join_queue(began.id, asker.clone()).map_err(Start::Refused)?;
             let (lookups, upstream, question) = (self.clone(), upstream.clone(), question.clone());
             Ok(async move {
                 let _permit = permit;
-                lookups.look_up(&upstream, &question, slot, epoch, terms).await
+                lookups.look_up(&upstream, &question, queued, began.epoch, terms).await
             })
         });
         match joined {
@@ -153,12 +176,12 @@ impl Lookups {
         &self,
         upstream: &Upstream,
         question: &Question,
-        slot: QueueSlot,
+        ticket: Ticket,
         epoch: Epoch,
         terms: Terms,
     ) -> Arc<CachedAnswer> {
         let queued = Instant::now();
-        let attempt = upstream.attempt(slot).await;
+        let attempt = upstream.attempt(ticket, question).await;
         let began = Instant::now();
         self.metrics.queued(upstream, began - queued);
         let cached = |question: Question, answer, epoch, previous: Option<&Arc<CachedAnswer>>| {
@@ -174,11 +197,11 @@ impl Lookups {
             }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(deadline)).await.unwrap_or_else(|_| {
             let detail = format!("`{}` gave no answer within {:?}", upstream.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, detail))
         });
-        attempt.end(question, &answer, fastrand::f64());
+        attempt.end(&answer, fastrand::f64());
         upstream.phase(Instant::now());
         self.metrics.answered(upstream, question, &answer, Some(began.elapsed()));
         let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);

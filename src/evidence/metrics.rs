@@ -44,10 +44,13 @@ pub(super) struct Metrics {
     background: Family<ByTask, Counter>,
     /// Invalidations, by the kind of their scope.
     invalidations: Family<ByScope, Counter>,
-    /// The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open.
+    /// The breaker as the last look-up or probe left it, of the registry or of its worst project: 0 closed, 1 half-open,
+    /// 2 open.
     breaker: Family<ByRegistry, Gauge>,
-    /// 1 while a registry is not asked: it told us to wait, or our own budget for it is spent.
+    /// 1 while a registry or a project of it is not asked: it told us to wait, or our own budget for it is spent.
     paused: Family<ByRegistry, Gauge>,
+    /// Projects that are not asked for, while the registry is.
+    limited: Family<ByRegistry, Gauge>,
     /// 1 for the state that a registry's last probe found, else 0.
     health: Family<ByHealth, Gauge>,
     /// How long the last probe took.
@@ -188,6 +191,7 @@ impl Metrics {
             invalidations: Family::default(),
             breaker: Family::default(),
             paused: Family::default(),
+            limited: Family::default(),
             health: Family::default(),
             probe: Family::default(),
         };
@@ -233,13 +237,18 @@ impl Metrics {
         );
         page.register(
             "landfall_registry_breaker",
-            "The breaker as the last look-up or probe left it: 0 closed, 1 half-open, 2 open",
+            "The breaker as the last look-up or probe left it, of the registry or of its worst project: 0 closed, 1 half-open, 2 open",
             metrics.breaker.clone(),
         );
         page.register(
             "landfall_registry_backoff",
-            "1 while a registry is not asked because of Retry-After, 429, or its requestsPerHour",
+            "1 while a registry, or a project of it, is not asked because of Retry-After, 429, or its requestsPerHour",
             metrics.paused.clone(),
+        );
+        page.register(
+            "landfall_registry_limited_projects",
+            "Projects that are not asked for because of their own breaker or Retry-After",
+            metrics.limited.clone(),
         );
         page.register(
             "landfall_registry_health",
@@ -295,9 +304,14 @@ impl Metrics {
             Phase::HalfOpen => 1,
             Phase::Open => 2,
         };
-        let paused = upstream.health().paused(now.into_std()).is_some();
+        let (paused, limited) = {
+            let health = upstream.health();
+            (health.is_pausing(now.into_std()), health.limited_projects(now.into_std()))
+        };
         self.breaker.get_or_create(&registry(upstream)).set(phase);
         self.paused.get_or_create(&registry(upstream)).set(paused.into());
+        let limited = i64::try_from(limited).unwrap_or(i64::MAX);
+        self.limited.get_or_create(&registry(upstream)).set(limited);
     }
 
     /// Updates the gauges of health after a probe.
@@ -320,6 +334,7 @@ impl Metrics {
         self.probe.remove(&label);
         self.breaker.remove(&label);
         self.paused.remove(&label);
+        self.limited.remove(&label);
     }
 
     pub fn cache_size(&self, size: CacheSize) {

@@ -76,6 +76,15 @@ pub struct Problem {
     pub error: ClientError,
 }
 
+/// On whose behalf questions are asked, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The namespace of the Pod: look-ups queue fairly by namespace.
+    pub namespace: &'a str,
+    /// At this moment each open question counts as unanswered.
+    pub deadline: Instant,
+}
+
 /// What the cache has for a query.
 pub(super) enum CacheLookup {
     Hit(Served),
@@ -251,7 +260,10 @@ impl Observatory {
                 let question = Question::meaning(upstream.id, routed, place);
                 return self.remembered_meaning(upstreams, upstream, question, now);
             }
-            Query::Reachable(_) => return hit(Observation::Reachable(upstream.reachability(now)), now),
+            Query::Reachable(_) => {
+                let reachability = upstream.reachability(&place.repository, now);
+                return hit(Observation::Reachable(reachability), now);
+            }
         };
         self.cached(upstreams, upstream, question, now)
     }
@@ -326,26 +338,27 @@ impl Observatory {
     }
 
     /// Asks, and waits until the deadline. The look-up goes on after it.
-    pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, deadline: Instant) -> Served {
+    pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
         let upstream = miss.upstream.clone();
-        let served = self.answer(upstreams, miss, deadline).await;
+        let served = self.answer(upstreams, miss, asking).await;
         Served { observation: upstream.with_scanner(served.observation), ..served }
     }
 
-    async fn answer(&self, upstreams: &Upstreams, miss: Miss, deadline: Instant) -> Served {
+    async fn answer(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
         let Miss { upstream, question, stale } = miss;
         let aspect = question.aspect();
         let view = || upstream.view(Instant::now(), &upstreams.terms.life);
         let unknown = |unknown| CachedAnswer::serve_unknown(aspect, unknown, stale.as_ref(), &view());
-        if Instant::now() >= deadline {
+        if Instant::now() >= asking.deadline {
             return unknown(late(&upstream));
         }
-        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms) {
+        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asking.namespace)
+        {
             Start::Cached(cached) => return cached.serve(&view()),
             Start::Refused(why) => return unknown(why),
             Start::InProgress(flight) => flight,
         };
-        match timeout_at(deadline, flight.result()).await {
+        match timeout_at(asking.deadline, flight.result()).await {
             Ok(Some(cached)) => cached.serve(&view()),
             Ok(None) => {
                 let detail = "Landfall's own look-up ended without an answer: it is shutting down";

@@ -1,12 +1,12 @@
 //! An upstream: one registry as it is configured now, the client that asks it, its queue and its health.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::domain::breaker::{Pass, Phase};
+use crate::domain::breaker::Phase;
 use crate::domain::digest::Digest;
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Children, Observation, Presence, Reachability, TagDigest};
@@ -19,13 +19,11 @@ use crate::harbor::Harbor;
 use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
 
 use super::background::Background;
-use super::health::{Health, HealthState, Limit};
+use super::fair_queue::{Asker, FairQueue, LONGEST, Overfull, Permit, Ticket as QueueTicket, TicketId};
+use super::health::{Health, HealthState, Limit, Ticket};
 use super::invalidation::{Epoch, Epochs, Scope, View};
 use super::question::{Question, UpstreamId, What, unknown};
 use super::verdict_cache::Generation;
-
-/// The most questions that wait for one registry: some hundred reviews of ten images each.
-const LONGEST_QUEUE: usize = 4096;
 
 /// What asks the registry.
 pub(super) enum Source {
@@ -61,8 +59,7 @@ pub(super) struct Upstream {
     pub registry: SharedRegistry,
     pub source: Arc<Source>,
     in_flight: u32,
-    gate: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    pub queue: FairQueue,
     health: Arc<Mutex<HealthState>>,
     /// Wakes the prober.
     probe_now: Arc<Notify>,
@@ -73,44 +70,34 @@ pub(super) struct Upstream {
     pub background: Arc<Background>,
 }
 
-/// A slot in the queue, given back when it is dropped.
-pub(super) struct QueueSlot(Arc<AtomicUsize>);
-
-impl Drop for QueueSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// An attempt in progress.
 pub(super) struct Attempt<'a> {
     upstream: &'a Upstream,
-    pass: Option<Pass>,
-    _permit: SemaphorePermit<'a>,
+    question: &'a Question,
+    ticket: Option<Ticket>,
+    _permit: Permit,
 }
 
 impl Attempt<'_> {
     /// Asks, until the deadline. If the connection broke at once, asks a second time if the retry budget allows it. A
     /// timeout, a 429 and a 5xx are never retried, because more requests would do harm there.
-    pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
+    pub async fn ask(&self, deadline: Instant) -> Observation {
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = self.upstream.ask(question, deadline).await;
+        let answer = self.upstream.ask(self.question, deadline).await;
         let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
         if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.upstream.health().may_retry()
         {
-            return self.upstream.ask(question, deadline).await;
+            return self.upstream.ask(self.question, deadline).await;
         }
         answer
     }
 
     /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
     /// 0 to 1.
-    pub fn end(mut self, question: &Question, answer: &Observation, random: f64) {
-        let Some(pass) = self.pass.take() else { return };
+    pub fn end(mut self, answer: &Observation, random: f64) {
+        let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now().into_std();
-        let mut health = self.upstream.health();
-        let changed = health.record(pass, unknown(answer), now, random);
-        if health.storage.ended(question, answer) || changed {
+        if self.upstream.health().record(ticket, self.question, answer, now, random) {
             self.upstream.request_probe();
         }
     }
@@ -119,8 +106,9 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     /// An attempt that was abandoned gives its place in the breaker back.
     fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.upstream.health().abandon(pass, Instant::now().into_std());
+        if let Some(ticket) = self.ticket.take() {
+            let now = Instant::now().into_std();
+            self.upstream.health().abandon(ticket, &self.question.repository, now);
         }
     }
 }
@@ -145,8 +133,7 @@ impl Upstream {
             registry: registry.clone(),
             source: Arc::new(source),
             in_flight,
-            gate: gate(in_flight),
-            waiting: Arc::default(),
+            queue: FairQueue::new(in_flight),
             health: Arc::new(Mutex::new(health)),
             probe_now: Arc::default(),
             scans: Arc::default(),
@@ -155,16 +142,16 @@ impl Upstream {
         }
     }
 
-    /// The same registry under a new budget: only the gate is replaced. Attempts in progress keep the old one.
+    /// The same registry under a new budget.
     pub fn with_budget(&self, in_flight: u32) -> Self {
         let same = self.in_flight == in_flight;
+        self.queue.resize(in_flight);
         Self {
             id: self.id,
             registry: self.registry.clone(),
             source: self.source.clone(),
             in_flight,
-            gate: if same { self.gate.clone() } else { gate(in_flight) },
-            waiting: self.waiting.clone(),
+            queue: self.queue.clone(),
             health: self.health.clone(),
             probe_now: self.probe_now.clone(),
             scans: self.scans.clone(),
@@ -211,11 +198,10 @@ impl Upstream {
         phase
     }
 
-    /// Does nobody wait for it, and is it healthy? Only then are answers renewed in the background.
-    pub fn is_idle(&self, now: Instant) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0
-            && self.phase(now) == Phase::Closed
-            && self.limit(now).is_none()
+    /// Does nobody wait for it, and is it healthy for this repository? Only then are answers renewed in the background.
+    pub fn is_idle(&self, repository: &Repository, now: Instant) -> bool {
+        self.phase(now);
+        self.queue.waiting() == 0 && self.health().is_well(repository, now.into_std())
     }
 
     /// What decides now whether its answers count.
@@ -253,27 +239,36 @@ impl Upstream {
         self.epochs.epoch()
     }
 
-    /// Why it is not asked now.
-    pub fn limit(&self, now: Instant) -> Option<Unknown> {
-        self.health().limit(now.into_std()).map(|limit| self.limited(limit))
+    /// Why this repository is not asked for now.
+    pub fn limit(&self, repository: &Repository, now: Instant) -> Option<Unknown> {
+        let limit = self.health().limit(repository, now.into_std());
+        limit.map(|limit| self.limited(limit, repository))
     }
 
-    fn limited(&self, limit: Limit) -> Unknown {
+    fn limited(&self, limit: Limit, repository: &Repository) -> Unknown {
+        let name = &self.registry.name;
         match limit {
             Limit::BreakerOpen => Unknown::new(
                 Cause::BreakerOpen,
-                format!("`{}` failed a moment ago, so it is not asked now", self.registry.name),
+                format!("`{name}` failed a moment ago, so it is not asked now"),
+            ),
+            Limit::ProjectBreakerOpen => Unknown::new(
+                Cause::BreakerOpen,
+                format!(
+                    "`{name}` failed a moment ago for `{}/`, so it is not asked for that now",
+                    repository.project()
+                ),
             ),
             Limit::Paused(unknown) | Limit::Refused(unknown) => unknown,
         }
     }
 
-    /// Whether it is up, as far as we know. A drained registry counts as down.
-    pub fn reachability(&self, now: Instant) -> Reachability {
+    /// Whether nodes get images of this repository, as far as we know. A drained registry counts as down.
+    pub fn reachability(&self, repository: &Repository, now: Instant) -> Reachability {
         if self.registry.service == Service::Drained {
             return Reachability::Down;
         }
-        self.health().reachability(now.into_std())
+        self.health().reachability(repository, now.into_std())
     }
 
     /// Its health. Drop the guard before any `await`.
@@ -296,30 +291,32 @@ impl Upstream {
         self.probe_now.notified().await;
     }
 
-    /// A slot in the queue. `None`: it is full.
-    pub fn queue(&self) -> Option<QueueSlot> {
-        let slot = QueueSlot(self.waiting.clone());
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < LONGEST_QUEUE).then_some(slot)
-    }
-
-    pub fn overloaded(&self) -> Unknown {
-        let name = &self.registry.name;
-        Unknown::new(
-            Cause::Overloaded,
-            format!("the queue for `{name}` is full: {LONGEST_QUEUE} questions wait"),
-        )
-    }
-
-    /// Waits for a free place among the attempts in progress, first come, first served, and leaves the queue.
+    /// Joins the queue.
     ///
     /// # Errors
-    /// The registry may no longer be asked.
-    pub async fn attempt(&self, slot: QueueSlot) -> Result<Attempt<'_>, Unknown> {
-        let permit = self.gate.acquire().await.map_err(|_| self.overloaded())?;
-        drop(slot);
-        let admitted = self.health().admit(Instant::now().into_std());
-        let pass = admitted.map_err(|limit| self.limited(limit))?;
-        Ok(Attempt { upstream: self, pass: Some(pass), _permit: permit })
+    /// It is full.
+    pub fn join_queue(&self, id: TicketId, asker: Asker) -> Result<QueueTicket, Unknown> {
+        self.queue.join(id, asker).map_err(|Overfull| self.overloaded())
+    }
+
+    fn overloaded(&self) -> Unknown {
+        let name = &self.registry.name;
+        Unknown::new(Cause::Overloaded, format!("the queue for `{name}` is full: {LONGEST} questions wait"))
+    }
+
+    /// Waits in the queue until this question may be asked.
+    ///
+    /// # Errors
+    /// The queue became full, or the registry may no longer be asked.
+    pub async fn attempt<'a>(
+        &'a self,
+        queued: QueueTicket,
+        question: &'a Question,
+    ) -> Result<Attempt<'a>, Unknown> {
+        let permit = queued.permit().await.ok_or_else(|| self.overloaded())?;
+        let admitted = self.health().admit(&question.repository, Instant::now().into_std());
+        let ticket = admitted.map_err(|limit| self.limited(limit, &question.repository))?;
+        Ok(Attempt { upstream: self, question, ticket: Some(ticket), _permit: permit })
     }
 
     async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
@@ -405,11 +402,6 @@ fn meaning(presence: Presence) -> TagDigest {
         Presence::PullFailed => TagDigest::NotRemembered,
         Presence::Unknown(unknown) => TagDigest::Unknown(unknown),
     }
-}
-
-fn gate(in_flight: u32) -> Arc<Semaphore> {
-    let permits = usize::try_from(in_flight).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-    Arc::new(Semaphore::new(permits))
 }
 
 fn unusable(error: &ClientError) -> Unknown {

@@ -106,9 +106,15 @@ impl Api {
         self.get(None, "/api/v2.0/system/CVEAllowlist", SMALL, deadline).await
     }
 
-    /// `systeminfo`, whatever the status. Its 500 is the best sign that the database is down.
+    /// `systeminfo`, whatever the status.
     pub async fn system_info(&self, endpoint: Endpoint<'_>, deadline: Instant) -> Result<Answer, Unknown> {
         self.ask(Method::GET, "/api/v2.0/systeminfo", endpoint, SMALL, deadline).await
+    }
+
+    /// One of the public projects, whatever the status: it is read from the database.
+    pub async fn public_projects(&self, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = "/api/v2.0/projects?page_size=1";
+        self.ask(Method::GET, path, Endpoint::Anonymous, SMALL, deadline).await
     }
 
     /// Does a project of this name exist? Any caller with valid credentials may ask.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::domain::unknown::{Cause, Unknown};
 
-use crate::registry::{Endpoint, object};
+use crate::registry::{Answer, Endpoint, object};
 
 use super::answer::fault;
 use super::api::Api;
@@ -56,15 +56,29 @@ struct SystemInfo<'a> {
     harbor_version: Option<Cow<'a, str>>,
 }
 
-/// Asks `systeminfo`, and `users/current` where that is not enough.
+/// Asks `systeminfo`, and `users/current` where that is not enough. Before it says that credentials are rejected, it asks
+/// whether the database can be read: without it Harbor recognises nobody.
 ///
-/// `systeminfo` reads the database, so it answers 500 while the database is down, where `users/current` answers 401
-/// (recordings `q08-pg-stopped-systeminfo-robot`, `q16-pg-stopped-users-current`). It names Harbor's version only to callers
-/// with valid credentials (`o01-systeminfo-*`, `r23-*`). So if the version is missing, the credentials are wrong, and a
-/// second attempt would only take 1.5 s more and lock a user's account. Older Harbors name the version to everybody, so if
-/// it is there, `users/current` decides: 412 for a robot, 200 for a user, 401 for anybody else (`o01-users-current-*`,
-/// `r24-*`).
+/// `systeminfo` names Harbor's version only to callers with valid credentials (`o01-systeminfo-*`, `r23-*`). So if the
+/// version is missing, the credentials are wrong, and a second attempt would only take 1.5 s more and lock a user's account.
+/// Older Harbors name the version to everybody, so if it is there, `users/current` decides: 412 for a robot, 200 for a
+/// user, 401 for anybody else (`o01-users-current-*`, `r24-*`).
+///
+/// While the database is down, `users/current` answers 401 (`q16-pg-stopped-users-current`), and `systeminfo` 500
+/// (`q08-pg-stopped-systeminfo-robot`), but only after a minute: until then Harbor knows its configuration by heart, and
+/// answers 200 without a version, as to wrong credentials. The list of projects answers 500 at once (measured with 2.15.2).
 pub(super) async fn self_test(api: &Api, check: Check, deadline: Instant) -> SelfTest {
+    let found = credentials(api, check, deadline).await;
+    if found.result != SelfTestResult::Rejected {
+        return found;
+    }
+    match api.reads_database(deadline).await {
+        Ok(()) => found,
+        Err(result) => SelfTest { result, ..found },
+    }
+}
+
+async fn credentials(api: &Api, check: Check, deadline: Instant) -> SelfTest {
     let mut found = SelfTest { result: SelfTestResult::Rejected, version: None };
     let endpoint = if check == Check::Anonymous { Endpoint::Anonymous } else { Endpoint::HarborApi(None) };
     found.result = match (version(api, endpoint, deadline).await, check) {
@@ -86,20 +100,36 @@ pub(super) async fn self_test(api: &Api, check: Check, deadline: Instant) -> Sel
     found
 }
 
+impl Api {
+    /// Can Harbor read its database? Anybody may ask for the list of public projects, so no credentials are sent.
+    async fn reads_database(&self, deadline: Instant) -> Result<(), SelfTestResult> {
+        let answer = self.public_projects(deadline).await.map_err(SelfTestResult::Unreachable)?;
+        match answer.status {
+            status if status.is_server_error() => Err(failed(&answer)),
+            // An ingress may hide the list.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a 5xx means: one in Harbor's error format comes from Harbor itself, which cannot read its database. A proxy whose
+/// Harbor is gone answers HTML.
+fn failed(answer: &Answer) -> SelfTestResult {
+    if answer.status == StatusCode::INTERNAL_SERVER_ERROR && fault(&answer.body).is_some() {
+        let detail = "Harbor answers 500: it cannot read its database";
+        return SelfTestResult::DatabaseDown(Unknown::new(Cause::ServerError, detail));
+    }
+    SelfTestResult::Unreachable(answer.unexpected())
+}
+
 async fn version(
     api: &Api,
     endpoint: Endpoint<'_>,
     deadline: Instant,
 ) -> Result<Option<Box<str>>, SelfTestResult> {
     let answer = api.system_info(endpoint, deadline).await.map_err(SelfTestResult::Unreachable)?;
-    match answer.status {
-        StatusCode::OK => {}
-        // A 500 in Harbor's error format; a proxy whose Harbor is gone answers HTML.
-        StatusCode::INTERNAL_SERVER_ERROR if fault(&answer.body).is_some() => {
-            let detail = "Harbor answers 500: it cannot read its database";
-            return Err(SelfTestResult::DatabaseDown(Unknown::new(Cause::ServerError, detail)));
-        }
-        _ => return Err(SelfTestResult::Unreachable(answer.unexpected())),
+    if answer.status != StatusCode::OK {
+        return Err(failed(&answer));
     }
     let info: Option<SystemInfo<'_>> = object(&answer.body).ok();
     match info {

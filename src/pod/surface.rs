@@ -10,9 +10,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::json::{Kept, Length, Text, list, list_or_empty, object, object_or_default, text};
+use super::json::{Kept, Length, Object, Text, list, list_or_empty, object, object_or_default, text};
 pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
 use crate::domain::name::PullSecret;
@@ -27,8 +28,7 @@ pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The most images of one list of the Pod that are kept; the others are counted. A Pod with more images than this is never
 /// judged image by image.
 pub const MOST_IMAGES: usize = 4096;
-/// The most pull secrets that are kept. Where a Pod has more, Landfall may add a secret that it has already. This is
-/// harmless.
+/// The most pull secrets that are kept. Where a Pod has more, see [`PullSecrets::find`].
 pub const MOST_SECRETS: usize = 4096;
 
 /// The part of a Pod that Landfall reads.
@@ -160,6 +160,8 @@ pub trait HoldsImage {
 pub struct PullSecrets<'a> {
     /// The first [`MOST_SECRETS`] names, sorted, each once.
     names: Vec<Cow<'a, str>>,
+    /// How many more there are.
+    unread: usize,
 }
 
 /// A container of any kind.
@@ -265,6 +267,50 @@ impl Pod<'_> {
     }
 }
 
+impl<'a> PullSecrets<'a> {
+    /// Whether there are more names than are kept.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.unread > 0
+    }
+
+    /// Finds the names that count in the same list, read once more, and keeps them, too. There should be few of them.
+    ///
+    /// # Errors
+    /// It is no list of secrets.
+    pub fn find(&mut self, list: &'a RawValue, counts: impl Fn(&str) -> bool) -> serde_json::Result<()> {
+        let mut list = serde_json::Deserializer::from_str(list.get());
+        list.deserialize_seq(Finder { counts, names: &mut self.names })?;
+        self.end();
+        Ok(())
+    }
+}
+
+/// Reads a list of secrets and keeps the names that count, each once.
+struct Finder<'n, 'a, F> {
+    counts: F,
+    names: &'n mut Vec<Cow<'a, str>>,
+}
+
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Finder<'_, 'de, F> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list of secrets")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let kept = self.names.len();
+        while let Some(Object(secret)) = items.next_element::<Object<SecretName<'de>>>()? {
+            let name = secret.and_then(|secret| secret.name).filter(|name| (self.counts)(name));
+            if let Some(name) = name.filter(|name| !self.names.iter().skip(kept).any(|found| found == name)) {
+                self.names.push(name);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<T> Default for ImageList<T> {
     fn default() -> Self {
         Self { kept: Vec::new(), unread: 0 }
@@ -300,8 +346,10 @@ impl<'de> Kept<'de> for PullSecrets<'de> {
     type Item = SecretName<'de>;
 
     fn add(&mut self, _: usize, secret: SecretName<'de>) {
-        if let Some(name) = secret.name.filter(|_| self.names.len() < MOST_SECRETS) {
-            self.names.push(name);
+        match secret.name {
+            Some(name) if self.names.len() < MOST_SECRETS => self.names.push(name),
+            Some(_) => self.unread += 1,
+            None => {}
         }
     }
 

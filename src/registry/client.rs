@@ -169,6 +169,14 @@ impl Client {
         &self.registry
     }
 
+    /// Do we sign in as a Harbor robot, by Harbor's default prefix of their names? No wrong attempt locks a robot out,
+    /// while it may lock a user's account, here or in the directory behind Harbor.
+    pub async fn is_robot(&self) -> bool {
+        let current = self.credentials.current(None).await;
+        let prefix = |name: &str| name.split_once('$').map(|(prefix, _)| prefix == "robot");
+        matches!(current, Ok(Current { credential: Credential::Basic { username, .. }, .. }) if prefix(&username) == Some(true))
+    }
+
     /// The version of the credentials' files at the last read. It reads no file.
     #[must_use]
     pub fn credentials_seen(&self) -> u64 {

@@ -17,7 +17,7 @@ use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent};
 use super::challenge::Challenge;
-use super::json::{Object, object};
+use super::json::{Keys, Object, exact, object};
 
 /// Which manifest of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +163,36 @@ fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
     if got == *wanted { Ok(got) } else { Err(wrong_digest(wanted, &got)) }
 }
 
+/// The keys of an index or a manifest as far as containerd reads them (`validateMediaType` and `Children` of its `images`).
+static KEYS: Keys = Keys(&[
+    ("schemaVersion", None),
+    ("mediaType", None),
+    ("artifactType", None),
+    ("manifests", Some(&DESCRIPTOR)),
+    ("config", Some(&DESCRIPTOR)),
+    ("layers", Some(&DESCRIPTOR)),
+    ("fsLayers", None),
+    ("subject", Some(&DESCRIPTOR)),
+    ("annotations", None),
+]);
+static DESCRIPTOR: Keys = Keys(&[
+    ("mediaType", None),
+    ("digest", None),
+    ("size", None),
+    ("urls", None),
+    ("annotations", None),
+    ("data", None),
+    ("platform", Some(&PLATFORM)),
+    ("artifactType", None),
+]);
+static PLATFORM: Keys = Keys(&[
+    ("architecture", None),
+    ("os", None),
+    ("os.version", None),
+    ("os.features", None),
+    ("variant", None),
+]);
+
 /// The shape of a body: by its `mediaType`, else by its fields.
 pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
     #[derive(Deserialize)]
@@ -178,8 +208,10 @@ pub(super) fn shape_in(body: &[u8]) -> Result<Shape, Unknown> {
         platform: Option<Object<IgnoredAny>>,
     }
     let odd = |what: &str| Unknown::new(Cause::NotRegistry, format!("200 with a body that is {what}"));
-    let body: Either = object(body).map_err(|_| odd("no manifest"))?;
-    match (body.media_type, body.manifests, body.config) {
+    let no_manifest = |error: serde_json::Error| odd(&format!("no manifest: {error}"));
+    exact(body, &KEYS).map_err(no_manifest)?;
+    let read: Either = object(body).map_err(no_manifest)?;
+    match (read.media_type, read.manifests, read.config) {
         (Some(kind), ..) => shape_of(&kind).ok_or_else(|| odd(&format!("a `{kind}`"))),
         (None, Some(_), None) => Ok(Shape::Index),
         (None, None, Some(_)) => Ok(Shape::Manifest),
@@ -303,6 +335,47 @@ mod tests {
         let platforms =
             [('a', "linux/amd64"), ('b', "linux/arm/v7"), ('c', "windows/amd64"), ('d', "unknown/unknown")];
         assert_eq!(children, platforms.map(|(digest, platform)| (digest, platform.to_owned())));
+    }
+
+    #[derive(Deserialize)]
+    struct Row {
+        note: Box<str>,
+        refused: bool,
+        body: Box<str>,
+        children: Vec<(Box<str>, Box<str>)>,
+    }
+
+    /// Nodes read a manifest with Go's decoder, so what we read is what that reads, or nothing.
+    #[test]
+    fn keys_are_read_as_a_node_reads_them_or_not_at_all() {
+        let rows: Vec<Row> = serde_json::from_str(include_str!("../../tests/vectors/keys.json")).unwrap();
+        assert!(rows.len() > 30);
+        for Row { note, refused, body, children } in rows {
+            let answer = Answer {
+                status: StatusCode::OK,
+                headers: http::HeaderMap::new(),
+                body: body.as_bytes().to_vec().into(),
+                challenges: vec![],
+                sent: Sent::Nothing,
+            };
+            let digest = Digest::Sha256(Sha256::digest(&answer.body).into());
+            match (super::children(&answer, &digest), refused) {
+                (Err(unknown), true) => assert_eq!(unknown.cause, Cause::NotRegistry, "{note}: {unknown:?}"),
+                (Ok(Children::Listed(read)), false) => {
+                    let of = |child: &Child| {
+                        let platform =
+                            child.platform.as_ref().map_or_else(|| "-".into(), ToString::to_string);
+                        (child.digest.to_string().into(), platform.into())
+                    };
+                    assert_eq!(
+                        read.iter().map(of).collect::<Vec<(Box<str>, Box<str>)>>(),
+                        children,
+                        "{note}"
+                    );
+                }
+                (read, _) => panic!("{note}: {read:?}"),
+            }
+        }
     }
 
     /// What a node may start cannot be hidden from us by how an index lists it.

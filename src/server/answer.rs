@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,7 +11,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::header::RETRY_AFTER;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
@@ -17,6 +19,10 @@ use tower::Service;
 use super::body::{Memory, Room, linger, read};
 use super::limits::Limits;
 use super::metrics::{Refused, ServerMetrics};
+use crate::domain::text::plain;
+
+/// The least time between two lines in the log about requests that were refused for the same reason.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The doors, and the bounds of a request to them.
 #[derive(Debug)]
@@ -25,6 +31,26 @@ pub(super) struct Net {
     pub(super) limits: Limits,
     pub(super) memory: Memory,
     pub(super) metrics: ServerMetrics,
+    pub(super) told: Told,
+}
+
+/// When a refusal was last logged, for each reason.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<[(Option<Instant>, u64); Refused::ALL.len()]>);
+
+impl Told {
+    /// How many refusals for this reason a line should stand for, if there should be one now: peers decide how often requests
+    /// are refused, and must not fill the log.
+    fn now(&self, why: Refused) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, refused) = told.get_mut(why as usize)?;
+        *refused += 1;
+        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(refused))
+    }
 }
 
 impl Net {
@@ -32,15 +58,17 @@ impl Net {
     /// request or its answer, or the door takes too long, 500 if the door panics.
     pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Response {
         let deadline = Instant::now() + self.limits.request;
-        let response = match self.whole(peer, request, deadline).await {
+        let uri = request.uri().clone();
+        let answered = match self.whole(peer, request, deadline).await {
             Ok((request, room)) => {
-                let response = self.doors(request, deadline).await;
+                let response = self.doors(request, &uri, deadline).await;
                 // The door may have kept the body so long.
                 drop(room);
                 self.hold(peer, response)
             }
-            Err(refused) => self.refuse(refused),
+            Err(refused) => Err(refused),
         };
+        let response = answered.unwrap_or_else(|refused| self.refuse(peer, &uri, refused));
         self.metrics.answered(response.status());
         response
     }
@@ -74,16 +102,12 @@ impl Net {
     }
 
     /// An answer counts until it has been sent: the peer may take its time.
-    fn hold(&self, peer: IpAddr, response: Response) -> Response {
+    fn hold(&self, peer: IpAddr, response: Response) -> Result<Response, Refused> {
         let (head, body) = response.into_parts();
-        match self.memory.hold(peer, body) {
-            Ok(body) => Response::from_parts(head, body),
-            Err(refused) => self.refuse(refused),
-        }
+        Ok(Response::from_parts(head, self.memory.hold(peer, body)?))
     }
 
-    async fn doors(&self, request: Request<Body>, deadline: Instant) -> Response {
-        let uri = request.uri().clone();
+    async fn doors(&self, request: Request<Body>, uri: &Uri, deadline: Instant) -> Response {
         // Unwind safe: each request uses its own clone of the router, so a panic leaves nothing half changed.
         let answer = AssertUnwindSafe(self.app.clone().call(request)).catch_unwind();
         match timeout_at(deadline, answer).await {
@@ -101,8 +125,18 @@ impl Net {
         }
     }
 
-    fn refuse(&self, refused: Refused) -> Response {
+    fn refuse(&self, peer: IpAddr, uri: &Uri, refused: Refused) -> Response {
         self.metrics.refused(refused);
+        if let Some(times) = self.told.now(refused) {
+            tracing::warn!(
+                reason = refused.as_str(),
+                http.path = &*plain(uri.path()),
+                client.address = %peer,
+                limit = self.limits.body,
+                times,
+                "request refused; if it was a review, its Pod has no verdict"
+            );
+        }
         match refused {
             Refused::TooLarge => {
                 let limit = self.limits.body;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::Net;
+use super::answer::{Net, Told};
 use super::body::Memory;
 use super::connection::{self, Shared};
 use super::drain::Drain;
@@ -65,6 +65,7 @@ impl Listener {
             memory: Memory::new(&limits),
             limits: limits.clone(),
             metrics: metrics.clone(),
+            told: Told::default(),
         };
         let acceptor = match transport {
             Transport::Tls(config) => Some(TlsAcceptor::from(config)),

@@ -83,9 +83,9 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    const ALL: [Self; 4] = [Self::TooLarge, Self::NoRoom, Self::Slow, Self::Broken];
+    pub(super) const ALL: [Self; 4] = [Self::TooLarge, Self::NoRoom, Self::Slow, Self::Broken];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::TooLarge => "TooLarge",
             Self::NoRoom => "NoRoom",

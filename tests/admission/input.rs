@@ -50,11 +50,11 @@ async fn what_is_no_review_is_the_callers_error() {
 async fn what_is_not_ours_is_allowed_and_only_the_audit_log_says_so() {
     let door = Door::open().await;
     for (pointer, value, reason) in [
-        ("/request/operation", json!("DELETE"), "NotOurs"),
-        ("/request/operation", json!("UPDATE"), "NotOurs"),
-        ("/request/kind/kind", json!("Deployment"), "NotOurs"),
-        ("/request/kind/group", json!("apps"), "NotOurs"),
-        ("/request/resource/resource", json!("deployments"), "NotOurs"),
+        ("/request/operation", json!("DELETE"), "Excluded"),
+        ("/request/operation", json!("UPDATE"), "Excluded"),
+        ("/request/kind/kind", json!("Deployment"), "Excluded"),
+        ("/request/kind/group", json!("apps"), "Excluded"),
+        ("/request/resource/resource", json!("deployments"), "Excluded"),
         ("/request/namespace", json!("kube-system"), "Excluded"),
         ("/request/namespace", json!("kube-node-lease"), "Excluded"),
         ("/request/namespace", json!("landfall"), "Excluded"),
@@ -155,4 +155,43 @@ async fn a_pod_of_more_images_than_are_judged_is_admitted_as_it_is() {
     let response = door.review(&many(5000, 1)).await;
     let warning = "landfall: 5000 images are too many to judge; the Pod is admitted unchanged";
     assert_eq!(response["warnings"], json!([warning]));
+}
+
+/// A list of pull secrets may be longer than what is kept of it. Ours is found in it all the same, and not added twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_pull_secret_is_found_wherever_it_stands() {
+    const OURS: &str = "harbor-ams-creds";
+    let door = Door::open().await;
+    let secrets = |count: usize, ours: Option<usize>| {
+        let name = |n| if Some(n) == ours { OURS.to_owned() } else { format!("s{n}") };
+        (0..count).map(|n| json!({"name": name(n)})).collect::<Vec<Value>>()
+    };
+    let adds = |response: &Value| {
+        let patch = serde_json::to_value(patch(response).unwrap()).unwrap();
+        let paths = patch.as_array().unwrap().iter().map(|operation| operation["path"].clone());
+        paths.filter(|path| path.as_str().unwrap().contains("imagePullSecrets")).count()
+    };
+    for (count, ours, added) in [
+        (3, Some(2), 0),
+        (4096, Some(4095), 0),
+        (4097, Some(4096), 0),
+        (9000, Some(0), 0),
+        (9000, Some(8999), 0),
+        (9000, None, 1),
+    ] {
+        let mut body = review("shop", &[WEB]);
+        body["request"]["object"]["spec"]["imagePullSecrets"] = secrets(count, ours).into();
+        let response = door.review(&body).await;
+        assert_eq!(adds(&response), added, "{ours:?} of {count}");
+
+        // A Pod that runs cannot get another, so its image is moved only where it has ours.
+        let mut body = review("shop", &[WEB]);
+        let request = &mut body["request"];
+        (request["operation"], request["subResource"]) = (json!("UPDATE"), json!("ephemeralcontainers"));
+        request["object"]["spec"]["imagePullSecrets"] = secrets(count, ours).into();
+        request["oldObject"] = request["object"].clone();
+        request["object"]["spec"]["ephemeralContainers"] = json!([{"name": "debug", "image": WEB}]);
+        let response = door.review(&body).await;
+        assert_eq!(patch(&response).is_some(), added == 0, "{ours:?} of {count}: {response}");
+    }
 }

@@ -171,11 +171,19 @@ log: {filter: 'info,landfall=debug', format: text}
         )
         .display()
         .to_string();
+    let page = fs::read_to_string(root().join("helm/landfall/README.md")).unwrap();
+    let metrics = passage(&page, "## Who may read the metrics", "```yaml\n", "```");
+    let metrics = plane.write_new(metrics).display().to_string();
     let presets = fs::read_dir(root().join("helm/landfall/presets")).unwrap();
     let presets: Vec<_> = presets.map(|entry| entry.unwrap().path().display().to_string()).collect();
     assert!(presets.len() >= 6, "{presets:?}");
-    let mut ways =
-        vec![vec![], vec!["--set", "certificates.mode=CertManager"], vec!["-f", &provided], vec!["-f", &all]];
+    let mut ways = vec![
+        vec![],
+        vec!["--set", "certificates.mode=CertManager"],
+        vec!["-f", &provided],
+        vec!["-f", &all],
+        vec!["-f", &metrics],
+    ];
     ways.extend(presets.iter().map(|preset| vec!["-f", preset.as_str()]));
     for way in ways {
         // A Pod of a test is not taken without its account, not even as a dry run: see `doctor.rs`.
@@ -184,6 +192,9 @@ log: {filter: 'info,landfall=debug', format: text}
         let after = [&always[..], &way[..]].concat();
         let rendered = told(helm(plane, &["template", "modes"], &after));
         assert!(rendered.contains("kind: ServiceMonitor"), "{way:?}");
+        // The admin port is closed but to whom the values name.
+        let opened = rendered.contains("- ports: [{protocol: TCP, port: admin}]");
+        assert_eq!(opened, way.contains(&&*metrics), "{way:?}");
         let file = plane.write_new(&rendered).display().to_string();
         for server_side in ["--server-side=true", "--server-side=false"] {
             let taken =

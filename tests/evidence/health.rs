@@ -9,7 +9,8 @@ use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed;
 use landfall::facade::demo::world::{
-    Account, Authorization, Certificate, Login, Namespace, PathClass, Permission, Reachable, World,
+    Account, Authorization, Certificate, Configuration, Login, Namespace, PathClass, Permission, Reachable,
+    World,
 };
 use landfall::facade::domain::evidence::{Observation, Presence, TagDigest};
 use landfall::facade::domain::name::RegistryName;
@@ -26,8 +27,11 @@ use super::support::wait::{HELD, ends, later, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// An image of another project than those of [`many`].
+const ANOTHER_PROJECTS: &str = "harbor.fra.example.com/regulated/payments/ledger:7.3.0";
+
 /// Does this while the registries are probed.
-async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
+pub async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = body => done,
@@ -35,13 +39,13 @@ async fn watching<T>(site: &Site, body: impl Future<Output = T>) -> T {
     }
 }
 
-fn health(site: &Site, name: &str) -> Health {
+pub fn health(site: &Site, name: &str) -> Health {
     let reports = site.observatory.health();
     reports.iter().find(|report| report.registry.as_str() == name).unwrap().health
 }
 
 /// Waits for the first probe of all.
-async fn probed(site: &Site) {
+pub async fn probed(site: &Site) {
     until("probed", || site.observatory.health().iter().all(|report| report.health != Health::Unprobed))
         .await;
 }
@@ -53,16 +57,12 @@ async fn found(site: &Site) -> BTreeMap<String, Health> {
     reports.into_iter().map(|report| (report.registry.to_string(), report.health)).collect()
 }
 
-/// How many requests to Amsterdam have ended.
-fn ended(site: &Site) -> f64 {
-    site.metrics().sum(name::REGISTRY_REQUESTS, &[("registry", "ams")])
-}
-
-/// Lets the next probe of Amsterdam come, and end.
+/// Lets the next probe of Amsterdam come, and end. Its duration is never twice the same.
 async fn next_probe(site: &Site) {
-    let before = ended(site);
+    let took = || site.metric(name::PROBE_DURATION, &[("registry", "ams")]);
+    let before = took();
     later(13 * SECOND).await;
-    until("the next probe", || ended(site) > before && site.demo.ams.in_flight() == 0).await;
+    until("the next probe", || took() != before && site.demo.ams.in_flight() == 0).await;
 }
 
 /// Many images in both Harbors: `production/many:v0` …
@@ -110,7 +110,7 @@ fn unscanned() -> Given {
 }
 
 /// 0: closed, 1: half open, 2: open.
-fn breaker(site: &Site, registry: &str) -> f64 {
+pub fn breaker(site: &Site, registry: &str) -> f64 {
     site.metric(name::BREAKER, &[("registry", registry)]).unwrap()
 }
 
@@ -217,9 +217,10 @@ async fn a_black_hole_that_swallows_connections_is_silent_too() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
+async fn wrong_credentials_of_a_user_are_shown_rarely_and_right_ones_at_once() {
     let demo = seed::demo().await.unwrap();
-    demo.world.credentials("ams", "robot$landfall", "wrong").unwrap();
+    demo.ams.store().add_account(Account::user("landfall", "landfall-Secret1"));
+    demo.world.credentials("ams", "landfall", "wrong").unwrap();
     demo.world.credentials("edge", "edge", "wrong").unwrap();
     let settings = settings(&demo, unscanned());
     let site = Site::over(demo, settings);
@@ -229,16 +230,18 @@ async fn wrong_credentials_are_shown_once_and_right_ones_at_once() {
             (health(&site, "ams"), health(&site, "edge")),
             (Health::BadCredentials, Health::BadCredentials)
         );
-        for _ in 0..5 {
+        for probes in 1..=5 {
             next_probe(&site).await;
+            until("the edge, too", || site.demo.edge.log().len() > probes).await;
         }
-        for at in [&site.demo.ams, &site.demo.edge] {
+        // A Harbor is asked a second time before it is said: its database may have been down.
+        for (at, times) in [(&site.demo.ams, 2), (&site.demo.edge, 1)] {
             let log = at.log();
             let shown = log.iter().filter(|request| request.authorization != Authorization::Absent).count();
-            assert!(shown == 1 && log.len() > 5, "{log:#?}");
+            assert!(shown == times && log.len() > 5, "{log:#?}");
         }
         assert_eq!(health(&site, "ams"), Health::BadCredentials);
-        site.demo.world.credentials("ams", "robot$landfall", "landfall-Secret1").unwrap();
+        site.demo.world.credentials("ams", "landfall", "landfall-Secret1").unwrap();
         until("the mended file is noticed", || health(&site, "ams") == Health::Up).await;
     })
     .await;
@@ -295,13 +298,93 @@ async fn a_robot_that_is_known_again_is_used_at_once() {
         let changes = site.observatory.generation();
         let robot = Account::robot("landfall", Namespace::All, &Permission::ALL);
         site.demo.ams.store().add_account(robot);
-        // Nobody was told: it is found out when wrong credentials are shown again.
-        later(601 * SECOND).await;
+        // Nobody was told: the next probe finds out.
+        next_probe(&site).await;
         until("known", || health(&site, "ams") == Health::Up).await;
         assert_ne!(site.observatory.generation(), changes, "who keeps verdicts is told");
         for image in &images {
             assert_eq!(judged(&site, image).await, "Local(ams) []");
         }
+    })
+    .await;
+}
+
+/// Harbor takes longer for a wrong secret than an attempt may take, so attempts cannot tell what is wrong.
+#[tokio::test]
+async fn a_secret_that_was_replaced_at_harbor_is_told_as_what_it_is() {
+    let given = Given { edge: false, budget: "{request: 10s, attempt: 1s, inFlight: 4}", ..unscanned() };
+    let site = Site::new(given).await;
+    let images = many(&site, 8);
+    watching(&site, async {
+        probed(&site).await;
+        site.demo.ams.store().wrong_password_delay = Duration::from_millis(1500);
+        site.demo.ams.store().remove_account("robot$landfall");
+        assert_eq!(judged(&site, &images[0]).await, "Fallback(fra) [Deadline]");
+        // No other Pod has to try: that attempt and the probe agree.
+        until("the probe that it called for", || health(&site, "ams") == Health::BadCredentials).await;
+        assert_eq!(judged(&site, &images[1]).await, "Fallback(fra) [Unauthorized]");
+    })
+    .await;
+}
+
+/// For a minute `systeminfo` is answered as to a caller with wrong credentials.
+#[tokio::test]
+async fn a_harbor_without_its_database_is_never_taken_for_one_that_rejects_us() {
+    for configuration in [Configuration::Cached, Configuration::Expired] {
+        let site = Site::new(Given { edge: false, ..unscanned() }).await;
+        let images = many(&site, 80);
+        watching(&site, async {
+            probed(&site).await;
+            assert_eq!(judged(&site, &images[0]).await, "Local(ams) []");
+            let down = |database| {
+                let mut store = site.demo.ams.store();
+                (store.database, store.configuration) = (database, configuration);
+            };
+            down(Reachable::Down);
+            let mut asked = 1;
+            let known = async {
+                while health(&site, "ams") != Health::DatabaseDown {
+                    assert_ne!(health(&site, "ams"), Health::BadCredentials);
+                    assert_eq!(judged(&site, &images[1 + asked % 39]).await, "Fallback(fra) [Unreachable]");
+                    asked += 1;
+                }
+            };
+            ends("the first Pods call for a probe", known).await;
+            for _ in 0..3 {
+                next_probe(&site).await;
+                assert_eq!(health(&site, "ams"), Health::DatabaseDown, "{configuration:?}");
+                assert_eq!(judged(&site, &images[40]).await, "Fallback(fra) [Unreachable]");
+            }
+            down(Reachable::Up);
+            next_probe(&site).await;
+            until("up", || health(&site, "ams") == Health::Up).await;
+            for image in &images[40..60] {
+                assert_eq!(judged(&site, image).await, "Local(ams) []", "{configuration:?}");
+            }
+        })
+        .await;
+    }
+}
+
+/// The database comes back between the two requests of a test.
+#[tokio::test]
+async fn credentials_that_were_right_a_moment_ago_are_wrong_only_if_a_second_test_says_so() {
+    let site = Site::new(Given { edge: false, ..unscanned() }).await;
+    watching(&site, async {
+        probed(&site).await;
+        assert_eq!(health(&site, "ams"), Health::Up);
+        // What is answered late was not recognised when the request came.
+        site.demo.ams.store().remove_account("robot$landfall");
+        site.demo.ams.clear_log();
+        site.demo.ams.store().wrong_password_delay = SECOND;
+        later(13 * SECOND).await;
+        let shown =
+            || site.demo.ams.log().iter().any(|request| request.authorization != Authorization::Absent);
+        until("the first test is under way", shown).await;
+        site.demo.ams.store().add_account(Account::robot("landfall", Namespace::All, &Permission::ALL));
+        let tested = || site.demo.ams.log().iter().filter(|one| one.path.ends_with("/systeminfo")).count();
+        until("a second test", || tested() >= 2 && site.demo.ams.in_flight() == 0).await;
+        assert_eq!(health(&site, "ams"), Health::Up);
     })
     .await;
 }
@@ -517,7 +600,7 @@ async fn a_probe_that_runs_out_of_time_half_way_finds_it_slow() {
 }
 
 #[tokio::test]
-async fn a_429_pauses_the_registry_as_a_whole() {
+async fn a_429_of_two_projects_pauses_the_registry_as_a_whole() {
     let site = Site::new(Given { edge: false, ..unscanned() }).await;
     let images = many(&site, 10);
     watching(&site, async {
@@ -525,6 +608,8 @@ async fn a_429_pauses_the_registry_as_a_whole() {
         let limit = Fault::RetryAfter(StatusCode::TOO_MANY_REQUESTS, 60);
         site.demo.ams.faults().add(Scope::Only(PathClass::Manifests), limit);
         assert_eq!(judged(&site, &images[0]).await, "Fallback(fra) [RateLimited]");
+        assert_eq!(judged(&site, ANOTHER_PROJECTS).await, "Fallback(fra) [RateLimited]");
+        until("no probe is under way", || site.demo.ams.in_flight() == 0).await;
         site.demo.ams.faults().clear();
         site.demo.ams.clear_log();
         for image in &images[1..5] {

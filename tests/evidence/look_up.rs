@@ -8,7 +8,6 @@ use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed;
 use landfall::facade::domain::finding::FindingKind;
-use tokio::time::Instant;
 
 use super::site::{Given, Site, asked, manifests, shown, soon};
 use super::support::metrics::name;
@@ -70,7 +69,7 @@ async fn after_the_deadline_nobody_is_asked() {
     let known = site.case(seed::PRESENT);
     site.judge(&known).await;
     site.demo.ams.clear_log();
-    let past = Instant::now();
+    let past = soon(Duration::ZERO);
     let verdict = site.observatory.judge(&known, past).await.verdict;
     assert_eq!(shown(&known, &verdict), "Local(ams) []", "what is remembered needs no time");
     let unknown = site.case(seed::MULTI_ARCH);

@@ -10,7 +10,7 @@ use landfall::facade::domain::finding::{Action, FindingKind};
 use landfall::facade::domain::outcome::Outcome;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::Reason;
-use landfall::facade::evidence::Observatory;
+use landfall::facade::evidence::{Asking, Observatory};
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
@@ -84,7 +84,11 @@ impl Ground {
     /// Judges within this time.
     pub async fn rule(&self, time: Duration) -> Ruled {
         let case = case_for(&self.settings, &self.image);
-        let verdict = self.observatory.judge(&case, Instant::now() + time).await.verdict;
+        let verdict = self
+            .observatory
+            .judge(&case, Asking { namespace: "shop", deadline: Instant::now() + time })
+            .await
+            .verdict;
         let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };
         let name = |ix| Some(routed.place(ix)?.registry.name.to_string());
         let Outcome { reason, place, .. } = Outcome::of(&case, &verdict);

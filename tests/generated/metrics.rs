@@ -164,6 +164,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_registry_probe_duration_seconds", vec![REGISTRY]),
         ("landfall_registry_breaker", vec![REGISTRY]),
         ("landfall_registry_backoff", vec![REGISTRY]),
+        ("landfall_registry_limited_projects", vec![REGISTRY]),
         ("landfall_config_generation", vec![]),
         ("landfall_config_loaded_timestamp_seconds", vec![]),
         ("landfall_config_errors", vec![]),

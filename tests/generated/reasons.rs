@@ -29,7 +29,11 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
             "judged and recorded, but not changed: `rewrite: false`, or a container that cannot be changed",
             "",
         ),
-        Reason::Excluded => ("`exclude.images` or `exclude.namespaces` names it", ""),
+        Reason::Excluded => (
+            "left alone: `exclude.images` or `exclude.namespaces` names it, the namespace is the cluster's or Landfall's own, the Pod \
+             is being deleted, or the review is about something else than new images of a Pod",
+            "",
+        ),
         Reason::Exempt => ("the Pod has the annotation `landfall.dev/mode: Skip`", ""),
         Reason::PullNever => ("`imagePullPolicy: Never`: the node does not ask a registry", ""),
         Reason::MirrorPod => ("the kubelet's copy of a static Pod", ""),
@@ -41,7 +45,7 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
     }
 }
 
-fn key(kind: FindingKind) -> &'static str {
+pub fn key(kind: FindingKind) -> &'static str {
     match kind.key() {
         PolicyKey::OnMissing => "onMissing",
         PolicyKey::OnStale => "onStale",

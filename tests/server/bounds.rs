@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use landfall::facade::server::Limits;
@@ -255,4 +256,53 @@ async fn the_admin_port_has_the_same_bounds() {
     }
     assert!(count("FirstRequest") > 0.0);
     assert_eq!(ask(connect(here).await, &get("/livez")).await, "HTTP/1.1 200");
+}
+
+/// The lines that were logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A Pod whose review is refused is admitted without a verdict, where the webhook fails open. Who reads the log must see that,
+/// and who floods the port must not fill the log.
+#[tokio::test]
+async fn what_is_refused_is_logged_once_a_while_and_counted_each_time() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
+    let _here = tracing::subscriber::set_default(subscriber.finish());
+    let site = Site::start(Limits { body: 1000, small_bodies: 10 * KIB, ..Limits::default() }).await;
+    for _ in 0..5 {
+        let answer = site.connect().await.ask(&post("/hello", &"x".repeat(1001))).await;
+        assert_eq!(answer.status, 413);
+    }
+    let chunked = "POST /length?secret HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut client = site.connect().await;
+    assert_eq!(client.ask(&format!("{chunked}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001))).await.status, 413);
+    let (client, announced) = (site.connect().await, part(900, 10));
+    let mut client = client;
+    client.send(&announced).await;
+    drop(client);
+    let broken = "landfall_http_requests_refused_total{port=\"Webhook\",reason=\"Broken\"}";
+    eventually(|| site.metric(broken) == 1.0).await;
+
+    assert_eq!(site.metric(&no_room().replace("NoRoom", "TooLarge")), 6.0);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |reason: &str| told.iter().filter(|line| line["reason"] == reason).collect::<Vec<_>>();
+    let too_large = of("TooLarge");
+    assert_eq!(too_large.len(), 1, "{text}");
+    let line = too_large[0];
+    assert_eq!((&line["level"], &line["http.path"]), (&"WARN".into(), &"/hello".into()));
+    assert_eq!((&line["client.address"], &line["limit"]), (&"127.0.0.1".into(), &1000.into()));
+    assert_eq!(of("Broken").len(), 1, "each reason has a line of its own: {text}");
 }

@@ -12,6 +12,7 @@ use landfall::facade::demo::world::authority::Validity;
 use landfall::facade::demo::world::seed::{self, Demo};
 use landfall::facade::domain::policy::Labels;
 use landfall::facade::domain::settings::Settings;
+use landfall::facade::domain::verdict::Reason;
 use landfall::facade::evidence::Observatory;
 use landfall::facade::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -83,6 +84,9 @@ impl Answer {
             (&body["apiVersion"], &body["kind"]),
             (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
         );
+        // Every answer says why, in a word of the closed set.
+        let reason = &body["response"]["auditAnnotations"]["reason"];
+        assert!(reason.as_str().is_some_and(|word| word.parse::<Reason>().is_ok()), "{reason}");
         body["response"].clone()
     }
 }

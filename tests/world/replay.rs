@@ -2,7 +2,9 @@
 
 use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
-use landfall::facade::demo::world::{Embedded, Reachable, Scan, ScannerState, Signatures, World};
+use landfall::facade::demo::world::{
+    Configuration, Embedded, Reachable, Scan, ScannerState, Signatures, World,
+};
 use landfall::facade::domain::digest::Digest;
 use landfall::facade::domain::scan::Severity::{self, Critical, Low, Medium};
 use reqwest::Method;
@@ -205,7 +207,7 @@ impl Stage {
         } else if is("p1") && !is("p16-") {
             store.storage = Reachable::Down;
         } else if name.contains("-pg-stopped") {
-            store.database = Reachable::Down;
+            (store.database, store.configuration) = (Reachable::Down, Configuration::Expired);
         } else if name.contains("-core-down") {
             let bad_gateway = Fault::Html(reqwest::StatusCode::BAD_GATEWAY);
             self.harbor.faults().add(Scope::Everything, bad_gateway);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::StoryError;
 use super::pod::{Image, Pod};
 use super::told::Admission;
+use super::world::content::Role;
 use super::world::faults::Fault;
 use super::world::seed::Named;
 pub(super) use recorded::recordings;
@@ -108,6 +109,12 @@ pub(super) const ROSTER: Named = Named { repository: "production/crew/roster", t
 pub(super) const NIGHTLY: Named = Named { repository: "production/shop/stock", tag: "2.0.0" };
 /// A model: no scanner can scan it.
 pub(super) const MODEL: Named = Named { repository: "production/ai/llama", tag: "1" };
+/// Indexes that hide their image for amd64 nodes, each in another way: its platform as the index spells it, and its role.
+pub(super) const HIDING: [(Named, &str, Role); 3] = [
+    (Named { repository: "production/masks/annotated", tag: "1" }, "linux/amd64", Role::Disguised),
+    (Named { repository: "production/masks/renamed", tag: "1" }, "linux/x86_64", Role::Image),
+    (Named { repository: "production/masks/unnamed", tag: "1" }, "", Role::Image),
+];
 /// A service whose tag moves with every release.
 pub(super) const PILOT: Named = Named { repository: "production/fleet/pilot", tag: "stable" };
 /// Five more that are first asked for while Frankfurt is down: five failures in a row open the breaker.

@@ -326,6 +326,17 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
     }
     push(&demo.fra, script::ROSTER.repository, script::ROSTER);
     push(&demo.ams, "lists/roster", Named { repository: "production/guests/roster", ..script::ROSTER });
+    for (name, platform, role) in script::HIDING {
+        let content = Content::index_hiding(name.repository, (platform, role));
+        for (registry, of_hidden) in [(&demo.fra, Scan::clean()), (&demo.ams, Scan::NotScanned)] {
+            let mut store = registry.store();
+            let index = store.push(name.repository, name.tag, &content);
+            store.set_scan(&index, Scan::clean());
+            if let Some(hidden) = content.child(platform) {
+                store.set_scan(&hidden.digest, of_hidden);
+            }
+        }
+    }
     push(&demo.fra, script::TILL.repository, script::TILL);
     push(&demo.edge, script::TILL.repository, script::TILL);
     push(&demo.fra, script::VENDORED.repository, script::VENDORED);

@@ -55,9 +55,9 @@ pub struct Blob {
 pub struct Child {
     /// The child.
     pub content: Content,
-    /// `os/architecture[/variant]`.
+    /// `os/architecture[/variant]`, as the index spells it; empty: the index names no platform.
     pub platform: Box<str>,
-    /// Whether it is an image, or an attestation about one.
+    /// Whether it is an image, or an attestation about one, and how the index shows it.
     pub role: Role,
 }
 
@@ -66,8 +66,20 @@ pub struct Child {
 pub enum Role {
     /// An image that runs.
     Image,
+    /// An image that runs, annotated as if it were an attestation. Runtimes and Harbor's scan do not read that annotation.
+    Disguised,
     /// Build provenance, as BuildKit adds it: platform `unknown/unknown`, and nothing to scan.
     Attestation,
+}
+
+impl Role {
+    /// Whether the index calls it an attestation.
+    pub(super) fn is_annotated(self) -> bool {
+        match self {
+            Self::Image => false,
+            Self::Disguised | Self::Attestation => true,
+        }
+    }
 }
 
 impl Content {
@@ -124,6 +136,16 @@ impl Content {
             platform: "unknown/unknown".into(),
             role: Role::Attestation,
         });
+        index(Flavour::Oci, children)
+    }
+
+    /// An OCI index for `linux/arm64` that also lists an image for `linux/amd64`, with this spelling of its platform and in
+    /// this role.
+    #[must_use]
+    pub fn index_hiding(seed: &str, (platform, role): (&str, Role)) -> Self {
+        let mut children = Self::index(seed, Flavour::Oci, &["linux/arm64"]).children;
+        let content = image(&format!("{seed}, hidden"), Flavour::Oci, "linux/amd64");
+        children.push(Child { content, platform: platform.into(), role });
         index(Flavour::Oci, children)
     }
 
@@ -225,16 +247,19 @@ fn index(flavour: Flavour, children: Vec<Child>) -> Content {
     };
     let described = children.first().map(|child| child.content.digest);
     let entry = |child: &Child| {
-        let (os, architecture, variant) = parts(&child.platform);
-        let mut platform = json!({"architecture": architecture, "os": os});
-        set_variant(&mut platform, variant);
         let mut entry = json!({
             "mediaType": child.content.media_type,
             "digest": child.content.digest,
             "size": child.content.bytes.len(),
-            "platform": platform,
         });
-        if let (Role::Attestation, Some(fields)) = (child.role, entry.as_object_mut()) {
+        let Some(fields) = entry.as_object_mut() else { return entry };
+        if !child.platform.is_empty() {
+            let (os, architecture, variant) = parts(&child.platform);
+            let mut platform = json!({"architecture": architecture, "os": os});
+            set_variant(&mut platform, variant);
+            fields.insert("platform".into(), platform);
+        }
+        if child.role.is_annotated() {
             fields.insert("annotations".into(), attestation_annotations(described));
         }
         entry

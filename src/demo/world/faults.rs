@@ -28,6 +28,8 @@ pub enum Scope {
     Everything,
     /// Those of one class.
     Only(PathClass),
+    /// Those for manifests of repositories whose path begins so.
+    ManifestsOf(&'static str),
 }
 
 /// A fault.
@@ -107,10 +109,10 @@ impl Faults {
     }
 
     /// How long this request waits before anything else happens to it.
-    pub(super) fn wait(&mut self, class: PathClass) -> Duration {
+    pub(super) fn wait(&mut self, class: PathClass, path: &str) -> Duration {
         let now = Instant::now();
         let mut wait = Duration::ZERO;
-        let meets: Vec<Fault> = self.meets(class).cloned().collect();
+        let meets: Vec<Fault> = self.meets(class, path).cloned().collect();
         for fault in meets {
             match fault {
                 Fault::Delay(delay) => wait += delay,
@@ -128,7 +130,7 @@ impl Faults {
 
     /// The answer that replaces the registry's own, if a fault has one.
     pub(super) fn instead(&mut self, class: PathClass, ask: &Ask, path_and_query: &str) -> Option<Answer> {
-        let meets: Vec<Fault> = self.meets(class).cloned().collect();
+        let meets: Vec<Fault> = self.meets(class, path_and_query).cloned().collect();
         meets.into_iter().find_map(|fault| match fault {
             Fault::Status(status) => Some(error(status, code(status), "a fault of the demo")),
             Fault::RetryAfter(status, seconds) => {
@@ -166,9 +168,9 @@ impl Faults {
     }
 
     /// Changes the registry's own answer as the faults say.
-    pub(super) fn spoil(&self, class: PathClass, mut answer: Answer) -> (Answer, Ending) {
+    pub(super) fn spoil(&self, class: PathClass, path: &str, mut answer: Answer) -> (Answer, Ending) {
         let mut ending = Ending::Whole;
-        for fault in self.meets(class) {
+        for fault in self.meets(class, path) {
             match fault {
                 Fault::SlowBody(pause) => ending = Ending::Slow(*pause),
                 Fault::Truncate => ending = Ending::Truncated,
@@ -187,12 +189,17 @@ impl Faults {
         (answer, ending)
     }
 
-    fn meets(&self, class: PathClass) -> impl Iterator<Item = &Fault> {
+    fn meets(&self, class: PathClass, path: &str) -> impl Iterator<Item = &Fault> {
         self.active
             .iter()
             .filter(move |(scope, _)| match scope {
                 Scope::Everything => true,
                 Scope::Only(only) => *only == class,
+                Scope::ManifestsOf(repositories) => {
+                    let repository = path.strip_prefix("/v2/");
+                    class == PathClass::Manifests
+                        && repository.is_some_and(|path| path.starts_with(repositories))
+                }
             })
             .map(|(_, fault)| fault)
     }

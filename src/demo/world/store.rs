@@ -20,6 +20,8 @@ pub struct Store {
     pub scanner: ScannerState,
     /// PostgreSQL.
     pub database: Reachable,
+    /// What Harbor knows of its configuration while the database is down.
+    pub configuration: Configuration,
     /// The distribution registry behind Harbor's core.
     pub storage: Reachable,
     /// Harbor's job service, which runs scans.
@@ -44,6 +46,15 @@ pub enum Reachable {
     Up,
     /// It refuses connections.
     Down,
+}
+
+/// Harbor's configuration while its database is down. It is cached for a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Configuration {
+    /// `systeminfo` is answered, to everybody as to a caller without credentials.
+    Cached,
+    /// `systeminfo` is answered 500.
+    Expired,
 }
 
 /// The scanner as Harbor sees it.
@@ -176,6 +187,7 @@ impl Store {
         Self {
             scanner: ScannerState::Healthy,
             database: Reachable::Up,
+            configuration: Configuration::Cached,
             storage: Reachable::Up,
             job_service: Reachable::Up,
             wrong_password_delay: Duration::ZERO,
@@ -322,7 +334,7 @@ impl Store {
             .repositories
             .values()
             .flat_map(|repository| &repository.artifacts)
-            .filter(|(_, artifact)| artifact.role == Role::Image && artifact.content.kind() == "IMAGE")
+            .filter(|(_, artifact)| artifact.role != Role::Attestation && artifact.content.kind() == "IMAGE")
             .filter(|(_, artifact)| !artifact.content.is_index())
             .map(|(digest, _)| *digest)
             .collect();
@@ -376,7 +388,9 @@ impl Store {
             Role::Attestation => Vec::new(),
             // A scanner scans images only.
             Role::Image if artifact.content.kind() != "IMAGE" => Vec::new(),
-            Role::Image => images(digest, &artifact.content).into_iter().map(scan).collect(),
+            Role::Image | Role::Disguised => {
+                images(digest, &artifact.content).into_iter().map(scan).collect()
+            }
         }
     }
 
@@ -416,6 +430,6 @@ fn images(digest: Digest, content: &Content) -> Vec<Digest> {
     if !content.is_index() {
         return vec![digest];
     }
-    let children = content.children.iter().filter(|child| child.role == Role::Image);
+    let children = content.children.iter().filter(|child| child.role != Role::Attestation);
     children.flat_map(|child| images(child.content.digest, &child.content)).collect()
 }

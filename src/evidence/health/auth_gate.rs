@@ -8,6 +8,8 @@
 //!         other credentials
 //! ```
 //!
+//! The attempt may come before the probe: what was not answered since the last answer agrees with it as well.
+//!
 //! An attempt with wrong credentials takes a Harbor 1.5 s, which is more than a Pod has, and keeps a user's account
 //! locked. So once a probe and an attempt agree, look-ups are refused without asking. An attempt that is answered counts
 //! more than a probe: anybody may pull public images, and some registries let a pull robot see single repositories only.
@@ -23,11 +25,13 @@ use super::report::Health;
 const TRIAL: Duration = Duration::from_secs(30);
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub enum AuthGate {
-    /// Nothing speaks against our credentials.
-    #[default]
-    Known,
+    /// No probe speaks against our credentials.
+    Known {
+        /// The last attempt was refused or ended at the deadline.
+        doubted: bool,
+    },
     /// A probe was rejected. The next attempts decide.
     Suspect {
         /// What the probe saw, for people.
@@ -44,12 +48,24 @@ pub enum AuthGate {
     Vouched,
 }
 
+impl Default for AuthGate {
+    fn default() -> Self {
+        Self::Known { doubted: false }
+    }
+}
+
 impl AuthGate {
     /// Records what a probe found.
-    pub fn probed(&mut self, health: Health, detail: &Arc<str>) {
+    pub fn probed(&mut self, health: Health, detail: &Arc<str>, now: Instant) {
         match (health, &mut *self) {
-            (Health::Up | Health::Slow, _) => *self = Self::Known,
-            (Health::BadCredentials, Self::Known) => *self = Self::Suspect { why: detail.clone() },
+            (Health::Up | Health::Slow, Self::Known { .. }) => {}
+            (Health::Up | Health::Slow, _) => *self = Self::default(),
+            (Health::BadCredentials, Self::Known { doubted: false }) => {
+                *self = Self::Suspect { why: detail.clone() };
+            }
+            (Health::BadCredentials, Self::Known { doubted: true }) => {
+                *self = Self::Rejected { why: detail.clone(), trial: now + TRIAL };
+            }
             // A registry that is down or limits us tells nothing about credentials.
             _ => {}
         }
@@ -79,9 +95,11 @@ impl AuthGate {
 
     /// Records how an attempt ended. `None`: with an answer.
     pub fn ended(&mut self, cause: Option<Cause>, now: Instant) {
+        let unanswered = matches!(cause, Some(Cause::Unauthorized | Cause::Deadline));
         let next = match (cause, &*self) {
+            (_, Self::Known { .. }) if cause.is_none() || unanswered => Self::Known { doubted: unanswered },
             (None, Self::Suspect { .. } | Self::Rejected { .. }) => Self::Vouched,
-            (Some(Cause::Unauthorized | Cause::Deadline), Self::Suspect { why }) => {
+            (_, Self::Suspect { why }) if unanswered => {
                 Self::Rejected { why: why.clone(), trial: now + TRIAL }
             }
             _ => return,
@@ -102,7 +120,7 @@ mod tests {
 
     fn refused(now: Instant) -> AuthGate {
         let mut auth_gate = AuthGate::default();
-        auth_gate.probed(Health::BadCredentials, &why());
+        auth_gate.probed(Health::BadCredentials, &why(), now);
         assert_eq!(auth_gate.limit(now), None, "a probe alone closes nothing");
         auth_gate.ended(Some(Cause::Unauthorized), now);
         auth_gate
@@ -122,10 +140,10 @@ mod tests {
             assert!(auth_gate.is_rejected(), "{cause:?}");
         }
         // What is down says nothing of it.
-        auth_gate.probed(Health::Unresponsive, &why());
-        auth_gate.probed(Health::BadCredentials, &why());
+        auth_gate.probed(Health::Unresponsive, &why(), now);
+        auth_gate.probed(Health::BadCredentials, &why(), now);
         assert!(auth_gate.limit(due + SECOND).is_some());
-        auth_gate.probed(Health::Up, &why());
+        auth_gate.probed(Health::Up, &why(), now);
         assert!(!auth_gate.is_rejected() && auth_gate.limit(due).is_none());
     }
 
@@ -135,7 +153,7 @@ mod tests {
         let mut auth_gate = refused(now);
         auth_gate.ended(None, now);
         for _ in 0..3 {
-            auth_gate.probed(Health::BadCredentials, &why());
+            auth_gate.probed(Health::BadCredentials, &why(), now);
             auth_gate.ended(Some(Cause::Unauthorized), now);
             assert_eq!(
                 auth_gate.limit(now),
@@ -143,10 +161,26 @@ mod tests {
                 "that one repository is not ours says nothing of the others"
             );
         }
-        auth_gate.probed(Health::Up, &why());
-        auth_gate.probed(Health::BadCredentials, &why());
+        auth_gate.probed(Health::Up, &why(), now);
+        auth_gate.probed(Health::BadCredentials, &why(), now);
         auth_gate.ended(Some(Cause::Deadline), now);
         assert!(auth_gate.limit(now).is_some(), "known since, and not any more");
+    }
+
+    #[test]
+    fn an_attempt_before_the_probe_agrees_with_it_too() {
+        let now = Instant::now();
+        for cause in [Cause::Unauthorized, Cause::Deadline] {
+            let mut auth_gate = AuthGate::default();
+            auth_gate.ended(Some(cause), now);
+            auth_gate.probed(Health::BadCredentials, &why(), now);
+            assert!(auth_gate.is_rejected());
+            let mut auth_gate = AuthGate::default();
+            auth_gate.ended(Some(cause), now);
+            auth_gate.ended(None, now);
+            auth_gate.probed(Health::BadCredentials, &why(), now);
+            assert!(!auth_gate.is_rejected(), "it was answered since");
+        }
     }
 
     #[test]

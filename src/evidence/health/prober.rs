@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{OptionFuture, join_all};
 use futures::stream::FuturesUnordered;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -15,14 +16,15 @@ use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::{Check, Harbor, SelfTestResult};
 use crate::registry::{Answer, Client, Endpoint, Head, Sent};
 
+use super::projects::{Doubts, Served};
 use super::report::{Health, Report};
-use super::state::{FAST, Found, PATIENCE};
+use super::state::{FAST, Found, PATIENCE, Unserved, Whose};
 use crate::evidence::observatory::Observatory;
-use crate::evidence::question::UpstreamId;
+use crate::evidence::question::{Question, UpstreamId};
 use crate::evidence::upstream::{Source, Upstream};
 
-/// How often credentials that did not change are proved again. Each wrong attempt takes 1.5 s and keeps a user's
-/// account locked.
+/// How often credentials that did not change are proved again. Each wrong attempt takes 1.5 s and may lock a user's
+/// account. A robot is never locked out, so wrong credentials of a robot are tried by each probe.
 const PROVE_AGAIN: Duration = Duration::from_secs(600);
 
 /// A probe that fails after more than this counts as unresponsive: a Pod would have waited as long.
@@ -152,10 +154,8 @@ async fn probe_once(upstream: &Upstream, credential_check: &mut CredentialCheck,
         // It answered something, to this probe or to another request: it is slow, not unresponsive.
         found.health = Health::Slow;
     }
-    if matches!(found.health, Health::Up | Health::Slow)
-        && let Some(worse) = probe_storage(upstream).await
-    {
-        found = worse;
+    if matches!(found.health, Health::Up | Health::Slow) {
+        found = probe_storage(upstream, found).await;
     }
     if found.unknown.as_ref().is_some_and(|unknown| unknown.cause == Cause::Internal) {
         // Our own task ended: that says nothing of the registry.
@@ -164,29 +164,46 @@ async fn probe_once(upstream: &Upstream, credential_check: &mut CredentialCheck,
     upstream.health().learn(found, Instant::now().into_std(), fastrand::f64());
 }
 
-/// Asks for a manifest, if look-ups got none lately though the registry answers probes. Returns what it found if that
-/// is worse.
-async fn probe_storage(upstream: &Upstream) -> Option<Found> {
-    let question = upstream.health().storage.doubted()?;
+/// Asks for manifests, if look-ups got none lately though the registry answers probes. Returns what that adds to `found`.
+async fn probe_storage(upstream: &Upstream, found: Found) -> Found {
+    let Doubts { doubted, witness } = upstream.health().doubts();
+    if doubted.is_empty() {
+        return found;
+    }
     let began = Instant::now();
     upstream.health().hold(began.into_std());
-    let answer = upstream.head(&question, began + PATIENCE).await;
+    let (doubted, witness) = tokio::join!(
+        join_all(doubted.into_iter().map(|question| async {
+            let served = serves(upstream, &question, began).await;
+            (question, served)
+        })),
+        OptionFuture::from(witness.map(|question| async move { serves(upstream, &question, began).await })),
+    );
     let took = began.elapsed();
-    let mut state = upstream.health();
-    match answer {
-        Ok(Head::NotFound) => state.storage.gone(),
-        Ok(_) => state.storage.answered(),
-        Err(unknown) => match of_failure(&unknown, took) {
-            Health::NotARegistry => state.storage.answered(),
-            // A look-up may have got one in the meantime.
-            health => {
-                state.storage.doubted()?;
-                let detail = format!("answers `/v2/`, but no manifests: {}", unknown.detail).into();
-                return Some(Found { health, detail, took, unknown: Some(unknown) });
-            }
-        },
+    let tested =
+        upstream.health().tested(&doubted, witness.as_ref(), Instant::now().into_std(), fastrand::f64());
+    let Some(Unserved { unknown, whose }) = tested else { return found };
+    let detail = match &whose {
+        Whose::Registry => format!("answers `/v2/`, but no manifests: {}", unknown.detail),
+        Whose::OneOfSome(project) => {
+            let detail = format!("{}, but no manifests of `{project}/`: {}", found.detail, unknown.detail);
+            return Found { detail: detail.into(), ..found };
+        }
+        Whose::OnlyKnown(project) => {
+            format!("answers `/v2/`, but no manifests of `{project}/`: {}", unknown.detail)
+        }
+    };
+    Found { health: of_failure(&unknown, took), detail: detail.into(), took, unknown: Some(unknown), whose }
+}
+
+/// Does the registry serve this manifest?
+async fn serves(upstream: &Upstream, question: &Question, began: Instant) -> Served {
+    match upstream.head(question, began + PATIENCE).await {
+        Ok(Head::NotFound) => Served::Gone,
+        Ok(_) => Served::Yes,
+        Err(unknown) if of_failure(&unknown, began.elapsed()) == Health::NotARegistry => Served::Yes,
+        Err(unknown) => Served::No(unknown),
     }
-    None
 }
 
 async fn probe(upstream: &Upstream, credential_check: &mut CredentialCheck, attempt: Duration) -> Found {
@@ -207,13 +224,25 @@ async fn probe(upstream: &Upstream, credential_check: &mut CredentialCheck, atte
     });
     let took = began.elapsed();
     match probed {
-        Ok((Health::Up, detail)) if took > attempt / 2 => {
-            Found { health: Health::Slow, detail: format!("{detail}, slowly").into(), took, unknown: None }
+        Ok((Health::Up, detail)) if took > attempt / 2 => Found {
+            health: Health::Slow,
+            detail: format!("{detail}, slowly").into(),
+            took,
+            unknown: None,
+            whose: Whose::Registry,
+        },
+        Ok((health, detail)) => {
+            Found { health, detail: detail.into(), took, unknown: None, whose: Whose::Registry }
         }
-        Ok((health, detail)) => Found { health, detail: detail.into(), took, unknown: None },
         Err(unknown) => {
             let health = of_failure(&unknown, took);
-            Found { health, detail: unknown.detail.clone(), took, unknown: Some(unknown) }
+            Found {
+                health,
+                detail: unknown.detail.clone(),
+                took,
+                unknown: Some(unknown),
+                whose: Whose::Registry,
+            }
         }
     }
 }
@@ -250,7 +279,11 @@ async fn probe_harbor(
     deadline: Instant,
 ) -> Seen {
     let version = harbor.client().credentials_version().await;
-    let check = credential_check.next(version, Instant::now());
+    let check = match credential_check.next(version, Instant::now()) {
+        // An admin may have enabled the robot again, or given it the secret that we have.
+        Check::Anonymous if harbor.client().is_robot().await => Check::Credentials,
+        check => check,
+    };
     let mut test = harbor.self_test(check, deadline).await;
     let mut why = "answers, but rejects our credentials".to_owned();
     if let (SelfTestResult::Unreachable(unknown), true) = (&test.result, check != Check::Anonymous)
@@ -259,6 +292,11 @@ async fn probe_harbor(
         // Our own files cannot be read, so no credentials were sent.
         why = unknown.detail.to_string();
         test = harbor.self_test(Check::Anonymous, deadline).await;
+    }
+    if test.result == SelfTestResult::Rejected && check != Check::Anonymous && !credential_check.wrong {
+        // Its database may have come back between two requests of the test. Credentials that were right a moment ago
+        // are wrong only if a second test says so.
+        test = harbor.self_test(Check::Credentials, deadline).await;
     }
     let known = match &test.result {
         SelfTestResult::Proved => Some(true),

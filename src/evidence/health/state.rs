@@ -4,13 +4,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::breaker::{Breaker, Pass, Phase, Signal};
-use crate::domain::evidence::Reachability;
+use crate::domain::breaker::{Pass, Phase, Signal};
+use crate::domain::evidence::{Observation, Reachability};
+use crate::domain::image::Repository;
 use crate::domain::unknown::{Cause, Unknown};
+use crate::evidence::question::{Question, unknown};
 
 use super::auth_gate::AuthGate;
+use super::gate::{Gate, Limit};
+use super::projects::{Doubts, ProjectPass, Projects, Served};
 use super::report::Health;
-use super::storage::{Storage, UNRESPONSIVE_AFTER};
 
 /// The most time of a probe. Connecting is given up earlier, after 3 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,27 +26,10 @@ pub(super) const FAST: Duration = Duration::from_secs(1);
 /// How long the breaker waits for the prober: its longest pause, the time of a probe, and a margin.
 const HOLD: Duration = Duration::from_secs(8);
 
-/// The longest `Retry-After` that is followed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// The pause after a 429 without `Retry-After`. It doubles each time, up to the longest.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-
 /// A retry costs what so many attempts earn, so retries add at most a tenth.
 const RETRY: u32 = 10;
 /// The most retries that can be saved up.
 const SAVED: u32 = 10;
-
-/// Why a registry is not asked now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Limit {
-    /// The breaker is open.
-    BreakerOpen,
-    /// It asked us to wait, or our own budget is spent. The cause holds the time that is left.
-    Paused(Unknown),
-    /// It rejects our credentials.
-    Refused(Unknown),
-}
 
 /// What a probe found.
 #[derive(Debug, Clone)]
@@ -54,6 +40,8 @@ pub struct Found {
     pub took: Duration,
     /// Why there was no answer, or an unexpected one.
     pub unknown: Option<Unknown>,
+    /// What it speaks for.
+    pub whose: Whose,
 }
 
 /// The last probe.
@@ -66,52 +54,76 @@ pub struct Probed {
     pub took: Duration,
 }
 
-struct Pause {
-    until: Instant,
-    unknown: Unknown,
+/// The permission for one attempt. Give it back by [`HealthState::record`] or [`HealthState::abandon`].
+#[derive(Debug)]
+#[must_use = "an attempt that is never recorded keeps its slot while the breaker is half-open"]
+pub struct Ticket {
+    pass: Pass,
+    project: Option<ProjectPass>,
+}
+
+/// Manifests that a registry which answers probes did not serve to a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unserved {
+    /// What happened instead.
+    pub unknown: Unknown,
+    pub whose: Whose,
+}
+
+/// What an answer to a probe speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The registry as a whole.
+    Registry,
+    /// One project, while another was served.
+    OneOfSome(Box<str>),
+    /// One project, and no other is known.
+    OnlyKnown(Box<str>),
 }
 
 /// The health of one registry.
 pub struct HealthState {
-    breaker: Breaker,
+    whole: Gate,
+    projects: Projects,
     probed: Probed,
     /// When the last probe ended, if it found the registry down.
     failed: Option<Instant>,
     /// When an attempt was last answered.
     answered: Option<Instant>,
-    /// Attempts in a row that ended at the deadline.
-    consecutive_failures: u32,
-    pause: Option<Pause>,
-    backoff: Duration,
     /// What attempts have earned for retries.
     credit: u32,
     auth_gate: AuthGate,
-    /// Whether it serves manifests.
-    pub storage: Storage,
 }
 
 impl Default for HealthState {
     fn default() -> Self {
         let detail = Arc::from("not probed yet");
         Self {
-            breaker: Breaker::default(),
+            whole: Gate::default(),
+            projects: Projects::default(),
             probed: Probed { health: Health::Unprobed, detail, cause: None, took: Duration::ZERO },
             failed: None,
             answered: None,
-            consecutive_failures: 0,
-            pause: None,
-            backoff: FIRST_BACKOFF,
             credit: RETRY,
             auth_gate: AuthGate::default(),
-            storage: Storage::default(),
         }
     }
 }
 
 impl HealthState {
-    /// The breaker's phase.
+    /// The phase of the breaker: of the registry or of one of its projects, whichever is worse.
     pub fn phase(&self, now: Instant) -> Phase {
-        self.breaker.phase(now)
+        self.whole.breaker.phase(now).max(self.projects.phase(now))
+    }
+
+    /// Was the registry, or a project of it, asked to be left alone for a while?
+    pub fn is_pausing(&self, now: Instant) -> bool {
+        self.whole.paused(now).is_some() || self.projects.paused(now) > 0
+    }
+
+    /// How many of its projects may not be asked now, though the registry may.
+    pub fn limited_projects(&self, now: Instant) -> usize {
+        self.projects.limited(now)
     }
 
     /// The last probe.
@@ -119,29 +131,44 @@ impl HealthState {
         &self.probed
     }
 
-    /// Why it may not be asked now. `None`: it may.
-    pub fn limit(&self, now: Instant) -> Option<Limit> {
-        if let Some(unknown) = self.paused(now) {
+    /// Why this repository may not be asked for now. `None`: it may.
+    pub fn limit(&self, repository: &Repository, now: Instant) -> Option<Limit> {
+        if let Some(unknown) = self.whole.paused(now) {
             return Some(Limit::Paused(unknown));
         }
-        if self.breaker.phase(now) == Phase::Open {
+        if self.whole.breaker.phase(now) == Phase::Open {
             return Some(Limit::BreakerOpen);
         }
-        self.auth_gate.limit(now).map(Limit::Refused)
+        let refused = self.auth_gate.limit(now).map(Limit::Refused);
+        refused.or_else(|| self.projects.limit(repository, now))
     }
 
-    /// Lets an attempt through, or says why not.
-    pub fn admit(&mut self, now: Instant) -> Result<Pass, Limit> {
-        if let Some(unknown) = self.paused(now) {
-            return Err(Limit::Paused(unknown));
-        }
+    /// May this repository be asked for without any limit?
+    pub fn is_well(&self, repository: &Repository, now: Instant) -> bool {
+        self.whole.is_open_to_all(now)
+            && self.projects.is_open_to_all(repository, now)
+            && self.auth_gate.limit(now).is_none()
+    }
+
+    /// Lets an attempt through.
+    ///
+    /// # Errors
+    /// Why it may not be made now.
+    pub fn admit(&mut self, repository: &Repository, now: Instant) -> Result<Ticket, Limit> {
         if let Some(unknown) = self.auth_gate.limit(now) {
             return Err(Limit::Refused(unknown));
         }
-        let pass = self.breaker.admit(now).ok_or(Limit::BreakerOpen)?;
+        let pass = self.whole.admit(now).map_err(Limit::Paused)?.ok_or(Limit::BreakerOpen)?;
+        let project = match self.projects.admit(repository, now) {
+            Ok(project) => project,
+            Err(limit) => {
+                self.whole.breaker.record(pass, Signal::Neutral, now, 0.0);
+                return Err(limit);
+            }
+        };
         self.auth_gate.tried(now);
         self.credit = (self.credit + 1).min(SAVED * RETRY);
-        Ok(pass)
+        Ok(Ticket { pass, project })
     }
 
     /// May an attempt whose connection broke be repeated?
@@ -152,32 +179,83 @@ impl HealthState {
     }
 
     /// An attempt was abandoned before it ended.
-    pub fn abandon(&mut self, pass: Pass, now: Instant) {
-        self.breaker.record(pass, Signal::Neutral, now, 0.0);
+    pub fn abandon(&mut self, ticket: Ticket, repository: &Repository, now: Instant) {
+        self.whole.breaker.record(ticket.pass, Signal::Neutral, now, 0.0);
+        self.projects.record(ticket.project, repository, Signal::Neutral, now, 0.0);
     }
 
-    /// Records how an attempt ended: with an answer, or with this cause. True: the registry should be probed now.
-    pub fn record(&mut self, pass: Pass, unknown: Option<&Unknown>, now: Instant, random: f64) -> bool {
-        let before = (self.breaker.phase(now), self.paused(now).is_some());
+    /// Records how an attempt ended. True: the registry should be probed now.
+    pub fn record(
+        &mut self,
+        ticket: Ticket,
+        question: &Question,
+        answer: &Observation,
+        now: Instant,
+        random: f64,
+    ) -> bool {
+        let (unknown, repository) = (unknown(answer), &question.repository);
         let cause = unknown.map(|unknown| unknown.cause);
-        self.breaker.record(pass, signal(cause), now, random);
+        let before = self.limits(now);
+        self.count(ticket, repository, signal(cause), now, random);
         self.auth_gate.ended(cause, now);
         if is_answer(cause) {
             self.answered = Some(now);
-            self.consecutive_failures = 0;
         }
         match unknown {
-            None => self.backoff = FIRST_BACKOFF,
-            Some(unknown) => self.pause(unknown, now),
-        }
-        if cause == Some(Cause::Deadline) {
-            self.consecutive_failures += 1;
-            if self.consecutive_failures >= UNRESPONSIVE_AFTER {
-                self.consecutive_failures = 0;
-                return true;
+            None => {
+                self.whole.answered();
+                self.projects.answered(repository, now);
             }
+            Some(unknown) => self.pause(repository, unknown, now),
         }
-        before != (self.breaker.phase(now), self.paused(now).is_some())
+        let doubted = self.projects.stored(question, answer, cause, now);
+        // It may be down, or take its time to reject our credentials: a probe finds out, and waits longer than an attempt.
+        cause == Some(Cause::Deadline) || doubted || before != self.limits(now)
+    }
+
+    /// Counts how an attempt ended. A failure counts for its project. Only if another project is failing as well, it
+    /// counts for the registry.
+    fn count(&mut self, ticket: Ticket, repository: &Repository, signal: Signal, now: Instant, random: f64) {
+        let Ticket { pass, project } = ticket;
+        let is_trial = self.whole.breaker.phase(now) == Phase::HalfOpen;
+        self.projects.record(project, repository, signal, now, random);
+        if signal != Signal::Failure {
+            return self.whole.breaker.record(pass, signal, now, random);
+        }
+        self.whole.breaker.record(pass, Signal::Neutral, now, random);
+        if is_trial {
+            // The registry was down a moment ago, so one failure is enough to stop asking for this project.
+            self.projects.trip(repository, now, random);
+        }
+        if self.projects.failing(now) > 1 {
+            self.close(now, random);
+        }
+    }
+
+    /// Stops asking the registry as a whole.
+    fn close(&mut self, now: Instant, random: f64) {
+        self.whole.breaker.trip(now, random);
+        self.projects.start_anew(now);
+    }
+
+    /// Starts a pause, if this cause asks for one: of the project, or of the registry if another project pauses, too. Our
+    /// own `requestsPerHour` is one for the whole registry.
+    fn pause(&mut self, repository: &Repository, unknown: &Unknown, now: Instant) {
+        match unknown.cause {
+            Cause::Spent { .. } => self.whole.pause(unknown, now),
+            Cause::RateLimited { .. } | Cause::Unavailable { .. } => {
+                self.projects.pause(repository, unknown, now);
+                if self.projects.paused(now) > 1 {
+                    self.whole.pause(unknown, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is limited now. If that changes, the prober looks.
+    fn limits(&self, now: Instant) -> (Phase, bool, usize) {
+        (self.whole.breaker.phase(now), self.whole.paused(now).is_some(), self.projects.limited(now))
     }
 
     /// The credentials changed, so what it thought of the old ones no longer counts.
@@ -185,20 +263,23 @@ impl HealthState {
         self.auth_gate = AuthGate::default();
     }
 
-    /// Do look-ups not get through: is the breaker open, or are our credentials rejected?
+    /// Do some look-ups not get through: is a breaker open, or are our credentials rejected?
     pub fn is_closed(&self, now: Instant) -> bool {
-        self.breaker.phase(now) == Phase::Open || self.auth_gate.is_rejected()
+        self.phase(now) == Phase::Open || self.auth_gate.is_rejected()
     }
 
     /// A probe is running, or starts soon: attempts wait for what it finds.
     pub fn hold(&mut self, now: Instant) {
-        self.breaker.hold(now + HOLD);
+        self.whole.breaker.hold(now + HOLD);
+        self.projects.hold(now + HOLD);
     }
 
     /// Records what a probe found.
     pub fn learn(&mut self, found: Found, now: Instant, random: f64) {
-        let Found { health, detail, took, unknown } = found;
+        let Found { health, detail, took, unknown, whose } = found;
+        let is_down = health.is_down() && whose == Whose::Registry;
         let signal = match health {
+            _ if whose != Whose::Registry => Signal::Success,
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
                 Signal::Neutral
             }
@@ -212,22 +293,26 @@ impl HealthState {
             Health::Unresponsive => {
                 // Each attempt would wait until its deadline, so the breaker opens at once. Failures that come quickly
                 // cost little, so those are counted first.
-                self.breaker.trip(now, random);
+                self.close(now, random);
                 Signal::Neutral
             }
             Health::Unprobed | Health::Drained | Health::Unusable => Signal::Neutral,
         };
-        self.breaker.probed(signal, now, random);
-        self.auth_gate.probed(health, &detail);
+        if signal == Signal::Failure && self.projects.failing(now) > 0 {
+            // The probe says the same as the attempts.
+            self.close(now, random);
+        } else {
+            self.whole.breaker.probed(signal, now, random);
+        }
+        self.auth_gate.probed(health, &detail, now);
         if health.is_down() {
             // The next probe comes soon.
             self.hold(now);
         }
-        self.consecutive_failures = 0;
-        self.failed = health.is_down().then_some(now);
+        self.failed = is_down.then_some(now);
         let cause = unknown.as_ref().map(|unknown| unknown.cause);
         if let Some(unknown) = &unknown {
-            self.pause(unknown, now);
+            self.whole.pause(unknown, now);
         }
         self.probed = Probed { health, detail, cause, took };
     }
@@ -237,64 +322,77 @@ impl HealthState {
         self.probed = Probed { health, detail, cause: None, took: Duration::ZERO };
     }
 
-    /// Why it must not be asked for a while, if so.
+    /// Why the registry must not be asked for a while, if so.
     pub fn paused(&self, now: Instant) -> Option<Unknown> {
-        let pause = self.pause.as_ref().filter(|pause| now < pause.until)?;
-        let left = pause.until - now;
-        let cause = match pause.unknown.cause {
-            Cause::RateLimited { .. } => Cause::RateLimited { retry_after: Some(left) },
-            Cause::Spent { .. } => Cause::Spent { retry_after: left },
-            _ => Cause::Unavailable { retry_after: left },
-        };
-        Some(Unknown { cause, detail: pause.unknown.detail.clone() })
+        self.whole.paused(now)
     }
 
-    /// Whether it is up, as far as we know. A registry that was never asked counts as up.
-    pub fn reachability(&self, now: Instant) -> Reachability {
-        let unavailable =
-            self.paused(now).is_some_and(|unknown| matches!(unknown.cause, Cause::Unavailable { .. }));
+    /// The manifests that a probe should ask for.
+    pub fn doubts(&self) -> Doubts {
+        self.projects.doubts()
+    }
+
+    /// Records which manifests a registry that answers probes served to this one. Returns what that says of the
+    /// registry, if it is worse than what the probe found otherwise.
+    pub fn tested(
+        &mut self,
+        doubted: &[(Question, Served)],
+        witness: Option<&Served>,
+        now: Instant,
+        random: f64,
+    ) -> Option<Unserved> {
+        let mut unserved = Vec::new();
+        for (question, served) in doubted {
+            if self.projects.probed(question, served, now, random)
+                && let Served::No(unknown) = served
+            {
+                unserved.push((question, unknown));
+            }
+        }
+        let served = doubted.iter().map(|(_, served)| served).chain(witness);
+        let (yes, no) = served.fold((0, 0), |(yes, no), served| match served {
+            Served::Yes => (yes + 1, no),
+            Served::Gone => (yes, no),
+            Served::No(_) => (yes, no + 1),
+        });
+        let (first, unknown) = unserved.first()?;
+        let (name, unknown) = (first.repository.project().into(), (*unknown).clone());
+        for (question, _) in &unserved {
+            self.projects.trip(&question.repository, now, random);
+        }
+        self.projects.hold(now + HOLD);
+        let whose = match (yes, no) {
+            (0, 2..) => Whose::Registry,
+            (0, _) => Whose::OnlyKnown(name),
+            _ => Whose::OneOfSome(name),
+        };
+        Some(Unserved { unknown, whose })
+    }
+
+    /// Whether nodes get images of this repository, as far as we know. A registry that was never asked counts as up.
+    pub fn reachability(&self, repository: &Repository, now: Instant) -> Reachability {
         let failed = self.failed.is_some_and(|failed| self.answered.is_none_or(|answered| answered < failed));
-        if unavailable || failed || !self.breaker.is_up() { Reachability::Down } else { Reachability::Up }
+        if failed || self.whole.is_down(now) || self.projects.is_down(repository, now) {
+            Reachability::Down
+        } else {
+            Reachability::Up
+        }
     }
 
     /// How long the prober waits until the next probe. Probes take at most a tenth of `requestsPerHour`.
     pub fn rest(&self, per_hour: Option<NonZeroU32>, now: Instant, random: f64) -> Duration {
-        let well = self.breaker.phase(now) == Phase::Closed && !self.probed.health.is_down();
+        let well = self.whole.breaker.phase(now) == Phase::Closed
+            && !self.probed.health.is_down()
+            && !self.projects.are_doubted();
         let pace = if well && self.probed.health != Health::RateLimited { PACE } else { FAST };
         let metered = per_hour.map(|budget| Duration::from_secs(36_000) / budget.get());
         let rest = pace.max(metered.unwrap_or_default()).mul_f64(0.75 + random / 2.0);
-        let pause = self.pause.as_ref().map(|pause| pause.until.saturating_duration_since(now));
-        rest.max(pause.unwrap_or_default())
-    }
-
-    /// Starts a pause, if this cause asks for one.
-    fn pause(&mut self, unknown: &Unknown, now: Instant) {
-        let retry_after = match unknown.cause {
-            Cause::RateLimited { retry_after } => retry_after.filter(|retry_after| !retry_after.is_zero()),
-            Cause::Spent { retry_after } | Cause::Unavailable { retry_after } => Some(retry_after),
-            _ => return,
-        };
-        let already = self.pause.as_ref().map(|pause| pause.until).filter(|until| now < *until);
-        let length = match retry_after {
-            Some(retry_after) => retry_after.min(LONGEST_PAUSE),
-            // Attempts that were in progress together got the same refusal: it counts once.
-            None if already.is_some() => return,
-            None => {
-                let length = self.backoff;
-                self.backoff = (length * 2).min(LONGEST_BACKOFF);
-                length
-            }
-        };
-        let until = now + length;
-        if already.is_none_or(|already| already < until) {
-            self.pause = Some(Pause { until, unknown: unknown.clone() });
-        }
+        rest.max(self.whole.rest(now).unwrap_or_default())
     }
 }
 
 /// What the end of an attempt means for the breaker. Neutral are: an odd answer, which may concern this one image only; what
-/// we caused ourselves; and a timeout. Slowness is no failure: three timeouts in a row start a probe, which may open the
-/// breaker ([`HealthState::learn`]).
+/// we caused ourselves; and a timeout. Slowness is no failure: a timeout starts a probe, which may open the breaker ([`HealthState::learn`]).
 fn signal(cause: Option<Cause>) -> Signal {
     match cause {
         None | Some(Cause::Unauthorized | Cause::Forbidden | Cause::RateLimited { .. }) => Signal::Success,

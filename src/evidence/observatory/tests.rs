@@ -78,10 +78,10 @@ async fn what_we_cancel_ourselves_is_an_internal_cause() {
         what: super::super::question::What::Tag(crate::domain::image::Tag::new("1")),
     };
     let miss = Miss { upstream: upstream.clone(), question: question.clone(), stale: None };
-    let deadline = Instant::now() + Duration::from_secs(3600);
-    let (served, ()) = tokio::join!(observatory.ask(&upstreams, miss, deadline), observatory.close());
+    let asking = Asking { namespace: "shop", deadline: Instant::now() + Duration::from_secs(3600) };
+    let (served, ()) = tokio::join!(observatory.ask(&upstreams, miss, asking), observatory.close());
     let unknown = super::super::question::unknown(&served.observation).unwrap();
     assert_eq!(unknown.cause, Cause::Internal, "{unknown}");
     assert!(observatory.lookups.answers.get(&question).is_none());
-    assert_eq!(upstream.reachability(Instant::now()), Reachability::Up);
+    assert_eq!(upstream.reachability(&question.repository, Instant::now()), Reachability::Up);
 }

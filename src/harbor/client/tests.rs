@@ -355,7 +355,8 @@ async fn self_tests() {
     let glance = async |caller: &'static str, info: &str| {
         let replay = Script::of(caller, &[info]).play().await;
         let found = replay.harbor.self_test(Check::Quick, soon()).await;
-        assert_eq!(replay.requests().len(), 1, "{:#?}", replay.requests());
+        assert_eq!(replay.times("GET /api/v2.0/systeminfo"), 1, "{:#?}", replay.requests());
+        assert_eq!(replay.times("GET /api/v2.0/users/current"), 0, "{:#?}", replay.requests());
         found.result
     };
     assert_eq!(glance("projrobot", "o01-systeminfo-projrobot").await, SelfTestResult::Proved);
@@ -365,6 +366,13 @@ async fn self_tests() {
     // `users/current` answers 401 meanwhile; it is not asked.
     let names = ["q08-pg-stopped-systeminfo-robot", "q16-pg-stopped-users-current"];
     check(of("projrobot", &names), database, None).await;
+
+    // For a minute `systeminfo` is answered as to wrong credentials, or without any.
+    for (caller, info) in [("projrobot", "o01-systeminfo-wrongpw"), ("anon", "o01-systeminfo-anon")] {
+        let broken = named("q08-pg-stopped-systeminfo-robot").response().clone();
+        let script = of(caller, &[]).borrow(info).at("GET", "/api/v2.0/projects?page_size=1", broken);
+        check(script, database, None).await;
+    }
 
     let info = "/api/v2.0/systeminfo";
     let core_down = named("q41-core-down-api").response().clone();

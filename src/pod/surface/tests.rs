@@ -89,6 +89,20 @@ fn pull_secrets_are_kept_up_to_the_bound_and_found_among_them() {
 }
 
 #[test]
+fn what_counts_is_found_beyond_the_bound_once_and_nothing_else_is_kept() {
+    let names = |tail: &str| format!("[{}{tail}]", r#"{"name":"s"},{},null,"#.repeat(5000));
+    let list = names(r#"{"name":"ours"},{"name":"ou\u0072s"},{"name":"other"},{"name":"theirs"}"#);
+    let body = format!(r#"{{"spec":{{"imagePullSecrets":{list}}}}}"#);
+    let mut pod: Pod<'_> = serde_json::from_str(&body).unwrap();
+    let secrets = pod.spec.image_pull_secrets.as_mut().unwrap();
+    assert!(secrets.is_beyond());
+    let raw: &RawValue = serde_json::from_str(&list).unwrap();
+    secrets.find(raw, |name| ["ours", "theirs", "s"].contains(&name)).unwrap();
+    assert_eq!(secrets.names, ["ours", "s", "theirs"]);
+    assert!(pod.carries(&PullSecret::new("ours")) && !pod.carries(&PullSecret::new("other")));
+}
+
+#[test]
 fn an_annotation_of_many_or_large_members_is_read_up_to_what_landfall_would_write() {
     let entry = |why: &str| format!(r#"{{"was":"fra/web:1","is":"ams/web:1","why":"{why}"}}"#);
     let kept = |annotation: String| {

@@ -25,7 +25,7 @@ fuzz_target!(|body: &[u8]| {
     let Ok(sent) = serde_json::from_slice::<Value>(body) else { return };
     let before = &sent["request"]["object"];
 
-    // Of very many pull secrets not all are kept, so one that is there may be added again.
+    // Of very many pull secrets only those of the settings are found, and here are no settings.
     if secrets(before).len() > MOST_SECRETS {
         return;
     }

@@ -2,13 +2,20 @@
 
 use super::super::pod::{Becomes, Image, Pod};
 use super::super::world::seed::{MISSING, MOVED, MULTI_ARCH, PRESENT, REFUSED, UNSCANNED, VULNERABLE};
-use super::{Act, Story, allowed, denied, fra};
+use super::{Act, HIDING, Story, allowed, denied, fra};
 use crate::pod::surface::MODE;
 
 const REGULATED: &str = "payments";
 
 fn blocked(name: &'static str, about: &'static str, pod: &'static str, image: Image) -> Story {
     denied(name, about, Pod::new(pod, [image.stays("Denied")]).namespace(REGULATED)).says("policy regulated")
+}
+
+/// A Pod whose images hide from a scan what amd64 nodes would start.
+fn hidden_child() -> Story {
+    let images = HIDING.map(|(name, ..)| fra(name).stays("Denied").found("Unscanned", "ams"));
+    let about = "Three indexes whose image for arm64 is scanned. That for amd64, which was not, is called an attestation, spelled x86_64, or listed without a platform. A node would start it, so it must be scanned, too.";
+    denied("hidden-child", about, Pod::new("masks", images).namespace(REGULATED)).says("policy regulated")
 }
 
 pub(super) fn act() -> Act {
@@ -31,6 +38,7 @@ pub(super) fn act() -> Act {
             "search",
             fra(UNSCANNED).found("Unscanned", "ams"),
         ),
+        hidden_child(),
         blocked(
             "regulated-vulnerable",
             "A Critical vulnerability: blocked.",

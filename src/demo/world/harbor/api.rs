@@ -12,7 +12,7 @@ use super::v2::not_found;
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
 use crate::demo::world::scan::{self, Scan, stamp};
-use crate::demo::world::store::{Allowlist, Reachable, ScannerState, Store, Visibility};
+use crate::demo::world::store::{Allowlist, Configuration, Reachable, ScannerState, Store, Visibility};
 use crate::domain::digest::Digest;
 
 pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Answer {
@@ -26,6 +26,11 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
         ["ping"] => return body(StatusCode::OK, "text/plain", "Pong"),
         ["health"] => return health(),
         ["users", "current"] => return current_user(store, caller),
+        ["systeminfo"]
+            if reads && store.database == Reachable::Down && store.configuration == Configuration::Cached =>
+        {
+            return systeminfo(&Caller::Anonymous, url);
+        }
         _ if store.database == Reachable::Down => {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "internal server error");
         }
@@ -36,6 +41,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
         ["system", "CVEAllowlist"] if reads && caller.is_anonymous() => unauthorized(),
         ["system", "CVEAllowlist"] if reads => json(&allowlist(0, &store.allowlist)),
         ["projects"] if ask.method == Method::HEAD => project_exists(store, caller, ask),
+        ["projects"] if reads => projects(store, caller),
         ["projects", project] if reads => read_project(store, caller, &named(store, ask, project)),
         ["projects", project, "scanner"] if reads => scanner(store, caller, &named(store, ask, project)),
         ["projects", project, "artifacts"] if reads => {
@@ -190,6 +196,14 @@ fn project_exists(store: &Store, caller: &Caller, ask: &Ask) -> Answer {
         Some(_) => empty(StatusCode::OK),
         None => error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("project {name} not found")),
     }
+}
+
+/// The projects that the caller may read.
+fn projects(store: &Store, caller: &Caller) -> Answer {
+    let readable = store.projects.iter().filter(|(name, _)| caller.may(store, name, Permission::ProjectRead));
+    let listed: Vec<Value> =
+        readable.map(|(name, project)| json!({"name": name, "project_id": project.id})).collect();
+    json(&listed.into())
 }
 
 fn read_project(store: &Store, caller: &Caller, name: &str) -> Answer {

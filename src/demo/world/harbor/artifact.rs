@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::demo::world::content::{Role, attestation_annotations, parts};
+use crate::demo::world::content::{attestation_annotations, parts};
 use crate::demo::world::message::Ask;
 use crate::demo::world::scan::{self, REPORT_V10, REPORT_V11, stamp};
 use crate::demo::world::store::{Artifact, Repository, ScannerState, Store};
@@ -93,7 +93,7 @@ fn references(repository: Option<&Repository>, artifact: &Artifact) -> Value {
             "child_digest": child.content.digest, "child_id": id.map_or(0, |child| child.id),
             "parent_id": artifact.id, "platform": platform, "urls": null,
         });
-        if let (Role::Attestation, Some(fields)) = (child.role, reference.as_object_mut()) {
+        if let (true, Some(fields)) = (child.role.is_annotated(), reference.as_object_mut()) {
             fields.insert("annotations".into(), attestation_annotations(described));
         }
         reference

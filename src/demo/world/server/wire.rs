@@ -94,7 +94,7 @@ async fn respond(
         status: None,
     });
     shared.thawed().await;
-    let wait = lock(&shared.faults).wait(class);
+    let wait = lock(&shared.faults).wait(class, &sent);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -118,7 +118,7 @@ async fn respond(
         }
     };
     shared.thawed().await;
-    let (answer, ending) = lock(&shared.faults).spoil(class, answer);
+    let (answer, ending) = lock(&shared.faults).spoil(class, &sent, answer);
     if ending == Ending::Unsent {
         return Err(fault());
     }
