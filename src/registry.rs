@@ -25,11 +25,14 @@ mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod http;
 mod json;
 mod keyring;
 mod manifest;
 mod meter;
 mod metrics;
+mod plugin;
+mod provider;
 mod shared_lookup;
 mod single_flight;
 mod tasks;
@@ -37,6 +40,7 @@ mod tasks;
 mod tests;
 mod token;
 mod transport;
+mod trust;
 mod watched;
 
 pub use answer::{Answer, Sent};

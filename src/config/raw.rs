@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::decode::{At, Entries};
 use super::scalar::{
     Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name, Namespace,
-    ObjectName, Platform, Text, Timestamp,
+    ObjectName, Platform, Text, Timestamp, Variable,
 };
 use crate::domain::finding::FindingKind;
 use crate::domain::scan::{Required, Severity};
@@ -52,7 +52,8 @@ pub(super) struct Registry {
     /// `host[:port]`, as rewritten references name it.
     #[schemars(required)]
     pub host: Option<At<HostName>>,
-    /// Other hosts by which references name the same registry.
+    /// Other hosts by which references name the same registry. Registries of different sites may share one: it means the one
+    /// on our site, else the nearest.
     pub aliases: Option<Vec<At<HostName>>>,
     /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,
@@ -88,7 +89,7 @@ pub(super) enum Kind {
     Distribution,
 }
 
-/// Where credentials are read from: exactly one of the three. They are read again when their content changes.
+/// Where credentials come from: exactly one of the four. Files are read again when their content changes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
@@ -99,6 +100,22 @@ pub(super) struct Credentials {
     pub docker_config: Option<At<FilePath>>,
     /// A file that holds a bearer token.
     pub token_file: Option<At<FilePath>>,
+    /// A credential provider, as the kubelet runs it: of ECR, ACR or GAR, for example.
+    pub provider: Option<At<Provider>>,
+}
+
+/// A program that is asked for credentials: a credential provider of the kubelet
+/// (`credentialprovider.kubelet.k8s.io/v1`). It may take 10 s, and its answer is kept for as long as it says.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Provider {
+    /// The program: an absolute path.
+    #[schemars(required)]
+    pub command: Option<At<FilePath>>,
+    /// Its arguments. No shell reads them.
+    pub args: Option<Vec<Text>>,
+    /// Variables of its environment, beside those of Landfall's own.
+    pub env: Option<Entries<Variable, Text>>,
 }
 
 /// A set of images, their primary registry and the replicas.
@@ -208,6 +225,8 @@ pub(super) struct Defaults {
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If not given: as `onUnscanned` where `scan.required` is `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     #[schemars(extend("default" = "Accept"))]
     pub on_vulnerable: Option<InPlace>,
@@ -216,6 +235,8 @@ pub(super) struct Defaults {
     pub on_unrouted: Option<Outside>,
     /// What a scan must show.
     pub scan: Option<Scan>,
+    /// Findings that are accepted for some images until a date, where no policy enforces.
+    pub exceptions: Option<Vec<At<Exception>>>,
 }
 
 /// A policy, in the shape of the LandingPolicy resource.
@@ -278,6 +299,9 @@ pub(super) struct Spec {
     pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If neither this nor `defaults` give it: as `onUnscanned` where `scan.required` is
+    /// `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     pub on_vulnerable: Option<InPlace>,
     /// What to do about NotRouted, Unparsable.

@@ -50,11 +50,15 @@ impl Keyring {
         let root: Value =
             serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
         let root = root.as_object().ok_or(KeyringError::NotJson { line: 1 })?;
+        match field(root, "auths") {
+            None | Some(Value::Null) => Ok(Self { entries: Vec::new() }),
+            Some(auths) => Self::of(auths.as_object().ok_or(KeyringError::NoAuths)?),
+        }
+    }
+
+    /// The entries of an `auths`, or of what a credential provider answers: the kubelet reads both alike.
+    pub fn of(auths: &Map<String, Value>) -> Result<Self, KeyringError> {
         let mut entries = Vec::new();
-        let auths = match field(root, "auths") {
-            None | Some(Value::Null) => return Ok(Self { entries }),
-            Some(auths) => auths.as_object().ok_or(KeyringError::NoAuths)?,
-        };
         for (name, entry) in auths {
             let credential = credential(name, entry)?;
             // The kubelet skips a key that is not a URL.
@@ -78,6 +82,11 @@ impl Keyring {
             return pick(&|key| key.0 == DEFAULT_REGISTRY);
         }
         found
+    }
+
+    /// The keys, for people.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.0.as_str())
     }
 
     /// A credential for the host as a whole: the one without a path, else any, because the host accepts each of them.

@@ -38,7 +38,7 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
     for report in &reports {
         let Some(registry) = settings.registries.get(&report.registry) else { continue };
         let about = format!("registry {}", registry.name);
-        let said = &*report.detail;
+        let said = &*report.said();
         if report.health == Health::Drained {
             lines.push(Line::ok(about, said));
         } else if report.health != Health::Up {
@@ -109,6 +109,11 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
             CredentialSource::TokenFile(file) => {
                 format!("check `{}`: the registry does not accept its token", file.display())
             }
+            CredentialSource::Provider(plugin) => format!(
+                "run `{}` as Landfall does, in its Pod: what it answers must be accepted by `{}`; check the rights of Landfall's ServiceAccount at the cloud",
+                plugin.command.display(),
+                registry.host
+            ),
             CredentialSource::Anonymous => {
                 format!("the registry requires credentials: set `{path}.credentials`")
             }
