@@ -546,10 +546,8 @@ fn landfall_may_do_what_it_must_and_no_more() {
     };
     let mut at_home = BTreeSet::from([namespaces.clone(), webhook.to_owned()]);
     at_home.extend(lease("rights"));
-    at_home.extend(
-        ["secrets [] [rights-ca] [get list watch update patch]", "events.events.k8s.io [] [] [create patch]"]
-            .map(str::to_owned),
-    );
+    let events = "events.events.k8s.io [] [] [create patch]".to_owned();
+    at_home.extend(["secrets [] [rights-ca] [get list watch update patch]".to_owned(), events.clone()]);
     until("its rights are known", || (rights(plane, "rights", "rights") == at_home).then_some(()));
     // The same account, elsewhere.
     let who = "--as=system:serviceaccount:rights:rights";
@@ -582,7 +580,7 @@ fn landfall_may_do_what_it_must_and_no_more() {
     }
 
     grant("rights-provided", "CertManager");
-    let mut provided = BTreeSet::from([namespaces]);
+    let mut provided = BTreeSet::from([namespaces, events]);
     provided.extend(lease("rights-provided"));
     until("its rights are known", || {
         (rights(plane, "rights-provided", "rights-provided") == provided).then_some(())

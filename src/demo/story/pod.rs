@@ -17,6 +17,8 @@ pub struct Pod {
     pub arch: Option<&'static str>,
     /// One annotation.
     pub annotation: Option<(&'static str, &'static str)>,
+    /// `apiVersion`, kind and name of the object whose controller makes it.
+    pub owner: Option<[&'static str; 3]>,
 }
 
 /// An image of a Pod, and its expected ending.
@@ -141,7 +143,7 @@ impl Pod {
     /// A Pod in the namespace `shop`.
     pub fn new(name: &'static str, images: impl IntoIterator<Item = Image>) -> Self {
         let images = images.into_iter().collect();
-        Self { name, namespace: "shop", images, arch: None, annotation: None }
+        Self { name, namespace: "shop", images, arch: None, annotation: None, owner: None }
     }
 
     /// In another namespace.
@@ -162,6 +164,13 @@ impl Pod {
     #[must_use]
     pub fn annotation(mut self, key: &'static str, value: &'static str) -> Self {
         self.annotation = Some((key, value));
+        self
+    }
+
+    /// Made by the controller of an object: `apiVersion`, kind and name.
+    #[must_use]
+    pub fn owner(mut self, owner: [&'static str; 3]) -> Self {
+        self.owner = Some(owner);
         self
     }
 
@@ -234,6 +243,10 @@ impl Pod {
         let mut metadata = json!({"name": self.name, "namespace": self.namespace});
         if let (Some((key, value)), Some(metadata)) = (self.annotation, metadata.as_object_mut()) {
             metadata.insert("annotations".into(), json!({key: value}));
+        }
+        if let (Some([api_version, kind, name]), Some(metadata)) = (self.owner, metadata.as_object_mut()) {
+            let owner = json!({"apiVersion": api_version, "kind": kind, "name": name, "controller": true});
+            metadata.insert("ownerReferences".into(), json!([owner]));
         }
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     }

@@ -42,11 +42,18 @@ pub struct Story {
     pub sent: Sent,
     /// Whether the Pod must be admitted.
     pub admission: Admission,
+    /// How often the same is sent before, with no look at the answers.
+    pub before: usize,
     /// Words that must be said, in a warning, the denial or the audit log; `None`: there must be no warning.
     pub says: Option<&'static str>,
 }
 
 impl Story {
+    fn before(mut self, before: usize) -> Self {
+        self.before = before;
+        self
+    }
+
     fn says(mut self, words: &'static str) -> Self {
         self.says = Some(words);
         self
@@ -173,12 +180,12 @@ pub fn example_reviews() -> [(&'static str, &'static str, Value); 2] {
 
 /// A story of a Pod that is admitted.
 fn allowed(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed, says: None }
+    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed, before: 0, says: None }
 }
 
 /// A story of a Pod that is denied.
 fn denied(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied, says: None }
+    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied, before: 0, says: None }
 }
 
 /// An image by its name in Frankfurt.

@@ -145,9 +145,12 @@ impl Stage {
     /// # Errors
     /// If the door does not answer, or does not follow the protocol.
     pub async fn tell(&self, story: &Story, began: Instant, patience: Duration) -> Result<Told, StoryError> {
-        let Story { name, about, sent, admission, says } = story;
+        let Story { name, about, sent, admission, before, says } = story;
         let review = sent.review(name)?;
         let body = sent.body(&review);
+        for _ in 0..*before {
+            self.ask(&review, &body).await?;
+        }
         let mut asked = 0_u32;
         loop {
             let Once { response, images, took } = self.ask(&review, &body).await?;

@@ -6,7 +6,7 @@ use super::{ARCHIVED, Act, PILOT, TILL, TRIAL, allowed, at, fra};
 use crate::pod::surface::MODE;
 
 pub(super) fn acts() -> Vec<Act> {
-    vec![ashore(), left_alone()]
+    vec![ashore(), left_alone(), loops()]
 }
 
 fn ashore() -> Act {
@@ -127,6 +127,29 @@ fn left_alone() -> Act {
     Act {
         title: "What Landfall leaves alone",
         narration: "A Pod that is no concern of ours gets no patch and no annotation.",
+        events: Vec::new(),
+        stories,
+    }
+}
+
+fn loops() -> Act {
+    let catalog = || {
+        let owner = ["operators.coreos.com/v1alpha1", "CatalogSource", "tools"];
+        Pod::new("tools-x7k2p", [fra(PRESENT).local()]).owner(owner)
+    };
+    let stories = vec![
+        allowed("loop-begins", "A catalog of Operator Lifecycle Manager: its Pod comes ashore.", catalog()),
+        allowed(
+            "loop-noticed",
+            "The tenth of the same within half an hour: the warning names the preset that ends it.",
+            catalog(),
+        )
+        .before(8)
+        .says("preset olm.yaml"),
+    ];
+    Act {
+        title: "An operator that wants its own image back",
+        narration: "It deletes the Pod whose image is not what it wrote, and creates the next one, for ever.",
         events: Vec::new(),
         stories,
     }

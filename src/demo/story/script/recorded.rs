@@ -65,6 +65,7 @@ pub(super) fn act() -> Act {
         about,
         sent: Sent::Recorded { body, reasons },
         admission: Admission::Allowed,
+        before: 0,
         says: Some(UNMOVED.1).filter(|_| name == UNMOVED.0),
     };
     Act {
