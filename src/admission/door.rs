@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -135,7 +135,7 @@ pub(super) struct DoorState {
     pub(super) cache: VerdictCache<CachedDecision>,
     /// Limits the observing policies that are judged after their Pods were answered.
     pub(super) observing: Arc<Semaphore>,
-    pub(super) recreations: Mutex<Recreations>,
+    pub(super) recreations: Recreations,
 }
 
 impl DoorState {
@@ -144,7 +144,7 @@ impl DoorState {
             deps,
             cache: VerdictCache::default(),
             observing: Arc::new(Semaphore::new(OBSERVED_LATER)),
-            recreations: Mutex::default(),
+            recreations: Recreations::default(),
         }
     }
 

@@ -9,7 +9,7 @@
 //! unchanged, with a warning.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -175,11 +175,7 @@ impl DoorState {
         if review.dry_run == DryRun::Yes || review.kind != AdmissionKind::Create || !rewrites() {
             return None;
         }
-        let seen = {
-            let mut recreations = self.recreations.lock().unwrap_or_else(PoisonError::into_inner);
-            let recurring = recreations.recurring(review, plan.slots)?;
-            recreations.created(recurring, terms.began)
-        };
+        let seen = self.recreations.created(review, plan.slots, terms.began);
         if seen == Seen::Ordinary {
             return None;
         }

@@ -13,10 +13,11 @@
 //! Pods with other images are other Pods: an update is no loop. A Pod that another webhook denies again and again looks
 //! like a loop, too; so this warns, and does nothing else.
 //!
-//! [`Recreations`] is pure: the time is given to it. It holds at most twice [`ROOM`] Pods.
+//! [`Lately`] is pure: the time is given to it. It holds at most twice [`ROOM`] Pods.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,14 +28,14 @@ use crate::pod::Slot;
 use crate::pod::owner::{OwnerReference, Preset};
 
 /// How far back Pods are counted, and how long a loop is not told again.
-pub(super) const WINDOW: Duration = Duration::from_secs(30 * 60);
+const WINDOW: Duration = Duration::from_secs(30 * 60);
 
 /// How many Pods are remembered in each of two generations.
 const ROOM: usize = 1024;
 
 /// How many Pods are a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
+enum Pace {
     /// One exists at a time, so each creation counts.
     OneByOne,
     /// Many may exist at a time.
@@ -43,7 +44,7 @@ pub(super) enum Pace {
 
 impl Pace {
     /// So many in [`WINDOW`] are a loop.
-    pub(super) fn many(self) -> usize {
+    fn many(self) -> usize {
         match self {
             Self::OneByOne => 10,
             Self::Scales => 30,
@@ -51,7 +52,7 @@ impl Pace {
     }
 
     /// What comes within this time after one that counted does not count.
-    pub(super) fn apart(self) -> Duration {
+    fn apart(self) -> Duration {
         match self {
             Self::OneByOne => Duration::ZERO,
             Self::Scales => Duration::from_secs(10),
@@ -72,15 +73,21 @@ pub(super) enum Seen {
 
 /// A Pod that may be created again: which one, and how often is too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recurring {
+struct Recurring {
     key: u64,
     pace: Pace,
 }
 
-/// What was created lately.
+/// Counts Pods for all reviews of a door.
 #[derive(Debug, Default)]
 pub(super) struct Recreations {
     hasher: RandomState,
+    lately: Mutex<Lately>,
+}
+
+/// What was created lately.
+#[derive(Debug, Default)]
+struct Lately {
     recent: HashMap<u64, Created>,
     older: HashMap<u64, Created>,
 }
@@ -93,8 +100,15 @@ struct Created {
 }
 
 impl Recreations {
+    /// Counts a Pod that is created now, with changed images.
+    pub(super) fn created(&self, review: &Review<'_>, slots: &[Slot<'_>], now: Instant) -> Seen {
+        // Nobody waits for the lock with a Pod of a Deployment.
+        let Some(recurring) = self.recurring(review, slots) else { return Seen::Ordinary };
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).created(recurring, now)
+    }
+
     /// Which Pod this is; `None` where no controller could compare its images.
-    pub(super) fn recurring(&self, review: &Review<'_>, slots: &[Slot<'_>]) -> Option<Recurring> {
+    fn recurring(&self, review: &Review<'_>, slots: &[Slot<'_>]) -> Option<Recurring> {
         let metadata = review.pod.metadata.as_ref()?;
         let owner = metadata.owner_references.first();
         let name = metadata.name.as_deref().filter(|name| !name.is_empty());
@@ -106,13 +120,15 @@ impl Recreations {
             (None, None) => return None,
         };
         let owner = owner.map(|owner| [&owner.api_version, &owner.kind, &owner.name, &owner.uid]);
-        let images = slots.iter().map(|slot| slot.image).collect::<Vec<_>>();
+        let images: Vec<_> = slots.iter().map(|slot| slot.image).collect();
         let named = (name, name.map_or(metadata.generate_name.as_deref(), |_| None));
         Some(Recurring { key: self.hasher.hash_one((&*review.namespace, owner, named, images)), pace })
     }
+}
 
+impl Lately {
     /// Counts a Pod that is created now, with changed images.
-    pub(super) fn created(&mut self, Recurring { key, pace }: Recurring, now: Instant) -> Seen {
+    fn created(&mut self, Recurring { key, pace }: Recurring, now: Instant) -> Seen {
         let known = self.recent.remove(&key).or_else(|| self.older.remove(&key));
         let mut created = known.unwrap_or_default();
         let since = |then: &Instant| now.saturating_duration_since(*then);
@@ -234,7 +250,7 @@ mod tests {
         /// A loop is said exactly where enough of what counts lies within the window, and once in a window.
         #[test]
         fn it_is_a_loop_where_enough_were_created_in_the_window(pace in pace(), creations in creations()) {
-            let (mut recreations, mut now) = (Recreations::default(), Instant::now());
+            let (mut lately, mut now) = (Lately::default(), Instant::now());
             let (mut counted, mut told): (HashMap<u64, Vec<Instant>>, HashMap<u64, Instant>) = Default::default();
             for (key, after) in creations {
                 now += Duration::from_secs(after);
@@ -252,32 +268,32 @@ mod tests {
                 if expected == Seen::Loop {
                     told.insert(key, now);
                 }
-                prop_assert_eq!(recreations.created(pod(key, pace), now), expected);
+                prop_assert_eq!(lately.created(pod(key, pace), now), expected);
             }
         }
 
         /// Whoever scales up, however far and fast, is done within minutes.
         #[test]
         fn scaling_is_no_loop(count in 1..5000_u32, milliseconds in 1..280_000_u64) {
-            let (mut recreations, began) = (Recreations::default(), Instant::now());
+            let (mut lately, began) = (Lately::default(), Instant::now());
             for n in 0..count {
                 let now = began + Duration::from_millis(milliseconds) * n / count;
-                prop_assert_eq!(recreations.created(pod(1, Pace::Scales), now), Seen::Ordinary);
+                prop_assert_eq!(lately.created(pod(1, Pace::Scales), now), Seen::Ordinary);
             }
         }
     }
 
     #[test]
     fn memory_is_bounded_and_who_loops_is_not_forgotten_for_others() {
-        let (mut recreations, began) = (Recreations::default(), Instant::now());
+        let (mut lately, began) = (Lately::default(), Instant::now());
         let mut seen = Vec::new();
         for round in 0..12_u64 {
             let now = began + MINUTE * u32::try_from(round).unwrap();
-            seen.push(recreations.created(pod(u64::MAX, Pace::OneByOne), now));
+            seen.push(lately.created(pod(u64::MAX, Pace::OneByOne), now));
             for other in 0..ROOM as u64 / 2 {
-                recreations.created(pod(round * 10_000 + other, Pace::OneByOne), now);
+                lately.created(pod(round * 10_000 + other, Pace::OneByOne), now);
             }
-            assert!(recreations.recent.len() + recreations.older.len() <= 2 * ROOM);
+            assert!(lately.recent.len() + lately.older.len() <= 2 * ROOM);
         }
         let ordinary = vec![Seen::Ordinary; 9];
         assert_eq!(seen, [ordinary, vec![Seen::Loop, Seen::StillLoop, Seen::StillLoop]].concat());
