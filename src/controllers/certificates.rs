@@ -265,8 +265,8 @@ impl Certificates {
     fn about(&self) -> ObjectRef {
         let Names { namespace, secret, .. } = &self.names;
         ObjectRef {
-            api_version: "v1",
-            kind: "Secret",
+            api_version: "v1".into(),
+            kind: "Secret".into(),
             namespace: Some(namespace.clone()),
             name: secret.clone(),
             uid: None,
