@@ -19,14 +19,12 @@ mod answer;
 mod base;
 mod challenge;
 mod client;
-mod credential;
 mod credentials;
 mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod json;
-mod keyring;
 mod manifest;
 mod meter;
 mod metrics;

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::domain::credential::Credential;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
@@ -17,7 +18,6 @@ use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
-use super::credential::Credential;
 use super::credentials::{Credentials, Current};
 use super::error::ClientError;
 use super::manifest::{self, Head, Target};
