@@ -2,6 +2,7 @@
 //! `cluster/doctor.rs`.)
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use landfall::facade::demo::world::{
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::report::doctor::{self, Found, Line, TestImage};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 #[path = "support/site.rs"]
 #[expect(dead_code, reason = "no reviews come here")]
@@ -250,6 +253,30 @@ async fn a_url_of_the_wrong_scheme_is_told_apart_from_a_certificate() {
     let secure = format!("url: \"{}", world.ams.url());
     let wrong = site::configuration(&world).replace(&secure, &secure.replace("https://", "http://"));
     holds("ams", &said(&settings(&wrong), None, "ams").await, "speaks TLS", "`url: https://");
+    // One that waits for the end of a line, which never comes in TLS.
+    let patient =
+        site::configuration(&world).replace(&world.ams.url(), &format!("https://{}", patient().await));
+    holds("ams", &said(&settings(&patient), None, "ams").await, "speaks HTTP without TLS", "`url: http://");
+}
+
+/// A server that answers what ends as a request of HTTP does; where it listens.
+async fn patient() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut line = Vec::new();
+                while stream.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+                    if line.ends_with(b"\r\n\r\n") {
+                        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 /// What is said of the image of that name.

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use serde_json::json;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::node;
 use crate::plane::{Plane, plane, until};
@@ -131,7 +136,7 @@ async fn names_are_found_where_a_search_domain_fails_and_the_root_is_the_images_
 }
 
 /// Runs `landfall doctor` in a Pod whose KUBECONFIG names no authority, so that the bundle of the system decides; what it says.
-fn doctor_by_the_systems_bundle(plane: &Plane, name: &str, more: &serde_json::Value) -> String {
+fn doctor_by_the_systems_bundle(plane: &Plane, name: &str, more: &Value) -> String {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "bundles"},
         "spec": {
@@ -166,8 +171,7 @@ fn the_systems_bundle_is_read_from_where_the_image_has_it() {
     let kubeconfig = fs::read_to_string(plane.kubeconfig_of_admin()).unwrap();
     let (before, rest) = kubeconfig.split_once(", certificate-authority-data: ").unwrap();
     let (authority, after) = rest.split_once('}').unwrap();
-    use base64::Engine as _;
-    let authority = base64::engine::general_purpose::STANDARD.decode(authority).unwrap();
+    let authority = STANDARD.decode(authority).unwrap();
     let files = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "files", "namespace": "bundles"},
         "data": {"kubeconfig": format!("{before}}}{after}"), "site.yaml": "{site: ams, registries: {}, routes: []}"},
@@ -186,4 +190,42 @@ fn the_systems_bundle_is_read_from_where_the_image_has_it() {
     });
     let said = doctor_by_the_systems_bundle(plane, "own", &mounted);
     assert!(said.contains("MutatingWebhookConfiguration `nobody`"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_the_image_is_refused() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/image-root");
+    for (program, most, words) in [
+        (env!("CARGO_BIN_EXE_landfall"), "1000000", "bytes, more than 1000000"),
+        // Static everywhere.
+        ("/sbin/ldconfig", "45000000", "is not linked to glibc"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(&script).arg(program).arg(folder.path().join("root")).arg(most).output();
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{program}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_nodes_network_the_api_server_is_answered_and_the_admin_port_is_not_open() {
+    let plane = plane();
+    let release = Release::prepare(plane, "hosted").await;
+    // No level but `privileged` allows it.
+    let level = "pod-security.kubernetes.io/enforce=privileged";
+    plane.told(&["label", "--overwrite", "namespace", "hosted", level]);
+    let ports = "hostNetwork.listen=0.0.0.0:9443,hostNetwork.adminListen=127.0.0.1:9080";
+    let values = ["--set", "hostNetwork.enabled=true", "--set", ports, "--set", "replicas=1"];
+    release.helm("install", &values);
+    release.until_in_force();
+    let (_, pod) = release.replicas().into_iter().next().unwrap();
+    let address: Ipv4Addr = pod["status"]["podIP"].as_str().unwrap().parse().unwrap();
+    assert_eq!(pod["status"]["hostIP"].as_str(), pod["status"]["podIP"].as_str());
+    assert!(TcpStream::connect((address, 9443)).is_ok());
+    let refused = TcpStream::connect((address, 9080)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    // Where one node is all there is, the next revision needs the port of the one before.
+    release.helm("upgrade", &[&values[..], &["--set", "podAnnotations.note=next"]].concat());
+    release.until_in_force();
 }

@@ -129,7 +129,9 @@ impl Node {
                 return;
             }
             // What it mounts may be there later.
-            let Ok(sandbox) = Sandbox::start(self.plane, &self.client, &pod, &self.host).await else { return };
+            let Ok(sandbox) = Sandbox::start(self.plane, &self.client, &pod, &self.host).await else {
+                return;
+            };
             let (now, told) = (Instant::now(), Value::Null);
             let running = Running {
                 sandbox,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
@@ -21,18 +22,19 @@ pub(super) async fn scheme(registry: &Registry) -> Option<Mistake> {
     let Registry { name, url, .. } = registry;
     let (host, port) = (url.host_str()?, url.port_or_known_default()?);
     let address = lookup_host((host.trim_matches(['[', ']']), port)).await.ok()?.next()?;
-    // Any certificate will do: whether it is the right one is another question.
-    let tls = match handshake(address, host.trim_matches(['[', ']']), rustls::RootCertStore::empty()).await {
-        Handshake::Verified(_) | Handshake::Refused(_) => true,
-        Handshake::Unreachable(_) => false,
-    };
+    // Any certificate will do: whether it is the right one is another question. A server of TLS answers a request in clear text,
+    // too, with an error.
+    let name = host.trim_matches(['[', ']']);
+    let (tls, http) =
+        tokio::join!(handshake(address, name, RootCertStore::empty()), speaks_http(address, host));
+    let tls = matches!(tls, Handshake::Verified(_) | Handshake::Refused(_));
     let at = format!("{host}:{port}");
     match url.scheme() {
         "http" if tls => Some((
             format!("{at} speaks TLS, but `registries.{name}.url` says `http://`"),
             format!("write `url: https://{at}`"),
         )),
-        "https" if !tls && speaks_http(address, host).await => Some((
+        "https" if http && !tls => Some((
             format!("{at} speaks HTTP without TLS, but `registries.{name}.url` says `https://`"),
             format!(
                 "name the port that speaks TLS, or write `url: http://{at}` if the whole network in between is trusted"

@@ -61,16 +61,14 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
 
 /// Mistakes in the configuration, here or at the registry, that its health does not show or takes for something else.
 async fn mistakes(registry: &SharedRegistry, report: &Report) -> Vec<Mistake> {
-    match report.health {
-        // The server is asked in another way than its `url` says.
-        Health::Down | Health::NotARegistry if report.cause != Some(Cause::Connect) => {
-            if let Some(mistake) = address::scheme(registry).await {
-                return vec![mistake];
-            }
-        }
-        _ => {}
+    if matches!(report.health, Health::Down | Health::NotARegistry | Health::Unresponsive)
+        && let Some(mistake) = address::scheme(registry).await
+    {
+        return vec![mistake];
     }
-    if let Some(mistake) = address::realm(registry).await {
+    if report.health != Health::Unresponsive
+        && let Some(mistake) = address::realm(registry).await
+    {
         return vec![mistake];
     }
     match report.health {
