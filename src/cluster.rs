@@ -8,6 +8,7 @@
 mod backends;
 mod changes;
 mod events;
+mod kubeconfig;
 mod lease;
 mod namespaces;
 mod pace;
@@ -19,10 +20,12 @@ mod webhook;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
+use kube::config::{InClusterError, Kubeconfig, KubeconfigError};
 use kube::runtime::watcher;
 use kube::{Client, Config};
 use thiserror::Error;
+
+use crate::domain::proxy::{Proxies, Proxy};
 
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
@@ -57,6 +60,14 @@ pub enum ClusterError {
         #[source]
         source: KubeconfigError,
     },
+    /// `proxy-url` names no proxy. It is not shown, because it may hold a password.
+    #[error(
+        "the `proxy-url` in KUBECONFIG cannot be used: write `http://host:port`, or with `https` or `socks5`"
+    )]
+    ProxyUrl,
+    /// The authorities of the file are not PEM.
+    #[error("the certificate authority in KUBECONFIG cannot be used: it is no PEM")]
+    Authorities,
     /// Neither of the two exists.
     #[error(
         "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set"
@@ -98,6 +109,7 @@ pub enum Written {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    proxy: Option<Proxy>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -112,18 +124,20 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Nowhere`] if neither exists, else what is wrong with it. Nothing is sent to the API server.
-    pub async fn from_environment() -> Result<Self, ClusterError> {
+    pub fn from_environment() -> Result<Self, ClusterError> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let config = if is_set("KUBECONFIG") {
-            Config::from_kubeconfig(&KubeConfigOptions::default())
-                .await
-                .map_err(|source| ClusterError::Kubeconfig { source })?
-        } else if is_set("KUBERNETES_SERVICE_HOST") {
-            Config::incluster().map_err(|source| ClusterError::Account { source })?
-        } else {
-            return Err(ClusterError::Nowhere);
-        };
-        Self::at(config)
+        if is_set("KUBECONFIG") {
+            let file = Kubeconfig::from_env().map_err(|source| ClusterError::Kubeconfig { source })?;
+            let file = file.ok_or(ClusterError::Nowhere)?;
+            let environment = Proxies::of(|name| std::env::var(name).ok());
+            let (config, proxy) = kubeconfig::read(file, &environment)?;
+            return Ok(Self { proxy, ..Self::at(config)? });
+        }
+        if is_set("KUBERNETES_SERVICE_HOST") {
+            // A Pod reaches it without a proxy, whatever `HTTPS_PROXY` is set for registries.
+            return Self::at(Config::incluster().map_err(|source| ClusterError::Account { source })?);
+        }
+        Err(ClusterError::Nowhere)
     }
 
     /// The API server that `config` names.
@@ -143,7 +157,13 @@ impl Cluster {
 
     /// The API server behind this client.
     pub(crate) fn of(client: Client) -> Self {
-        Self { client }
+        Self { client, proxy: None }
+    }
+
+    /// The proxy by which it is asked.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 }
 

@@ -27,6 +27,7 @@ pub mod pattern;
 pub mod place;
 pub mod platform;
 pub mod policy;
+pub mod proxy;
 pub mod registry;
 pub mod route;
 pub mod scan;

@@ -148,7 +148,9 @@ pub mod domain {
     }
     /// See [`crate::domain::registry`].
     pub mod registry {
-        pub use crate::domain::registry::{CredentialSource, Kind, Registry, Service, SharedRegistry};
+        pub use crate::domain::registry::{
+            CredentialSource, Kind, Plugin, Registry, Service, SharedRegistry,
+        };
     }
     /// See [`crate::domain::route`].
     pub mod route {

@@ -24,10 +24,13 @@ mod error;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod http;
 mod json;
 mod manifest;
 mod meter;
 mod metrics;
+mod plugin;
+mod provider;
 mod shared_lookup;
 mod single_flight;
 mod tasks;
@@ -35,6 +38,7 @@ mod tasks;
 mod tests;
 mod token;
 mod transport;
+mod trust;
 mod watched;
 
 pub use answer::{Answer, Sent};

@@ -58,5 +58,7 @@ mod speed;
 #[path = "load/table.rs"]
 #[expect(dead_code, reason = "the load bench tells more")]
 mod table;
+#[path = "cluster/tenant.rs"]
+mod tenant;
 #[path = "cluster/webhook.rs"]
 mod webhook;

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,9 +21,13 @@ use landfall::facade::demo::world::{
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::report::doctor::{self, Found, Line, TestImage};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
+use proxy::Proxy;
+
+#[path = "../src/registry/tests/open_proxy.rs"]
+mod proxy;
 #[path = "support/site.rs"]
 #[expect(dead_code, reason = "no reviews come here")]
 mod site;
@@ -248,7 +253,12 @@ async fn a_url_of_the_wrong_scheme_is_told_apart_from_a_certificate() {
     let world = demo().await.unwrap();
     world.ams.present(&world.world, Certificate::Plaintext).unwrap();
     let plain = site::configuration(&world).replace("http://", "https://");
-    holds("ams", &said(&settings(&plain), None, "ams").await, "speaks HTTP without TLS", "`url: http://");
+    holds(
+        "ams",
+        &said(&settings(&plain), None, "ams").await,
+        "without TLS, but `registries.ams.url` says",
+        "`url: http://",
+    );
     world.ams.present(&world.world, Certificate::Valid).unwrap();
     let secure = format!("url: \"{}", world.ams.url());
     let wrong = site::configuration(&world).replace(&secure, &secure.replace("https://", "http://"));
@@ -338,8 +348,14 @@ async fn a_docker_configuration_without_credentials_is_told_as_that() {
 
 /// Runs the program where there is no cluster; its exit status and what it says.
 fn run(config: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    run_in(&[], config, more)
+}
+
+/// Runs the program in this environment.
+fn run_in(environment: &[(&str, &str)], config: &Path, more: &[&str]) -> (Option<i32>, Value) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    let program = program.env_clear().args(["doctor", "--output=json", "--config"]).arg(config).args(more);
+    program.env_clear().envs(environment.iter().copied());
+    let program = program.args(["doctor", "--output=json", "--config"]).arg(config).args(more);
     let output = program.output().unwrap();
     let said = serde_json::from_slice(&output.stdout);
     (output.status.code(), said.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
@@ -375,4 +391,157 @@ async fn what_is_skipped_is_neither_well_nor_wrong() {
     assert_eq!((status, &said["skipped"]), (Some(2), &2.into()), "{said}");
     let (status, said) = run(Path::new("nowhere.yaml"), &[]);
     assert_eq!((status, &said["lines"][0]["about"]), (Some(1), &"configuration".into()), "{said}");
+}
+
+/// A server at the name `api.test` that has no objects, and its authority.
+async fn api_server() -> (SocketAddr, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["api.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let (mut request, body) = ([0; 8192], r#"{"kind":"Status","code":404,"reason":"NotFound"}"#);
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    let head = "HTTP/1.1 404 Not Found\r\ncontent-type: application/json";
+                    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, certificate.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_is_asked_through_the_proxy_that_kubectl_would_take() {
+    let world = demo().await.unwrap();
+    let config = world.world.write("site.yaml", &site::configuration(&world)).unwrap();
+    let (address, ca) = api_server().await;
+    let ca = world.world.write("api-ca.pem", &ca).unwrap();
+    let proxy = Proxy::to(address).await;
+    let (http, socks, dead) =
+        (proxy.url("http", ""), proxy.url("socks5", ""), "http://user:pa55@127.0.0.1:1");
+    let (secret, bare) = (proxy.url("http", "user:pa%40ss@"), http.trim_start_matches("http://"));
+    // `proxy-url`, the environment, and whether the proxy is asked.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+    let cases: [Case<'_>; 12] = [
+        (&http, &[], true),
+        (&http, &[("NO_PROXY", "*")], true),
+        (&http, &[("HTTPS_PROXY", dead)], true),
+        (&secret, &[], true),
+        (&socks, &[], true),
+        ("", &[("HTTPS_PROXY", &http)], true),
+        ("", &[("https_proxy", bare)], true),
+        // The proxy's own address says nothing of the API server's.
+        ("", &[("HTTPS_PROXY", &http), ("NO_PROXY", "127.0.0.1,localhost,10.0.0.0/8")], true),
+        // Lists that Go reads.
+        ("", &[("HTTPS_PROXY", &http), ("NO_PROXY", "*.svc,, [::1]:80,<local>,api.test:443,")], true),
+        ("", &[("HTTPS_PROXY", &http), ("no_proxy", "*.svc,.test")], false),
+        ("", &[("HTTPS_PROXY", &http), ("NO_PROXY", "api.test:6443")], false),
+        ("", &[("HTTP_PROXY", &http)], false),
+    ];
+    let mut asked = 0;
+    for (proxy_url, environment, through) in cases {
+        let kubeconfig = json!({
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {
+                "server": "https://api.test:6443", "certificate-authority": ca, "proxy-url": proxy_url,
+            }}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        });
+        let kubeconfig = world.world.write("kubeconfig", &kubeconfig.to_string()).unwrap();
+        let environment: Vec<_> =
+            environment.iter().copied().chain([("KUBECONFIG", kubeconfig.to_str().unwrap())]).collect();
+        let (_, said) = run_in(&environment, &config, &["--no-files"]);
+        let lines = said["lines"].as_array().unwrap();
+        let webhook =
+            lines.iter().find(|line| line["about"] == "webhook").unwrap_or_else(|| panic!("{said}"));
+        let webhook = webhook["said"].as_str().unwrap();
+        assert_eq!(
+            webhook.starts_with("there is no MutatingWebhookConfiguration"),
+            through,
+            "{environment:?}: {webhook}"
+        );
+        asked += usize::from(through);
+        assert_eq!(proxy.asked().len(), asked, "{environment:?} {:?}", proxy.asked());
+    }
+    let asked = proxy.asked();
+    assert!(asked.iter().all(|line| line.contains(" api.test:6443")), "{asked:?}");
+    assert!(asked.iter().any(|line| line.ends_with("Basic dXNlcjpwYUBzcw==]")), "{asked:?}");
+    // What cannot be used is told, without the password.
+    for (proxy_url, words) in [
+        (dead, "the API server is asked through the proxy http://127.0.0.1:1"),
+        ("ftp://user:pa55@proxy", "the `proxy-url` in KUBECONFIG cannot be used: write `http://host:port`"),
+    ] {
+        let kubeconfig = format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'https://api.test', proxy-url: '{proxy_url}'}}}}]\n"
+        );
+        let kubeconfig = world.world.write("kubeconfig", &kubeconfig).unwrap();
+        let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap())];
+        let said = run_in(&environment, &config, &["--no-files"]).1.to_string();
+        assert!(said.contains(words) && !said.contains("pa55"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_a_registry_is_named() {
+    let world = demo().await.unwrap();
+    let text = site::configuration(&world).replace("127.0.0.1:", "harbor.test:");
+    let config = world.world.write("site.yaml", &text).unwrap();
+    let environment = [("HTTPS_PROXY", "http://user:pa55@127.0.0.1:1"), ("NO_PROXY", "*.svc,.local")];
+    let said = run_in(&environment, &config, &[]).1.to_string();
+    assert!(said.contains("through the proxy http://127.0.0.1:1: ") && !said.contains("pa55"), "{said}");
+    let environment = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "*.svc,*.test")];
+    let said = run_in(&environment, &config, &[]).1.to_string();
+    assert!(!said.contains("through the proxy") && said.contains("cannot connect to harbor.test"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_provider_is_run_and_what_it_does_wrong_is_told() {
+    let world = demo().await.unwrap();
+    let text = site::configuration(&world);
+    let with = |script: &str| {
+        let script = world.world.write("provider.sh", script).unwrap();
+        let provider = format!("{{provider: {{command: /bin/sh, args: [{}]}}}}", script.display());
+        let (before, after) = text.split_once("  edge: ").unwrap();
+        let (_, dir) = after.split_once("credentials: ").unwrap();
+        let (dir, _) = dir.split_once('}').unwrap();
+        world
+            .world
+            .write(
+                "site.yaml",
+                &format!("{before}  edge: {}", after.replacen(&format!("{dir}}}"), &provider, 1)),
+            )
+            .unwrap()
+    };
+    let edge = |config: &Path| {
+        let (_, said) = run(config, &[]);
+        let lines = said["lines"].as_array().unwrap().clone();
+        lines.into_iter().find(|line| line["about"] == "registry edge").unwrap_or_else(|| panic!("{said}"))
+    };
+    let answer = json!({
+        "kind": "CredentialProviderResponse", "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "cacheKeyType": "Registry", "auth": {"registry.edge:5000": {"username": "edge", "password": "edge-Secret1"}},
+    });
+    let line = edge(&with(&format!("cat > /dev/null; echo '{answer}'")));
+    assert_eq!((&line["state"], &line["said"]), (&"ok".into(), &"answers (200)".into()), "{line}");
+    let line = edge(&with("echo 'no identity is bound' >&2; exit 1"));
+    let words = "the credential provider /bin/sh ended with exit status: 1: no identity is bound";
+    assert_eq!((&line["state"], &line["said"]), (&"wrong".into(), &words.into()), "{line}");
+    assert!(line["todo"].as_str().unwrap().starts_with("run `/bin/sh` as Landfall does"), "{line}");
 }

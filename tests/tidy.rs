@@ -97,6 +97,10 @@ const SPAWN_SITES: &[(&str, &str)] = &[
         "the tasks that look-ups share: `Observatory::close` cancels them and waits for them",
     ),
     ("src/registry/single_flight", "a look-up outlives the caller that gave up on it: the next one joins it"),
+    (
+        "src/registry/plugin",
+        "the program of a credential provider: it is killed with the future that waits for it",
+    ),
     ("src/server", "one task for each connection, drained at the end"),
     (
         "src/admission/observe",

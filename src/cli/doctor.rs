@@ -116,7 +116,7 @@ async fn examine(args: &Args) -> Vec<Line> {
     }
     let installation =
         Installation { release: release.clone(), namespace: namespace.clone(), path: MUTATE, margin: MARGIN };
-    match Cluster::from_environment().await {
+    match Cluster::from_environment() {
         Ok(cluster) => {
             let image = test_image.as_ref().map_err(String::as_str);
             lines.extend(doctor::cluster(&cluster, &installation, settings, image, pods_in).await);

@@ -130,7 +130,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
     let certificate = certificate.source(namespace.as_deref())?;
-    let cluster = match Cluster::from_environment().await {
+    let cluster = match Cluster::from_environment() {
         Ok(cluster) => Some(cluster),
         // Without labels of namespaces and without a leader we still serve.
         Err(error) if matches!(certificate, Source::Files(_)) => {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::decode::{At, Entries};
 use super::scalar::{
     Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name, Namespace,
-    ObjectName, Platform, Text, Timestamp,
+    ObjectName, Platform, Text, Timestamp, Variable,
 };
 use crate::domain::finding::FindingKind;
 use crate::domain::scan::{Required, Severity};
@@ -88,7 +88,7 @@ pub(super) enum Kind {
     Distribution,
 }
 
-/// Where credentials are read from: exactly one of the three. They are read again when their content changes.
+/// Where credentials come from: exactly one of the four. Files are read again when their content changes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
@@ -99,6 +99,22 @@ pub(super) struct Credentials {
     pub docker_config: Option<At<FilePath>>,
     /// A file that holds a bearer token.
     pub token_file: Option<At<FilePath>>,
+    /// A credential provider, as the kubelet runs it: of ECR, ACR or GAR, for example.
+    pub provider: Option<At<Provider>>,
+}
+
+/// A program that is asked for credentials: a credential provider of the kubelet
+/// (`credentialprovider.kubelet.k8s.io/v1`). It may take 10 s, and its answer is kept for as long as it says.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Provider {
+    /// The program: an absolute path.
+    #[schemars(required)]
+    pub command: Option<At<FilePath>>,
+    /// Its arguments. No shell reads them.
+    pub args: Option<Vec<Text>>,
+    /// Variables of its environment, beside those of Landfall's own.
+    pub env: Option<Entries<Variable, Text>>,
 }
 
 /// A set of images, their primary registry and the replicas.

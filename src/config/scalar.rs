@@ -86,6 +86,17 @@ scalar! {
 }
 
 scalar! {
+    /// The name of an environment variable.
+    Variable(Box<str>), "text", { "type": "string", "pattern": "^[^=]+$" },
+    |text| match text {
+        _ if text.is_empty() || text.contains(['=', '\0']) => {
+            Err(format!("`{text}` is not the name of a variable\nwrite a name without `=`"))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+scalar! {
     /// A name: letters, digits, `.`, `_` and `-`, at most 63.
     Name(Box<str>), "text", { "type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$" }, name
 }

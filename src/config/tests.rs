@@ -109,6 +109,43 @@ fn the_files_it_names_must_be_there() {
 }
 
 #[test]
+fn a_credential_provider_is_a_program_that_is_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("provider");
+    let check = |files| {
+        let text = format!(
+            "site: ams\nregistries:\n  ecr: {{host: ecr.example.com, site: ams, kind: distribution, \
+             credentials: {{provider: {{command: {}, args: [a b], env: {{AWS_REGION: eu-central-1}}}}}}}}\n",
+            program.display()
+        );
+        parse(&text, "landfall.yaml", files, now())
+    };
+    let refused = |words: &str| {
+        let problems = check(Files::Check).unwrap_err();
+        assert_eq!(problems.problems.len(), 1, "{problems}");
+        assert_eq!(problems.problems[0].path, "registries.ecr.credentials.provider.command");
+        assert!(problems.problems[0].message.ends_with(words), "{problems}");
+    };
+    refused("cannot be read: No such file or directory (os error 2)");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    refused("is not executable");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = check(Files::Check).unwrap().settings;
+    let registry = settings.registries.values().next().unwrap();
+    let plugin = crate::domain::registry::Plugin {
+        command: program.clone(),
+        args: vec!["a b".into()],
+        env: vec![("AWS_REGION".into(), "eu-central-1".into())],
+    };
+    assert_eq!(registry.credentials, crate::domain::registry::CredentialSource::Provider(plugin.into()));
+    std::fs::remove_file(&program).unwrap();
+    std::fs::create_dir(&program).unwrap();
+    refused("is not a file");
+    assert!(check(Files::Skip).is_ok());
+}
+
+#[test]
 fn what_is_left_out_is_built_in() {
     let text = "
 site: ams

@@ -104,16 +104,24 @@ impl Keyring {
         let root: Value =
             serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
         let root = root.as_object().ok_or(KeyringError::NotJson { line: 1 })?;
-        let mut entries = Vec::new();
         let named = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         let store = field(root, "credsStore").and_then(named);
         // The kubelet does not read these, so nothing in them makes the file unusable.
         let helpers = field(root, "credHelpers").and_then(Value::as_object).into_iter().flatten();
         let helpers = helpers.filter_map(|(host, name)| Some((host.clone(), named(name)?))).collect();
-        let auths = match field(root, "auths") {
-            None | Some(Value::Null) => return Ok(Self { entries, helpers, store }),
-            Some(auths) => auths.as_object().ok_or(KeyringError::NoAuths)?,
+        let keyring = match field(root, "auths") {
+            None | Some(Value::Null) => Self::of(&Map::new()),
+            Some(auths) => Self::of(auths.as_object().ok_or(KeyringError::NoAuths)?),
         };
+        Ok(Self { helpers, store, ..keyring? })
+    }
+
+    /// The entries of an `auths`, or of what a credential provider answers: the kubelet reads both alike.
+    ///
+    /// # Errors
+    /// The kubelet could not read it either.
+    pub fn of(auths: &Map<String, Value>) -> Result<Self, KeyringError> {
+        let mut entries = Vec::new();
         for (name, entry) in auths {
             let credential = credential(name, entry)?;
             // The kubelet skips a key that is not a URL.
@@ -123,7 +131,7 @@ impl Keyring {
         }
         // In reverse order of text the longer path of a host comes first. The sort is stable, as the kubelet's.
         entries.sort_by(|(one, _), (other, _)| other.cmp(one));
-        Ok(Self { entries, helpers, store })
+        Ok(Self { entries, helpers: Vec::new(), store: None })
     }
 
     /// All credentials for `host/repository`, in the order in which the kubelet tries them.
@@ -138,6 +146,11 @@ impl Keyring {
             return pick(&|key| key.0 == DEFAULT_REGISTRY);
         }
         found
+    }
+
+    /// The keys, for people.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.0.as_str())
     }
 
     /// A credential for the host as a whole: the one without a path, else any, because the host accepts each of them.

@@ -47,10 +47,16 @@ impl fmt::Debug for Host {
 /// Returns the folded form of a host; borrowed where nothing changes.
 ///
 /// Registries are asked over HTTPS, so `:443` is the default port and is removed. `:80` stays, because a reference with
-/// `:80` means another endpoint than the one without.
+/// `:80` means another endpoint than the one without. A port may begin with zeros: clients connect to `:0443` as to `:443`.
 #[must_use]
 pub fn folded(host: &str) -> Cow<'_, str> {
-    let host = host.strip_suffix(":443").unwrap_or(host);
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let number = port.trim_start_matches('0');
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && number.len() < port.len() {
+        return Cow::Owned(folded(&format!("{name}:{number}")).into_owned());
+    }
+    let host = if number == "443" { name } else { host };
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {
@@ -108,6 +114,19 @@ pub enum CredentialSource {
     DockerConfig(PathBuf),
     /// A file with a bearer token, as rotating sidecars write it.
     TokenFile(PathBuf),
+    /// A credential provider: a program that the kubelet, too, would run.
+    Provider(Arc<Plugin>),
+}
+
+/// A credential provider: what is run, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Plugin {
+    /// The program, an absolute path.
+    pub command: PathBuf,
+    /// Its arguments. No shell reads them.
+    pub args: Vec<Box<str>>,
+    /// Variables of its environment, beside our own.
+    pub env: Vec<(Box<str>, Box<str>)>,
 }
 
 /// An endpoint: references name it by `host`, and Landfall asks it at `url`.
@@ -161,6 +180,12 @@ mod tests {
             ("harbor.example.com:443", "harbor.example.com"),
             ("harbor.example.com:4430", "harbor.example.com:4430"),
             ("harbor.example.com:80", "harbor.example.com:80"),
+            ("harbor.example.com:0443", "harbor.example.com"),
+            ("Harbor.example.com:000443", "harbor.example.com"),
+            ("harbor.example.com:05000", "harbor.example.com:5000"),
+            ("harbor.example.com:00", "harbor.example.com:00"),
+            ("[fd00::5000]:0443", "[fd00::5000]"),
+            ("[fd00::0443]", "[fd00::0443]"),
             ("harbor.example.com.evil.io", "harbor.example.com.evil.io"),
         ] {
             assert_eq!(Host::fold(host).as_str(), folded);

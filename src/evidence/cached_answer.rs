@@ -29,6 +29,9 @@ use super::invalidation::{Epoch, Scope, View};
 use super::question::{Aspect, Question, What, unanswered, unknown};
 use super::ttl;
 
+/// How long a remembered answer is used that was told without waiting.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// An answer that was served so often is renewed before its TTL ends.
 const OFTEN: u8 = 3;
 
@@ -120,6 +123,20 @@ impl CachedAnswer {
         let (observation, learned) = behind(&unanswered(aspect, unknown), before.as_deref());
         let age = learned.map_or(Duration::ZERO, |learned| view.now.saturating_duration_since(learned));
         Served { observation, age, fresh_until: view.now }
+    }
+
+    /// What counts of it while its registry is slow, so that nobody who has it waits: presence by digest, and the last
+    /// scan. It is looked up again at the same time, so it is used for a moment only.
+    pub fn told_at_once(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
+        if !matches!(self.question.what, What::Digest(_) | What::Scan(..))
+            || self.age(view) > view.life.remember
+        {
+            return None;
+        }
+        self.worth(view)?;
+        let slow = Unknown::new(Cause::Deadline, "it is slow, so what it answered before counts");
+        let served = Self::serve_unknown(self.question.aspect(), slow, Some(self), view);
+        Some(Served { fresh_until: view.now + AT_ONCE, ..served })
     }
 
     /// Did our own look-up fail, so that it says nothing of the registry?

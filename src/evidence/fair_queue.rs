@@ -102,6 +102,14 @@ impl FairQueue {
         self.lock().waiting.len()
     }
 
+    /// Would whoever joins the line of this asker wait until all attempts in progress have ended? All lines move on in
+    /// turn, so only the length of his own counts, times how many there are.
+    pub fn is_long_for(&self, asker: &Asker) -> bool {
+        let state = self.lock();
+        let ours = state.lines.get(asker).map_or(0, VecDeque::len);
+        ours.saturating_mul(state.lines.len()) >= state.limit
+    }
+
     /// The number for the next look-up.
     pub fn next_id(&self) -> TicketId {
         let mut state = self.lock();

@@ -78,15 +78,14 @@ impl Lookups {
         }
     }
 
-    /// Joins the question's look-up, or starts it, for a Pod of this namespace.
+    /// Joins the question's look-up, or starts it.
     pub fn join_or_start(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         question: Question,
         terms: Terms,
-        namespace: &str,
+        asker: Asker,
     ) -> Start {
-        let asker = Asker::Namespace(namespace.into());
         self.start(upstream, question, terms, Accept::Fresh, (asker, None))
     }
 

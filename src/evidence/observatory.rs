@@ -20,6 +20,7 @@ use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{ClientError, Tasks};
 
 use super::cached_answer::{CachedAnswer, Served};
+use super::fair_queue::Asker;
 use super::invalidation::{Scope, View};
 use super::lookup::{Lookups, Start, Terms};
 use super::metrics::{CacheResult, Metrics};
@@ -352,12 +353,16 @@ impl Observatory {
         if Instant::now() >= asking.deadline {
             return unknown(late(&upstream));
         }
-        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asking.namespace)
-        {
+        let (repository, asker) = (question.repository.clone(), Asker::Namespace(asking.namespace.into()));
+        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asker.clone()) {
             Start::Cached(cached) => return cached.serve(&view()),
             Start::Refused(why) => return unknown(why),
             Start::InProgress(flight) => flight,
         };
+        let told = stale.as_ref().and_then(|stale| stale.told_at_once(&view()));
+        if let Some(served) = told.filter(|_| upstream.is_slow(&repository, &asker)) {
+            return served;
+        }
         match timeout_at(asking.deadline, flight.result()).await {
             Ok(Some(cached)) => cached.serve(&view()),
             Ok(None) => {

@@ -258,6 +258,11 @@ impl Upstream {
         }
     }
 
+    /// Is it known that whoever asks for this repository now waits long, because the registry is slow or its queue is long?
+    pub fn is_slow(&self, repository: &Repository, asker: &Asker) -> bool {
+        self.queue.is_long_for(asker) || self.health().is_slow(repository)
+    }
+
     /// Whether nodes get images of this repository, as far as we know. A drained registry counts as down.
     pub fn reachability(&self, repository: &Repository, now: Instant) -> Reachability {
         if self.registry.service == Service::Drained {
@@ -269,6 +274,11 @@ impl Upstream {
     /// Its health. Drop the guard before any `await`.
     pub fn health(&self) -> MutexGuard<'_, HealthState> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The proxy by which it is asked.
+    pub fn proxy(&self) -> Option<Box<str>> {
+        Some(self.source.client().ok()?.proxy()?.to_string().into())
     }
 
     /// When it last began to answer a request, of a probe or of anybody.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::domain::proxy::Proxies;
 use crate::domain::registry::Registry;
 
 /// Is the URL at a host that the configuration names for this registry, on any port?
@@ -58,18 +59,10 @@ pub(super) struct PublicOnly {
 pub(super) struct NotPublic(IpAddr);
 
 impl PublicOnly {
-    /// With the proxies that the environment names, as the HTTP client reads it.
-    pub(super) fn by_environment() -> Self {
-        let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-        let proxies = names.into_iter().filter_map(|name| std::env::var(name).ok());
-        Self { proxies: proxies.filter_map(|proxy| proxy_host(&proxy)).collect() }
+    /// Beside these proxies.
+    pub(super) fn beside(proxies: &Proxies) -> Self {
+        Self { proxies: proxies.all().filter_map(|proxy| proxy.url().host_str()).map(Box::from).collect() }
     }
-}
-
-/// The host of a proxy, which may be written without a scheme.
-fn proxy_host(proxy: &str) -> Option<Box<str>> {
-    let whole = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
-    Url::parse(&whole).ok()?.host_str().map(Box::from)
 }
 
 impl Resolve for PublicOnly {
@@ -245,17 +238,5 @@ mod tests {
         let refused = only_public(found(&["100.64.0.1", "::1"])).unwrap_err();
         assert!(refused.to_string().contains("100.64.0.1"), "{refused}");
         assert!(only_public(Vec::new()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_proxy_is_known_by_its_host() {
-        for (proxy, host) in [
-            ("http://proxy.corp:3128", Some("proxy.corp")),
-            ("proxy.corp:3128", Some("proxy.corp")),
-            ("http://user:word@proxy.corp", Some("proxy.corp")),
-            ("", None),
-        ] {
-            assert_eq!(proxy_host(proxy).as_deref(), host, "{proxy}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use http::Method;
 use tokio::time::Instant;
 
+use crate::domain::proxy::Proxy;
 use crate::domain::unknown::Unknown;
 
 use super::answer::Answer;
@@ -26,6 +27,12 @@ impl Client {
             body_limit: LIMIT,
         };
         self.send(request, deadline).await
+    }
+
+    /// The proxy by which it is asked.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.transport.proxy()
     }
 
     /// When the registry last began to answer a request, even if the answer did not arrive as a whole in time: such

@@ -13,18 +13,20 @@ use crate::domain::credential::Credential;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
+use crate::domain::proxy::Proxies;
 use crate::domain::registry::SharedRegistry;
 use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
-use super::credentials::{Credentials, Current};
+use super::credentials::{Credentials, Current, Refused};
 use super::error::ClientError;
+use super::http::PROXIES;
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::tasks::Tasks;
 use super::token::{Grant, Token, Tokens, basic, bearer};
-use super::transport::{Ask, Redirects, Reply, Transport, host_port};
+use super::transport::{Ask, Redirects, Reply, Transport};
 
 /// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -142,10 +144,20 @@ impl Client {
     /// The CA file is not usable. Unusable credentials are no error here, because the files may come later: until then
     /// each answer is [`Cause::Unauthorized`].
     pub fn new(registry: &SharedRegistry, metrics: Metrics, tasks: Tasks) -> Result<Self, ClientError> {
+        Self::through(&PROXIES, registry, metrics, tasks)
+    }
+
+    /// As [`new`](Self::new), with other proxies than those of the environment.
+    pub(super) fn through(
+        proxies: &Proxies,
+        registry: &SharedRegistry,
+        metrics: Metrics,
+        tasks: Tasks,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
             registry: registry.clone(),
-            transport: Arc::new(Transport::new(registry)?),
-            credentials: Credentials::new(registry),
+            transport: Arc::new(Transport::new(registry, proxies)?),
+            credentials: Credentials::new(registry, tasks.clone()),
             tokens: Tokens::new(tasks.clone()),
             basic_unasked: AtomicBool::new(registry.kind.takes_basic_unasked()),
             metrics,
@@ -202,8 +214,13 @@ impl Client {
         deadline: Instant,
     ) -> Result<Head, Unknown> {
         let answer = self.manifest(Method::HEAD, repository, target, deadline).await?;
-        if let Some(head) = manifest::by_headers(&answer, target)? {
-            return Ok(head);
+        match manifest::by_headers(&answer, target) {
+            // Some registries know no HEAD, and some answer it with a type that is no manifest's.
+            _ if matches!(answer.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {}
+            Err(unknown) if answer.status == StatusCode::OK && unknown.cause == Cause::NotRegistry => {}
+            Ok(Some(head)) => return Ok(head),
+            Ok(None) => {}
+            Err(unknown) => return Err(unknown),
         }
         let refused = answer.status == StatusCode::PRECONDITION_FAILED;
         let whole = self.manifest(Method::GET, repository, target, deadline).await;
@@ -255,7 +272,8 @@ impl Client {
         let started = Instant::now();
         let result = timeout_at(deadline, self.authenticate_and_send(&request)).await.unwrap_or_else(|_| {
             let given = deadline.saturating_duration_since(started);
-            let detail = format!("{} gave no answer within {given:.1?}", host_port(&self.registry.url));
+            let detail =
+                format!("{} gave no answer within {given:.1?}", self.transport.named(&self.registry.url));
             Err(Unknown::new(Cause::Deadline, detail))
         });
         self.metrics.observe(&self.registry.name, &result, started.elapsed());
@@ -314,7 +332,12 @@ impl Client {
         if !refused || reply.url.origin() != self.registry.url.origin() {
             return Ok(None);
         }
-        let fresh = self.credentials.refreshed(request.endpoint.about()).await?;
+        let about = request.endpoint.about();
+        let refused = match proof {
+            Proof::Basic(_) | Proof::Own(_) => Refused::Credential,
+            Proof::Nothing | Proof::Token(_) => Refused::Other,
+        };
+        let fresh = self.credentials.refreshed(about, current, refused).await?;
         let rotated = fresh.version != current.version;
         if rotated {
             let proof = self.first_proof(request.endpoint, &fresh);
@@ -338,8 +361,16 @@ impl Client {
             if let Proof::Token(token) = proof {
                 self.tokens.forget(current.version, repository, token);
             }
-            let token = self.tokens.fetch(&self.transport, grant, &fresh, repository).await?;
-            return Ok(Some(Proof::Token(token)));
+            let fetch = async |with: &Current| {
+                self.tokens.fetch(&self.transport, grant.clone(), with, repository).await.map(Proof::Token)
+            };
+            return match fetch(&fresh).await {
+                Err(unknown) if unknown.cause == Cause::Unauthorized => {
+                    let other = self.credentials.refreshed(about, &fresh, Refused::Credential).await?;
+                    if other.version == fresh.version { Err(unknown) } else { fetch(&other).await.map(Some) }
+                }
+                fetched => fetched.map(Some),
+            };
         }
         if let Credential::Basic { username, password } = &fresh.credential
             && asked.iter().any(|challenge| challenge.scheme == Scheme::Basic)

@@ -1,4 +1,4 @@
-//! A registry's credentials, from a folder, a docker configuration or a token file.
+//! A registry's credentials, from a folder, a docker configuration, a token file or a credential provider.
 //!
 //! Files are read again when their content changes. Each content has a version, and tokens that were fetched with an older
 //! version are not used again.
@@ -13,6 +13,8 @@ use crate::domain::keyring::{Keyring, KeyringError};
 use crate::domain::registry::{CredentialSource, Registry};
 use crate::domain::unknown::{Cause, Unknown};
 
+use super::provider::Provider;
+use super::tasks::Tasks;
 use super::watched::{FileError, Held, Watched};
 
 /// Why credentials cannot be used.
@@ -35,7 +37,13 @@ pub(super) enum CredentialError {
 /// The credentials of one registry.
 pub(super) struct Credentials {
     host: Box<str>,
-    files: Watched<Result<Parsed, CredentialError>>,
+    origin: Origin,
+}
+
+/// Where they come from.
+enum Origin {
+    Files(Watched<Result<Parsed, CredentialError>>),
+    Provider(Provider),
 }
 
 enum Parsed {
@@ -43,47 +51,91 @@ enum Parsed {
     Keyring(Keyring),
 }
 
-/// A credential, and the version of the files that it comes from.
+/// A credential, and the version of its content.
+#[derive(Clone)]
 pub(super) struct Current {
     pub version: u64,
     pub credential: Credential,
 }
 
+/// What a registry or its token server refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Our credential.
+    Credential,
+    /// A request without credentials, or a token that may have ended.
+    Other,
+}
+
+impl From<(u64, Credential)> for Current {
+    fn from((version, credential): (u64, Credential)) -> Self {
+        Self { version, credential }
+    }
+}
+
 impl Credentials {
     /// Reads the files for the first time, which blocks. Errors are reported when the credentials are used.
-    pub fn new(registry: &Registry) -> Self {
-        let source = registry.credentials.clone();
+    pub fn new(registry: &Registry, tasks: Tasks) -> Self {
+        let (host, source) = (registry.host.clone(), registry.credentials.clone());
         let paths = match &source {
             CredentialSource::Anonymous => vec![],
             CredentialSource::Dir(dir) => vec![dir.join("username"), dir.join("password")],
             CredentialSource::DockerConfig(path) | CredentialSource::TokenFile(path) => vec![path.clone()],
+            CredentialSource::Provider(plugin) => {
+                let origin = Origin::Provider(Provider::new(plugin.clone(), &host, tasks));
+                return Self { host, origin };
+            }
         };
         let named = paths.clone();
         let files = Watched::new(paths, move |content| {
             let files = content?;
             parse(&source, &named, &files)
         });
-        Self { host: registry.host.clone(), files }
+        Self { host, origin: Origin::Files(files) }
     }
 
-    /// The version of the files, at most two seconds old.
+    /// The version of the credentials: of files at most two seconds old.
     pub async fn version(&self) -> u64 {
-        self.files.current().await.version
+        match &self.origin {
+            Origin::Files(files) => files.current().await.version,
+            Origin::Provider(provider) => {
+                provider.retry();
+                provider.changes()
+            }
+        }
     }
 
     /// The credential for a project or repository. `None`: for the registry as a whole.
     pub async fn current(&self, about: Option<&str>) -> Result<Current, Unknown> {
-        self.choose(self.files.current().await.as_ref(), about)
+        match &self.origin {
+            Origin::Files(files) => self.choose(files.current().await.as_ref(), about),
+            Origin::Provider(provider) => provider.current(about).await.map(Current::from),
+        }
     }
 
-    /// As [`current`](Self::current), but the files are read now.
-    pub async fn refreshed(&self, about: Option<&str>) -> Result<Current, Unknown> {
-        self.choose(self.files.refreshed().await.as_ref(), about)
+    /// As [`current`](Self::current), after a request was refused: files are read now, and a provider is run if it was
+    /// its credential that was refused.
+    pub async fn refreshed(
+        &self,
+        about: Option<&str>,
+        current: &Current,
+        refused: Refused,
+    ) -> Result<Current, Unknown> {
+        match (&self.origin, refused) {
+            (Origin::Files(files), _) => self.choose(files.refreshed().await.as_ref(), about),
+            (Origin::Provider(_), Refused::Other) => Ok(current.clone()),
+            (Origin::Provider(provider), Refused::Credential) => {
+                provider.refreshed(about).await.map(Current::from)
+            }
+        }
     }
 
-    /// The version of the files at the last read.
+    /// The version of the credentials as far as it is known now.
     pub fn seen(&self) -> u64 {
-        self.files.version()
+        match &self.origin {
+            Origin::Files(files) => files.version(),
+            Origin::Provider(provider) => provider.changes(),
+        }
     }
 
     fn choose(
@@ -125,7 +177,8 @@ fn parse(source: &CredentialSource, paths: &[PathBuf], files: &[Vec<u8>]) -> Res
         if bare && HeaderValue::try_from(text).is_err() { Err(not_text()) } else { Ok(text.to_owned()) }
     };
     Ok(match source {
-        CredentialSource::Anonymous => Parsed::One(Credential::Anonymous),
+        // A provider has no files.
+        CredentialSource::Anonymous | CredentialSource::Provider(_) => Parsed::One(Credential::Anonymous),
         CredentialSource::Dir(_) => {
             Parsed::One(Credential::Basic { username: secret(0)?, password: secret(1)?.into() })
         }

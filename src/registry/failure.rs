@@ -4,11 +4,13 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
+use rustls::CertificateError;
+
 use crate::domain::unknown::{Cause, Unknown};
 
 use super::address::NotPublic;
 
-/// Why a request got no answer, or only part of one.
+/// Why a request got no answer, or only part of one. `host` may name the proxy as well.
 pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
     // The message names the host already, and the query of the URL may hold secrets.
     let error = error.without_url();
@@ -23,7 +25,13 @@ pub(super) fn failure(host: &str, error: reqwest::Error) -> Unknown {
     };
     if let Some(root) = chain(&error).last() {
         // Writing to a String cannot fail.
-        let _written = write!(detail, ": {root}");
+        let _written = match root.downcast_ref() {
+            // rustls shows what the verifier says as code.
+            Some(rustls::Error::InvalidCertificate(CertificateError::Other(said))) => {
+                write!(detail, ": {said}")
+            }
+            _ => write!(detail, ": {root}"),
+        };
     }
     Unknown::new(cause, detail)
 }

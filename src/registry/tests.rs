@@ -2,6 +2,9 @@
 
 mod answers;
 mod authentication;
+mod open_proxy;
+mod provider;
+mod proxy;
 mod rotation;
 mod server;
 // Certificates come from rcgen, which is there with the feature `demo` only.

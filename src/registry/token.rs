@@ -8,6 +8,7 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use crate::domain::credential::Credential;
@@ -29,6 +30,9 @@ const TOKEN_LIMIT: usize = 64 * 1024;
 
 /// The life of a token whose server does not state it (distribution's token specification).
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+
+/// The most that a token is used.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// The most time of a fetch. It serves all callers who wait for it, so it does not end with the deadline of one.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -160,7 +164,8 @@ impl Tokens {
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// In seconds. What is no positive number is no reason to refuse the token.
+    expires_in: Option<Value>,
 }
 
 async fn fetch(transport: &Transport, grant: Grant, credential: &Credential) -> Result<Arc<Token>, Unknown> {
@@ -201,12 +206,17 @@ pub(super) fn header(body: &[u8]) -> Result<(HeaderValue, Duration), Unknown> {
     let header = header.ok_or_else(|| {
         Unknown::new(Cause::NotRegistry, "the token holds bytes that are not allowed in a header")
     })?;
-    Ok((header, life(answer.expires_in)))
+    Ok((header, life(answer.expires_in.as_ref().and_then(Value::as_f64))))
 }
 
 /// How long a token is used: a little less than it lives, because clocks differ and requests take time.
-fn life(expires_in: Option<u64>) -> Duration {
-    let life = expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+///
+/// `issued_at` is not read: it is the time of another clock. A token is counted from its arrival.
+fn life(expires_in: Option<f64>) -> Duration {
+    let told = expires_in.filter(|seconds| *seconds >= 1.0);
+    let life =
+        told.map_or(DEFAULT_LIFE, |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_LIFE));
+    let life = life.min(LONGEST_LIFE);
     life.saturating_sub((life / 10).min(Duration::from_secs(30)))
 }
 
@@ -279,12 +289,18 @@ mod tests {
 
     #[test]
     fn a_token_is_given_up_before_it_ends() {
-        for (expires_in, used) in
-            [(None, 54), (Some(0), 54), (Some(60), 54), (Some(300), 270), (Some(1800), 1770)]
-        {
+        for (expires_in, used) in [
+            (None, 54),
+            (Some(0.0), 54),
+            (Some(-1.0), 54),
+            (Some(60.0), 54),
+            (Some(300.0), 270),
+            (Some(1800.0), 1770),
+            (Some(1e300), 86370),
+        ] {
             assert_eq!(life(expires_in), Duration::from_secs(used), "{expires_in:?}");
         }
-        assert!(life(Some(1)) > Duration::ZERO);
+        assert!(life(Some(1.0)) > Duration::ZERO);
     }
 
     fn refusal(kind: Kind, (url, host): (&str, &str), allowed: Option<&str>, realm: &str) -> Option<String> {

@@ -2,45 +2,31 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::domain::error_chain::error_chain;
+use crate::domain::proxy::{Proxies, Proxy};
 use crate::domain::registry::SharedRegistry;
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::address::{PublicOnly, is_own, leads_inside};
+use super::address::{is_own, leads_inside};
 use super::error::ClientError;
 use super::failure::failure;
+use super::http::{Http, build};
 use super::meter::Meter;
-use super::watched::{FileError, Watched};
-use crate::domain::error_chain::error_chain;
-
-/// Our `User-Agent`.
-pub const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
+use super::watched::Watched;
 
 /// Registries redirect a manifest once, if at all. Five is what other clients allow.
 const MAX_REDIRECTS: usize = 5;
 
 /// The most bytes of an error's body: enough for its message.
 const ERROR_LIMIT: usize = 64 * 1024;
-
-/// The kernel sends a SYN at 0 s, 1 s and 3 s. After two without an answer nothing is there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Less than the 60 s after which common proxies close idle connections, so that no request is sent on a closed one.
-const POOL_IDLE: Duration = Duration::from_secs(45);
-
-/// While requests are open, an HTTP/2 connection must answer a ping. If the peer vanished without closing it, all requests
-/// would wait until TCP gives up, a quarter of an hour later.
-const PING: Duration = Duration::from_secs(5);
 
 /// Whether redirects may leave the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +59,10 @@ pub(super) struct Reply {
     pub url: Url,
 }
 
-/// The HTTP clients for one registry, with the CA of its configuration. Each keeps its own connections.
-#[derive(Clone)]
-struct Http {
-    /// For the hosts that the configuration names for the registry.
-    own: reqwest::Client,
-    /// For all other hosts: it connects only to public addresses.
-    other: reqwest::Client,
-}
-
 /// Sends requests for one registry.
 pub(super) struct Transport {
     registry: SharedRegistry,
+    proxies: Proxies,
     trust: Watched<Result<Http, ClientError>>,
     /// The last clients whose CA file could be read: a broken file must not cut us off.
     http: ArcSwap<Http>,
@@ -99,12 +77,12 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub fn new(registry: &SharedRegistry) -> Result<Self, ClientError> {
-        let (url, origin) = (registry.url.clone(), registry.url.origin());
+    pub fn new(registry: &SharedRegistry, proxies: &Proxies) -> Result<Self, ClientError> {
+        let (through, origin) = (proxies.clone(), registry.url.origin());
         let custom = registry.ca_file.clone();
         let name = registry.name.clone();
         let trust = Watched::new(custom.clone().into_iter().collect(), move |content| {
-            let http = build(&url, custom.as_deref().map(|path| (path, content)));
+            let http = build(custom.as_deref().map(|path| (path, content)), &through);
             if let Err(error) = &http {
                 tracing::warn!(registry.name = %name, error = error_chain(error), "the CA file cannot be used; the last good one stays in use");
             }
@@ -119,6 +97,7 @@ impl Transport {
         let (http, seen) = (ArcSwap::from_pointee(http), AtomicU64::new(first.version));
         Ok(Self {
             registry: registry.clone(),
+            proxies: proxies.clone(),
             trust,
             http,
             seen,
@@ -141,6 +120,19 @@ impl Transport {
     /// When the registry last began to answer.
     pub fn last_response(&self) -> Option<Instant> {
         *self.last_response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The proxy by which the registry is asked.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxies.of_url(&self.registry.url)
+    }
+
+    /// A host for messages, with the proxy by which it is asked.
+    pub fn named(&self, url: &Url) -> String {
+        match self.proxies.of_url(url) {
+            None => host_port(url),
+            Some(proxy) => format!("{} through the proxy {proxy}", host_port(url)),
+        }
     }
 
     /// Takes one request from the hourly budget. Requests to realms and to targets of redirects count as well.
@@ -175,7 +167,7 @@ impl Transport {
             }
             self.take()?;
             let answer = request.send().await.map_err(|error| {
-                let Unknown { cause, detail } = failure(&host_port(&url), error);
+                let Unknown { cause, detail } = failure(&self.named(&url), error);
                 // The only redirect that is no answer is a name that leads inside. A realm is no redirect.
                 let realm = cause == Cause::Redirect && ask.redirects == Redirects::Never;
                 Unknown { cause: if realm { Cause::Unauthorized } else { cause }, detail }
@@ -185,7 +177,7 @@ impl Transport {
             }
             match self.redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
-                None => return read(answer, ask.limit, url).await,
+                None => return self.read(answer, ask.limit, url).await,
             }
         }
         let detail = format!("{} redirects more than {MAX_REDIRECTS} times", host_port(&ask.url));
@@ -227,87 +219,36 @@ impl Transport {
             Redirects::Never => refuse("a token server must not redirect"),
         }
     }
+
+    /// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
+    async fn read(&self, mut answer: reqwest::Response, limit: usize, url: Url) -> Result<Reply, Unknown> {
+        let status = answer.status();
+        let headers = std::mem::take(answer.headers_mut());
+        let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
+        let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
+        // Allocated at once: a buffer that grows by doubling needs twice the memory for a moment.
+        let announced =
+            answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        let mut body = BytesMut::with_capacity(announced.min(limit));
+        loop {
+            match answer.chunk().await {
+                Ok(None) => return Ok(reply(body)),
+                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+                Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body)),
+                Ok(Some(_)) => {
+                    let detail = format!("{} answered more than {limit} bytes", host_port(&url));
+                    return Err(Unknown::new(Cause::TooLarge, detail));
+                }
+                Err(error) => return Err(failure(&self.named(&url), error)),
+            }
+        }
+    }
 }
 
 /// `host` or `host:port`, for people.
 pub(super) fn host_port(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
-async fn read(mut answer: reqwest::Response, limit: usize, url: Url) -> Result<Reply, Unknown> {
-    let status = answer.status();
-    let headers = std::mem::take(answer.headers_mut());
-    let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
-    let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
-    // Allocated at once: a buffer that grows by doubling needs twice the memory for a moment.
-    let announced =
-        answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let mut body = BytesMut::with_capacity(announced.min(limit));
-    loop {
-        match answer.chunk().await {
-            Ok(None) => return Ok(reply(body)),
-            Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
-            Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body)),
-            Ok(Some(_)) => {
-                let detail = format!("{} answered more than {limit} bytes", host_port(&url));
-                return Err(Unknown::new(Cause::TooLarge, detail));
-            }
-            Err(error) => return Err(failure(&host_port(&url), error)),
-        }
-    }
-}
-
-type Custom<'a> = (&'a std::path::Path, Result<Vec<Vec<u8>>, FileError>);
-
-fn build(url: &Url, custom: Option<Custom<'_>>) -> Result<Http, ClientError> {
-    let mut roots = rustls::RootCertStore::empty();
-    match custom {
-        // Landfall's container image has no system store of CAs.
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some((path, content)) => {
-            let files = content.map_err(|source| ClientError::CaUnreadable { source: Arc::new(source) })?;
-            let bad = |reason: String| ClientError::CaMalformed { path: path.into(), reason };
-            for file in &files {
-                for certificate in CertificateDer::pem_slice_iter(file) {
-                    let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-                }
-            }
-            if roots.is_empty() {
-                return Err(bad("it holds no PEM certificate".into()));
-            }
-        }
-    }
-    let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let http = || {
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PING)
-            .tcp_nodelay(true)
-    };
-    let (mut own, other) = (http(), http().dns_resolver(PublicOnly::by_environment()));
-    let loopback = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    if loopback {
-        // A proxy cannot reach our own loopback address.
-        own = own.no_proxy();
-    }
-    let build = |http: reqwest::ClientBuilder| {
-        http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
-    };
-    Ok(Http { own: build(own)?, other: build(other)? })
 }
 
 #[cfg(test)]
@@ -322,20 +263,23 @@ mod tests {
         let ca = folder.path().join("ca.pem");
         let certificate = || rcgen::generate_simple_self_signed(["r".to_owned()]).unwrap().cert.pem();
         std::fs::write(&ca, certificate()).unwrap();
-        let transport = Transport::new(&Arc::new(Registry {
-            name: RegistryName::new("r"),
-            host: "r.example.com".into(),
-            aliases: vec![],
-            url: "https://r.example.com".parse().unwrap(),
-            kind: Kind::Distribution,
-            site: Site::new("s"),
-            credentials: CredentialSource::Anonymous,
-            ca_file: Some(ca.clone()),
-            pull_secret: None,
-            realm: None,
-            service: Service::Open,
-            requests_per_hour: None,
-        }))
+        let transport = Transport::new(
+            &Arc::new(Registry {
+                name: RegistryName::new("r"),
+                host: "r.example.com".into(),
+                aliases: vec![],
+                url: "https://r.example.com".parse().unwrap(),
+                kind: Kind::Distribution,
+                site: Site::new("s"),
+                credentials: CredentialSource::Anonymous,
+                ca_file: Some(ca.clone()),
+                pull_secret: None,
+                realm: None,
+                service: Service::Open,
+                requests_per_hour: None,
+            }),
+            &Proxies::default(),
+        )
         .unwrap();
         let first = transport.http().await;
         assert!(Arc::ptr_eq(&first, &transport.http().await), "nothing changed");

@@ -202,8 +202,11 @@ pub async fn cluster(
             return vec![Line::wrong("webhook", error.to_string(), todo)];
         }
         Err(error) => {
-            let unknown = ["webhook", "pod"].map(|about| Line::skipped_by_error(about, &error));
-            return unknown.into();
+            let mut said = crate::domain::error_chain::error_chain(&error);
+            if let Some(proxy) = cluster.proxy() {
+                said += &format!("; the API server is asked through the proxy {proxy}");
+            }
+            return ["webhook", "pod"].map(|about| Line::skipped(about, &*said)).into();
         }
     };
     if entries.is_empty() {

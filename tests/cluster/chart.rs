@@ -94,6 +94,9 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
     let broken = format!("config={}", file("site: ["));
     let edge = "{site: ams, registries: {edge: {credentials: {dir: /etc/landfall/credentials/edge}}}}";
     let lonely = format!("config={}", file(edge));
+    let nobodys =
+        "{site: ams, registries: {ecr: {credentials: {provider: {command: /etc/landfall/providers/ecr}}}}}";
+    let nobodys = format!("config={}", file(nobodys));
     let norway = format!("config={}", file("{site: ams, registries: {}, exclude: {namespaces: [no]}}"));
     let as_map =
         file("config: {site: ams, registries: {ams: {host: ams.example.com, site: ams, kind: harbour}}}");
@@ -111,6 +114,14 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
         (
             vec!["--set-file", &lonely],
             "config: registries.edge.credentials.dir is /etc/landfall/credentials/edge, but",
+        ),
+        (
+            vec!["--set-file", &nobodys],
+            "config: registries.ecr.credentials.provider.command is /etc/landfall/providers/ecr, but credentialProviders has no `name: ecr`",
+        ),
+        (
+            vec!["--set-json", r#"credentialProviders=[{"name": "ecr", "image": "ecr", "path": "ecr"}]"#],
+            "at '/credentialProviders/0/path'",
         ),
         // The authority of the cluster signs the kubelets' certificates, too.
         (vec!["--set", "clientCA.secretName=api-server"], "clientCA.names: whom"),
@@ -175,6 +186,8 @@ env: [{name: HTTPS_PROXY, value: 'http://proxy.example.com:3128'}]
 tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]
 affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}}
 podLabels: {team: platform}
+credentialProviders: [{name: ecr, image: 'registry.example.com/ecr:v1', path: /ecr-credential-provider}]
+serviceAccount: {annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::123456789012:role/landfall'}}
 podAnnotations: {note: none}
 networkPolicy: {apiServer: [10.0.0.0/8, 'fd00::/8'], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}
 serviceMonitor: {labels: {release: prometheus}}

@@ -1,5 +1,6 @@
 //! Webhooks of somebody else.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,9 +36,14 @@ pub async fn serve(plane: &Plane, params: &CertificateParams, signer: &Authority
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], secret)
         .unwrap();
-    let listener = TcpListener::bind((plane.net.here(), 0)).await.unwrap();
+    listen(plane.net.here(), Arc::new(config), answers).await
+}
+
+/// Serves these answers by TLS at an address, on the port that is given back.
+pub async fn listen(address: Ipv4Addr, config: Arc<ServerConfig>, answers: Router) -> u16 {
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), answers));
+    tokio::spawn(accept(listener, TlsAcceptor::from(config), answers));
     port
 }
 

@@ -17,6 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use landfall::facade::demo::world::authority::{Authority, Validity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use crate::kept::keep;
@@ -25,15 +26,32 @@ use crate::net::Net;
 /// A cold control plane answers in five seconds, and a CronJob makes its Pod within a minute; a busy machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Who may ask the API server: `token,name,uid,groups`. None but the administrator has a right that no test gives it.
+const TOKENS: &str = "admin,admin,1,\"system:masters\"
+tenant,tenant,2
+editor,editor,3
+node,system:node:tenant,4
+";
+
+/// What is in the audit log: the requests of those who are tried, and no body. Nobody else's, so that it costs the others nothing.
+const AUDITED: &str = r#"{
+    "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "users": ["tenant", "editor", "system:node:tenant"]}]
+}"#;
+
 /// Looks until there is something to see.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_seen(what, Duration::from_millis(50), look)
+}
+
+fn until_seen<T>(what: &str, pause: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let patience = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
             return seen;
         }
         assert!(Instant::now() < patience, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause);
     }
 }
 
@@ -141,8 +159,9 @@ impl Plane {
         arguments.say("tls-cert-file", self.write("api.crt", &serving.certificate_pem).display());
         arguments.say("tls-private-key-file", self.write("api.key", &serving.key_pem).display());
         arguments.say("client-ca-file", self.path("ca.crt").display());
-        arguments
-            .say("token-auth-file", self.write("tokens", "admin,admin,1,\"system:masters\"\n").display());
+        arguments.say("token-auth-file", self.write("tokens", TOKENS).display());
+        arguments.say("audit-policy-file", self.write("audit.json", AUDITED).display());
+        arguments.say("audit-log-path", self.path("audit.log").display());
         arguments.say("authorization-mode", "RBAC");
         arguments.say("service-cluster-ip-range", "10.0.0.0/24");
         arguments.say("allow-privileged", true);
@@ -262,6 +281,18 @@ impl Plane {
             }
             self.kubectl(&["get", "--raw", "/readyz"]).status.success().then_some(())
         });
+    }
+
+    /// The annotations of a request in the audit log, by the `Audit-ID` of its answer.
+    pub fn audited(&self, id: &str) -> Map<String, Value> {
+        // The API server writes it beside its answer.
+        until_seen("the request is in the audit log", Duration::from_millis(2), || {
+            let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
+            // The last line may be written just now.
+            let entry = log.lines().rev().find(|line| line.contains(id))?;
+            let mut entry: Value = serde_json::from_str(entry).ok()?;
+            Some(entry["annotations"].as_object_mut().map(std::mem::take).unwrap_or_default())
+        })
     }
 
     /// The sum of one of the API server's counters, over all its series.

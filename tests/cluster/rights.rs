@@ -4,12 +4,16 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::chart::{BUNDLE, OTHER_BUNDLE};
 use crate::plane::{Plane, plane, until};
 
+/// Whoever applies a policy that guards labels holds this: such a policy is for all namespaces.
+pub static GUARD: Mutex<()> = Mutex::const_new(());
+
 /// One template of the chart, for a release in a namespace.
-fn rendered(plane: &Plane, release: &str, namespace: &str, template: &str, set: &str) -> String {
+pub fn rendered(plane: &Plane, release: &str, namespace: &str, template: &str, set: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let chart = root.join("helm/landfall").display().to_string();
     let config = format!("config={}", root.join("manifests/landfall.yaml").display());
@@ -268,6 +272,7 @@ fn the_account_of_the_test_creates_pods_only_as_dry_runs() {
 #[test]
 fn a_guarded_label_of_a_namespace_is_changed_by_those_alone_who_are_named() {
     let plane = plane();
+    let _alone = GUARD.blocking_lock();
     plane.namespace("tenant");
     let rules = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "tenant"},

@@ -27,14 +27,30 @@ pub struct Landfall<'a> {
     /// The namespace whose Pods come to it.
     pub namespace: String,
     pub demo: Demo,
-    process: Child,
+    pub process: Child,
+    admin: u16,
 }
 
 impl<'a> Landfall<'a> {
     /// Starts it and lets the API server call it for this namespace, over a Service.
     pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
+        let landfall = Self::start(plane, namespace, site::configuration).await;
+        // A new configuration is in force when the API server's informer has seen it.
+        let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
+        until("the webhook is called", || {
+            plane.told(&probe).contains("harbor.ams.example.com/").then_some(())
+        });
+        landfall
+    }
+
+    /// The same with a configuration of the caller's, who may change the world first, and waits until the API server calls it.
+    pub async fn start(
+        plane: &'a Plane,
+        namespace: &str,
+        configuration: impl FnOnce(&Demo) -> String,
+    ) -> Self {
         let demo = seed::demo_in(World::at(plane.net.here().into()).unwrap()).await.unwrap();
-        let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
+        let config = demo.world.write("site.yaml", &configuration(&demo)).unwrap();
         let identity =
             demo.world.authority().issue(&[&format!("landfall.{namespace}.svc")], Validity::Current).unwrap();
         let certificate = demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap();
@@ -55,22 +71,21 @@ impl<'a> Landfall<'a> {
         ];
         let log = config.with_extension("log");
         let process = keep(Path::new("env"), &arguments, &log);
-        let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process };
-        landfall.until_ready(admin, &log).await;
+        let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process, admin };
+        landfall.until_ready(&log).await;
         landfall.register(door);
         landfall
     }
 
-    async fn until_ready(&mut self, admin: u16, log: &Path) {
-        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
-        let ready = async || {
-            client
-                .get(format!("http://{}:{admin}/readyz", self.plane.net.here()))
-                .send()
-                .await?
-                .error_for_status()
-        };
-        while ready().await.is_err() {
+    /// What it says on its second port.
+    pub async fn admin(&self, path: &str) -> reqwest::Result<String> {
+        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build()?;
+        let url = format!("http://{}:{}{path}", self.plane.net.here(), self.admin);
+        client.get(url).send().await?.error_for_status()?.text().await
+    }
+
+    async fn until_ready(&mut self, log: &Path) {
+        while self.admin("/readyz").await.is_err() {
             if let Some(status) = self.process.try_wait().unwrap() {
                 panic!("landfall ended with {status}:\n{}", fs::read_to_string(log).unwrap());
             }
@@ -81,11 +96,6 @@ impl<'a> Landfall<'a> {
     fn register(&self, door: u16) {
         let (namespace, ca) = (&self.namespace, STANDARD.encode(self.demo.world.authority().pem()));
         self.plane.apply(&registration(self.plane, namespace, "mutate.landfall.dev", door, &ca));
-        // A new configuration is in force when the API server's informer has seen it.
-        let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
-        until("the webhook is called", || {
-            self.plane.told(&probe).contains("harbor.ams.example.com/").then_some(())
-        });
     }
 }
 

@@ -12,7 +12,7 @@ use landfall::facade::domain::scan::Severity;
 use reqwest::StatusCode;
 
 use super::site::{Given, Site, asked, learned, manifests};
-use super::support::wait::later;
+use super::support::wait::{HELD, ends, later, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -156,4 +156,62 @@ async fn that_a_harbor_has_a_scanner_is_remembered_whatever_the_image() {
     site.demo.ams.faults().add(Scope::Only(artifacts), broken);
     // Its scan could not be learned, and `required: Auto` requires one: this Harbor has a scanner.
     assert_eq!(site.judged(&site.case(seed::UNSCANNED)).await, "Fallback(fra) [Unreachable]");
+}
+
+/// A site that is asked again about an image that it knows, with a budget so long that whoever waits hangs.
+async fn known(site: &Site) -> Case {
+    let case = site.pinned(seed::PRESENT);
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    later(601 * SECOND).await;
+    case
+}
+
+/// From now on no attempt ends by itself.
+fn patient(site: &Site) {
+    let mut settings = site.settings.clone();
+    (settings.budget.request, settings.budget.attempt) = (HELD, HELD);
+    site.observatory.adopt(&settings);
+}
+
+#[tokio::test]
+async fn once_a_registry_is_known_to_be_slow_nobody_waits_who_has_an_answer() {
+    let site =
+        Site::new(Given { budget: "{request: 10s, attempt: 100ms, inFlight: 16}", ..Given::default() });
+    let site = site.await;
+    let case = known(&site).await;
+    site.demo.ams.faults().add(Scope::Everything, Fault::Delay(HELD));
+    // The first who asks waits for his attempt.
+    assert_eq!(site.judged(&case).await, "Local(ams) []");
+    patient(&site);
+    later(12 * SECOND).await;
+    site.demo.ams.clear_log();
+    assert_eq!(ends("it is known to be slow", site.judged(&case)).await, "Local(ams) []");
+    until("it is looked up all the same", || site.demo.ams.log().len() >= 2).await;
+    // What nobody knows is waited for.
+    let other = site.pinned(seed::MULTI_ARCH);
+    let waits = tokio::time::timeout(SECOND / 2, site.judge(&other)).await;
+    assert!(waits.is_err(), "it was never looked up");
+}
+
+#[tokio::test]
+async fn whoever_has_an_answer_does_not_wait_in_a_long_queue() {
+    let site =
+        Site::new(Given { budget: "{request: 10s, attempt: 5s, inFlight: 4}", ..Given::default() }).await;
+    let case = known(&site).await;
+    patient(&site);
+    let new: Vec<_> =
+        (0..20).map(|n| site.case_for(&format!("harbor.fra.example.com/production/new:v{n}"))).collect();
+    site.demo.ams.faults().add(Scope::Everything, Fault::Delay(HELD));
+    let burst = async {
+        futures::future::join_all(new.iter().map(|case| site.judge(case))).await;
+    };
+    let known = async {
+        until("no more are asked for at once", || manifests(&site.demo.ams) == 1 + 4).await;
+        assert_eq!(ends("the queue is known to be long", site.judged(&case)).await, "Local(ams) []");
+    };
+    tokio::select! {
+        biased;
+        () = burst => panic!("nobody answers"),
+        () = known => {}
+    }
 }

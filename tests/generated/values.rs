@@ -27,6 +27,8 @@ pub struct Values {
     pub image: Image,
     /// The name of a registry → the Secret with its credentials, mounted at `/etc/landfall/credentials/<registry>`.
     pub credentials: BTreeMap<String, Name>,
+    /// Programs for `credentials: {provider: …}`, copied from images to `/etc/landfall/providers/<name>`.
+    pub credential_providers: Vec<CredentialProvider>,
     /// The CA files, mounted at `/etc/landfall/ca`.
     pub ca: Source,
     /// The namespaces whose Pods go through Landfall.
@@ -38,6 +40,8 @@ pub struct Values {
     /// The authorities of callers, in the key `ca.crt`; none: anyone may call.
     #[serde(rename = "clientCA")]
     pub client_ca: ClientCa,
+    /// The ServiceAccounts of Landfall and of its test.
+    pub service_account: ServiceAccount,
     /// The number of replicas.
     #[schemars(range(min = 0))]
     pub replicas: u32,
@@ -123,6 +127,28 @@ pub enum DnsPolicy {
     ClusterFirstWithHostNet,
     Default,
     None,
+}
+
+/// A credential provider of the kubelet's kind.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialProvider {
+    /// The name of its file.
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"))]
+    pub name: String,
+    /// The image that holds it, and `cp`.
+    #[schemars(length(min = 1))]
+    pub image: String,
+    /// Where it is in the image.
+    #[schemars(regex(pattern = "^/"))]
+    pub path: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccount {
+    /// The annotations by which a cloud binds an identity to the account.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A ConfigMap or a Secret, or both.

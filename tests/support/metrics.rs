@@ -25,6 +25,7 @@ pub mod name {
     pub const PROBE_DURATION: &str = "landfall_registry_probe_duration_seconds";
     pub const QUEUE_WAITS: &str = "landfall_lookup_queue_wait_seconds_count";
     pub const REGISTRY_REQUESTS: &str = "landfall_registry_requests_total";
+    pub const REQUESTS_REFUSED: &str = "landfall_http_requests_refused_total";
     pub const TOO_MANY_IMAGES: &str = "landfall_admission_too_many_images_total";
     pub const VERDICTS: &str = "landfall_verdicts_total";
 }

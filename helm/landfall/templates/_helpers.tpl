@@ -51,6 +51,8 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- $problems = append $problems (printf "config: exclude.namespaces: to Helm, which reads YAML 1.1, one of them is %v; put it in quotes" .) -}}
 {{- end -}}
 {{- end -}}
+{{- $providers := list -}}
+{{- range .Values.credentialProviders }}{{ $providers = append $providers .name }}{{ end -}}
 {{- range $name, $registry := $config.registries -}}
 {{- if kindIs "map" $registry -}}
 {{- /* A registry inside the cluster must start without Landfall: the Pods that serve it are left alone. */ -}}
@@ -60,6 +62,12 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- $folder := regexReplaceAll "^/etc/landfall/credentials/([^/]+).*$" (toString $path) "${1}" -}}
 {{- if and (hasPrefix "/etc/landfall/credentials/" (toString $path)) (not (hasKey $.Values.credentials $folder)) -}}
 {{- $problems = append $problems (printf "config: registries.%s.credentials.%s is %s, but no Secret is mounted there: --set credentials.%s=<name of the Secret>" $name $kind $path $folder) -}}
+{{- end -}}
+{{- if and (eq (toString $kind) "provider") (kindIs "map" $path) -}}
+{{- $provider := trimPrefix "/etc/landfall/providers/" (toString $path.command) -}}
+{{- if and (ne $provider (toString $path.command)) (not (has $provider $providers)) -}}
+{{- $problems = append $problems (printf "config: registries.%s.credentials.provider.command is %s, but credentialProviders has no `name: %s`" $name $path.command $provider) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (hasPrefix "/etc/landfall/ca/" (toString $registry.caFile)) (not (or $.Values.ca.configMapName $.Values.ca.secretName)) -}}
@@ -91,6 +99,10 @@ projected:
 - name: credentials-{{ $i }}
   secret: {secretName: {{ index $.Values.credentials $registry }}}
 {{- end }}
+{{- if .Values.credentialProviders }}
+- name: providers
+  emptyDir: {}
+{{- end }}
 {{- if or .Values.ca.configMapName .Values.ca.secretName }}
 - name: ca
   {{- include "landfall.projected" .Values.ca | nindent 2 }}
@@ -102,6 +114,9 @@ projected:
 - {name: config, mountPath: /etc/landfall/config, readOnly: true}
 {{- range $i, $registry := keys .Values.credentials | sortAlpha }}
 - {name: credentials-{{ $i }}, mountPath: {{ printf "/etc/landfall/credentials/%s" $registry | quote }}, readOnly: true}
+{{- end }}
+{{- if .Values.credentialProviders }}
+- {name: providers, mountPath: /etc/landfall/providers, readOnly: true}
 {{- end }}
 {{- if or .Values.ca.configMapName .Values.ca.secretName }}
 - {name: ca, mountPath: /etc/landfall/ca, readOnly: true}
@@ -134,6 +149,29 @@ hostAliases:
 {{- if .Values.hostNetwork.enabled -}}
 {{- regexFind "^(127[.][0-9.]+|::1)$" (regexReplaceAll "^\\[?([^]]*?)\\]?:[0-9]+$" .Values.hostNetwork.adminListen "${1}") -}}
 {{- end -}}
+{{- end }}
+
+{{/* What brings the credential providers to where they are mounted. */}}
+{{- define "landfall.providers" -}}
+{{- with .Values.credentialProviders }}
+initContainers:
+  {{- range . }}
+  - name: provider-{{ .name }}
+    image: {{ .image }}
+    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    command: [cp, {{ quote .path }}, {{ printf "/etc/landfall/providers/%s" .name | quote }}]
+    resources:
+      {{- toYaml $.Values.resources | nindent 6 }}
+    securityContext:
+      # Nobody in particular: images of single programs often name root.
+      runAsUser: 65532
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {drop: [ALL]}
+    volumeMounts:
+      - {name: providers, mountPath: /etc/landfall/providers}
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/*

@@ -32,9 +32,10 @@ fn condition(reports: &[Report], asked: bool) -> Condition {
         (true, true) => State::Good,
     };
     let mut message = format!("{good} of {} are well", reports.len());
-    for Report { registry, health, detail, .. } in reports {
+    for report in reports {
+        let Report { registry, health, .. } = report;
         let sign = if health.is_good() { '+' } else { '!' };
-        message += &format!("\n    [{sign}] {registry}: {health:?}: {detail}");
+        message += &format!("\n    [{sign}] {registry}: {health:?}: {}", report.said());
     }
     Condition { state, message }
 }
@@ -51,6 +52,7 @@ mod tests {
             health,
             detail: "seen so".into(),
             cause: None,
+            proxy: None,
         };
         let mut reports = vec![report("ams", Health::Up), report("fra", Health::Unprobed)];
         assert_eq!(condition(&reports, false).state, State::Unready);
@@ -58,6 +60,10 @@ mod tests {
         let down = condition(&reports, true);
         assert_eq!(down.state, State::Degraded);
         assert_eq!(down.message, "1 of 2 are well\n    [+] ams: Up: seen so\n    [!] fra: Down: seen so");
+        reports[1].proxy = Some("http://proxy.corp:3128".into());
+        let message = condition(&reports, true).message;
+        let line = "[!] fra: Down: seen so; asked through the proxy http://proxy.corp:3128";
+        assert!(message.ends_with(line), "{message}");
         reports[1].health = Health::Up;
         assert_eq!(condition(&reports, true).state, State::Good);
         // One that is new in the settings.

@@ -12,7 +12,7 @@ use crate::config::scalar::{Address, FilePath, HostName, Name};
 use crate::config::tree::NodeId;
 use crate::domain::keyring::Keyring;
 use crate::domain::name::{PullSecret, RegistryName, Site};
-use crate::domain::registry::{CredentialSource, Host, Kind, Registry, Service, SharedRegistry};
+use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Service, SharedRegistry};
 
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
@@ -140,8 +140,8 @@ impl Build<'_> {
 
     fn credentials(&mut self, credentials: At<raw::Credentials>, host: Option<&str>) -> CredentialSource {
         let At { node, value } = credentials;
-        let raw::Credentials { dir, docker_config, token_file } = value;
-        let given = [dir.is_some(), docker_config.is_some(), token_file.is_some()];
+        let raw::Credentials { dir, docker_config, token_file, provider } = value;
+        let given = [dir.is_some(), docker_config.is_some(), token_file.is_some(), provider.is_some()];
         let given = given.into_iter().filter(|given| *given).count();
         if given != 1 && !self.tree.has_pruned(node) {
             let what = if given == 0 {
@@ -149,7 +149,7 @@ impl Build<'_> {
             } else {
                 "`credentials` names more than one source"
             };
-            let hint = "give exactly one of `dir`, `dockerConfig` and `tokenFile`, or remove `credentials` to ask anonymously";
+            let hint = "give exactly one of `dir`, `dockerConfig`, `tokenFile` and `provider`, or remove `credentials` to ask anonymously";
             self.error(node, what, hint.to_owned());
         }
         let mut there = |file: At<FilePath>, names: &[&str]| {
@@ -173,7 +173,37 @@ impl Build<'_> {
             }
             return CredentialSource::DockerConfig(path);
         }
-        token_file.map_or(CredentialSource::Anonymous, |file| CredentialSource::TokenFile(there(file, &[])))
+        if let Some(file) = token_file {
+            return CredentialSource::TokenFile(there(file, &[]));
+        }
+        let plugin = provider.and_then(|provider| self.provider(provider));
+        plugin.map_or(CredentialSource::Anonymous, |plugin| CredentialSource::Provider(Arc::new(plugin)))
+    }
+
+    fn provider(&mut self, At { node, value }: At<raw::Provider>) -> Option<Plugin> {
+        let raw::Provider { command, args, env } = value;
+        let command = self.need(node, "command", command, "write the absolute path of the program")?;
+        let At { node, value: FilePath(path) } = command;
+        if path.is_absolute() {
+            self.file(node, &path);
+            self.executable(node, &path);
+        } else {
+            let hint = "write its absolute path; it is not searched for in PATH".to_owned();
+            self.error(node, format!("`{}` is not an absolute path", path.display()), hint);
+        }
+        let args = args.unwrap_or_default().into_iter().map(|text| text.0).collect();
+        let env = env.map(|entries| entries.0).unwrap_or_default();
+        let env = env.into_iter().map(|(name, text)| (name.value.0, text.value.0)).collect();
+        Some(Plugin { command: path, args, env })
+    }
+
+    fn executable(&mut self, at: NodeId, path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode());
+        if self.files == Files::Check && mode.is_ok_and(|mode| mode & 0o111 == 0) {
+            let hint = format!("make it one: `chmod a+x {}`", path.display());
+            self.error(at, format!("`{}` is not executable", path.display()), hint);
+        }
     }
 
     /// A file without credentials for the host is no error: it may be rotated into one that has them. Nor is one that cannot

@@ -84,6 +84,17 @@ fn a_full_queue_takes_from_the_longest_line() {
     assert!(is_called(&one) || is_called(&many[0]));
 }
 
+#[test]
+fn a_queue_is_long_for_whoever_has_a_long_line() {
+    let queue = FairQueue::new(4);
+    assert!(!queue.is_long_for(&of("one")));
+    let _many: Vec<_> = (0..100).map(|_| join(&queue, "many")).collect();
+    let _one = join(&queue, "one");
+    assert!(queue.is_long_for(&of("many")) && !queue.is_long_for(&of("one")));
+    let _others: Vec<_> = (0..4).map(|n| join(&queue, &n.to_string())).collect();
+    assert!(queue.is_long_for(&of("one")), "many come before its turn");
+}
+
 /// What may happen to a queue.
 #[derive(Debug, Clone)]
 enum Event {

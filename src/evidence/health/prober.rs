@@ -75,6 +75,7 @@ impl Observatory {
                     health: probed.health,
                     detail: probed.detail,
                     cause: probed.cause,
+                    proxy: upstream.proxy(),
                 }
             })
             .collect();

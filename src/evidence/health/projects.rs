@@ -57,6 +57,8 @@ struct Troubled {
     failed: Instant,
     /// Failed look-ups of manifests in a row.
     unserved: u32,
+    /// Whether the last of them ended at its deadline.
+    late: bool,
     /// The manifest that probes ask for.
     doubted: Option<Question>,
 }
@@ -118,6 +120,11 @@ impl Projects {
     /// Do nodes get nothing from this repository's project?
     pub fn is_down(&self, repository: &Repository, now: Instant) -> bool {
         self.get(repository).is_some_and(|troubled| troubled.gate.is_down(now))
+    }
+
+    /// Did the last look-up of a manifest in this repository's project end at its deadline?
+    pub fn is_late(&self, repository: &Repository) -> bool {
+        self.get(repository).is_some_and(|troubled| troubled.late)
     }
 
     /// The worst phase of their breakers.
@@ -208,7 +215,14 @@ impl Projects {
         let lives = &mut self.lives;
         let troubled = self.troubled.entry(project.into()).or_insert_with(|| {
             *lives += 1;
-            Troubled { gate: Gate::default(), life: *lives, failed: now, unserved: 0, doubted: None }
+            Troubled {
+                gate: Gate::default(),
+                life: *lives,
+                failed: now,
+                unserved: 0,
+                late: false,
+                doubted: None,
+            }
         });
         troubled.failed = now;
         troubled
@@ -237,9 +251,12 @@ impl Projects {
         if is_served(answer) {
             self.remember(question);
             if let Some(troubled) = self.troubled.get_mut(question.repository.project()) {
-                (troubled.unserved, troubled.doubted) = (0, None);
+                (troubled.unserved, troubled.late, troubled.doubted) = (0, false, None);
             }
             return false;
+        }
+        if let Some(troubled) = self.troubled.get_mut(question.repository.project()) {
+            troubled.late = false;
         }
         if !cause.is_some_and(is_unserved) {
             return false;
@@ -247,6 +264,7 @@ impl Projects {
         let served = self.last_served(&question.repository).cloned();
         let troubled = self.fails(&question.repository, now);
         troubled.unserved += 1;
+        troubled.late = cause == Some(Cause::Deadline);
         if troubled.unserved < UNSERVED {
             return false;
         }

@@ -1,5 +1,6 @@
 //! What a probe may find, and one registry's health as it is reported.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelValue;
@@ -59,4 +60,20 @@ pub struct Report {
     pub detail: Arc<str>,
     /// Why there was no answer, or an unexpected one.
     pub cause: Option<Cause>,
+    /// The proxy by which it is asked, without its password.
+    pub proxy: Option<Box<str>>,
+}
+
+impl Report {
+    /// What was seen, and the proxy by which it was.
+    #[must_use]
+    pub fn said(&self) -> Cow<'_, str> {
+        match &self.proxy {
+            // An error of the connection names it itself.
+            Some(proxy) if !self.detail.contains(&**proxy) => {
+                format!("{}; asked through the proxy {proxy}", self.detail).into()
+            }
+            _ => Cow::Borrowed(&self.detail),
+        }
+    }
 }

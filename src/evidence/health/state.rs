@@ -369,6 +369,11 @@ impl HealthState {
         Some(Unserved { unknown, whose })
     }
 
+    /// Is it known that an answer about this repository takes long: from the last probe, or from the last look-up?
+    pub fn is_slow(&self, repository: &Repository) -> bool {
+        self.probed.health == Health::Slow || self.projects.is_late(repository)
+    }
+
     /// Whether nodes get images of this repository, as far as we know. A registry that was never asked counts as up.
     pub fn reachability(&self, repository: &Repository, now: Instant) -> Reachability {
         let failed = self.failed.is_some_and(|failed| self.answered.is_none_or(|answered| answered < failed));

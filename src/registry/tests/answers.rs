@@ -7,7 +7,7 @@ use crate::domain::evidence::{Children, Presence, Shape};
 use crate::domain::registry::Kind;
 use crate::domain::unknown::Cause;
 
-use super::super::transport::USER_AGENT;
+use super::super::http::USER_AGENT;
 use super::super::{Endpoint, Request, Target};
 use super::server::{Reply, Server, reply, status};
 use super::*;
@@ -244,4 +244,45 @@ async fn a_head_tells_a_401_apart() {
     let super::super::Head::Unauthorized { challenges, sent } = head else { panic!("{head:?}") };
     assert_eq!(challenges[0].parameter("realm"), Some("harbor"));
     assert_eq!(sent, super::super::Sent::Nothing);
+}
+
+#[tokio::test]
+async fn where_head_is_not_answered_as_get_is_get_tells() {
+    let named = digest_of(BODY);
+    let digested = [("docker-content-digest", &*named), ("content-type", MANIFEST)];
+    let heads = [
+        status(405),
+        status(501),
+        reply(405, &[("allow", "GET"), ("content-type", "text/html")], ""),
+        reply(200, &[("content-type", "text/plain; charset=utf-8")], ""),
+        reply(200, &[("content-type", "application/octet-stream")], ""),
+        reply(200, &[("content-type", "application/json"), ("docker-content-digest", &named)], ""),
+    ];
+    for head in heads {
+        let get = reply(200, &digested, BODY);
+        let (said, kind) = (head.status(), head.headers().get("content-type").cloned());
+        let server =
+            Server::http(move |seen| if seen.method == "HEAD" { head.clone() } else { get.clone() }).await;
+        let client = client(registry(&server.url));
+        let present = Presence::Present { digest: digest(&named), shape: Shape::Manifest };
+        assert_eq!(by_tag(&client).await, present, "{said} {kind:?}");
+        assert_eq!(by_digest(&client, &digest(&named)).await, present, "{said} {kind:?}");
+        let methods: Vec<_> = server.seen().iter().map(|seen| seen.method.to_string()).collect();
+        assert_eq!(methods, ["HEAD", "GET", "HEAD", "GET"], "{said} {kind:?}");
+    }
+    // What GET says counts: that it is absent, refused, or no registry's answer.
+    for (get, cause) in [
+        (status(405), Some(Cause::NotRegistry)),
+        (status(501), Some(Cause::ServerError)),
+        (reply(200, &[("content-type", "text/html")], "<html>"), Some(Cause::NotRegistry)),
+        (status(404), None),
+    ] {
+        let server =
+            Server::http(move |seen| if seen.method == "HEAD" { status(405) } else { get.clone() }).await;
+        match (by_tag(&client(registry(&server.url))).await, cause) {
+            (Presence::Absent, None) => {}
+            (Presence::Unknown(unknown), Some(cause)) => assert_eq!(unknown.cause, cause, "{unknown}"),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
 }

@@ -461,3 +461,27 @@ async fn a_registry_that_turns_to_basic_gets_it() {
     let v2 = client.presence(&repository(), Target::Tag(&Tag::new("v2")), soon()).await;
     assert_eq!(v2, present());
 }
+
+#[tokio::test]
+async fn what_a_token_server_says_of_time_is_no_reason_to_refuse_its_token() {
+    for said in [
+        r#""expires_in":-1"#,
+        r#""expires_in":0"#,
+        r#""expires_in":-9223372036854775808"#,
+        r#""expires_in":299.5"#,
+        r#""expires_in":1e300"#,
+        r#""expires_in":"300""#,
+        r#""expires_in":null"#,
+        // Clocks that differ, in both directions, and no time at all.
+        r#""expires_in":300,"issued_at":"2001-01-01T00:00:00Z""#,
+        r#""expires_in":300,"issued_at":"2999-01-01T00:00:00Z""#,
+        r#""expires_in":300,"issued_at":"yesterday""#,
+    ] {
+        let token: &'static str = format!(r#"{{"token":"good",{said}}}"#).leak();
+        let server = Server::http(bearer(token)).await;
+        let client = client(registry(&server.url));
+        assert_eq!(by_tag(&client).await, present(), "{said}");
+        assert_eq!(by_tag(&client).await, present(), "{said}");
+        assert_eq!(server.lines().iter().filter(|line| *line == "GET /token").count(), 1, "{said}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::domain::evidence::{Presence, Shape};
 
@@ -13,10 +14,10 @@ use super::super::watched::INTERVAL;
 use super::server::{Server, reply, status};
 use super::*;
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -24,11 +25,11 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    fn server(&self, name: &str) -> ServerConfig {
+    pub fn server(&self, name: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -38,7 +39,7 @@ impl Authority {
     }
 }
 
-async fn holder(tls: ServerConfig) -> Server {
+pub async fn holder(tls: ServerConfig) -> Server {
     Server::https(tls, |_| {
         reply(200, &[("docker-content-digest", &digest_of("x")), ("content-type", MANIFEST)], "")
     })
@@ -49,7 +50,7 @@ fn present() -> Presence {
     Presence::Present { digest: digest(&digest_of("x")), shape: Shape::Manifest }
 }
 
-fn trusting(url: &Url, pem: &str) -> (tempfile::NamedTempFile, Registry) {
+pub fn trusting(url: &Url, pem: &str) -> (tempfile::NamedTempFile, Registry) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), pem).unwrap();
     let ca_file = Some(file.path().to_owned());
@@ -163,4 +164,108 @@ fn a_ca_file_that_is_none_is_an_error_at_once() {
     assert!(matches!(attempt(broken), ClientError::CaMalformed { .. }));
     let missing = Registry { ca_file: Some("/nonexistent/ca.pem".into()), ..registry(&url) };
     assert!(matches!(attempt(missing), ClientError::CaUnreadable { .. }));
+}
+
+/// A certificate that signed itself, as `openssl req -x509` makes it: an authority's (CA:TRUE), and the server's.
+fn by_itself(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, ServerConfig) {
+    let _again = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), serving(vec![certificate.der().clone()], &key))
+}
+
+fn serving(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> ServerConfig {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap()
+}
+
+/// What is seen of a server that presents this, with this CA file.
+async fn seen(tls: ServerConfig, ca_file: &str) -> Presence {
+    let server = holder(tls).await;
+    let (_file, registry) = trusting(&server.url, ca_file);
+    by_tag(&client(registry)).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_its_own_authority_is_trusted_if_the_ca_file_has_its_certificate() {
+    let (pem, tls) = by_itself("127.0.0.1", |_| {});
+    assert_eq!(seen(tls, &pem).await, present());
+    // Among others.
+    let (pem, tls) = by_itself("127.0.0.1", |_| {});
+    assert_eq!(seen(tls, &format!("{}{pem}", Authority::new("another").pem())).await, present());
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let (pem, tls) = by_itself("127.0.0.1", |params| params.is_ca = is_ca);
+        assert_eq!(seen(tls, &pem).await, present());
+    }
+    // With TLS 1.2 only.
+    let (pem, tls) = by_itself("127.0.0.1", |_| {});
+    let mut old = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
+        .with_no_client_auth()
+        .with_cert_resolver(tls.cert_resolver.clone());
+    old.alpn_protocols = vec![b"http/1.1".to_vec()];
+    assert_eq!(seen(old, &pem).await, present());
+}
+
+#[tokio::test]
+async fn a_certificate_that_another_authority_signed_is_trusted_if_the_ca_file_has_it() {
+    let unknown = Authority::new("not in the CA file");
+    for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::NoCa] {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &unknown.0).unwrap();
+        let tls = serving(vec![certificate.der().clone()], &key);
+        assert_eq!(seen(tls, &certificate.pem()).await, present());
+    }
+}
+
+#[tokio::test]
+async fn names_dates_purpose_and_key_of_a_listed_certificate_count() {
+    let (pem, tls) = by_itself("elsewhere.example.com", |_| {});
+    assert_unknown(seen(tls, &pem).await, Cause::Tls, "not valid for name");
+    let (pem, tls) = by_itself("127.0.0.1", |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    assert_unknown(seen(tls, &pem).await, Cause::Tls, "certificate expired");
+    let (pem, tls) = by_itself("127.0.0.1", |params| params.not_before = rcgen::date_time_ymd(4000, 1, 1));
+    assert_unknown(seen(tls, &pem).await, Cause::Tls, "not valid yet");
+    let (pem, tls) = by_itself("127.0.0.1", |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    assert_unknown(seen(tls, &pem).await, Cause::Tls, "InvalidPurpose");
+    // Somebody else who presents the certificate, but has not its key.
+    let (pem, _) = by_itself("127.0.0.1", |_| {});
+    let stolen = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let other = PrivateKeyDer::Pkcs8(KeyPair::generate().unwrap().serialize_der().into());
+    let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&other).unwrap();
+    let presented = rustls::sign::CertifiedKey::new(vec![stolen], signer);
+    let tls = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(presented)));
+    assert_unknown(seen(tls, &pem).await, Cause::Tls, "BadSignature");
+}
+
+#[tokio::test]
+async fn an_authoritys_own_certificate_that_is_not_listed_is_said_to_be_one() {
+    let words = "its certificate is an authority's own (CA:TRUE): add that very certificate to `caFile`";
+    let (_, tls) = by_itself("127.0.0.1", |_| {});
+    let (another, _) = by_itself("127.0.0.1", |_| {});
+    // The same name, and another key.
+    assert_unknown(seen(tls, &another).await, Cause::Tls, words);
+    // Public authorities only.
+    let server = holder(by_itself("127.0.0.1", |_| {}).1).await;
+    assert_unknown(by_tag(&client(registry(&server.url))).await, Cause::Tls, words);
+    // Go accepts this one, webpki does not.
+    let ours = Authority::new("in the CA file");
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &ours.0).unwrap();
+    let tls = serving(vec![certificate.der().clone()], &key);
+    assert_unknown(seen(tls, &ours.pem()).await, Cause::Tls, words);
 }

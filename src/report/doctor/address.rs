@@ -21,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn scheme(registry: &Registry) -> Option<Mistake> {
     let Registry { name, url, .. } = registry;
     let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-    let address = lookup_host((host.trim_matches(['[', ']']), port)).await.ok()?.next()?;
+    let bare = host.trim_matches(['[', ']']);
+    let address = lookup_host((bare, port)).await.ok()?.next()?;
     // Any certificate will do: whether it is the right one is another question. A server of TLS answers a request in clear text,
     // too, with an error.
-    let name = host.trim_matches(['[', ']']);
     let (tls, http) =
-        tokio::join!(handshake(address, name, RootCertStore::empty()), speaks_http(address, host));
+        tokio::join!(handshake(address, bare, RootCertStore::empty()), speaks_http(address, host));
     let tls = matches!(tls, Handshake::Verified(_) | Handshake::Refused(_));
     let at = format!("{host}:{port}");
     match url.scheme() {

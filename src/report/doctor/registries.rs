@@ -34,7 +34,7 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
     for report in &reports {
         let Some(registry) = settings.registries.get(&report.registry) else { continue };
         let about = format!("registry {}", registry.name);
-        let said = &*report.detail;
+        let said = &*report.said();
         if report.health == Health::Drained {
             lines.push(Line::ok(about, said));
             continue;
@@ -61,7 +61,9 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
 
 /// Mistakes in the configuration, here or at the registry, that its health does not show or takes for something else.
 async fn mistakes(registry: &SharedRegistry, report: &Report) -> Vec<Mistake> {
-    if matches!(report.health, Health::Down | Health::NotARegistry | Health::Unresponsive)
+    // What is asked through a proxy may not be reached without it.
+    if report.proxy.is_none()
+        && matches!(report.health, Health::Down | Health::NotARegistry | Health::Unresponsive)
         && let Some(mistake) = address::scheme(registry).await
     {
         return vec![mistake];
@@ -174,6 +176,11 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
             CredentialSource::TokenFile(file) => {
                 format!("check `{}`: the registry does not accept its token", file.display())
             }
+            CredentialSource::Provider(plugin) => format!(
+                "run `{}` as Landfall does, in its Pod: what it answers must be accepted by `{}`; check the rights of Landfall's ServiceAccount at the cloud",
+                plugin.command.display(),
+                registry.host
+            ),
             CredentialSource::Anonymous => {
                 format!("the registry requires credentials: set `{path}.credentials`")
             }
