@@ -119,7 +119,7 @@ async fn names_are_found_where_a_search_domain_fails_and_the_root_is_the_images_
         assert!(status.lines().any(|one| one == line), "{line}: {status}");
     }
     let mounts = of("mountinfo");
-    let root = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/")).next_back().unwrap();
+    let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/")).unwrap();
     assert!(root.split(' ').nth(5).unwrap().starts_with("ro,"), "{root}");
     // All that it has loaded is the image's.
     let maps = of("maps");
