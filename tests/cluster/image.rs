@@ -18,6 +18,7 @@ use crate::node;
 use crate::plane::{Plane, plane, until};
 use crate::release::Release;
 use crate::sandbox::NODE;
+use crate::webhook::WEB;
 
 /// A search domain whose server fails, as one of a company's network does that forwards elsewhere.
 const BROKEN: &str = "broken.example.com";
@@ -216,7 +217,12 @@ async fn in_the_nodes_network_the_api_server_is_answered_and_the_admin_port_is_n
     let level = "pod-security.kubernetes.io/enforce=privileged";
     plane.told(&["label", "--overwrite", "namespace", "hosted", level]);
     let ports = "hostNetwork.listen=0.0.0.0:9443,hostNetwork.adminListen=127.0.0.1:9080";
-    let values = ["--set", "hostNetwork.enabled=true", "--set", ports, "--set", "replicas=1"];
+    // `helm test` runs beside other tests on this machine.
+    let config = plane.write_new(&(release.config() + "budget: {request: 4s, attempt: 4s}\n"));
+    let config = format!("--set-file=config={}", config.display());
+    let doctor = format!("doctor.namespace={},doctor.image={WEB}", release.pods);
+    let more = ["hostNetwork.enabled=true", ports, "replicas=1", &doctor];
+    let values: Vec<_> = more.iter().flat_map(|value| ["--set", value]).chain([&*config]).collect();
     release.helm("install", &values);
     release.until_in_force();
     let (_, pod) = release.replicas().into_iter().next().unwrap();
@@ -225,6 +231,10 @@ async fn in_the_nodes_network_the_api_server_is_answered_and_the_admin_port_is_n
     assert!(TcpStream::connect((address, 9443)).is_ok());
     let refused = TcpStream::connect((address, 9080)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let tested = plane.helm(&["test", "hosted", "--namespace", "hosted", "--logs"]);
+    let said = String::from_utf8(tested.stdout).unwrap();
+    let copy = format!("`{WEB}` has a copy at this site: `ams`");
+    assert!(tested.status.success() && said.contains(&copy), "{said}");
     // Where one node is all there is, the next revision needs the port of the one before.
     release.helm("upgrade", &[&values[..], &["--set", "podAnnotations.note=next"]].concat());
     release.until_in_force();
