@@ -4,6 +4,8 @@
 
 #[path = "evidence/cache_life.rs"]
 mod cache_life;
+#[path = "evidence/harbor_states.rs"]
+mod harbor_states;
 #[path = "evidence/health.rs"]
 mod health;
 #[path = "evidence/invalidation.rs"]
@@ -18,6 +20,8 @@ mod neighbours;
 mod remembered;
 #[path = "evidence/site.rs"]
 mod site;
+#[path = "evidence/split_dns.rs"]
+mod split_dns;
 #[path = "support/support.rs"]
 #[expect(dead_code, reason = "no suite needs all of it")]
 mod support;

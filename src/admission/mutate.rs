@@ -270,7 +270,7 @@ fn blocked(
         exemption: Exemption::None,
         now,
     };
-    let has_exceptions = regime.enforcing.iter().any(|policy| !policy.exceptions.is_empty());
+    let has_exceptions = regime.exceptions().next().is_some();
     let mut seen = HashSet::new();
     let images = slots
         .iter()

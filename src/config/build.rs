@@ -44,16 +44,15 @@ pub(super) fn settings(
         build.need(Tree::ROOT, "registries", registries, "list at least the local registry and the primary");
     let raw_registries = raw_registries.map(|Entries(entries)| entries).unwrap_or_default();
     let sites = build.sites();
-    let registries = build.registries(raw_registries);
-
     let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
+    let registries = build.registries(raw_registries, site.as_ref(), &near);
 
     let known = Known { registries_at, registries };
     let routes = build.routes(routes.unwrap_or_default(), &known);
     let platforms = build.platforms(platforms);
-    let defaults = Arc::new(policies::defaults(defaults.unwrap_or_default()));
+    let defaults = Arc::new(build.defaults(defaults.unwrap_or_default()));
     let raw::Exclude { namespaces, images } = exclude.unwrap_or_default();
     let exclude = Exclude {
         namespaces: namespaces.unwrap_or_default().into_iter().map(|name| name.0).collect(),

@@ -52,7 +52,8 @@ pub(super) struct Registry {
     /// `host[:port]`, as rewritten references name it.
     #[schemars(required)]
     pub host: Option<At<HostName>>,
-    /// Other hosts by which references name the same registry.
+    /// Other hosts by which references name the same registry. Registries of different sites may share one: it means the one
+    /// on our site, else the nearest.
     pub aliases: Option<Vec<At<HostName>>>,
     /// Where it is asked; `https://<host>` if not given.
     pub url: Option<At<Address>>,
@@ -204,6 +205,8 @@ pub(super) struct Defaults {
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     #[schemars(extend("default" = "Fallback"))]
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If not given: as `onUnscanned` where `scan.required` is `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     #[schemars(extend("default" = "Accept"))]
     pub on_vulnerable: Option<InPlace>,
@@ -212,6 +215,8 @@ pub(super) struct Defaults {
     pub on_unrouted: Option<Outside>,
     /// What a scan must show.
     pub scan: Option<Scan>,
+    /// Findings that are accepted for some images until a date, where no policy enforces.
+    pub exceptions: Option<Vec<At<Exception>>>,
 }
 
 /// A policy, in the shape of the LandingPolicy resource.
@@ -274,6 +279,9 @@ pub(super) struct Spec {
     pub on_unproved: Option<Any>,
     /// What to do about Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired.
     pub on_unscanned: Option<Any>,
+    /// What to do about Unscannable. If neither this nor `defaults` give it: as `onUnscanned` where `scan.required` is
+    /// `Always`, else `Accept`.
+    pub on_unscannable: Option<Any>,
     /// What to do about Vulnerable.
     pub on_vulnerable: Option<InPlace>,
     /// What to do about NotRouted, Unparsable.

@@ -166,6 +166,32 @@ policies:
     assert_eq!(policy.scan, settings.defaults.scan);
 }
 
+#[test]
+fn registries_of_different_sites_may_share_an_alias() {
+    let file = |registries: &str| format!("site: ams\nregistries:\n{registries}");
+    let fra = "  fra: {host: fra.example.com, site: fra, kind: harbor, aliases: [harbor.example.com]}\n";
+    let ams =
+        "  ams: {host: ams.example.com, site: ams, kind: harbor, aliases: ['HARBOR.example.com:443']}\n";
+    let two = "  two: {host: two.example.com, site: ams, kind: harbor, aliases: [harbor.example.com]}\n";
+    let own = "  own: {host: harbor.example.com, site: dub, kind: harbor}\n";
+    let aliases = |name: &str, text: &str| {
+        let settings = parse(text, "", Files::Skip, now()).unwrap().settings;
+        settings.registries.values().find(|one| one.name.as_str() == name).unwrap().aliases.len()
+    };
+    let shared = file(&format!("{fra}{ams}"));
+    assert_eq!((aliases("ams", &shared), aliases("fra", &shared)), (1, 0), "it means the one on our site");
+    let theirs = shared.replace("site: ams\n", "site: fra\n");
+    assert_eq!((aliases("ams", &theirs), aliases("fra", &theirs)), (0, 1));
+    for both in
+        [format!("{ams}{two}"), format!("{fra}{ams}{two}"), format!("{ams}{own}"), format!("{own}{ams}")]
+    {
+        let problems = parse(&file(&both), "", Files::Skip, now()).unwrap_err();
+        let told: Vec<_> = problems.errors().map(|one| one.message.to_string()).collect();
+        assert_eq!(told.len(), 1, "{both}: {told:?}");
+        assert!(told[0].to_lowercase().contains("the host `harbor.example.com"), "{told:?}");
+    }
+}
+
 /// A file with one policy: its selector, its enforcement and its further rules.
 fn with_policy(selector: &str, enforcement: &str, rules: &str) -> String {
     format!(
@@ -177,6 +203,25 @@ policies:
     spec: {{namespaceSelector: {selector}, enforcement: {enforcement}{rules}}}
 "
     )
+}
+
+#[test]
+fn what_no_scanner_can_scan_follows_on_unscanned_only_where_a_scan_is_always_required() {
+    use crate::domain::finding::{Action, FindingKind};
+    for (defaults, rules, expected) in [
+        ("{}", "", Action::Accept),
+        ("{}", ", onUnscanned: Block", Action::Accept),
+        ("{}", ", onUnscanned: Block, scan: {required: Always}", Action::Block),
+        ("{}", ", onUnscanned: Block, onUnscannable: Fallback, scan: {required: Always}", Action::Fallback),
+        ("{onUnscanned: Block, scan: {required: Always}}", ", scan: {required: Auto}", Action::Accept),
+        ("{scan: {required: Always}}", ", onUnscanned: Block", Action::Block),
+        ("{onUnscannable: Fallback}", ", onUnscanned: Block, scan: {required: Always}", Action::Fallback),
+    ] {
+        let text = with_policy("{}", "Enforce", rules) + &format!("defaults: {defaults}\n");
+        let settings = parse(&text, "", Files::Skip, now()).unwrap().settings;
+        let found = settings.policies[0].rules.actions.on(FindingKind::Unscannable);
+        assert_eq!(found, expected, "{defaults}{rules}");
+    }
 }
 
 const NOT_OPTED_OUT: &str = "{key: landfall.dev/mode, operator: NotIn, values: [Skip]}";

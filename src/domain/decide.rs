@@ -71,8 +71,9 @@ use super::finding::{About, Action, Finding, FindingKind, PolicyKey};
 use super::place::PlaceIx;
 use super::policy::PolicyView;
 use super::route::{Collision, Pin, Serves};
-use super::unknown::Silence;
+use super::unknown::{Silence, Unknown};
 use super::verdict::{Ground, KeepReason, Ruling, Verdict};
+use assess::ByDigest;
 use assessment::Assessment;
 
 pub use expiry::expires_at;
@@ -312,12 +313,16 @@ impl<'a> Judge<'a> {
         self.digest.is_none() && place.collision == Collision::Possible
     }
 
+    /// Whether a digest that a tag answers is written into the Pod.
+    fn writes_digest(&self) -> bool {
+        self.digest.is_none() && (self.routed.pin == Pin::Digest || self.case.regime.enforces())
+    }
+
     /// Judges a tag again as the digest that the verdict would pin; the result is the verdict that denies it, if any.
     /// The validating door sees only the digest, so the Pod must not get a digest that this door denies. (A proved
     /// local copy needs no second judgement: what it satisfies as a tag, it satisfies as a digest.)
     fn denial_when_pinned(&self, digest: Option<Digest>) -> Step<Option<Verdict>> {
-        let pins = self.digest.is_none() && (self.routed.pin == Pin::Digest || self.case.regime.enforces());
-        if !pins || digest.is_none() {
+        if !self.writes_digest() || digest.is_none() {
             return Step::Settle(None);
         }
         let again = Judge { digest, ..*self }.verdict();
@@ -351,16 +356,23 @@ impl<'a> Judge<'a> {
                 {
                     match self.is_another(place, *digest) {
                         Step::Ask(queries) => return Step::Ask(queries),
-                        Step::Settle(true) => {}
-                        Step::Settle(false) => return found(Some(ix), Some(*digest)),
+                        Step::Settle(true) => continue,
+                        Step::Settle(false) => {}
+                    }
+                    match self.by_digest(ix, *digest) {
+                        ByDigest::Unasked(query) => return Step::Ask(vec![query]),
+                        ByDigest::Answers => return found(Some(ix), Some(*digest)),
+                        ByDigest::Other(Presence::Unknown(unknown)) => {
+                            if let Some(unseen) = self.unseen_there(ix, place, unknown) {
+                                return Step::Settle(Target::Unseen(unseen));
+                            }
+                            down |= unknown.cause.silence() == Silence::Down;
+                        }
+                        ByDigest::Other(_) => {}
                     }
                 }
                 Some(Observation::Presence(Presence::Unknown(unknown))) => {
-                    let mut unseen = Assessment::of(Some(ix));
-                    let (kind, detail) = (unknown.cause.finding(), unknown.detail.clone());
-                    unseen.find(self, kind, About::Copy, self.digest, detail);
-                    // By its digest nothing would be learned of the image there. A tag may mean a digest that is denied.
-                    if self.digest.is_none() && place.serves == Serves::Copies && unseen.is_unseen() {
+                    if let Some(unseen) = self.unseen_there(ix, place, unknown) {
                         return Step::Settle(Target::Unseen(unseen));
                     }
                     down |= unknown.cause.silence() == Silence::Down;
@@ -377,6 +389,14 @@ impl<'a> Judge<'a> {
         let nowhere = Ruling::Fallback { place: None, digest: None };
         let ruling = if down { self.presume(assessments, nowhere) } else { Step::Settle(nowhere) };
         ruling.and_then(|ruling| Step::Settle(Target::Found(ruling)))
+    }
+
+    /// A Place of another site that is unknown, where a policy blocks that. By its digest nothing would be learned of the image
+    /// there. A tag may mean a digest that is denied.
+    fn unseen_there(&self, ix: PlaceIx, place: &Place, unknown: &Unknown) -> Option<Assessment> {
+        let mut unseen = Assessment::of(Some(ix));
+        unseen.find(self, unknown.cause.finding(), About::Copy, self.digest, unknown.detail.clone());
+        (self.digest.is_none() && place.serves == Serves::Copies && unseen.is_unseen()).then_some(unseen)
     }
 
     /// Whether the tag of a copy is another digest than the primary's: proved to be, or not proved to be the same where

@@ -73,6 +73,8 @@ pub enum FindingKind {
     ScannerDown,
     /// Present, its scan is too old.
     ScanExpired,
+    /// Present, and no scanner here can scan its kind: a model, a chart.
+    Unscannable,
     /// Present, scanned here, too severe.
     Vulnerable,
     /// No Route covers the image.
@@ -94,6 +96,8 @@ pub enum PolicyKey {
     OnUnproved,
     /// `onUnscanned`: the image is present but not scanned as required.
     OnUnscanned,
+    /// `onUnscannable`: the image is present, and no scanner there can scan its kind.
+    OnUnscannable,
     /// `onVulnerable`: the scan found something too severe.
     OnVulnerable,
     /// `onUnrouted`: no Route covers the image, or it cannot be parsed.
@@ -118,6 +122,7 @@ impl FindingKind {
             | Self::ScanFailed
             | Self::ScannerDown
             | Self::ScanExpired => PolicyKey::OnUnscanned,
+            Self::Unscannable => PolicyKey::OnUnscannable,
             Self::Vulnerable => PolicyKey::OnVulnerable,
             Self::NotRouted | Self::Unparsable => PolicyKey::OnUnrouted,
         }

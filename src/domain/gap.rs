@@ -72,6 +72,8 @@ impl Axis {
         match finding.key() {
             PolicyKey::OnMissing | PolicyKey::OnStale => Some(Self::Presence),
             PolicyKey::OnUnscanned | PolicyKey::OnVulnerable => Some(Self::Scan),
+            // Nobody can close it: there is nothing to scan.
+            PolicyKey::OnUnscannable => None,
             PolicyKey::OnUnknown | PolicyKey::OnUnproved | PolicyKey::OnUnrouted => None,
         }
     }

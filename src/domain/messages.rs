@@ -79,6 +79,9 @@ pub fn advice(finding: FindingKind) -> &'static str {
         FindingKind::Unscanned | FindingKind::ScanExpired => "have it scanned there",
         FindingKind::ScanPending => "try again when its scan is done",
         FindingKind::ScanFailed => "see in the registry why its scan failed, and have it scanned again",
+        FindingKind::Unscannable => {
+            "use an image that can be scanned, or ask for an exception: no scanner there can scan this kind"
+        }
         FindingKind::ScannerDown => "try again when the scanner is back",
         FindingKind::Vulnerable => "use an image without the vulnerability, or ask for an exception",
         FindingKind::NotRouted => "use an image that is replicated to this site, or ask for a route",
@@ -109,6 +112,7 @@ fn seen(finding: &Finding) -> &str {
         | FindingKind::ScanFailed
         | FindingKind::ScannerDown
         | FindingKind::ScanExpired
+        | FindingKind::Unscannable
         | FindingKind::Vulnerable
         | FindingKind::NotRouted
         | FindingKind::Unparsable => &finding.detail,

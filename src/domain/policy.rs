@@ -25,6 +25,8 @@ pub struct Actions {
     pub on_unproved: Action,
     /// For Unscanned, ScanPending, ScanFailed, ScannerDown and ScanExpired.
     pub on_unscanned: Action,
+    /// For Unscannable: no scanner there can scan its kind.
+    pub on_unscannable: OnUnscannable,
     /// For Vulnerable: the scan found something too severe.
     pub on_vulnerable: Action,
     /// For NotRouted, and for Unparsable at the validating door.
@@ -41,7 +43,16 @@ pub enum OnUnknown {
     Inherited(Action),
 }
 
-/// The rules for an image: the actions and the scan requirement. Keys that a policy leaves out are already filled from
+/// The action for what no scanner can scan, and whether it is stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnUnscannable {
+    /// The rules, or the `defaults` that they inherit, state this action.
+    Stated(Action),
+    /// Nobody states it: that of Unscanned where the rules always require a scan, else `Accept`.
+    Derived(Action),
+}
+
+/// The rules for an image: the actions, the scan requirement and the exceptions. Keys that a policy leaves out are already filled from
 /// `defaults`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -49,6 +60,8 @@ pub struct Rules {
     pub actions: Actions,
     /// What a scan must show.
     pub scan: Requirement,
+    /// Findings that these rules allow for some images until a date. They are not inherited.
+    pub exceptions: Vec<Exception>,
 }
 
 /// Whether a policy acts or only reports.
@@ -71,11 +84,10 @@ pub struct Policy {
     pub enforcement: Enforcement,
     /// What the policy requires. Keys that it leaves out are filled from `defaults`.
     pub rules: Rules,
-    /// Findings that the policy allows for some images until a date.
-    pub exceptions: Vec<Exception>,
 }
 
-/// Findings that a policy allows for some images until a date. For these, `defaults` apply instead of the policy.
+/// Findings that are allowed for some images until a date. For these, `defaults` apply instead of the policy. In `defaults`
+/// themselves, each has its mildest action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     /// The images, by their primary name.
@@ -172,7 +184,7 @@ pub enum LabelTest {
 /// The rules of one namespace: `defaults`, or the enforcing policies that select it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Regime {
-    /// The rules where no policy enforces, and where an exception applies.
+    /// The rules where no policy enforces, and where an exception of a policy applies.
     pub defaults: Arc<Rules>,
     /// The enforcing policies. For each finding the strictest of their actions counts.
     pub enforcing: Vec<Arc<Policy>>,
@@ -188,6 +200,7 @@ impl Actions {
             PolicyKey::OnUnknown => self.unknown(),
             PolicyKey::OnUnproved => self.on_unproved,
             PolicyKey::OnUnscanned => self.on_unscanned,
+            PolicyKey::OnUnscannable => self.unscannable(),
             PolicyKey::OnVulnerable => self.on_vulnerable,
             PolicyKey::OnUnrouted => self.on_unrouted,
         }
@@ -202,6 +215,14 @@ impl Actions {
         }
     }
 
+    /// Returns the action for what no scanner can scan.
+    #[must_use]
+    pub fn unscannable(&self) -> Action {
+        match self.on_unscannable {
+            OnUnscannable::Stated(action) | OnUnscannable::Derived(action) => action,
+        }
+    }
+
     /// Whether any finding that says what is known is blocked.
     #[must_use]
     pub fn blocks_known(&self) -> bool {
@@ -211,11 +232,13 @@ impl Actions {
             on_unknown: _,
             on_unproved,
             on_unscanned,
+            on_unscannable: _,
             on_vulnerable,
             on_unrouted,
-        } = self;
-        [on_missing, on_stale, on_unproved, on_unscanned, on_vulnerable, on_unrouted]
-            .contains(&&Action::Block)
+        } = *self;
+        let unscannable = self.unscannable();
+        [on_missing, on_stale, on_unproved, on_unscanned, unscannable, on_vulnerable, on_unrouted]
+            .contains(&Action::Block)
     }
 }
 
@@ -228,10 +251,25 @@ impl Default for Actions {
             on_unknown: OnUnknown::Stated(Action::Fallback),
             on_unproved: Action::Fallback,
             on_unscanned: Action::Fallback,
+            on_unscannable: OnUnscannable::Derived(Action::Accept),
             on_vulnerable: Action::Accept,
             on_unrouted: Action::Accept,
         }
     }
+}
+
+impl Actions {
+    /// The mildest action for each finding.
+    const MILDEST: Self = Self {
+        on_missing: Action::Fallback,
+        on_stale: Action::Accept,
+        on_unknown: OnUnknown::Stated(Action::Fallback),
+        on_unproved: Action::Accept,
+        on_unscanned: Action::Accept,
+        on_unscannable: OnUnscannable::Stated(Action::Accept),
+        on_vulnerable: Action::Accept,
+        on_unrouted: Action::Accept,
+    };
 }
 
 /// A set of findings.
@@ -274,7 +312,8 @@ pub struct PolicyView<'a> {
 enum Covers {
     /// All findings except the excepted ones.
     AllButExcepted,
-    /// Only the excepted findings, with the milder of the policy's and the `defaults`' rules.
+    /// Only the excepted findings, with the milder of the policy's and the `defaults`' rules, or with the mildest actions
+    /// where `defaults` except them.
     OnlyExcepted,
 }
 
@@ -315,11 +354,19 @@ impl Regime {
         !self.enforcing.is_empty()
     }
 
+    /// The exceptions that may apply: those of the enforcing policies, or of `defaults` where no policy enforces.
+    pub fn exceptions(&self) -> impl Iterator<Item = &Exception> {
+        let defaults = (!self.enforces()).then_some(&*self.defaults);
+        let rules = self.enforcing.iter().map(|policy| &policy.rules).chain(defaults);
+        rules.flat_map(|rules| &rules.exceptions)
+    }
+
     /// Returns all rules that apply to an image: those of the enforcing policies, or `defaults` where no policy enforces.
     /// For each finding the strictest action of all views counts.
     ///
     /// For findings that an exception covers, the policy acts with the milder of its own action and that of `defaults`.
-    /// So an exception never makes a result stricter.
+    /// So an exception never makes a result stricter. An exception of `defaults` sets the mildest action, but opens nothing that
+    /// a policy blocks.
     ///
     /// ```
     /// # use landfall::facade::config::{self, Files};
@@ -346,12 +393,18 @@ impl Regime {
     #[must_use]
     pub fn views(&self, primary_name: &str, now: Timestamp) -> Vec<PolicyView<'_>> {
         if !self.enforces() {
-            let (rules, excepted) = (Cow::Borrowed(&*self.defaults), FindingSet::default());
-            return vec![PolicyView { policy: None, rules, excepted, covers: Covers::AllButExcepted }];
+            let (rules, excepted) = (Cow::Borrowed(&*self.defaults), self.defaults.lifted(primary_name, now));
+            let mut views =
+                vec![PolicyView { policy: None, rules, excepted, covers: Covers::AllButExcepted }];
+            if !excepted.is_empty() {
+                let rules = Cow::Owned(Rules { actions: Actions::MILDEST, ..Rules::clone(&self.defaults) });
+                views.push(PolicyView { policy: None, rules, excepted, covers: Covers::OnlyExcepted });
+            }
+            return views;
         }
         let mut views = Vec::with_capacity(self.enforcing.len());
         for policy in &self.enforcing {
-            let (name, excepted) = (Some(&policy.name), policy.lifted(primary_name, now));
+            let (name, excepted) = (Some(&policy.name), policy.rules.lifted(primary_name, now));
             let rules = Cow::Borrowed(&policy.rules);
             views.push(PolicyView { policy: name, rules, excepted, covers: Covers::AllButExcepted });
             if !excepted.is_empty() {
@@ -374,16 +427,16 @@ impl Rules {
                 on_unknown: OnUnknown::Stated(a.unknown().min(b.unknown())),
                 on_unproved: a.on_unproved.min(b.on_unproved),
                 on_unscanned: a.on_unscanned.min(b.on_unscanned),
+                on_unscannable: OnUnscannable::Stated(a.unscannable().min(b.unscannable())),
                 on_vulnerable: a.on_vulnerable.min(b.on_vulnerable),
                 on_unrouted: a.on_unrouted.min(b.on_unrouted),
             },
             scan: self.scan.milder(&other.scan),
+            exceptions: Vec::new(),
         }
     }
-}
 
-impl Policy {
-    /// Returns the findings that the policy's exceptions allow for an image at `now`.
+    /// Returns the findings that the exceptions allow for an image at `now`.
     #[must_use]
     pub fn lifted(&self, primary_name: &str, now: Timestamp) -> FindingSet {
         let mut lifted = FindingSet::default();
@@ -444,6 +497,7 @@ mod tests {
                 ignore: Arc::default(),
                 allowlist: Allowlist::Honoured,
             },
+            exceptions: Vec::new(),
         }
     }
 
@@ -452,8 +506,7 @@ mod tests {
             name: PolicyName::new(name),
             selector: Selector::default(),
             enforcement: Enforcement::Enforce,
-            rules: rules(on_stale),
-            exceptions,
+            rules: Rules { exceptions, ..rules(on_stale) },
         })
     }
 

@@ -58,7 +58,8 @@ pub struct Vulnerabilities {
 pub enum Detail {
     /// State and severity.
     Summary,
-    /// Also the vulnerabilities and the project's allowlist. Asked only when the summary alone is too severe.
+    /// Also the vulnerabilities and the project's allowlist, from the stored report. Asked only when the summary alone is
+    /// too severe, or a scan is under way and no finished one is remembered.
     Vulnerabilities,
 }
 
@@ -80,10 +81,16 @@ pub enum Scanner {
 pub enum ScanState {
     /// The scan is finished: `Success`, 100 %.
     Done(Report),
-    /// The artifact was never scanned, or not by the project's present scanner. The artifact may also be absent.
+    /// The artifact was never scanned, or not by the project's present scanner.
     NotScanned,
-    /// The scan is pending, scheduled or running.
+    /// No scanner there can scan an artifact of this kind.
+    Unscannable,
+    /// The API does not list the artifact, or its project does not exist. A proxy cache serves such artifacts too.
+    Absent,
+    /// The scan is pending, scheduled or running, and it is not known that one has finished before it.
     Pending,
+    /// The same, after a scan that has finished. [`ScanAnswer::last`] holds that one, which counts until the next is finished.
+    Rescan,
     /// `Error`, `Stopped`, a partial success, or a word that Harbor does not document.
     Failed,
     /// The scanner does not answer Harbor. [`ScanAnswer::last`] holds what is known.
@@ -102,7 +109,7 @@ pub struct ScanAnswer {
     /// The state of the artifact's scan.
     pub state: ScanState,
     /// The last finished scan where `state` is not [`ScanState::Done`], from memory or from Harbor's stored report. While
-    /// the scanner is down it counts, good or bad; otherwise only a bad one counts.
+    /// the scanner is down, and while a rescan is under way, it counts, good or bad; otherwise only a bad one counts.
     pub last: Option<Report>,
 }
 
@@ -149,15 +156,15 @@ pub enum ScanResult {
     /// How the scan falls short; empty where it satisfies the requirement. A scan can be too old and too severe at once.
     /// Then both are named, because each has its own action.
     Shortfalls(Vec<Shortfall>),
-    /// The summary alone is too severe, but ignored or allowed vulnerabilities may change that. Ask for
-    /// [`Detail::Vulnerabilities`].
+    /// The summary alone is too severe, but ignored or allowed vulnerabilities may change that; or a scan is under way, and
+    /// the report of one before it may be stored. Ask for [`Detail::Vulnerabilities`].
     TooCoarse,
 }
 
 /// One way in which a scan falls short of a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Vulnerable, or why the scan is unknown.
+    /// Unscanned, ScanPending, ScanFailed, ScannerDown, ScanExpired, Unscannable, Vulnerable, or why the scan is unknown.
     pub kind: FindingKind,
     /// Details for people.
     pub detail: Arc<str>,
@@ -211,7 +218,9 @@ impl Requirement {
         let (counts, otherwise) = match &answer.state {
             ScanState::Done(done) => (Some(done), None),
             // While no newer scan can be made or learned, the last known report counts, good or bad …
-            ScanState::ScannerDown if answer.last.is_some() => (answer.last.as_ref(), None),
+            ScanState::ScannerDown | ScanState::Rescan if answer.last.is_some() => {
+                (answer.last.as_ref(), None)
+            }
             ScanState::Unknown(unknown)
                 if unknown.cause.silence() == Silence::Slow && answer.last.is_some() =>
             {
@@ -225,8 +234,22 @@ impl Requirement {
             ScanState::NotScanned => {
                 (None, Some(Shortfall::new(FindingKind::Unscanned, "never scanned here")))
             }
-            ScanState::Pending => {
-                (None, Some(Shortfall::new(FindingKind::ScanPending, "its scan has not finished")))
+            ScanState::Unscannable => {
+                (None, Some(Shortfall::new(FindingKind::Unscannable, "no scanner there can scan its kind")))
+            }
+            ScanState::Absent => {
+                (None, Some(Shortfall::new(FindingKind::Unscanned, "the registry's API does not list it")))
+            }
+            ScanState::Pending if detail.is_none() => return ScanResult::TooCoarse,
+            ScanState::Pending | ScanState::Rescan => {
+                match detail.map(|detail| (&detail.state, &detail.last)) {
+                    Some((ScanState::Done(stored), _)) | Some((ScanState::Rescan, Some(stored))) => {
+                        (Some(stored), None)
+                    }
+                    // The report may be stored, and be a bad one.
+                    Some((ScanState::Unknown(cause), _)) => (None, Some(unknown(cause))),
+                    _ => (None, Some(Shortfall::new(FindingKind::ScanPending, "its scan has not finished"))),
+                }
             }
             ScanState::Failed => (None, Some(Shortfall::new(FindingKind::ScanFailed, "its scan failed"))),
             ScanState::Hidden => {
@@ -343,6 +366,8 @@ mod tests {
             (ScanState::NotScanned, bad.clone(), vec![Unscanned, Vulnerable]),
             (ScanState::Pending, good.clone(), vec![ScanPending]),
             (ScanState::Pending, bad.clone(), vec![ScanPending, Vulnerable]),
+            (ScanState::Rescan, good.clone(), vec![]),
+            (ScanState::Rescan, bad.clone(), vec![Vulnerable, ScanExpired]),
             (ScanState::Failed, bad.clone(), vec![ScanFailed, Vulnerable]),
             (ScanState::Hidden, None, vec![Unauthorized]),
             (slow(), good.clone(), vec![]),
@@ -351,8 +376,33 @@ mod tests {
             (down(), bad, vec![Unreachable, Vulnerable]),
         ] {
             let answer = answer(state, last);
-            let judged = requirement(&[], Allowlist::Disregarded).judge(&answer, None, NOW.parse().unwrap());
+            let requirement = requirement(&[], Allowlist::Disregarded);
+            let judged = requirement.judge(&answer, Some(&answer), NOW.parse().unwrap());
             assert_eq!(kinds(&judged), Some(expected), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn while_a_scan_is_under_way_the_stored_report_is_asked_for_and_counts() {
+        use FindingKind::*;
+        let pending = answer(ScanState::Pending, None);
+        let good = report(Severity::Low, "2026-11-20T00:00:00Z");
+        let bad = report(Severity::Critical, "2026-11-20T00:00:00Z");
+        let judge = |detail: Option<&ScanAnswer>| {
+            kinds(&requirement(&[], Allowlist::Disregarded).judge(&pending, detail, NOW.parse().unwrap()))
+        };
+        assert_eq!(judge(None), None);
+        let unlearned = ScanState::Unknown(Unknown::new(Cause::Deadline, "slow"));
+        for (state, last, expected) in [
+            (ScanState::Pending, None, vec![ScanPending]),
+            (ScanState::Rescan, Some(good.clone()), vec![]),
+            (ScanState::Rescan, Some(bad.clone()), vec![Vulnerable]),
+            (ScanState::Done(good), None, vec![]),
+            (ScanState::Done(bad), None, vec![Vulnerable]),
+            (unlearned, None, vec![Deadline]),
+        ] {
+            let detail = answer(state, last);
+            assert_eq!(judge(Some(&detail)), Some(expected), "{detail:?}");
         }
     }
 

@@ -107,7 +107,7 @@ pub(crate) mod sample {
             ignore: Arc::default(),
             allowlist: Allowlist::Honoured,
         };
-        Rules { actions: Actions::default(), scan }
+        Rules { actions: Actions::default(), scan, exceptions: Vec::new() }
     }
 
     /// The settings; `each` is every TTL and every budget.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::domain::digest::Digest;
 use crate::domain::evidence::{Child, Children, Observation, Presence, TagDigest};
 
 use crate::domain::scan::{Report, ScanAnswer, ScanState, Scanner};
@@ -152,6 +153,11 @@ impl CachedAnswer {
     /// Is it served without asking the registry?
     pub fn is_fresh(&self, view: &View<'_>) -> bool {
         self.age(view) < self.fresh(view.life) && !self.outdated(view)
+    }
+
+    /// Does it say that the image is there?
+    pub fn is_presence(&self) -> bool {
+        matches!(self.answer, Observation::Presence(Presence::Present { .. }))
     }
 
     /// Could the answer not be learned?
@@ -322,7 +328,20 @@ fn keeps_previous(what: &What, answer: &Observation) -> bool {
 /// Does a Harbor with a working scanner answer that no scan has finished and none is under way?
 fn lacks_scan(answer: &Observation) -> bool {
     let Observation::Scan(ScanAnswer { scanner, state, .. }) = answer else { return false };
-    *scanner == Scanner::Present && matches!(state, ScanState::NotScanned | ScanState::Failed)
+    *scanner == Scanner::Present
+        && matches!(state, ScanState::NotScanned | ScanState::Failed | ScanState::Unscannable)
+}
+
+/// The digest that is not there, whatever was learned of its presence.
+pub(super) fn gone(question: &Question, answer: &Observation) -> Option<Digest> {
+    match (&question.what, answer) {
+        (
+            What::Scan(digest, _) | What::Children(digest),
+            Observation::Scan(ScanAnswer { state: ScanState::Absent, .. })
+            | Observation::Children(Children::Absent),
+        ) => Some(*digest),
+        _ => None,
+    }
 }
 
 /// Is the answer the same for all credentials? A 404 and a 403 may be another one under other credentials.
@@ -355,8 +374,16 @@ fn behind(answer: &Observation, before: Option<&CachedAnswer>) -> (Observation, 
             // A scanner that was seen is kept, because `required: Auto` depends on it.
             let scanner = if now.scanner == Scanner::Unknown { then.scanner } else { now.scanner };
             let (state, learned) = match now.state {
-                // A failed look-up does not make an unscanned image better.
+                // A failed look-up does not make an unscanned image better …
                 ScanState::Unknown(_) if lacks_scan(&before.answer) => (&then.state, Some(before.learned)),
+                // … nor does a scanner that is down make it one that could be scanned, …
+                ScanState::ScannerDown if then.state == ScanState::Unscannable => {
+                    (&then.state, Some(before.learned))
+                }
+                // … and a scan under way takes nothing away from a scanned one.
+                ScanState::Pending if last.is_some() && !lacks_scan(&before.answer) => {
+                    (&ScanState::Rescan, None)
+                }
                 _ => (&now.state, None),
             };
             (Observation::Scan(ScanAnswer { scanner, state: state.clone(), last }), learned)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::evidence::{Observation, Presence};
+use crate::domain::evidence::Observation;
 
 use crate::domain::settings::CacheLife;
 use crate::domain::unknown::{Cause, Unknown};
@@ -16,11 +16,11 @@ use crate::registry::{Flight, Joined, SingleFlight, Tasks};
 
 use super::answer_cache::AnswerCache;
 use super::background::{NoSlot, Permit};
-use super::cached_answer::CachedAnswer;
+use super::cached_answer::{CachedAnswer, gone};
 use super::fair_queue::{Asker, Ticket, TicketId};
-use super::invalidation::Epoch;
+use super::invalidation::{Epoch, Scope};
 use super::metrics::{BackgroundTask, Metrics};
-use super::question::{Question, What, unanswered};
+use super::question::{Question, unanswered};
 use super::upstream::Upstream;
 use super::verdict_cache::Generation;
 
@@ -183,7 +183,7 @@ impl Lookups {
         let attempt = upstream.attempt(ticket, question).await;
         let began = Instant::now();
         self.metrics.queued(upstream, began - queued);
-        let cached = |question: Question, answer, previous: Option<&Arc<CachedAnswer>>| {
+        let cached = |question: Question, answer, epoch, previous: Option<&Arc<CachedAnswer>>| {
             let view = upstream.view(Instant::now(), &terms.life);
             Arc::new(CachedAnswer::new(question, answer, epoch, fastrand::f64(), previous, &view))
         };
@@ -192,7 +192,7 @@ impl Lookups {
             Err(unknown) => {
                 let answer = unanswered(question.aspect(), unknown);
                 self.metrics.answered(upstream, question, &answer, None);
-                return cached(question.clone(), answer, self.answers.get(question).as_ref());
+                return cached(question.clone(), answer, epoch, self.answers.get(question).as_ref());
             }
         };
         let deadline = began + terms.attempt;
@@ -203,16 +203,18 @@ impl Lookups {
         attempt.end(&answer, fastrand::f64());
         upstream.phase(Instant::now());
         self.metrics.answered(upstream, question, &answer, Some(began.elapsed()));
-        // A tag that means a digest also shows that this digest is present.
-        if let (
-            What::Tag(_),
-            Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. }),
-        ) = (&question.what, &answer)
-        {
-            self.store(upstream, cached(question.for_digest(*digest), answer.clone(), None), &terms);
-        }
-        let cached = cached(question.clone(), answer, self.answers.get(question).as_ref());
+        let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);
+        let cached = cached(question.clone(), answer, epoch, self.answers.get(question).as_ref());
         self.store(upstream, cached, &terms)
+    }
+
+    /// If the answer says that a digest is gone that is cached as present, outdates what is cached of it. Returns the epoch
+    /// after that, in which the answer itself counts.
+    fn end_presence(&self, upstream: &Upstream, question: &Question, answer: &Observation) -> Option<Epoch> {
+        let digest = gone(question, answer)?;
+        self.answers.get(&question.for_digest(digest)).filter(|held| held.is_presence())?;
+        upstream.invalidate(Scope::Digest(digest));
+        Some(upstream.epoch())
     }
 
     /// Stores an answer, and returns the one that counts. An unknown or an outdated answer does not replace a fresh

@@ -80,7 +80,10 @@ fn answered(what: &What, answer: &Observation, life: &CacheLife) -> Duration {
         Observation::Presence(Presence::Present { .. } | Presence::ProxyCache { .. })
         | Observation::TagDigest(TagDigest::Known(_)) => life.tag,
         Observation::Children(Children::Listed(_)) => FOR_EVER,
-        Observation::Scan(ScanAnswer { state: ScanState::Done(_) | ScanState::Hidden, .. })
+        Observation::Scan(ScanAnswer {
+            state: ScanState::Done(_) | ScanState::Hidden | ScanState::Unscannable,
+            ..
+        })
         | Observation::Scan(ScanAnswer { scanner: Scanner::Absent, state: ScanState::NotScanned, .. }) => {
             life.scan
         }

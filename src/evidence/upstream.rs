@@ -21,7 +21,7 @@ use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
 use super::background::Background;
 use super::fair_queue::{Asker, FairQueue, LONGEST, Overfull, Permit, Ticket as QueueTicket, TicketId};
 use super::health::{Health, HealthState, Limit, Ticket};
-use super::invalidation::{Epochs, Scope, View};
+use super::invalidation::{Epoch, Epochs, Scope, View};
 use super::question::{Question, UpstreamId, What, unknown};
 use super::verdict_cache::Generation;
 
@@ -232,6 +232,11 @@ impl Upstream {
             harbor.forget();
         }
         self.epochs.invalidate(scope);
+    }
+
+    /// The epoch of an answer that is learned now.
+    pub fn epoch(&self) -> Epoch {
+        self.epochs.epoch()
     }
 
     /// Why this repository is not asked for now.

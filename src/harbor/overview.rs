@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::domain::digest::Digest;
 use crate::domain::scan::{Report, ScanState, Severity};
@@ -26,6 +27,9 @@ pub enum Overview {
     /// deleted, so the scan may have succeeded. A scan that really failed has a start and an end
     /// (goharbor/harbor#19166, #19660).
     Swept,
+    /// There is no overview, and there will be none: it is no image, and the API names no way to its vulnerabilities. (An
+    /// image without that is not told apart from one whose scanner was down a moment ago.)
+    Unscannable,
     /// There is no overview: it was never scanned, or the scanner is down, changed, disabled or missing. Only the
     /// project's scanner tells.
     Missing,
@@ -47,6 +51,11 @@ pub enum ProjectScanner {
 struct Artifact<'a> {
     #[serde(borrow)]
     digest: Option<Cow<'a, str>>,
+    /// `IMAGE`, `CHART`, `MODEL`, `UNKNOWN` …
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    addition_links: Option<BTreeMap<Cow<'a, str>, IgnoredAny>>,
     #[serde(borrow)]
     scan_overview: Option<BTreeMap<Cow<'a, str>, Object<Summary<'a>>>>,
 }
@@ -94,7 +103,12 @@ pub fn overview(body: &[u8], digest: &Digest) -> Result<Overview, Malformed> {
     if found != digest.to_string() {
         return Err(Malformed::OtherDigest { found: found.into() });
     }
-    Ok(artifact.scan_overview.and_then(prefer).map_or(Overview::Missing, |Object(summary)| summary.read()))
+    if let Some(Object(summary)) = artifact.scan_overview.and_then(prefer) {
+        return Ok(summary.read());
+    }
+    let image = artifact.kind.is_none_or(|kind| matches!(&*kind, "" | "IMAGE" | "CNAB"));
+    let links = artifact.addition_links.is_some_and(|links| links.contains_key("vulnerabilities"));
+    Ok(if image || links { Overview::Missing } else { Overview::Unscannable })
 }
 
 /// Reads the answer of the project's scanner API.

@@ -45,16 +45,20 @@ impl Question<'_> {
         match self.harbor.api.artifact(&self.artifact, self.deadline).await? {
             ApiAnswer::Found(body) => match overview(&body, digest)? {
                 Overview::State(ScanState::Done(report)) => Ok(self.done(report).await),
+                Overview::State(ScanState::Pending) if self.detail == Detail::Vulnerabilities => {
+                    Ok(self.pending().await)
+                }
                 Overview::State(state) => Ok(answer(Scanner::Present, state)),
                 Overview::Swept => {
                     Ok(ScanAnswer { last: self.last().await, ..answer(Scanner::Present, ScanState::Failed) })
                 }
-                Overview::Missing => Ok(self.without_overview().await),
+                Overview::Missing => Ok(self.without_overview(ScanState::NotScanned).await),
+                Overview::Unscannable => Ok(self.without_overview(ScanState::Unscannable).await),
             },
-            ApiAnswer::NotFound => Ok(answer(self.scanner().await, ScanState::NotScanned)),
+            ApiAnswer::NotFound => Ok(answer(self.scanner().await, ScanState::Absent)),
             ApiAnswer::Forbidden => match self.harbor.forbidden(&self.artifact, self.deadline).await {
                 // A project that does not exist has neither artifacts nor a scanner.
-                Ok(Gone) => Ok(answer(Scanner::Absent, ScanState::NotScanned)),
+                Ok(Gone) => Ok(answer(Scanner::Absent, ScanState::Absent)),
                 Err(unknown) if unknown.cause == Cause::Forbidden => {
                     Ok(answer(Scanner::Hidden, ScanState::Hidden))
                 }
@@ -87,13 +91,24 @@ impl Question<'_> {
         }
     }
 
-    /// Without an overview: never scanned, or the scanner is down, or there is none.
-    async fn without_overview(&self) -> ScanAnswer {
+    /// A scan that is under way. Harbor's daily "scan all" turns every artifact into this state, and keeps the reports.
+    async fn pending(&self) -> ScanAnswer {
+        let (state, last) = match self.stored().await {
+            Ok(Some(stored)) => (ScanState::Rescan, Some(self.report(stored).await)),
+            // There is none, or our robot may not read it.
+            Ok(None) => (ScanState::Pending, None),
+            Err(unknown) => (ScanState::Unknown(unknown), None),
+        };
+        ScanAnswer { last, ..answer(Scanner::Present, state) }
+    }
+
+    /// Without an overview: it is in this state, or the scanner is down.
+    async fn without_overview(&self, state: ScanState) -> ScanAnswer {
         match self.harbor.scanner(&self.artifact.project, self.deadline).await {
             Ok(Some(ProjectScanner::Unhealthy)) => {
                 ScanAnswer { last: self.last().await, ..answer(Scanner::Present, ScanState::ScannerDown) }
             }
-            Ok(found) => answer(seen(found), ScanState::NotScanned),
+            Ok(found) => answer(seen(found), state),
             Err(unknown) => answer(Scanner::Unknown, ScanState::Unknown(unknown)),
         }
     }
@@ -104,14 +119,17 @@ impl Question<'_> {
 
     /// The stored report as a finished scan, if there is one that we may read.
     async fn last(&self) -> Option<Report> {
-        let stored = self.stored().await.ok().flatten()?;
+        Some(self.report(self.stored().await.ok().flatten()?).await)
+    }
+
+    async fn report(&self, stored: Stored) -> Report {
         let (severity, finished) = (stored.severity, stored.generated);
         let vulnerabilities = match self.detail {
             Detail::Summary => None,
             // If the allowlist could not be learned, the severity of the report still counts.
             Detail::Vulnerabilities => self.vulnerabilities(stored).await.ok(),
         };
-        Some(Report { severity, finished, vulnerabilities })
+        Report { severity, finished, vulnerabilities }
     }
 
     /// Harbor's stored report. `None`: there is none, or our robot may not read it.

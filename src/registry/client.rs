@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -30,6 +30,10 @@ use super::transport::{Ask, Redirects, Reply, Transport};
 
 /// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
+
+/// With `true`, Harbor takes a project's name for its name. Without it, a name of digits alone is taken for the ID of
+/// another project (goharbor/harbor: `parseProjectNameOrID` in src/server/v2.0/handler/base.go).
+const NAMES_ARE_NAMES: HeaderName = HeaderName::from_static("x-is-resource-name");
 
 /// Asks one registry.
 ///
@@ -394,6 +398,10 @@ impl Client {
             url,
             accept: request.accept,
             authorization: proof.header(),
+            header: match request.endpoint {
+                Endpoint::HarborApi(_) => Some((NAMES_ARE_NAMES, HeaderValue::from_static("true"))),
+                Endpoint::Repository(_) | Endpoint::Base | Endpoint::Anonymous => None,
+            },
             body: request.body.clone().map(|body| (json, body)),
             limit: request.body_limit,
             redirects: match request.endpoint {

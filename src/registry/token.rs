@@ -257,7 +257,7 @@ fn ask(
 ) -> Ask<'static> {
     // No redirect: our credentials go only to the realm that the registry named.
     let (accept, redirects) = (Some("application/json"), Redirects::Never);
-    Ask { method, url, accept, authorization, body, limit: TOKEN_LIMIT, redirects }
+    Ask { method, url, accept, authorization, header: None, body, limit: TOKEN_LIMIT, redirects }
 }
 
 /// `Basic …`, marked as sensitive, so that neither logs nor HTTP/2 header tables keep it. `None`: it holds bytes that are

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
@@ -45,6 +45,8 @@ pub(super) struct Ask<'a> {
     pub url: Url,
     pub accept: Option<&'a str>,
     pub authorization: Option<HeaderValue>,
+    /// One more header.
+    pub header: Option<(HeaderName, HeaderValue)>,
     pub body: Option<(HeaderValue, Bytes)>,
     pub limit: usize,
     pub redirects: Redirects,
@@ -161,6 +163,9 @@ impl Transport {
                 && url.origin() == ask.url.origin()
             {
                 request = request.header(AUTHORIZATION, authorization);
+            }
+            if let Some((name, value)) = &ask.header {
+                request = request.header(name, value);
             }
             if let Some((kind, body)) = &ask.body {
                 request = request.header(CONTENT_TYPE, kind).body(body.clone());

@@ -23,6 +23,7 @@ async fn what_the_rules_accept_is_not_blamed() {
     let door = Door::with(|site| {
         site.replace("namespace: production, flatten: 1}", "namespace: production, flatten: 1, proxy: true}")
             .replace("defaults: {onUnscanned: Fallback,", "defaults: {onMissing: Block, onUnscanned: Block,")
+            .replacen("scan: {required: Auto", "scan: {required: Always", 1)
     })
     .await;
     let image = format!("harbor.fra.example.com/{}:{}", seed::UNSCANNED.repository, seed::UNSCANNED.tag);

@@ -92,7 +92,7 @@ async fn a_bad_scan_stays_bad_for_days_until_a_newer_one() {
     site.demo.ams.store().set_scan(&digest, Scan::Running(jiff::Timestamp::now()));
     for _ in 0..3 {
         later(30 * HOUR).await;
-        assert_eq!(site.judged(&case).await, "Fallback(fra) [ScanPending, Vulnerable]");
+        assert_eq!(site.judged(&case).await, "Accepted(ams) [Vulnerable]");
     }
     site.demo.ams.store().set_scan(&digest, Scan::clean());
     later(10 * SECOND).await;

@@ -1,6 +1,6 @@
 //! Probes, the breaker, pauses and budgets: what registries in every state cost, and what follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -482,9 +482,14 @@ async fn a_harbor_whose_storage_hangs_costs_a_pod_its_attempt_at_most_and_then_n
             probes() >= 2
         })
         .await;
-        for request in site.demo.ams.log().iter().filter(|one| one.class == PathClass::Manifests) {
-            assert!(request.method == "HEAD" && request.path.ends_with("/v0"), "{request:?}");
-        }
+        // All ask for the manifest that answered last.
+        let log = site.demo.ams.log();
+        let probes: HashSet<_> = log
+            .iter()
+            .filter(|one| one.class == PathClass::Manifests)
+            .map(|one| (one.method.clone(), one.path.clone()))
+            .collect();
+        assert!(probes.len() == 1 && probes.iter().all(|(method, _)| method == "HEAD"), "{probes:?}");
 
         site.demo.ams.faults().clear();
         until("closed", || breaker(&site, "ams") == 0.0).await;
@@ -691,7 +696,7 @@ async fn a_metered_registry_is_asked_no_more_often_than_it_may_be() {
             }
         }
         assert_eq!(site.demo.ams.log().len(), 10, "half of it at once");
-        assert!((5..10).contains(&local), "{local}");
+        assert!((3..5).contains(&local), "{local}: two questions each, and some of the probe");
         for image in &images[50..] {
             later(71 * SECOND).await;
             judged(&site, image).await;
@@ -723,7 +728,8 @@ async fn a_broken_connection_is_tried_once_more_and_nothing_else_is() {
         judged(&site, index).await;
     }
     // The breaker may have closed the way in between: then there are fewer.
-    assert!(bodies() <= 20 + 1 + 4, "{} for 20 questions", bodies());
+    // Twenty bodies, and the retries that forty more questions (by tag, by digest) allow.
+    assert!(bodies() <= 20 + 1 + 12, "{} for 20 questions", bodies());
 
     for fault in [
         Fault::Html(StatusCode::BAD_GATEWAY),

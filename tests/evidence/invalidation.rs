@@ -40,11 +40,11 @@ async fn each_scope_ends_what_it_names_and_nothing_else() {
     for (scope, expected) in [
         (Scope::Tag(repository.clone(), tag.clone()), [1, 0, 0]),
         (Scope::Tag(repository.clone(), Tag::new("another")), [0, 0, 0]),
-        // By tag first, and that answers for the digest as well.
-        (Scope::Digest(digest), [1, 0, 0]),
-        (Scope::Repository(repository.clone()), [1, 0, 0]),
+        // By tag and by the digest that it answers, which answers the second as well.
+        (Scope::Digest(digest), [2, 0, 0]),
+        (Scope::Repository(repository.clone()), [2, 0, 0]),
         (Scope::Repository(Repository::new("production")), [0, 0, 0]),
-        (Scope::Registry, [1, 0, 1]),
+        (Scope::Registry, [2, 0, 2]),
     ] {
         for case in [&tagged, &pinned, &other] {
             site.judge(case).await;
@@ -162,7 +162,7 @@ async fn an_invalidation_takes_remembered_presence_and_leaves_the_last_scan() {
     // The bad one is scanned again: it was bad until then.
     site.demo.ams.store().set_scan(&bad_digest, Scan::Running(jiff::Timestamp::now()));
     changed(&site, Scope::Digest(bad_digest));
-    assert_eq!(site.judged(&bad).await, "Fallback(fra) [ScanPending, Vulnerable]");
+    assert_eq!(site.judged(&bad).await, "Accepted(ams) [Vulnerable]");
     site.demo.ams.store().set_scan(&bad_digest, Scan::clean());
     changed(&site, Scope::Digest(bad_digest));
     assert_eq!(site.judged(&bad).await, "Local(ams) []");

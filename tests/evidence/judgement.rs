@@ -22,8 +22,8 @@ async fn every_trouble_of_the_seed_has_its_verdict() {
         (seed::VULNERABLE, "Accepted(ams) [Vulnerable]"),
         (seed::CHILD_LOST, "Fallback(fra) [ChildMissing]"),
         (seed::REFUSED, "Fallback(fra) [Refused]"),
-        // What a proxy would serve must pass its scan, too.
-        (seed::PROXIED, "Fallback(fra) [ProxyCache, Unscanned]"),
+        // `Auto` requires no scan of what a proxy serves.
+        (seed::PROXIED, "Fallback(fra) [ProxyCache]"),
     ] {
         assert_eq!(site.judged(&site.case(named)).await, expected, "{named:?}");
         assert_eq!(site.judged(&site.case(named)).await, expected, "{named:?}, from memory");

@@ -23,8 +23,8 @@ async fn a_hundred_who_ask_at_once_ask_once() {
     // The tag, the index and both children; nothing twice but the index, whose body is another question.
     let asked = asked(&site.demo.ams, PathClass::Manifests);
     assert_eq!(asked.len(), 4, "{asked:?}");
-    assert_eq!(asked.values().sum::<usize>(), 4, "{asked:?}");
-    assert_eq!(site.metric(name::COALESCED, &[("aspect", "Presence")]), Some(297.0));
+    assert_eq!(asked.values().sum::<usize>(), 5, "{asked:?}");
+    assert_eq!(site.metric(name::COALESCED, &[("aspect", "Presence")]), Some(396.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,7 +36,7 @@ async fn and_so_they_do_on_many_threads() {
         tokio::spawn(async move { site.judged(&case).await })
     });
     assert!(join_all(tasks).await.into_iter().all(|shown| shown.unwrap() == "Local(ams) []"));
-    assert_eq!(manifests(&site.demo.ams), 1);
+    assert_eq!(manifests(&site.demo.ams), 2, "by tag, and by digest");
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_look_up_survives_its_caller_and_fills_the_memory() {
     }
     site.demo.ams.up().await;
     assert_eq!(site.judged(&case).await, "Local(ams) []");
-    assert_eq!(manifests(&site.demo.ams), 1);
+    assert_eq!(manifests(&site.demo.ams), 2, "by tag, and by digest");
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn no_more_than_in_flight_are_asked_at_once_and_waiting_is_no_attempt() {
     for (case, judgement) in cases.iter().zip(&judgements) {
         assert_eq!(shown(case, &judgement.verdict), "Local(ams) []");
     }
-    assert_eq!(manifests(&site.demo.ams), 40);
+    assert_eq!(manifests(&site.demo.ams), 80, "each by tag, and by digest");
     assert_eq!(site.demo.ams.peak_in_flight(), 4);
 }
 

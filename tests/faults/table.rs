@@ -30,6 +30,8 @@ const A_DAY: Duration = Duration::from_secs(25 * 3600);
 const FINE: &[FindingKind] = &[];
 /// What an image in order costs, and an index of two children.
 const ALL: &str = "artifact, head, project";
+/// The same for a tag: it is asked for, and then the digest that it answered.
+const TAGGED: &str = "artifact, 2 head, project";
 const INDEX: &str = "2 artifact, get, 3 head, project";
 const MIB: usize = 1024 * 1024;
 
@@ -46,7 +48,7 @@ fn sound() -> Vec<Row> {
     vec![
         Row::harbor("nothing is wrong", Nothing, FINE, ALL),
         Row::harbor("nothing is wrong, an index", Nothing, FINE, INDEX).index(),
-        Row::harbor("nothing is wrong, a tag", Nothing, FINE, ALL).by_tag(),
+        Row::harbor("nothing is wrong, a tag", Nothing, FINE, TAGGED).by_tag(),
         Row::plain("nothing is wrong, an open registry", Login::Open, Nothing, FINE, "head"),
         Row::plain("nothing is wrong, a registry that wants Basic", basic(), Nothing, FINE, "2 head"),
         Row::plain("nothing is wrong, a registry that wants tokens", bearer(), Nothing, FINE, "2 head, token"),
@@ -195,7 +197,7 @@ fn inside() -> Vec<Row> {
         Row::harbor("412: vulnerable", Inside(|store, held| gate(store, held, bad())), &[Refused], "get, head"),
         Row::harbor("412: unsigned", Inside(|store, _| store.project("production").signatures = Signatures::Cosign), &[Refused], "get, head"),
         Row::harbor("412: the index is signed, its children are not", Inside(signed_index), &[Refused, Refused], "3 get, 3 head, project").index(),
-        Row::harbor("proxy cache, not declared", Do(proxied), &[ProxyCache, Unscanned], "artifact, head, project, scanner"),
+        Row::harbor("proxy cache, not declared", Do(proxied), &[ProxyCache], "head, project"),
         Row::harbor("proxy cache, declared", Do(proxied), &[ProxyCache], "head, project").replica(", proxy: true").scan("required: Never").at(ALIKE),
         Row::harbor("proxy cache, its upstream down", Do(proxied_from_nowhere), &[Missing], "head"),
     ]
@@ -205,8 +207,8 @@ fn inside() -> Vec<Row> {
 fn scans() -> Vec<Row> {
     vec![
         Row::harbor("never scanned", Inside(|store, held| store.set_scan(&held.digest, Scan::NotScanned)), &[Unscanned], "artifact, head, project, scanner"),
-        Row::harbor("scan pending", Inside(|store, held| store.set_scan(&held.digest, Scan::Pending)), &[ScanPending], ALL),
-        Row::harbor("scan running", Inside(|store, held| store.set_scan(&held.digest, Scan::Running(Timestamp::now()))), &[ScanPending], ALL),
+        Row::harbor("scan pending", Inside(|store, held| store.set_scan(&held.digest, Scan::Pending)), &[ScanPending], "2 artifact, head, project, report"),
+        Row::harbor("scan running", Inside(|store, held| store.set_scan(&held.digest, Scan::Running(Timestamp::now()))), &[ScanPending], "2 artifact, head, project, report"),
         Row::harbor("scan failed", Inside(|store, held| store.set_scan(&held.digest, Scan::Error(Timestamp::now()))), &[ScanFailed], ALL),
         Row::harbor("scan stopped", Inside(|store, held| store.set_scan(&held.digest, Scan::Stopped(Timestamp::now()))), &[ScanFailed], ALL),
         Row::harbor("vulnerable", Inside(|store, held| store.set_scan(&held.digest, bad())), &[Vulnerable], ALL),
@@ -232,13 +234,13 @@ fn scans() -> Vec<Row> {
 #[rustfmt::skip]
 fn proofs() -> Vec<Row> {
     vec![
-        Row::harbor("the tag has moved on at the primary", Inside(move_on), &[Stale], ALL).primary(),
-        Row::harbor("the primary has no such tag", Inside(|store, _| store.untag(REPOSITORY, TAG)), &[Unproved], ALL).primary(),
-        Row::harbor("the primary is down", Down, &[Unproved], ALL).primary(),
-        Row::harbor("the primary answers 503", Way(html(503)), &[Unproved], ALL).primary(),
-        Row::harbor("the primary knows us no longer", Inside(|store, _| standing(store, Standing::Disabled)), &[Unproved], ALL).primary(),
-        Row::harbor("the primary is slow", Way(Fault::Delay(SLOW)), &[Unproved], ALL).primary().patience(Patience::Short),
-        Row::harbor("our registry lies about the tag", Way(Fault::WrongDigest), &[Stale, Unscanned], "artifact, head, project, scanner").by_tag(),
+        Row::harbor("the tag has moved on at the primary", Inside(move_on), &[Stale], TAGGED).primary(),
+        Row::harbor("the primary has no such tag", Inside(|store, _| store.untag(REPOSITORY, TAG)), &[Unproved], TAGGED).primary(),
+        Row::harbor("the primary is down", Down, &[Unproved], TAGGED).primary(),
+        Row::harbor("the primary answers 503", Way(html(503)), &[Unproved], TAGGED).primary(),
+        Row::harbor("the primary knows us no longer", Inside(|store, _| standing(store, Standing::Disabled)), &[Unproved], TAGGED).primary(),
+        Row::harbor("the primary is slow", Way(Fault::Delay(SLOW)), &[Unproved], TAGGED).primary().patience(Patience::Short),
+        Row::harbor("our registry lies about the tag", Way(Fault::WrongDigest), &[Stale, Missing], "artifact, 2 head, project, scanner").by_tag(),
     ]
 }
 

@@ -52,6 +52,7 @@ pub fn key(kind: FindingKind) -> &'static str {
         PolicyKey::OnUnknown => "onUnknown",
         PolicyKey::OnUnproved => "onUnproved",
         PolicyKey::OnUnscanned => "onUnscanned",
+        PolicyKey::OnUnscannable => "onUnscannable",
         PolicyKey::OnVulnerable => "onVulnerable",
         PolicyKey::OnUnrouted => "onUnrouted",
     }

@@ -269,6 +269,7 @@ fn words(finding: &str) -> &'static str {
         "ScanFailed" => "its scan failed",
         "ScannerDown" => "the scanner does not answer",
         "ScanExpired" => "its scan is too old",
+        "Unscannable" => "no scanner there can scan its kind",
         "Vulnerable" => "its scan found what is too severe",
         _ => "it is outside what can be proved",
     }

@@ -9,8 +9,8 @@ use crate::domain::api_group::{MODE, SKIP};
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, Policy, Rules,
-    SYSTEM_NAMESPACES, Selector,
+    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, OnUnscannable, Policy,
+    Rules, SYSTEM_NAMESPACES, Selector,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 
@@ -25,65 +25,86 @@ fn built_in() -> Rules {
             ignore: Arc::default(),
             allowlist: Allowlist::Honoured,
         },
+        exceptions: Vec::new(),
     }
 }
 
-/// `defaults`; the built-in rules fill in what it leaves out.
-pub(super) fn defaults(defaults: raw::Defaults) -> Rules {
-    let mut rules = over(&built_in(), defaults, Allowlist::Honoured);
-    // Only a policy blocks what it does not name.
-    if let OnUnknown::Inherited(action) = rules.actions.on_unknown {
-        rules.actions.on_unknown = OnUnknown::Stated(action);
-    }
-    rules
-}
-
-/// The written rules; `base` fills in what they leave out. The allowlist is never inherited: a policy that does not name
-/// it does not use it.
-fn over(base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
-    let raw::Defaults {
-        on_missing,
-        on_stale,
-        on_unknown,
-        on_unproved,
-        on_unscanned,
-        on_vulnerable,
-        on_unrouted,
-        scan,
-    } = written;
-    let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } = scan.unwrap_or_default();
-    let Rules { actions, scan } = base;
-    Rules {
-        actions: Actions {
-            on_missing: on_missing.map_or(actions.on_missing, Action::from),
-            on_stale: on_stale.map_or(actions.on_stale, Action::from),
-            on_unknown: match on_unknown {
-                Some(action) => OnUnknown::Stated(action.into()),
-                None => OnUnknown::Inherited(actions.unknown()),
-            },
-            on_unproved: on_unproved.map_or(actions.on_unproved, Action::from),
-            on_unscanned: on_unscanned.map_or(actions.on_unscanned, Action::from),
-            on_vulnerable: on_vulnerable.map_or(actions.on_vulnerable, Action::from),
-            on_unrouted: on_unrouted.map_or(actions.on_unrouted, Action::from),
-        },
-        scan: Requirement {
-            required: required.unwrap_or(scan.required),
-            max_severity: max_severity.or(scan.max_severity),
-            max_age: max_age.map(|length| length.0).or(scan.max_age),
-            ignore: match ignore {
-                Some(ignore) => ignore.into_iter().map(|text| text.0).collect(),
-                None => scan.ignore.clone(),
-            },
-            allowlist: match project_allowlist {
-                Some(true) => Allowlist::Honoured,
-                Some(false) => Allowlist::Disregarded,
-                None => unnamed_allowlist,
-            },
-        },
-    }
+/// The action for what no scanner can scan, where nobody states it.
+fn unscannable(required: Required, on_unscanned: Action) -> Action {
+    if required == Required::Always { on_unscanned } else { Action::Accept }
 }
 
 impl Build<'_> {
+    /// `defaults`; the built-in rules fill in what it leaves out.
+    pub(super) fn defaults(&mut self, defaults: raw::Defaults) -> Rules {
+        let mut rules = self.over(&built_in(), defaults, Allowlist::Honoured);
+        // Only a policy blocks what it does not name.
+        if let OnUnknown::Inherited(action) = rules.actions.on_unknown {
+            rules.actions.on_unknown = OnUnknown::Stated(action);
+        }
+        rules
+    }
+
+    /// The written rules; `base` fills in what they leave out. The allowlist is never inherited: a policy that does not name
+    /// it does not use it. Nor are exceptions.
+    fn over(&mut self, base: &Rules, written: raw::Defaults, unnamed_allowlist: Allowlist) -> Rules {
+        let raw::Defaults {
+            on_missing,
+            on_stale,
+            on_unknown,
+            on_unproved,
+            on_unscanned,
+            on_unscannable,
+            on_vulnerable,
+            on_unrouted,
+            scan,
+            exceptions,
+        } = written;
+        let exceptions = exceptions.unwrap_or_default();
+        let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
+        let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } =
+            scan.unwrap_or_default();
+        let Rules { actions, scan, exceptions: _ } = base;
+        let required = required.unwrap_or(scan.required);
+        let on_unscanned = on_unscanned.map_or(actions.on_unscanned, Action::from);
+        Rules {
+            actions: Actions {
+                on_missing: on_missing.map_or(actions.on_missing, Action::from),
+                on_stale: on_stale.map_or(actions.on_stale, Action::from),
+                on_unknown: match on_unknown {
+                    Some(action) => OnUnknown::Stated(action.into()),
+                    None => OnUnknown::Inherited(actions.unknown()),
+                },
+                on_unproved: on_unproved.map_or(actions.on_unproved, Action::from),
+                on_unscanned,
+                on_unscannable: match (on_unscannable, actions.on_unscannable) {
+                    (Some(action), _) => OnUnscannable::Stated(action.into()),
+                    (None, OnUnscannable::Stated(action)) => OnUnscannable::Stated(action),
+                    (None, OnUnscannable::Derived(_)) => {
+                        OnUnscannable::Derived(unscannable(required, on_unscanned))
+                    }
+                },
+                on_vulnerable: on_vulnerable.map_or(actions.on_vulnerable, Action::from),
+                on_unrouted: on_unrouted.map_or(actions.on_unrouted, Action::from),
+            },
+            scan: Requirement {
+                required,
+                max_severity: max_severity.or(scan.max_severity),
+                max_age: max_age.map(|length| length.0).or(scan.max_age),
+                ignore: match ignore {
+                    Some(ignore) => ignore.into_iter().map(|text| text.0).collect(),
+                    None => scan.ignore.clone(),
+                },
+                allowlist: match project_allowlist {
+                    Some(true) => Allowlist::Honoured,
+                    Some(false) => Allowlist::Disregarded,
+                    None => unnamed_allowlist,
+                },
+            },
+            exceptions,
+        }
+    }
+
     /// `excluded` are the namespaces of `exclude.namespaces`.
     pub(super) fn policies(
         &mut self,
@@ -129,6 +150,7 @@ impl Build<'_> {
             on_unknown,
             on_unproved,
             on_unscanned,
+            on_unscannable,
             on_vulnerable,
             on_unrouted,
             scan,
@@ -142,19 +164,19 @@ impl Build<'_> {
             At { node, value: selector }
         });
         let enforcement = self.need(node, "enforcement", enforcement, "write `Enforce` or `Observe`");
-        let exceptions = exceptions.unwrap_or_default();
-        let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
         let rules = raw::Defaults {
             on_missing,
             on_stale,
             on_unknown,
             on_unproved,
             on_unscanned,
+            on_unscannable,
             on_vulnerable,
             on_unrouted,
             scan,
+            exceptions,
         };
-        let rules = over(defaults, rules, Allowlist::Disregarded);
+        let rules = self.over(defaults, rules, Allowlist::Disregarded);
         if let Some(raw::Enforcement::Enforce) = enforcement {
             self.enforced(node, selector.as_ref(), &rules.actions);
         }
@@ -166,7 +188,6 @@ impl Build<'_> {
                 raw::Enforcement::Observe => Enforcement::Observe,
             },
             rules,
-            exceptions,
         })
     }
 

@@ -1,6 +1,6 @@
 //! `registries:`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,23 +17,64 @@ use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Se
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
 
-impl Build<'_> {
-    pub(super) fn registries(&mut self, entries: Vec<(At<Name>, At<raw::Registry>)>) -> Registries {
-        let mut registries = Registries::new();
-        let mut hosts: Vec<(Host, NodeId)> = Vec::new();
-        for (name, registry) in entries {
-            if let Some(registry) = self.registry(&name.value, registry, &mut hosts) {
-                registries.insert(registry.name.clone(), Arc::new(registry));
+/// Where a host is used.
+struct Used {
+    host: Host,
+    node: NodeId,
+    /// The site of the registry; `None` where the host is the registry's own.
+    alias_at: Option<Site>,
+}
+
+impl Used {
+    fn may_share(&self, other: &Self) -> bool {
+        self.alias_at.as_ref().zip(other.alias_at.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+}
+
+/// An alias that registries of different sites share means the one on our site, else the nearest: the DNS of each site answers
+/// it with its own registry. The others do not have it here.
+fn share_aliases(registries: &mut [Registry], ours: Option<&Site>, near: &[Site]) {
+    let distance = |site: &Site| match near.iter().position(|one| one == site) {
+        _ if Some(site) == ours => 0,
+        Some(position) => 1 + position,
+        None => 1 + near.len(),
+    };
+    let mut meant: HashMap<Host, (usize, RegistryName)> = HashMap::new();
+    for Registry { name, site, aliases, .. } in registries.iter() {
+        for alias in aliases {
+            let (far, nearest) =
+                meant.entry(Host::fold(alias)).or_insert_with(|| (distance(site), name.clone()));
+            if distance(site) < *far {
+                (*far, *nearest) = (distance(site), name.clone());
             }
         }
-        registries
+    }
+    for Registry { name, aliases, .. } in registries {
+        aliases.retain(|alias| meant.get(&Host::fold(alias)).is_none_or(|(_, nearest)| nearest == name));
+    }
+}
+
+impl Build<'_> {
+    /// `ours` and `near` decide which of the registries that share an alias it means.
+    pub(super) fn registries(
+        &mut self,
+        entries: Vec<(At<Name>, At<raw::Registry>)>,
+        ours: Option<&Site>,
+        near: &[Site],
+    ) -> Registries {
+        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
+        for (name, registry) in entries {
+            registries.extend(self.registry(&name.value, registry, &mut hosts));
+        }
+        share_aliases(&mut registries, ours, near);
+        registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect()
     }
 
     fn registry(
         &mut self,
         name: &Name,
         registry: At<raw::Registry>,
-        hosts: &mut Vec<(Host, NodeId)>,
+        hosts: &mut Vec<Used>,
     ) -> Option<Registry> {
         let At { node, value } = registry;
         let raw::Registry {
@@ -52,9 +93,6 @@ impl Build<'_> {
 
         let host = self.need(node, "host", host, "write the host as image references name it, `host[:port]`");
         let aliases = aliases.unwrap_or_default();
-        for host in host.iter().chain(&aliases) {
-            self.host_is_new(host, hosts);
-        }
         let kind = self.need(node, "kind", kind, "write `harbor` or `distribution`");
         let site = self.need(
             node,
@@ -62,6 +100,12 @@ impl Build<'_> {
             site,
             "write the site where the registry is; it is compared with the `site` of the file",
         );
+        if let Some(host) = &host {
+            self.host_is_new(host, None, hosts);
+        }
+        for alias in &aliases {
+            self.host_is_new(alias, site.as_ref().map(|site| Site::new(&*site.value.0)), hosts);
+        }
         let credentials = match credentials {
             None => CredentialSource::Anonymous,
             Some(credentials) => self.credentials(credentials, host.as_ref().map(|host| &*host.value.0)),
@@ -103,17 +147,18 @@ impl Build<'_> {
         url
     }
 
-    /// A host that two registries share would make references ambiguous.
-    fn host_is_new(&mut self, host: &At<HostName>, hosts: &mut Vec<(Host, NodeId)>) {
-        let folded = Host::fold(&host.value.0);
-        if let Some((_, first)) = hosts.iter().find(|(other, _)| *other == folded) {
+    /// A host that two registries share would make references ambiguous, unless it is an alias of both and they stand on
+    /// different sites. `alias_at`: the site, where it is an alias.
+    fn host_is_new(&mut self, host: &At<HostName>, alias_at: Option<Site>, hosts: &mut Vec<Used>) {
+        let used = Used { host: Host::fold(&host.value.0), node: host.node, alias_at };
+        if let Some(first) = hosts.iter().find(|other| other.host == used.host && !other.may_share(&used)) {
             let hint = format!(
-                "it is first used on line {}; case and the port 443 make no difference",
-                self.tree.line(*first)
+                "it is first used on line {}; case and the port 443 make no difference; only aliases of registries on different sites may be the same",
+                self.tree.line(first.node)
             );
             self.error(host.node, format!("the host `{}` is used twice", host.value.0), hint);
         } else {
-            hosts.push((folded, host.node));
+            hosts.push(used);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The script: the acts, in their order.
 
 mod everyday;
+mod night;
 mod outage;
 mod policies;
 mod recorded;
@@ -83,6 +84,8 @@ pub enum Event {
     Arrives(Named, &'static str),
     /// Amsterdam has scanned an image, clean.
     Scanned(Named),
+    /// Amsterdam scans everything again, and has not finished.
+    ScansAll,
 }
 
 /// A registry that may fail.
@@ -102,6 +105,10 @@ pub(super) const TILL: Named = Named { repository: "production/edge/till", tag: 
 pub(super) const VENDORED: Named = Named { repository: "production/vendor/kit", tag: "2" };
 /// Amsterdam holds another application's image where this one would be copied to.
 pub(super) const ROSTER: Named = Named { repository: "production/crew/roster", tag: "1" };
+/// On both Harbors, and asked for in the night only.
+pub(super) const NIGHTLY: Named = Named { repository: "production/shop/stock", tag: "2.0.0" };
+/// A model: no scanner can scan it.
+pub(super) const MODEL: Named = Named { repository: "production/ai/llama", tag: "1" };
 /// Indexes that hide their image for amd64 nodes, each in another way: its platform as the index spells it, and its role.
 pub(super) const HIDING: [(Named, &str, Role); 3] = [
     (Named { repository: "production/masks/annotated", tag: "1" }, "linux/amd64", Role::Disguised),
@@ -127,6 +134,7 @@ pub fn script() -> Vec<Act> {
     acts.extend([troubles::act(), policies::act()]);
     acts.extend(registries::acts());
     acts.extend(outage::acts());
+    acts.push(night::act());
     acts
 }
 

@@ -221,6 +221,7 @@ impl Stage {
                 let digest = store.push(name.repository, name.tag, &Content::image(content));
                 store.set_scan(&digest, Scan::clean());
             }
+            Event::ScansAll => self.demo.ams.store().scan_all(),
             Event::Scanned(name) => {
                 let mut store = self.demo.ams.store();
                 if let Some(digest) = store.digest(name.repository, name.tag) {
@@ -315,9 +316,13 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
         let digest = store.push(repository, name.tag, &content);
         store.set_scan(&digest, Scan::clean());
     };
-    for name in script::FLEET.into_iter().chain([script::PILOT, script::TRIAL]) {
+    for name in script::FLEET.into_iter().chain([script::PILOT, script::TRIAL, script::NIGHTLY]) {
         push(&demo.fra, name.repository, name);
         push(&demo.ams, name.repository, name);
+    }
+    for at in [&demo.fra, &demo.ams] {
+        let model = Content::artifact("a model", "application/vnd.cncf.model.config.v1+json");
+        at.store().push(script::MODEL.repository, script::MODEL.tag, &model);
     }
     push(&demo.fra, script::ROSTER.repository, script::ROSTER);
     push(&demo.ams, "lists/roster", Named { repository: "production/guests/roster", ..script::ROSTER });

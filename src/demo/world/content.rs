@@ -89,6 +89,24 @@ impl Content {
         image(seed, Flavour::Oci, "linux/amd64")
     }
 
+    /// An OCI artifact that is no image, with this config: a model, a chart, files.
+    #[must_use]
+    pub fn artifact(seed: &str, config_type: &'static str) -> Self {
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        manifest(seed, (OCI_MANIFEST, config_type), "linux/amd64", layer)
+    }
+
+    /// Harbor's word for the type of the artifact, from its config.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.config_type {
+            None => "IMAGE",
+            Some(config) if config.contains("image.config") || config.contains("container.image") => "IMAGE",
+            Some(config) if config.contains("model") => "MODEL",
+            Some(config) if config.contains("helm") => "CHART",
+            Some(_) => "UNKNOWN",
+        }
+    }
+
     /// A Docker (schema 2) image for `linux/amd64`.
     #[must_use]
     pub fn docker_image(seed: &str) -> Self {
@@ -114,7 +132,7 @@ impl Content {
     pub fn index_with_attestation(seed: &str, platforms: &[&str]) -> Self {
         let mut children = Self::index(seed, Flavour::Oci, platforms).children;
         children.push(Child {
-            content: manifest(seed, Flavour::Oci, "unknown/unknown", "application/vnd.in-toto+json"),
+            content: manifest(seed, Flavour::Oci.types(), "unknown/unknown", "application/vnd.in-toto+json"),
             platform: "unknown/unknown".into(),
             role: Role::Attestation,
         });
@@ -185,14 +203,25 @@ fn image(seed: &str, flavour: Flavour, platform: &str) -> Content {
         Flavour::Oci => "application/vnd.oci.image.layer.v1.tar+gzip",
         Flavour::Docker => "application/vnd.docker.image.rootfs.diff.tar.gzip",
     };
-    manifest(seed, flavour, platform, layer)
+    manifest(seed, flavour.types(), platform, layer)
 }
 
-fn manifest(seed: &str, flavour: Flavour, platform: &str, layer_type: &str) -> Content {
-    let (media_type, config_type) = match flavour {
-        Flavour::Oci => (OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"),
-        Flavour::Docker => (DOCKER_MANIFEST, "application/vnd.docker.container.image.v1+json"),
-    };
+impl Flavour {
+    /// The media types of an image's manifest and config.
+    fn types(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Oci => (OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"),
+            Self::Docker => (DOCKER_MANIFEST, "application/vnd.docker.container.image.v1+json"),
+        }
+    }
+}
+
+fn manifest(
+    seed: &str,
+    (media_type, config_type): (&'static str, &'static str),
+    platform: &str,
+    layer_type: &str,
+) -> Content {
     let layer = blob(format!("layer of {seed}").into_bytes());
     let (os, architecture, variant) = parts(platform);
     let mut config = json!({

@@ -11,6 +11,7 @@ use super::distribution::{self, Target};
 use super::message::{Answer, Ask, Presented, body, empty, error, json, of_distribution, with};
 use super::store::{Store, Stored};
 use super::tokens::PlainToken;
+use crate::domain::digest::Digest;
 
 /// How clients log in to a plain registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,12 +102,7 @@ pub(super) fn answer(
     }
     match target {
         Target::Root => of_distribution(body(StatusCode::OK, "application/json; charset=utf-8", "{}")),
-        Target::Manifest { repository, reference } => match store.find(repository, reference) {
-            Some((digest, artifact)) if artifact.stored == Stored::Intact => {
-                distribution::manifest(ask, &digest, &artifact.content)
-            }
-            _ => distribution::manifest_unknown(repository, reference),
-        },
+        Target::Manifest { repository, reference } => manifest(store, ask, repository, reference),
         Target::Blob { repository, digest } => distribution::blob(store.repositories.get(repository), digest),
         Target::Tags { repository } => match store.repositories.get(repository) {
             Some(found) => of_distribution(distribution::tags(repository, found)),
@@ -117,6 +113,24 @@ pub(super) fn answer(
             )),
         },
         Target::Unknown => body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
+    }
+}
+
+fn manifest(store: &mut Store, ask: &Ask, repository: &str, reference: &str) -> Answer {
+    let by_tag = reference.parse::<Digest>().is_err();
+    let Some((digest, artifact)) = store.find(repository, reference) else {
+        return distribution::manifest_unknown(repository, reference);
+    };
+    match artifact.stored {
+        Stored::Intact => distribution::manifest(ask, &digest, &artifact.content),
+        Stored::NotYetPulled if by_tag => {
+            let answer = distribution::manifest(ask, &digest, &artifact.content);
+            if ask.method == Method::GET {
+                store.restore(repository, &digest);
+            }
+            answer
+        }
+        Stored::NotYetPulled | Stored::Lost => distribution::manifest_unknown(repository, reference),
     }
 }
 

@@ -23,6 +23,9 @@ pub enum Scan {
     NotScanned,
     /// Waiting for a worker; the old report is already removed.
     Pending,
+    /// Waiting for a worker in a run of "scan all". The overview is `Pending` without a summary, the report of the last scan can
+    /// still be read.
+    Rescan(Report),
     /// Scheduled for later.
     Scheduled,
     /// Running since then.
@@ -82,7 +85,7 @@ impl Scan {
     pub(super) fn status(&self) -> Option<&'static str> {
         match self {
             Self::NotScanned => None,
-            Self::Pending => Some("Pending"),
+            Self::Pending | Self::Rescan(_) => Some("Pending"),
             Self::Scheduled => Some("Scheduled"),
             Self::Running(_) => Some("Running"),
             Self::Success(_) => Some("Success"),
@@ -91,12 +94,13 @@ impl Scan {
         }
     }
 
-    /// The report, if there is one.
+    /// The report of a finished scan, which the overview sums up.
     pub(super) fn report(&self) -> Option<&Report> {
         match self {
             Self::Success(report) => Some(report),
             Self::NotScanned
             | Self::Pending
+            | Self::Rescan(_)
             | Self::Scheduled
             | Self::Running(_)
             | Self::Error(_)
@@ -104,11 +108,19 @@ impl Scan {
         }
     }
 
+    /// The report that can be read, also while a newer scan is under way.
+    fn stored(&self) -> Option<&Report> {
+        match self {
+            Self::Rescan(report) => Some(report),
+            other => other.report(),
+        }
+    }
+
     /// Start and end. A scan here takes two seconds.
     fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let before = |end: Timestamp| end.checked_sub(jiff::SignedDuration::from_secs(2)).ok();
         match self {
-            Self::NotScanned | Self::Pending | Self::Scheduled => (None, None),
+            Self::NotScanned | Self::Pending | Self::Rescan(_) | Self::Scheduled => (None, None),
             Self::Running(start) => (Some(*start), None),
             Self::Success(Report { end_time: end, .. }) | Self::Error(end) | Self::Stopped(end) => {
                 (before(*end), Some(*end))
@@ -168,7 +180,7 @@ pub(super) fn overview(parts: &[(Digest, &Scan)]) -> Option<Value> {
 /// The body of `additions/vulnerabilities`: `{}` if no report is stored.
 pub(super) fn addition(parts: &[(Digest, &Scan)]) -> Value {
     let reports: Vec<(&Digest, &Report)> =
-        parts.iter().filter_map(|(digest, scan)| Some((digest, scan.report()?))).collect();
+        parts.iter().filter_map(|(digest, scan)| Some((digest, scan.stored()?))).collect();
     let Some(generated) = reports.iter().map(|(_, report)| report.end_time).max() else { return json!({}) };
     let found: Vec<&Cve> = reports.iter().flat_map(|(_, report)| &report.vulnerabilities).collect();
     let items: Vec<Value> = reports

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
-use super::scan::Scan;
+use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
@@ -73,8 +73,8 @@ pub enum ScannerState {
 /// A Harbor project.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Its number.
-    pub(super) id: u64,
+    /// Its number. Another project may have this number as its name.
+    pub id: u64,
     /// Who may read.
     pub visibility: Visibility,
     /// `prevent_vul` and its severity: pulls are refused (412) from this severity on.
@@ -167,11 +167,13 @@ pub(super) enum Signed {
     No,
 }
 
-/// Whether the manifest's file is still there.
+/// Whether the manifest's file is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     Intact,
     Lost,
+    /// A pull-through cache has not pulled it yet: it answers for the tag, and not for the digest.
+    NotYetPulled,
 }
 
 impl Store {
@@ -294,6 +296,12 @@ impl Store {
         }
     }
 
+    /// Makes it what a pull-through cache offers and has not pulled yet (as ECR's does, aws/containers-roadmap #2837): a plain
+    /// registry answers for its tags, but not for its digest, until a `GET` of a tag has pulled it.
+    pub fn not_yet_pulled(&mut self, repository: &str, digest: &Digest) {
+        self.set_stored(repository, digest, Stored::NotYetPulled);
+    }
+
     /// Puts the removed file back.
     pub fn restore(&mut self, repository: &str, digest: &Digest) {
         self.set_stored(repository, digest, Stored::Intact);
@@ -316,6 +324,38 @@ impl Store {
             .map_or_else(|| vec![*digest], |artifact| images(*digest, &artifact.content));
         for part in parts {
             self.scans.insert(part, scan.clone());
+        }
+    }
+
+    /// Starts "scan all", as Harbor's schedule does every night: each image that can be scanned is `Pending` until
+    /// [`finish_scan_all`](Self::finish_scan_all).
+    pub fn scan_all(&mut self) {
+        let images: Vec<Digest> = self
+            .repositories
+            .values()
+            .flat_map(|repository| &repository.artifacts)
+            .filter(|(_, artifact)| artifact.role != Role::Attestation && artifact.content.kind() == "IMAGE")
+            .filter(|(_, artifact)| !artifact.content.is_index())
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in images {
+            let scan = self.scans.entry(digest).or_insert(Scan::NotScanned);
+            *scan = match std::mem::replace(scan, Scan::Pending) {
+                Scan::Success(report) | Scan::Rescan(report) => Scan::Rescan(report),
+                _ => Scan::Pending,
+            };
+        }
+    }
+
+    /// Ends "scan all": every scan has found what the last one found, or nothing.
+    pub fn finish_scan_all(&mut self) {
+        let end_time = Timestamp::now();
+        for scan in self.scans.values_mut() {
+            match scan {
+                Scan::Rescan(report) => *scan = Scan::Success(Report { end_time, ..report.clone() }),
+                Scan::Pending => *scan = Scan::clean(),
+                _ => {}
+            }
         }
     }
 
@@ -346,6 +386,8 @@ impl Store {
         let scan = |digest| (digest, self.scans.get(&digest).unwrap_or(NEVER));
         match artifact.role {
             Role::Attestation => Vec::new(),
+            // A scanner scans images only.
+            Role::Image if artifact.content.kind() != "IMAGE" => Vec::new(),
             Role::Image | Role::Disguised => {
                 images(digest, &artifact.content).into_iter().map(scan).collect()
             }

@@ -4,8 +4,8 @@ use super::assessment::Assessment;
 use super::{Judge, Step};
 use crate::domain::case::{Place, Role};
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Ask, Evidence, Observation, Presence, Query, Shape, TagDigest};
-use crate::domain::finding::{About, Action, Finding, FindingKind, PolicyKey};
+use crate::domain::evidence::{Ask, Evidence, Observation, Presence, Query, Shape, TagDigest, Wanted};
+use crate::domain::finding::{About, Action, FindingKind, PolicyKey};
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::PolicyView;
 use crate::domain::registry::Kind;
@@ -17,6 +17,16 @@ use crate::domain::unknown::Cause;
 pub(super) struct Copy {
     pub digest: Digest,
     pub shape: Shape,
+}
+
+/// What a Place answers for the digest that its tag answered.
+pub(super) enum ByDigest<'a> {
+    /// It must be asked first.
+    Unasked(Query),
+    /// The digest is there, or it will not be written.
+    Answers,
+    /// Something else.
+    Other(&'a Presence),
 }
 
 /// Looks up evidence, and collects the questions that have no answer yet.
@@ -82,7 +92,60 @@ impl<'a> Judge<'a> {
         if let (Some(ask), Some(meant)) = (proof, meant) {
             self.prove_tag(ask, meant, &copy, &mut assessment);
         }
-        let concerned = match self.children(ix, &copy, &mut assessment) {
+        let (held, unasked) = match self.by_digest(ix, copy.digest) {
+            ByDigest::Unasked(query) => (Some(copy.digest), Some(query)),
+            ByDigest::Answers => (Some(copy.digest), None),
+            // The tag of a proxy cache can be pulled, even where its digest cannot be yet.
+            ByDigest::Other(_) if assessment.has(FindingKind::ProxyCache) && self.serves_by_tag(place) => {
+                (None, None)
+            }
+            ByDigest::Other(presence) => {
+                let absent = "its tag answers, its digest does not";
+                self.find_absence(presence, Some(copy.digest), absent, &mut assessment);
+                (None, None)
+            }
+        };
+        match (unasked, self.inside(ix, place, &copy, Assessment { held, ..assessment })) {
+            (None, step) => step,
+            // Both questions are asked at once.
+            (Some(query), Step::Ask(mut queries)) => {
+                queries.retain(|other| *other != query);
+                queries.push(query);
+                Step::Ask(queries)
+            }
+            (Some(query), Step::Settle(_)) => Step::Ask(vec![query]),
+        }
+    }
+
+    /// Whether a digest that a tag answered is answered itself, if it would be written into the Pod. Some registries answer
+    /// for a tag whose manifest is gone, or do not know a digest that nobody has pulled yet.
+    pub(super) fn by_digest(&self, ix: PlaceIx, digest: Digest) -> ByDigest<'a> {
+        let query = Query::Presence(ix, Wanted::Digest(digest));
+        match self.evidence.get(query) {
+            _ if !self.writes_digest() => ByDigest::Answers,
+            None => ByDigest::Unasked(query),
+            Some(Observation::Presence(Presence::Present { .. } | Presence::ProxyCache { .. })) => {
+                ByDigest::Answers
+            }
+            Some(Observation::Presence(other)) => ByDigest::Other(other),
+            Some(_) => ByDigest::Other(&Presence::Absent),
+        }
+    }
+
+    /// Whether a tag may be left without its digest here.
+    fn serves_by_tag(&self, place: &Place) -> bool {
+        !self.case.regime.enforces() && !self.may_be_another_source(place)
+    }
+
+    /// Assesses what the copy consists of: its children and their scans.
+    fn inside(
+        &self,
+        ix: PlaceIx,
+        place: &Place,
+        copy: &Copy,
+        mut assessment: Assessment,
+    ) -> Step<Assessment> {
+        let concerned = match self.children(ix, copy, &mut assessment) {
             Step::Ask(queries) => return Step::Ask(queries),
             Step::Settle(concerned) => concerned,
         };
@@ -91,9 +154,8 @@ impl<'a> Judge<'a> {
             .iter()
             .any(|finding| finding.about == About::Copy && finding.kind != FindingKind::ProxyCache)
         {
-            return Step::Settle(assessment);
+            return Step::Settle(Assessment { held: None, ..assessment });
         }
-        assessment.held = Some(copy.digest);
         self.scan(ix, place, &concerned, assessment)
     }
 
@@ -115,26 +177,38 @@ impl<'a> Judge<'a> {
 
     /// The copy that a Place holds. Where there is none that can be used, adds the finding that says why.
     fn copy(&self, place: &Place, presence: Option<&Observation>, to: &mut Assessment) -> Option<Copy> {
-        let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, self.digest, detail);
         let Some(Observation::Presence(presence)) = presence else {
-            found(FindingKind::Unreachable, "the question whether it is there was not answered");
+            let detail = "the question whether it is there was not answered";
+            to.find(self, FindingKind::Unreachable, About::Copy, self.digest, detail);
             return None;
         };
         match presence {
             Presence::Present { digest, shape } if place.serves == Serves::Copies => {
-                return Some(Copy { digest: *digest, shape: *shape });
+                Some(Copy { digest: *digest, shape: *shape })
             }
             Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. } => {
-                found(FindingKind::ProxyCache, "a proxy cache is no proof of a local copy");
+                let detail = "a proxy cache is no proof of a local copy";
+                to.find(self, FindingKind::ProxyCache, About::Copy, self.digest, detail);
                 // The digest that the proxy would serve. Its children are no local copies either, so they are not asked.
-                return Some(Copy { digest: *digest, shape: Shape::Manifest });
+                Some(Copy { digest: *digest, shape: Shape::Manifest })
             }
-            Presence::Absent => found(FindingKind::Missing, ""),
+            other => {
+                self.find_absence(other, self.digest, "", to);
+                None
+            }
+        }
+    }
+
+    /// Adds the finding that says why a manifest cannot be pulled from here.
+    fn find_absence(&self, presence: &Presence, digest: Option<Digest>, absent: &str, to: &mut Assessment) {
+        let mut found = |kind, detail: &str| to.find(self, kind, About::Copy, digest, detail);
+        match presence {
+            Presence::Present { .. } | Presence::ProxyCache { .. } => {}
+            Presence::Absent => found(FindingKind::Missing, absent),
             Presence::Refused(message) => found(FindingKind::Refused, message),
             Presence::PullFailed => found(FindingKind::PullFailed, "nodes could not pull it from there"),
             Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
         }
-        None
     }
 
     fn prove_tag(&self, ask: Ask, meant: &Observation, copy: &Copy, to: &mut Assessment) {
@@ -172,11 +246,15 @@ impl<'a> Judge<'a> {
         concerned: &[Digest],
         mut assessment: Assessment,
     ) -> Step<Assessment> {
-        let auto = match self.auto_requires(ix, place, concerned) {
+        let proxied = assessment.has(FindingKind::ProxyCache);
+        let auto = match self.auto_requires(ix, place, concerned, proxied) {
             Step::Ask(queries) => return Step::Ask(queries),
             Step::Settle(auto) => auto,
         };
         let mut lookup = self.lookup();
+        // What the API says was deleted is a finding of those policies that made us ask. The others see it when the presence
+        // is asked for again.
+        let mut gone = Assessment::of(Some(ix));
         for view in self.views {
             let on = |kind| self.action(view, (kind, About::Scan, Some(ix)));
             let unlearned = match (view.rules.scan.required, &auto) {
@@ -194,40 +272,49 @@ impl<'a> Judge<'a> {
                         kind: FindingKind::Unscanned,
                         detail: "a plain registry has no scans".into(),
                     }],
-                    Kind::Harbor => self.shortfalls(view, ix, *digest, &mut lookup),
+                    Kind::Harbor => self.shortfalls(view, ix, *digest, proxied, &mut lookup),
                 };
                 for shortfall in shortfalls {
+                    if shortfall.kind == FindingKind::Missing {
+                        let whole = assessment.held == Some(*digest);
+                        let kind = if whole { FindingKind::Missing } else { FindingKind::ChildMissing };
+                        gone.find_for(self, view, (kind, About::Copy), Some(*digest), shortfall.detail);
+                        continue;
+                    }
                     assessment.scan_unseen |= shortfall.kind.is_unknown()
                         && view.policy.is_some()
                         && on(shortfall.kind) == Some(Action::Block);
-                    let is_blocked = shortfall.kind.key() == PolicyKey::OnUnscanned
-                        && on(shortfall.kind) == Some(Action::Block);
+                    let lacks_scan =
+                        matches!(shortfall.kind.key(), PolicyKey::OnUnscanned | PolicyKey::OnUnscannable);
+                    let is_blocked = lacks_scan && on(shortfall.kind) == Some(Action::Block);
                     let told = unlearned.filter(|_| is_blocked).cloned().unwrap_or(shortfall);
                     let Shortfall { kind, detail } = told;
-                    let (about, place) = (About::Scan, Some(ix));
-                    if let Some(action) = on(kind) {
-                        let policies = view.policy.cloned().into_iter().collect();
-                        let digest = Some(*digest);
-                        assessment.add(Finding { kind, about, place, digest, detail, action, policies });
-                    }
+                    assessment.find_for(self, view, (kind, About::Scan), Some(*digest), detail);
                 }
             }
         }
-        lookup.complete(|| assessment)
+        lookup.complete(|| if gone.findings.is_empty() { assessment } else { assessment.deleted(gone) })
     }
 
-    /// How the scan of one digest falls short of a policy; empty while evidence is missing.
+    /// How the scan of one digest falls short of a policy; empty while evidence is missing. `Missing`: the artifact itself is
+    /// not there any more.
     fn shortfalls(
         &self,
         view: &PolicyView<'_>,
         ix: PlaceIx,
         digest: Digest,
+        proxied: bool,
         lookup: &mut Lookup<'a>,
     ) -> Vec<Shortfall> {
         let requirement = &view.rules.scan;
         let Some(Observation::Scan(summary)) = lookup.get(Query::Scan(ix, digest, Detail::Summary)) else {
             return Vec::new();
         };
+        // The API of a proxy cache lists only what somebody has pulled through it.
+        if summary.state == ScanState::Absent && !proxied {
+            let detail = "it was deleted: the registry's API does not list it any more".into();
+            return vec![Shortfall { kind: FindingKind::Missing, detail }];
+        }
         let mut judged = requirement.judge(summary, None, self.case.now);
         if judged == ScanResult::TooCoarse {
             let detail = lookup.get(Query::Scan(ix, digest, Detail::Vulnerabilities));
@@ -242,15 +329,16 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether `required: Auto` requires a scan: it does if any of the local Places is a Harbor with a scanner.
-    fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest]) -> Step<Auto> {
+    fn auto_requires(&self, ix: PlaceIx, place: &Place, concerned: &[Digest], proxied: bool) -> Step<Auto> {
         let asked = self.views.iter().any(|view| view.rules.scan.required == Required::Auto);
-        let Some(digest) = concerned.first().filter(|_| asked) else {
+        // What a proxy cache serves was never scanned there, and need not be.
+        let Some(digest) = concerned.first().filter(|_| asked && !proxied) else {
             return Step::Settle(Auto::NotRequired);
         };
         let mut unlearned = None;
         let others = self.locals().filter(|(other, _)| *other != ix);
         for (ix, place) in std::iter::once((ix, place)).chain(others) {
-            if !place.registry.kind.scans() {
+            if !place.registry.kind.scans() || place.serves == Serves::ProxyCache {
                 continue;
             }
             let query = Query::Scan(ix, *digest, Detail::Summary);

@@ -7,6 +7,7 @@ use crate::domain::digest::Digest;
 use crate::domain::finding::{About, Action, Finding, FindingKind};
 use crate::domain::name::PolicyName;
 use crate::domain::place::PlaceIx;
+use crate::domain::policy::PolicyView;
 
 /// The assessment of one local Place.
 #[derive(Debug, Clone)]
@@ -73,13 +74,34 @@ impl Assessment {
         digest: Option<Digest>,
         detail: impl Into<Arc<str>>,
     ) {
-        let (place, detail) = (self.place, detail.into());
+        let detail = detail.into();
         for view in judge.views {
-            if let Some(action) = judge.action(view, (kind, about, place)) {
-                let policies = view.policy.cloned().into_iter().collect();
-                self.add(Finding { kind, about, place, digest, detail: detail.clone(), action, policies });
-            }
+            self.find_for(judge, view, (kind, about), digest, detail.clone());
         }
+    }
+
+    /// Adds a finding with the action of one policy view, if that covers it.
+    pub fn find_for(
+        &mut self,
+        judge: &Judge<'_>,
+        view: &PolicyView<'_>,
+        (kind, about): (FindingKind, About),
+        digest: Option<Digest>,
+        detail: Arc<str>,
+    ) {
+        let place = self.place;
+        if let Some(action) = judge.action(view, (kind, about, place)) {
+            let policies = view.policy.cloned().into_iter().collect();
+            self.add(Finding { kind, about, place, digest, detail, action, policies });
+        }
+    }
+
+    /// The same copy, had it been known that these parts of it were deleted. What their scans showed is said of nothing that
+    /// is here.
+    pub fn deleted(mut self, gone: Self) -> Self {
+        self.findings.retain(|finding| finding.about != About::Scan);
+        self.findings.extend(gone.findings);
+        Self { held: None, scan_unseen: false, ..self }
     }
 
     /// Adds a finding. If it is known already, the one with the stricter action is kept, with its detail. If the actions

@@ -16,8 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Until then [`decide`](super::decide) gives exactly the same verdict for this Case at any `now`.
 #[must_use]
 pub fn expires_at(case: &Case, evidence: &Evidence) -> Option<Timestamp> {
-    let policies = case.regime.enforcing.iter();
-    let ends = policies.flat_map(|policy| &policy.exceptions).map(|exception| exception.until);
+    let ends = case.regime.exceptions().map(|exception| exception.until);
     let views = case.regime.views(&case.name, case.now);
     let oldest: Vec<Duration> = views.iter().filter_map(|view| view.rules.scan.max_age).collect();
     let reports = evidence.iter().filter_map(|(_, observation, _)| match observation {

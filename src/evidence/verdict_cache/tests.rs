@@ -17,7 +17,6 @@ fn settings(entries: u64) -> Arc<Settings> {
         selector: Selector { requirements: vec![LabelRequirement { key: "tier".into(), test }] },
         enforcement: Enforcement::Enforce,
         rules: sample::rules(),
-        exceptions: vec![],
     };
     let mut settings = sample::settings(Duration::from_secs(3600));
     settings.policies = vec![Arc::new(policy)];

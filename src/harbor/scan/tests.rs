@@ -144,7 +144,7 @@ async fn the_scanner_is_down() {
 
 #[tokio::test]
 async fn absent_and_forbidden() {
-    use ScanState::{Hidden, NotScanned};
+    use ScanState::{Absent, Hidden};
     // The artifact does not exist, but the scanner is known.
     for about in [
         "h01-api-priv-absent-digest-projrobot",
@@ -153,12 +153,12 @@ async fn absent_and_forbidden() {
         "k02-same-digest-in-other-repo",
     ] {
         let script = Script::of(ROBOT, &[about, "o01-project-priv-scanner-projrobot"]);
-        row(script, about, Scanner::Present, NotScanned).await;
+        row(script, about, Scanner::Present, Absent).await;
     }
     // The project is absent: 403, and `HEAD /projects` 404.
     let about = "h01-api-absent-project-projrobot";
     let script = Script::of(ROBOT, &[about, "r40-head-project-nosuchproject-projrobot"]);
-    row(script, about, Scanner::Absent, NotScanned).await;
+    row(script, about, Scanner::Absent, Absent).await;
     // It exists and we may not read it: 403, and 200.
     let about = "h01-api-otherpriv-present-projrobot";
     let script = Script::of(ROBOT, &[about, "r40-head-project-other-projrobot"]);

@@ -116,8 +116,8 @@ fn amsterdam_lies() -> Act {
         ),
         allowed(
             "lying-tag",
-            "The digest that it names for a tag is not Frankfurt's, and nobody ever scanned it.",
-            Pod::new("pilot", [fra(PILOT).stays("Fallback").found("Stale", "ams").found("Unscanned", "ams")]),
+            "The digest that it names for a tag is not Frankfurt's, and by that digest it has nothing.",
+            Pod::new("pilot", [fra(PILOT).stays("Fallback").found("Stale", "ams").found("Missing", "ams")]),
         ),
     ];
     Act {

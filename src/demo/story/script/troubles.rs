@@ -1,10 +1,10 @@
 //! The act in which copies are missing, stale or not scanned, and no policy blocks anything.
 
-use super::super::pod::{Becomes, Pod};
+use super::super::pod::{Becomes, Pod, Stands};
 use super::super::world::seed::{
-    CHILD_LOST, MISSING, MOVED, REFUSED, SCAN_FAILED, SCANNING, UNSCANNED, VULNERABLE,
+    CHILD_LOST, MISSING, MOVED, PRESENT, REFUSED, SCAN_FAILED, SCANNING, UNSCANNED, VULNERABLE,
 };
-use super::{Act, VENDORED, allowed, fra};
+use super::{Act, MODEL, VENDORED, allowed, fra};
 
 pub(super) fn act() -> Act {
     let stories = vec![
@@ -45,6 +45,20 @@ pub(super) fn act() -> Act {
             Pod::new(
                 "billing",
                 [fra(VULNERABLE).becomes(Becomes::Pinned("ams"), "Accepted").found("Vulnerable", "ams")],
+            ),
+        ),
+        allowed(
+            "unscannable",
+            "A model as an image volume: no scanner can scan it, and it is not called unscanned for that.",
+            Pod::new(
+                "assistant",
+                [
+                    fra(PRESENT).local(),
+                    fra(MODEL)
+                        .stands(Stands::Volume)
+                        .becomes(Becomes::Pinned("ams"), "Accepted")
+                        .found("Unscannable", "ams"),
+                ],
             ),
         ),
         allowed(

@@ -42,9 +42,11 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
         ["system", "CVEAllowlist"] if reads => json(&allowlist(0, &store.allowlist)),
         ["projects"] if ask.method == Method::HEAD => project_exists(store, caller, ask),
         ["projects"] if reads => projects(store, caller),
-        ["projects", project] if reads => read_project(store, caller, project),
-        ["projects", project, "scanner"] if reads => scanner(store, caller, project),
-        ["projects", project, "artifacts"] if reads => project_artifacts(store, caller, ask, project),
+        ["projects", project] if reads => read_project(store, caller, &named(store, ask, project)),
+        ["projects", project, "scanner"] if reads => scanner(store, caller, &named(store, ask, project)),
+        ["projects", project, "artifacts"] if reads => {
+            project_artifacts(store, caller, ask, &named(store, ask, project))
+        }
         ["projects", project, "repositories", repository, "artifacts"] if reads => {
             repository_artifacts(store, caller, ask, project, &full_name(project, repository))
         }
@@ -53,6 +55,20 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
             one_artifact(store, caller, ask, project, &name, reference, tail, path)
         }
         _ => no_such_path(path),
+    }
+}
+
+/// The name of the project that `name_or_id` means: one of digits alone is an ID, unless the header `X-Is-Resource-Name` says
+/// that it is a name (handler/base.go, `parseProjectNameOrID`). Paths with `repositories` take names only.
+fn named(store: &Store, ask: &Ask, name_or_id: &str) -> String {
+    let is_name = ask.header("x-is-resource-name").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    match name_or_id.parse::<u64>() {
+        Ok(id) if !is_name => {
+            let found = store.projects.iter().find(|(_, project)| project.id == id);
+            // No project has an empty name.
+            found.map(|(name, _)| name.clone()).unwrap_or_default()
+        }
+        _ => name_or_id.to_owned(),
     }
 }
 

@@ -17,7 +17,12 @@ pub(super) fn render(store: &Store, ask: &Ask, name: &str, digest: Digest, artif
     let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
     put("accessories", Value::Null);
     put("labels", Value::Null);
-    put("type", "IMAGE".into());
+    put("type", content.kind().into());
+    // What its processor can show. The link to its vulnerabilities is missing, for no scanner can scan it.
+    if content.kind() == "MODEL" || content.kind() == "CHART" {
+        let link = format!("{}/additions/readme.md", ask.path);
+        put("addition_links", json!({"readme.md": {"absolute": false, "href": link}}));
+    }
     put("id", artifact.id.into());
     put("digest", json!(digest));
     put("manifest_media_type", content.media_type.into());

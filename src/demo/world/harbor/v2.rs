@@ -126,7 +126,9 @@ fn local_manifest(store: &Store, ask: &Ask, repository: &str, reference: &str) -
         return empty(StatusCode::BAD_GATEWAY);
     }
     match artifact.stored {
-        Stored::Lost => distribution::manifest_unknown(repository, &digest.to_string()),
+        Stored::Lost | Stored::NotYetPulled => {
+            distribution::manifest_unknown(repository, &digest.to_string())
+        }
         Stored::Intact => distribution::manifest(ask, &digest, &artifact.content),
     }
 }
