@@ -9,6 +9,7 @@
 pub mod api_group;
 pub mod breaker;
 pub mod case;
+pub mod credential;
 pub mod decide;
 pub mod decision;
 pub mod digest;
@@ -17,6 +18,7 @@ pub mod evidence;
 pub mod finding;
 pub mod gap;
 pub mod image;
+pub mod keyring;
 pub mod mapping;
 pub mod messages;
 pub mod name;

@@ -63,6 +63,41 @@ fn a_file_that_is_not_there_is_a_problem_too() {
 }
 
 #[test]
+fn a_docker_configuration_without_credentials_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, docker) = (folder.path().join("landfall.yaml"), folder.path().join("config.json"));
+    std::fs::write(
+        &file,
+        format!(
+            "site: a\nregistries:\n  art: {{host: art.example, site: a, kind: distribution, credentials: {{dockerConfig: {:?}}}}}\n",
+            docker.display().to_string()
+        ),
+    )
+    .unwrap();
+    for (content, words) in [
+        (
+            r#"{"auths":{"art.example":{}},"credsStore":"desktop"}"#,
+            "credential helper `docker-credential-desktop`",
+        ),
+        (
+            r#"{"auths":{},"credHelpers":{"art.example":"ecr-login"}}"#,
+            "credential helper `docker-credential-ecr-login`",
+        ),
+        (r#"{"auths":{"other.example":{"auth":"dTpw"}}}"#, "holds no credentials for `art.example`"),
+        (r#"{"auths":"#, "cannot be used: not a JSON object, at line 1"),
+        (r#"{"auths":{"art.example":{"auth":"dTpw"}}}"#, ""),
+    ] {
+        std::fs::write(&docker, content).unwrap();
+        let output = landfall(&["check", file.to_str().unwrap()]);
+        let text = stdout(&output);
+        let warned =
+            text.contains("warning: registries.art.credentials.dockerConfig: ") && text.contains(words);
+        assert_eq!(warned, !words.is_empty(), "{content}: {text}");
+        assert_eq!(output.status.code(), Some(0), "{text}");
+    }
+}
+
+#[test]
 fn the_schema_is_json() {
     let output = landfall(&["generate", "schema"]);
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

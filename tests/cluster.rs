@@ -15,6 +15,8 @@ mod chart;
 mod doctor;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/image.rs"]
+mod image;
 #[path = "cluster/kept.rs"]
 mod kept;
 #[path = "cluster/kubelet.rs"]

@@ -8,18 +8,20 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt, stream};
 use http::StatusCode;
 use landfall::facade::config::{self, Files};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{Demo, demo};
 use landfall::facade::demo::world::{
-    Account, Certificate, Embedded, Namespace, Permission, Reachable, Standing,
+    Account, Certificate, Embedded, Namespace, PathClass, Permission, Reachable, Standing,
 };
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::report::doctor::{self, Found, Line, TestImage};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use proxy::Proxy;
@@ -39,8 +41,9 @@ fn settings(text: &str) -> Settings {
 async fn said(settings: &Settings, image: Option<&str>, name: &str) -> Vec<Found> {
     let image = TestImage::of(settings, image, jiff::Timestamp::now()).unwrap();
     let lines = doctor::registries(settings, Some(&image)).await;
+    let lines = lines.into_iter().filter(|line| line.about != "image");
     let (ours, others): (Vec<Line>, Vec<Line>) =
-        lines.into_iter().partition(|line| line.about == format!("registry {name}"));
+        lines.partition(|line| line.about == format!("registry {name}"));
     for Line { about, found } in others {
         assert!(matches!(found, Found::Ok { .. }), "{name}: of {about}: {found:?}");
     }
@@ -55,7 +58,17 @@ fn robot(at: &Embedded, permissions: &[Permission]) {
     at.store().add_account(Account::robot("landfall", Namespace::All, permissions));
 }
 
-const PLANTED: [Planted; 15] = [
+fn manifests(at: &Embedded, fault: Fault) {
+    at.faults().add(Scope::Only(PathClass::Manifests), fault);
+}
+
+/// The answer of `/v2/` names this token realm.
+fn realm(at: &Embedded, realm: &str) {
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"harbor-registry\"");
+    at.faults().add(Scope::Only(PathClass::V2), Fault::Challenge(challenge));
+}
+
+const PLANTED: [Planted; 23] = [
     ("ams", |_, _| {}, "answers and accepts our credentials", ""),
     (
         "ams",
@@ -121,6 +134,51 @@ const PLANTED: [Planted; 15] = [
         |_, ams| robot(ams, &[Permission::Pull, Permission::ArtifactRead]),
         "whether it has a scanner",
         "`scanner:read` of the project `production`",
+    ),
+    // The registry behind a healthy core.
+    (
+        "ams",
+        |_, ams| manifests(ams, Fault::Html(StatusCode::BAD_GATEWAY)),
+        "serves no manifests of `production/`: ",
+        "Harbor's `registry` and its storage",
+    ),
+    (
+        "ams",
+        |_, ams| manifests(ams, Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)),
+        "serves no manifests",
+        "nodes cannot pull either",
+    ),
+    ("ams", |_, ams| manifests(ams, Fault::HangUp), "serves no manifests", "Harbor's `registry`"),
+    // Where it sends nodes for tokens.
+    (
+        "ams",
+        |_, ams| realm(ams, "https://harbor-core.harbor.svc/service/token"),
+        "sends nodes to `https://harbor-core.harbor.svc/service/token` for tokens",
+        "external URL (`external_url` in harbor.yml, `externalURL` of its chart) to `https://harbor.ams.example.com`",
+    ),
+    (
+        "ams",
+        |_, ams| realm(ams, "https://core.harbor.domain/service/token"),
+        "`https://core.harbor.domain/service/token`",
+        "`externalURL`",
+    ),
+    (
+        "ams",
+        |_, ams| realm(ams, "http://harbor.ams.example.com/service/token"),
+        "not https",
+        "`external_url`",
+    ),
+    (
+        "edge",
+        |_, edge| realm(edge, "https://tokens.registry.svc.cluster.local/auth"),
+        "sends nodes to `https://tokens.registry.svc.cluster.local/auth`",
+        "`auth.token.realm`",
+    ),
+    (
+        "edge",
+        |_, edge| manifests(edge, Fault::Status(StatusCode::BAD_GATEWAY)),
+        "serves no manifests",
+        "see the log",
     ),
     ("edge", |_, _| {}, "answers (200)", ""),
     (
@@ -190,6 +248,104 @@ async fn the_test_image_is_made_up_for_a_route_or_must_be_covered_by_one() {
     assert_eq!(why, "no route covers `quay.io/a/b:1`, so Landfall does not change it");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_of_the_wrong_scheme_is_told_apart_from_a_certificate() {
+    let world = demo().await.unwrap();
+    world.ams.present(&world.world, Certificate::Plaintext).unwrap();
+    let plain = site::configuration(&world).replace("http://", "https://");
+    holds(
+        "ams",
+        &said(&settings(&plain), None, "ams").await,
+        "without TLS, but `registries.ams.url` says",
+        "`url: http://",
+    );
+    world.ams.present(&world.world, Certificate::Valid).unwrap();
+    let secure = format!("url: \"{}", world.ams.url());
+    let wrong = site::configuration(&world).replace(&secure, &secure.replace("https://", "http://"));
+    holds("ams", &said(&settings(&wrong), None, "ams").await, "speaks TLS", "`url: https://");
+    // One that waits for the end of a line, which never comes in TLS.
+    let patient =
+        site::configuration(&world).replace(&world.ams.url(), &format!("https://{}", patient().await));
+    holds("ams", &said(&settings(&patient), None, "ams").await, "speaks HTTP without TLS", "`url: http://");
+}
+
+/// A server that answers what ends as a request of HTTP does; where it listens.
+async fn patient() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut line = Vec::new();
+                while stream.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+                    if line.ends_with(b"\r\n\r\n") {
+                        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// What is said of the image of that name.
+async fn said_of_image(world: &Demo, image: &str) -> Vec<Found> {
+    let settings = settings(&site::configuration(world));
+    let image = TestImage::of(&settings, Some(image), jiff::Timestamp::now()).unwrap();
+    let lines = doctor::registries(&settings, Some(&image)).await;
+    lines.into_iter().filter(|line| line.about == "image").map(|line| line.found).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_a_copy_at_this_site_is_named() {
+    let world = demo().await.unwrap();
+    let web = "harbor.fra.example.com/production/shop/web:1.4.2";
+    holds("web", &said_of_image(&world, web).await, "has a copy at this site: `ams`", "");
+    let nowhere = "harbor.fra.example.com/production/shop/nowhere:1";
+    let found = said_of_image(&world, nowhere).await;
+    holds("nowhere", &found, "has no copy at this site: `ams` does not hold", "replicate it");
+    manifests(&world.ams, Fault::Html(StatusCode::BAD_GATEWAY));
+    let found = said_of_image(&world, web).await;
+    let [Found::Skipped { said }] = &found[..] else { panic!("{found:#?}") };
+    assert!(said.contains("502"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_robot_may_not_see_is_told_of_an_image_that_is_scanned_too() {
+    let world = demo().await.unwrap();
+    robot(&world.ams, &[Permission::Pull, Permission::ArtifactRead]);
+    let settings = settings(&site::configuration(&world));
+    let found = said(&settings, Some("harbor.fra.example.com/production/shop/web:1.4.2"), "ams").await;
+    holds("ams", &found, "whether it has a scanner", "`scanner:read` of the project `production`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_configuration_without_credentials_is_told_as_that() {
+    let world = demo().await.unwrap();
+    let elsewhere = json!({"auths": {"elsewhere.example.com": {"auth": STANDARD.encode("u:p")}}}).to_string();
+    for (name, host) in [("ams", "harbor.ams.example.com"), ("edge", "registry.edge:5000")] {
+        let helper = json!({"auths": {}, "credHelpers": {host: "ecr-login"}}).to_string();
+        let store = json!({"auths": {host: {}}, "credsStore": "desktop"}).to_string();
+        for (file, words, remedy) in [
+            (&helper, "credential helper `docker-credential-ecr-login`", "write them into the file"),
+            (&store, "credential helper `docker-credential-desktop`", "Landfall runs no such helper"),
+            (&elsewhere, "holds no credentials for", "kubectl create secret docker-registry"),
+        ] {
+            let path = world.world.write(&format!("{name}.json"), file).unwrap();
+            let folder =
+                world.world.ca_file().parent().unwrap().join("credentials").join(name).display().to_string();
+            let (dir, file) = (
+                format!("{{dir: {folder:?}}}"),
+                format!("{{dockerConfig: {:?}}}", path.display().to_string()),
+            );
+            let text = site::configuration(&world);
+            assert!(text.contains(&dir), "{text}");
+            holds(name, &said(&settings(&text.replace(&dir, &file)), None, name).await, words, remedy);
+        }
+    }
+}
+
 /// Runs the program where there is no cluster; its exit status and what it says.
 fn run(config: &Path, more: &[&str]) -> (Option<i32>, Value) {
     run_in(&[], config, more)
@@ -223,6 +379,14 @@ async fn what_is_skipped_is_neither_well_nor_wrong() {
         (status, &said["lines"][2]["about"], &said["lines"][2]["state"]),
         (Some(1), &"registry edge".into(), &"wrong".into())
     );
+    world.edge.up().await;
+    let (status, said) = run(&config, &["--image=quay.io/a/b:1"]);
+    let line = json!({
+        "about": "image", "state": "wrong", "said": "no route covers `quay.io/a/b:1`, so Landfall does not change it",
+        "todo": "name an image that has a copy at this site, as Pods write it",
+    });
+    let lines = said["lines"].as_array().unwrap();
+    assert!(status == Some(1) && lines.contains(&line), "{status:?} {said}");
     let (status, said) = run(&config, &["--no-files"]);
     assert_eq!((status, &said["skipped"]), (Some(2), &2.into()), "{said}");
     let (status, said) = run(Path::new("nowhere.yaml"), &[]);

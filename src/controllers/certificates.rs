@@ -301,7 +301,7 @@ fn news(step: &Step, before: &Authorities) -> Option<(EventReason, String)> {
         }
         Step::Demote => (
             EventReason::AuthorityDemoted,
-            "the authority is not published yet; it signs after it is".to_owned(),
+            "the authority that should sign is not published; none signs until the next one is".to_owned(),
         ),
         Step::Publish | Step::Settle(_) | Step::Linger(_) | Step::Rest => return None,
     })

@@ -199,8 +199,9 @@ impl World {
     }
 
     fn identity(&self, name: &str, certificate: Certificate) -> Result<Option<Identity>, WorldError> {
-        let address = self.address.to_string();
-        let here = [address.as_str(), "localhost"];
+        // By its address, and by the name that the seed's references have.
+        let (address, host) = (self.address.to_string(), format!("harbor.{name}.example.com"));
+        let here = [address.as_str(), "localhost", &host];
         let identity = match certificate {
             Certificate::Valid => self.authority.issue(&here, authority::Validity::Current),
             Certificate::Expired => self.authority.issue(&here, authority::Validity::Expired),

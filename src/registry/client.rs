@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::domain::credential::Credential;
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
@@ -18,7 +19,6 @@ use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, Sent, offered, unauthorized};
 use super::challenge::Scheme;
-use super::credential::Credential;
 use super::credentials::{Credentials, Current, Refused};
 use super::error::ClientError;
 use super::http::PROXIES;

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use http::HeaderValue;
 
+use crate::domain::credential::Credential;
 use crate::domain::error_chain::error_chain;
+use crate::domain::keyring::{Keyring, KeyringError};
 use crate::domain::registry::{CredentialSource, Registry};
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::credential::Credential;
-use super::keyring::{Keyring, KeyringError};
 use super::provider::Provider;
 use super::tasks::Tasks;
 use super::watched::{FileError, Held, Watched};

@@ -16,7 +16,7 @@ use crate::domain::registry::Plugin;
 use crate::domain::text::plain;
 
 use super::json::object;
-use super::keyring::{Keyring, KeyringError};
+use crate::domain::keyring::{Keyring, KeyringError};
 
 /// How long a program may take. They ask a service of their cloud once or twice.
 const TIMEOUT: Duration = Duration::from_secs(10);

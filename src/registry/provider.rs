@@ -14,11 +14,11 @@ use crate::domain::registry::Plugin;
 use crate::domain::text::plain;
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::credential::Credential;
-use super::keyring::Keyring;
 use super::plugin::{self, Scope};
 use super::single_flight::{Flight, SingleFlight};
 use super::tasks::Tasks;
+use crate::domain::credential::Credential;
+use crate::domain::keyring::Keyring;
 
 /// How long an answer is used that does not say. Cloud tokens live for an hour at least.
 const DEFAULT_DURATION: Duration = Duration::from_secs(600);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::domain::credential::Credential;
 use crate::domain::image::Repository;
 use crate::domain::registry::{Kind, Registry};
 use crate::domain::unknown::{Cause, Unknown};
@@ -18,7 +19,6 @@ use crate::domain::unknown::{Cause, Unknown};
 use super::address::{is_own, is_own_endpoint, leads_inside};
 use super::answer::unexpected;
 use super::challenge::Challenge;
-use super::credential::Credential;
 use super::credentials::Current;
 use super::json::object;
 use super::shared_lookup::{LookedUp, SharedLookup};

@@ -29,7 +29,8 @@ pub(super) struct Trust {
 struct AuthorityItself;
 
 impl Trust {
-    /// Trusts the public authorities: Landfall's container image has no system store of CAs.
+    /// Trusts the public authorities that are built in. What a machine adds to its own bundle is not for registries: their
+    /// `caFile` says whom to trust.
     pub fn public() -> Result<Self, String> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Self::with(Vec::new(), roots)

@@ -1,7 +1,8 @@
 //! `landfall doctor`: checks everything in an installation that the admission of a Pod needs.
 //!
 //! ```text
-//! registries   Observatory, one probe ─► health; the questions that Landfall asks about an image ─► permissions
+//! registries   Observatory, one probe ─► health; the questions that Landfall asks about an image ─► permissions; its address
+//! image        whether this site has a copy of the image that the user named
 //! webhook      its entry, compared with the chart            ┐
 //! service      the Pods that are ready to be called          ├ why the API server may not get an answer
 //! certificate  that of each Pod, verified by the caBundle    ┘
@@ -13,8 +14,10 @@
 //! Nothing here has its own judgement: `evidence/` and `harbor/` judge registries, the API server and the Landfall that it
 //! calls judge Pods. Nothing is guessed either: the cause of an error is found by leaving one thing out and trying again.
 
+mod address;
 mod certificate;
 mod pods;
+mod questions;
 mod registries;
 mod webhook;
 
@@ -165,6 +168,9 @@ impl TestImage {
         all.flat_map(|routed| routed.places.iter().map(move |place| Sample { routed, place }))
     }
 }
+
+/// What is wrong, and what to do about it.
+type Mistake = (String, String);
 
 /// The name of everything that the checks make up: Pod, container, repository and tag.
 const NAME: &str = "landfall-doctor";

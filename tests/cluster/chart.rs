@@ -127,6 +127,20 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
         (vec!["--set", "clientCA.secretName=api-server"], "clientCA.names: whom"),
         (vec!["--set", "clientCA.configMapName=api-server"], "clientCA.names: whom"),
         (vec!["--set", "clientCA.names={kube-apiserver}"], "clientCA.names: whose signature?"),
+        (vec!["--set", "hostNetwork.listen=8443"], "at '/hostNetwork/listen'"),
+        (vec!["--set", "dnsPolicy=Cluster"], "at '/dnsPolicy'"),
+        (
+            vec!["--set", "hostNetwork.enabled=true,hostNetwork.listen=0.0.0.0:8080"],
+            "hostNetwork: listen and adminListen need two different ports",
+        ),
+        (
+            vec!["--set", "hostNetwork.enabled=true,networkPolicy.apiServer={10.0.0.0/8}"],
+            "no NetworkPolicy applies to Pods in the network of their node",
+        ),
+        (
+            vec!["--set", "hostNetwork.enabled=true,serviceMonitor.create=Always"],
+            "Prometheus cannot reach a loopback address",
+        ),
         (vec!["--set", "ca.configMapName="], "config: registries.ams.caFile is /etc/landfall/ca/ams.pem"),
         (
             vec!["--set", "certificates.mode=Provided,certificates.provided.caBundle=YQ=="],
@@ -180,6 +194,9 @@ serviceMonitor: {labels: {release: prometheus}}
 namespaces: {selection: OptIn, matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]}
 guard: {namespaceLabels: {groups: [platform], users: ['system:serviceaccount:argocd:argocd-application-controller'], more: [tier]}}
 log: {filter: 'info,landfall=debug', format: text}
+dnsPolicy: None
+dnsConfig: {nameservers: [192.0.2.53], searches: [example.com], options: [{name: ndots, value: '2'}, {name: edns0}]}
+hostAliases: [{ip: 192.0.2.10, hostnames: [harbor.ams.example.com]}]
 ",
         )
         .display()
@@ -263,6 +280,68 @@ namespaces: {matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]
     assert!(!all[0].contains("nifi_cr"), "{}", all[0]);
 }
 
+/// The Deployment and the test's Pod as they are rendered with these values, and all that is rendered.
+fn pods_with(plane: &Plane, values: &str) -> (Value, Value, String) {
+    let values = plane.write_new(values).display().to_string();
+    let rendered =
+        |only: &[&str]| told(helm(plane, &[&["template", "landfall"], only].concat(), &["-f", &values]));
+    let pod = rendered(&["-s", "templates/tests/doctor.yaml"]);
+    let pod = pod.rsplit("\n---\n").find(|object| object.contains("\nkind: Pod\n")).unwrap();
+    let deployment = rendered(&["-s", "templates/deployment.yaml"]);
+    let read = |text: &str| serde_saphyr::from_str(text).unwrap();
+    (read(&deployment), read(pod), rendered(&["--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"]))
+}
+
+#[test]
+fn in_the_nodes_network_the_admin_port_is_closed_to_others_and_names_are_found_as_in_a_pod() {
+    let plane = plane();
+    let host = |listen: &str, admin: &str| {
+        format!("hostNetwork: {{enabled: true, listen: '{listen}', adminListen: '{admin}'}}")
+    };
+    for (values, ports, probed, opened) in [
+        (host("0.0.0.0:9443", "127.0.0.1:9080"), (9443, 9080), Some("127.0.0.1"), false),
+        (host("[::]:9443", "[::1]:9080"), (9443, 9080), Some("::1"), false),
+        (host("192.0.2.1:9443", "0.0.0.0:9080"), (9443, 9080), None, true),
+        ("hostNetwork: {enabled: true}".to_owned(), (8443, 8080), Some("127.0.0.1"), false),
+    ] {
+        let (deployment, doctor, all) = pods_with(plane, &values);
+        let spec = &deployment["spec"]["template"]["spec"];
+        for pod in [spec, &doctor["spec"]] {
+            assert_eq!(
+                (&pod["hostNetwork"], &pod["dnsPolicy"]),
+                (&true.into(), &"ClusterFirstWithHostNet".into())
+            );
+        }
+        let surge = &deployment["spec"]["strategy"]["rollingUpdate"];
+        assert_eq!((&surge["maxSurge"], &surge["maxUnavailable"]), (&0.into(), &1.into()));
+        let container = &spec["containers"][0];
+        let open = |index: usize| container["ports"][index]["containerPort"].as_u64().unwrap();
+        assert_eq!((open(0), open(1)), ports, "{values}");
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["host"].as_str(), probed, "{values}: {probe}");
+        }
+        // Nothing seems to guard what it does not.
+        assert!(!all.contains("kind: NetworkPolicy"), "{values}");
+        for found in ["kind: ServiceMonitor", "{name: admin, protocol: TCP, port: 8080, targetPort: admin}"] {
+            assert_eq!(all.contains(found), opened, "{values}: {found}");
+        }
+    }
+    // Elsewhere nothing of it is there.
+    let (deployment, _, all) = pods_with(plane, "{}");
+    let spec = &deployment["spec"]["template"]["spec"];
+    assert!(["hostNetwork", "dnsPolicy", "dnsConfig", "hostAliases"].iter().all(|key| spec[key].is_null()));
+    assert!(all.contains("kind: NetworkPolicy"));
+    // What is written wins.
+    let own = "{hostNetwork: {enabled: true}, dnsPolicy: Default, dnsConfig: {options: [{name: ndots, value: '1'}]}}";
+    let (deployment, doctor, _) = pods_with(plane, own);
+    for pod in [&deployment["spec"]["template"]["spec"], &doctor["spec"]] {
+        assert_eq!(
+            (&pod["dnsPolicy"], &pod["dnsConfig"]["options"][0]["value"]),
+            (&"Default".into(), &"1".into())
+        );
+    }
+}
+
 /// The text between `from` and `to`, after the heading.
 fn passage<'a>(text: &'a str, heading: &str, from: &str, to: &str) -> &'a str {
     let (_, section) = text.split_once(heading).unwrap();
@@ -286,7 +365,12 @@ fn what_the_readme_installs_is_what_it_configures() {
 #[test]
 fn landfall_knows_every_argument_that_the_chart_gives_it() {
     let plane = plane();
-    for mode in ["certificates.mode=SelfManaged", "certificates.mode=CertManager"] {
+    for mode in [
+        "certificates.mode=SelfManaged",
+        "certificates.mode=CertManager",
+        "hostNetwork.enabled=true",
+        "hostNetwork.enabled=true,hostNetwork.listen=[::]:8443,hostNetwork.adminListen=[::1]:8080",
+    ] {
         let client = "clientCA.secretName=api-server,clientCA.names={kube-apiserver}";
         let only = ["-s", "templates/deployment.yaml", "--set", client, "--set", mode];
         let rendered = told(helm(plane, &["template", "landfall"], &only));

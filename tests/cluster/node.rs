@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
@@ -11,6 +12,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::kubelet;
+use crate::net::Host;
 use crate::plane::Plane;
 use crate::sandbox::Sandbox;
 
@@ -33,7 +35,8 @@ pub fn start(plane: &'static Plane) {
             runtime.block_on(async {
                 let (client, logs) = (plane.client().await, kubelet::serve(plane).await);
                 let (pods, running) = (Api::all(client.clone()), HashMap::new());
-                let mut node = Node { plane, logs, pods, client, running };
+                let host = Arc::new(plane.net.join());
+                let mut node = Node { plane, logs, host, pods, client, running };
                 node.run().await;
             });
         });
@@ -44,6 +47,8 @@ struct Node {
     plane: &'static Plane,
     /// The port at which it is asked for logs.
     logs: u16,
+    /// Its own network, which Pods with `hostNetwork` share.
+    host: Arc<Host>,
     client: Client,
     pods: Api<Pod>,
     /// By the Pod's uid.
@@ -124,7 +129,9 @@ impl Node {
                 return;
             }
             // What it mounts may be there later.
-            let Ok(sandbox) = Sandbox::start(self.plane, &self.client, &pod).await else { return };
+            let Ok(sandbox) = Sandbox::start(self.plane, &self.client, &pod, &self.host).await else {
+                return;
+            };
             let (now, told) = (Instant::now(), Value::Null);
             let running = Running {
                 sandbox,

@@ -1,9 +1,12 @@
-//! A Pod's container: a process in a network namespace, a root and a user of its own.
+//! A Pod's container: a process in a network namespace, a root and a user of its own. Its root is that of the image, with
+//! this build of the program: what ships is what is tested.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -20,11 +23,14 @@ use crate::net::Host;
 use crate::node::environment;
 use crate::plane::Plane;
 
-/// The user of containers that name none.
-const NOBODY: i64 = 65534;
+/// The user of containers that name none: the image's (`USER` of the Dockerfile).
+const USER: i64 = 65532;
+
+/// The most bytes of the root with this build, which is neither optimised nor stripped. (That of a release: `.ci/image-root`.)
+const MOST: &str = "250000000";
 
 pub struct Sandbox {
-    pub host: Host,
+    pub host: Arc<Host>,
     arguments: Vec<String>,
     log: PathBuf,
     process: Child,
@@ -35,13 +41,20 @@ pub struct Sandbox {
 impl Sandbox {
     /// # Errors
     /// Where a volume cannot be had (yet).
-    pub async fn start(plane: &Plane, client: &Client, pod: &Pod) -> kube::Result<Self> {
+    pub async fn start(plane: &Plane, client: &Client, pod: &Pod, node: &Arc<Host>) -> kube::Result<Self> {
         let dir = tempfile::tempdir_in(plane.folder()).unwrap();
         let spec = pod.spec.as_ref().unwrap();
+        let host = match spec.host_network {
+            Some(true) => node.clone(),
+            _ => Arc::new(plane.net.join()),
+        };
         for volume in spec.volumes.iter().flatten() {
             Content::of(client, pod, volume).await?.write(&dir.path().join("volumes").join(&volume.name));
         }
-        let host = plane.net.join();
+        let root = dir.path().join("root");
+        shell(&format!("cp -al {} {}", image(plane).display(), root.display()));
+        fs::write(root.join("etc/resolv.conf"), resolv_conf(pod)).unwrap();
+        fs::write(root.join("etc/hosts"), hosts(pod, &host)).unwrap();
         let script = script(dir.path(), &spec.containers[0], user(pod));
         let mut arguments = vec![
             "netns".to_owned(),
@@ -106,6 +119,14 @@ impl Sandbox {
             }
         };
         let path = probe.path.as_deref().unwrap_or("/");
+        if let Some(address) = &probe.host {
+            // From the node's network, as a kubelet asks.
+            let ask = format!(
+                "exec 3<>/dev/tcp/{address}/{port}; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3 | grep -q ' 200 '"
+            );
+            let inside = ["netns", "exec", &self.host.namespace, "bash", "-euc", &ask];
+            return Command::new("ip").args(inside).output().unwrap().status.success();
+        }
         let asked = self.probes.get(format!("http://{}:{port}{path}", self.host.address)).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
     }
@@ -119,21 +140,67 @@ impl Drop for Sandbox {
     }
 }
 
-/// Makes the root and enters it: nothing can be written there but what is mounted to be.
+/// The root of the image with this build of the program, made once, and what the node itself needs in it.
+fn image(plane: &Plane) -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let root = plane.folder().join("image");
+        let (at, program) = (root.display(), env!("CARGO_BIN_EXE_landfall"));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/image-root");
+        shell(&format!("{} {program} {at} {MOST}", script.display()));
+        // What a container runtime does from outside, `setpriv` does inside, by a loader and libraries of its own.
+        shell(&format!(
+            "mkdir {at}/{NODE}; setpriv=$(command -v setpriv); cp $setpriv $(ldd $setpriv | grep -o '/[^ ]*') {at}/{NODE}/"
+        ));
+        for folder in ["dev", "proc"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        root
+    })
+}
+
+/// The folder of the node's own tools in a root. Nothing of the image looks there.
+pub const NODE: &str = ".node";
+
+fn shell(script: &str) {
+    let output = Command::new("sh").args(["-euc", script]).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `/etc/resolv.conf`, as far as `dnsConfig` says it: there is no DNS of the cluster.
+fn resolv_conf(pod: &Pod) -> String {
+    let mut text = String::new();
+    let Some(dns) = &pod.spec.as_ref().unwrap().dns_config else { return text };
+    for server in dns.nameservers.iter().flatten() {
+        writeln!(text, "nameserver {server}").unwrap();
+    }
+    if let Some(searches) = &dns.searches {
+        writeln!(text, "search {}", searches.join(" ")).unwrap();
+    }
+    for option in dns.options.iter().flatten() {
+        let value = option.value.as_ref().map(|value| format!(":{value}")).unwrap_or_default();
+        writeln!(text, "options {}{value}", option.name.as_deref().unwrap_or_default()).unwrap();
+    }
+    text
+}
+
+/// `/etc/hosts`.
+fn hosts(pod: &Pod, host: &Host) -> String {
+    let mut text = format!("127.0.0.1 localhost\n::1 localhost\n{} {}\n", host.address, pod.name_any());
+    for alias in pod.spec.as_ref().unwrap().host_aliases.iter().flatten() {
+        writeln!(text, "{} {}", alias.ip, alias.hostnames.clone().unwrap_or_default().join(" ")).unwrap();
+    }
+    text
+}
+
+/// Enters the root: nothing can be written there but what is mounted to be.
 fn script(dir: &Path, container: &Container, user: i64) -> String {
     let root = dir.join("root");
-    for folder in ["usr", "dev", "proc"] {
-        fs::create_dir_all(root.join(folder)).unwrap();
-    }
-    for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
-        symlink(target, root.join(link)).unwrap();
-    }
-    fs::write(root.join("landfall"), "").unwrap();
     readable(dir);
-    let (at, program) = (root.display(), env!("CARGO_BIN_EXE_landfall"));
-    let mut script =
-        format!("mount --make-rprivate /; mount --bind {at} {at}; mount --bind {program} {at}/landfall; ");
-    script += &format!("mount --rbind /usr {at}/usr; mount --rbind /dev {at}/dev; ");
+    let at = root.display();
+    let mut script = format!(
+        "mount --make-rprivate /; mount --bind {at} {at}; mount --rbind /dev {at}/dev; loader=$(cd {at}; echo {NODE}/ld-*); "
+    );
     for mount in container.volume_mounts.iter().flatten() {
         let (from, to) =
             (dir.join("volumes").join(&mount.name), root.join(mount.mount_path.trim_start_matches('/')));
@@ -146,7 +213,7 @@ fn script(dir: &Path, container: &Container, user: i64) -> String {
     // An image's entry point is the program itself.
     let arguments = arguments.iter().map(|argument| format!(" '{}'", argument.replace('\'', "'\\''")));
     script += &format!(
-        "mount -o remount,bind,ro {at}; cd /; exec chroot {at} /usr/bin/setpriv --reuid {user} --regid {user} --clear-groups"
+        "mount -o remount,bind,ro {at}; cd /; exec chroot {at} /$loader --library-path /{NODE} /{NODE}/setpriv --reuid {user} --regid {user} --clear-groups"
     );
     script += " --no-new-privs --bounding-set=-all --inh-caps=-all --pdeathsig KILL -- /landfall";
     script.extend(arguments);
@@ -156,7 +223,7 @@ fn script(dir: &Path, container: &Container, user: i64) -> String {
 fn user(pod: &Pod) -> i64 {
     let spec = pod.spec.as_ref().unwrap();
     let own = spec.containers[0].security_context.as_ref().and_then(|context| context.run_as_user);
-    own.or_else(|| spec.security_context.as_ref()?.run_as_user).unwrap_or(NOBODY)
+    own.or_else(|| spec.security_context.as_ref()?.run_as_user).unwrap_or(USER)
 }
 
 /// The files of a volume.

@@ -50,6 +50,14 @@ pub struct Values {
     pub drain_seconds: u32,
     /// What is logged, and in which format.
     pub log: Log,
+    /// Whether Landfall listens on its node's addresses.
+    pub host_network: HostNetwork,
+    /// The `dnsPolicy` of the Pods; empty: `ClusterFirst`, with `hostNetwork` `ClusterFirstWithHostNet`.
+    pub dns_policy: DnsPolicy,
+    /// The `dnsConfig` of the Pods.
+    pub dns_config: Free,
+    /// The `hostAliases` of the Pods.
+    pub host_aliases: Vec<Free>,
     /// More environment variables of the container.
     pub env: Vec<Free>,
     /// The resources of the container.
@@ -96,6 +104,29 @@ pub enum PullPolicy {
     Always,
     IfNotPresent,
     Never,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostNetwork {
+    pub enabled: bool,
+    /// Address and port for the API server.
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
+    pub listen: String,
+    /// Address and port for `/livez`, `/readyz` and `/metrics`.
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
+    pub admin_listen: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub enum DnsPolicy {
+    /// `ClusterFirst`, with `hostNetwork` `ClusterFirstWithHostNet`.
+    #[serde(rename = "")]
+    Unset,
+    ClusterFirst,
+    ClusterFirstWithHostNet,
+    Default,
+    None,
 }
 
 /// A credential provider of the kubelet's kind.

@@ -130,6 +130,34 @@ projected:
 {{- end }}
 {{- end }}
 
+{{/* The network of Pods: where they listen, and how they look names up. */}}
+{{- define "landfall.network" -}}
+{{- if .Values.hostNetwork.enabled }}
+hostNetwork: true
+{{- end }}
+{{- with .Values.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" .Values.hostNetwork.enabled) }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The port of an address `host:port`. */}}
+{{- define "landfall.port" }}{{ regexFind "[0-9]+$" . }}{{ end }}
+
+{{/* The loopback address that the admin port listens on, if it does. Then only the node itself reaches it. */}}
+{{- define "landfall.admin.loopback" -}}
+{{- if .Values.hostNetwork.enabled -}}
+{{- regexFind "^(127[.][0-9.]+|::1)$" (regexReplaceAll "^\\[?([^]]*?)\\]?:[0-9]+$" .Values.hostNetwork.adminListen "${1}") -}}
+{{- end -}}
+{{- end }}
+
 {{/* What brings the credential providers to where they are mounted. */}}
 {{- define "landfall.providers" -}}
 {{- with .Values.credentialProviders }}

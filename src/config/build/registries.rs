@@ -10,6 +10,7 @@ use crate::config::Files;
 use crate::config::decode::At;
 use crate::config::scalar::{Address, FilePath, HostName, Name};
 use crate::config::tree::NodeId;
+use crate::domain::keyring::Keyring;
 use crate::domain::name::{PullSecret, RegistryName, Site};
 use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Service, SharedRegistry};
 
@@ -107,7 +108,7 @@ impl Build<'_> {
         }
         let credentials = match credentials {
             None => CredentialSource::Anonymous,
-            Some(credentials) => self.credentials(credentials),
+            Some(credentials) => self.credentials(credentials, host.as_ref().map(|host| &*host.value.0)),
         };
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
@@ -182,7 +183,7 @@ impl Build<'_> {
         }
     }
 
-    fn credentials(&mut self, credentials: At<raw::Credentials>) -> CredentialSource {
+    fn credentials(&mut self, credentials: At<raw::Credentials>, host: Option<&str>) -> CredentialSource {
         let At { node, value } = credentials;
         let raw::Credentials { dir, docker_config, token_file, provider } = value;
         let given = [dir.is_some(), docker_config.is_some(), token_file.is_some(), provider.is_some()];
@@ -210,7 +211,12 @@ impl Build<'_> {
             return CredentialSource::Dir(there(dir, &["username", "password"]));
         }
         if let Some(file) = docker_config {
-            return CredentialSource::DockerConfig(there(file, &[]));
+            let node = file.node;
+            let path = there(file, &[]);
+            if let Some(host) = host {
+                self.docker_config(node, &path, host);
+            }
+            return CredentialSource::DockerConfig(path);
         }
         if let Some(file) = token_file {
             return CredentialSource::TokenFile(there(file, &[]));
@@ -243,6 +249,24 @@ impl Build<'_> {
             let hint = format!("make it one: `chmod a+x {}`", path.display());
             self.error(at, format!("`{}` is not executable", path.display()), hint);
         }
+    }
+
+    /// A file without credentials for the host is no error: it may be rotated into one that has them. Nor is one that cannot
+    /// be read here, which is reported elsewhere.
+    fn docker_config(&mut self, node: NodeId, path: &Path, host: &str) {
+        if self.files == Files::Skip {
+            return;
+        }
+        let Ok(file) = std::fs::read(path) else { return };
+        let (said, hint) = match Keyring::parse(&file).map(|keyring| keyring.lack(host)) {
+            Ok(None) => return,
+            Ok(Some(lack)) => lack.words(path, host),
+            Err(error) => (
+                format!("`{}` cannot be used: {error}", path.display()),
+                "correct the file: a kubelet could not use it either".to_owned(),
+            ),
+        };
+        self.warn(node, said, hint);
     }
 
     /// A missing file is reported now instead of when the first Pod arrives.

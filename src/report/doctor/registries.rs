@@ -1,24 +1,20 @@
-//! Checks the registries: their health, our credentials, and our permissions for the questions that Landfall asks.
+//! Checks the registries: their health, our credentials, and whether they answer what Landfall asks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry as Page;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::{Line, Sample, TestImage};
+use super::{Line, Mistake, TestImage, address, questions};
 use crate::domain::case::{Locality, Place};
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::Presence;
-use crate::domain::image::Tag;
-use crate::domain::registry::{CredentialSource, Kind, Registry};
-use crate::domain::scan::{Detail, Required, ScanState, Scanner};
+use crate::domain::keyring::Keyring;
+use crate::domain::registry::{CredentialSource, Registry, SharedRegistry};
 use crate::domain::settings::Settings;
 use crate::domain::unknown::Cause;
 use crate::evidence::{Health, Observatory, Report};
-use crate::harbor::Harbor;
-use crate::registry::{Client, Metrics, Target, Tasks};
 
 /// How long a registry has to become healthy. The prober tries again every second.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(4);
@@ -34,28 +30,99 @@ pub(super) async fn check(settings: &Settings, image: Option<&TestImage>) -> Vec
         Ok(reports) => reports,
         Err(error) => return vec![Line::skipped("registries", error)],
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut copies) = (Vec::new(), Vec::new());
     for report in &reports {
         let Some(registry) = settings.registries.get(&report.registry) else { continue };
         let about = format!("registry {}", registry.name);
         let said = &*report.said();
         if report.health == Health::Drained {
             lines.push(Line::ok(about, said));
-        } else if report.health != Health::Up {
-            lines.push(Line::wrong(about, said, remedy(registry, report, settings.budget.attempt)));
-        } else {
+            continue;
+        }
+        let mut wrong = mistakes(registry, report).await;
+        if wrong.is_empty() && report.health != Health::Up {
+            wrong.push((said.to_owned(), remedy(registry, report, settings.budget.attempt)));
+        } else if wrong.is_empty() {
             let mut samples = image.into_iter().flat_map(TestImage::samples);
-            let refused = match samples.find(|sample| sample.place.registry.name == report.registry) {
-                Some(sample) => missing_permissions(settings, sample).await,
-                None => Vec::new(),
-            };
-            if refused.is_empty() {
-                lines.push(Line::ok(&about, said));
+            if let Some(sample) = samples.find(|sample| sample.place.registry.name == report.registry) {
+                let asked = questions::ask(settings, sample).await;
+                wrong.extend(asked.wrong);
+                copies.push((sample.place, asked.presence));
             }
-            lines.extend(refused.into_iter().map(|(said, todo)| Line::wrong(&about, said, todo)));
+        }
+        if wrong.is_empty() {
+            lines.push(Line::ok(&about, said));
+        }
+        lines.extend(wrong.into_iter().map(|(said, todo)| Line::wrong(&about, said, todo)));
+    }
+    lines.extend(image.filter(|image| image.real).map(|image| copy(image, &copies)));
+    lines
+}
+
+/// Mistakes in the configuration, here or at the registry, that its health does not show or takes for something else.
+async fn mistakes(registry: &SharedRegistry, report: &Report) -> Vec<Mistake> {
+    // What is asked through a proxy may not be reached without it.
+    if report.proxy.is_none()
+        && matches!(report.health, Health::Down | Health::NotARegistry | Health::Unresponsive)
+        && let Some(mistake) = address::scheme(registry).await
+    {
+        return vec![mistake];
+    }
+    if report.health != Health::Unresponsive
+        && let Some(mistake) = address::realm(registry).await
+    {
+        return vec![mistake];
+    }
+    match report.health {
+        Health::Up | Health::BadCredentials => lacking_credentials(registry).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the docker configuration holds credentials for this registry at all.
+fn lacking_credentials(registry: &Registry) -> Option<Mistake> {
+    let CredentialSource::DockerConfig(path) = &registry.credentials else { return None };
+    // A file that is not usable is told by the probe.
+    let keyring = Keyring::parse(&std::fs::read(path).ok()?).ok()?;
+    Some(keyring.lack(&registry.host)?.words(path, &registry.host))
+}
+
+/// Whether this site has a copy of the image that the user named, as its registries answered.
+fn copy(image: &TestImage, copies: &[(&Place, Presence)]) -> Line {
+    let (about, name) = ("image", &image.image);
+    let local = || image.routed.places.iter().filter(|place| place.locality == Locality::Local);
+    let (mut there, mut absent, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for place in local() {
+        let registry = &place.registry.name;
+        let answer =
+            copies.iter().find(|(asked, _)| std::ptr::eq(*asked, place)).map(|(_, presence)| presence);
+        match answer {
+            Some(Presence::Present { .. }) => there.push(format!("`{registry}`")),
+            Some(Presence::Absent) => {
+                absent.push(format!("`{registry}` does not hold `{}`", place.repository))
+            }
+            Some(Presence::ProxyCache { .. }) => {
+                absent.push(format!("`{registry}` is a proxy cache, which proves no copy"));
+            }
+            Some(Presence::Refused(why)) => absent.push(format!("`{registry}` refuses to serve it: {why}")),
+            Some(Presence::PullFailed) => absent.push(format!("nodes cannot pull it from `{registry}`")),
+            Some(Presence::Unknown(unknown_here)) => unknown.push(format!("`{registry}`: {unknown_here}")),
+            None => unknown.push(format!("`{registry}` could not be asked")),
         }
     }
-    lines
+    if !there.is_empty() {
+        return Line::ok(about, format!("`{name}` has a copy at this site: {}", there.join(", ")));
+    }
+    if !unknown.is_empty() {
+        let said = format!("whether `{name}` has a copy at this site is not known: {}", unknown.join("; "));
+        return Line::skipped(about, said);
+    }
+    if absent.is_empty() {
+        absent.push("no replica of this site holds images of this name and tag".to_owned());
+    }
+    let said = format!("`{name}` has no copy at this site: {}", absent.join("; "));
+    let todo = "replicate it to this site, or name an image that has a copy with --image (`doctor.image` of the chart)";
+    Line::wrong(about, said, todo)
 }
 
 /// Probes the registries until all are healthy, or the time is over.
@@ -160,73 +227,7 @@ fn remedy(registry: &Registry, report: &Report, attempt: Duration) -> String {
     }
 }
 
-/// The `host:port` of a URL.
+/// The `host:port` of a URL, always with its port.
 fn host_port(url: &url::Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
-}
-
-/// Asks once everything that Landfall asks about an image. Returns what our credentials may not see, and what to do about
-/// it.
-async fn missing_permissions(
-    settings: &Settings,
-    Sample { routed, place }: Sample<'_>,
-) -> Vec<(String, String)> {
-    let Place { registry, repository, .. } = place;
-    let shared = registry.clone();
-    let metrics = Metrics::register(&mut Page::default());
-    let made = tokio::task::spawn_blocking(move || Client::new(&shared, metrics, Tasks::default())).await;
-    // The prober made the same client a moment ago, so this cannot fail.
-    let Ok(Ok(client)) = made else { return Vec::new() };
-    let deadline = Instant::now() + settings.budget.request;
-    let tag = routed.tag.clone().unwrap_or_else(|| Tag::new("latest"));
-    let target = routed.digest.as_ref().map_or(Target::Tag(&tag), Target::Digest);
-    let pull = |detail: &str| {
-        (
-            detail.to_owned(),
-            format!(
-                "let our credentials pull from `{repository}` (Harbor: `repository:pull` of its project)"
-            ),
-        )
-    };
-    let harbor = match registry.kind {
-        Kind::Distribution => {
-            return match client.presence(repository, target, deadline).await {
-                Presence::Unknown(unknown) if is_refusal(unknown.cause) => vec![pull(&unknown.detail)],
-                _ => Vec::new(),
-            };
-        }
-        Kind::Harbor => Harbor::new(Arc::new(client)),
-    };
-    let digest = match harbor.presence(repository, target, deadline).await {
-        Presence::Unknown(unknown) if is_refusal(unknown.cause) => return vec![pull(&unknown.detail)],
-        Presence::Present { digest, .. } => digest,
-        // What we may see of an image does not depend on whether it exists.
-        _ => routed.digest.unwrap_or(super::NOWHERE),
-    };
-    if place.locality != Locality::Local || !wants_scans(settings) {
-        return Vec::new();
-    }
-    let scan = harbor.scan(repository, &digest, Detail::Summary, deadline).await;
-    let project = repository.as_str().split('/').next().unwrap_or_default();
-    let hidden = |right: &str, what: &str| {
-        let said = format!("accepts our credentials, but {what}: no scan can be required there");
-        (said, format!("give the robot the permission `{right}` of the project `{project}`"))
-    };
-    match (scan.state, scan.scanner) {
-        (ScanState::Hidden, _) => vec![hidden("artifact:read", "our robot may not see its scans")],
-        (_, Scanner::Hidden) => {
-            vec![hidden("scanner:read", "our robot may not see whether it has a scanner")]
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn is_refusal(cause: Cause) -> bool {
-    matches!(cause, Cause::Unauthorized | Cause::Forbidden)
-}
-
-/// Whether any policy or `defaults` may require scans.
-fn wants_scans(settings: &Settings) -> bool {
-    let rules = settings.policies.iter().map(|policy| &policy.rules).chain([&*settings.defaults]);
-    rules.into_iter().any(|rules| rules.scan.required != Required::Never)
 }

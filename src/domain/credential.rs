@@ -4,13 +4,23 @@ use secrecy::SecretString;
 
 /// How we authenticate. Secrets print as `[REDACTED]`.
 #[derive(Debug, Clone)]
-pub(super) enum Credential {
+pub enum Credential {
     /// Not at all.
     Anonymous,
     /// User name and password.
-    Basic { username: String, password: SecretString },
+    Basic {
+        /// The user name, or a robot's full name.
+        username: String,
+        /// The password, or a robot's secret.
+        password: SecretString,
+    },
     /// An OAuth2 refresh token, which the token server exchanges for a bearer token.
-    Identity { username: String, token: SecretString },
+    Identity {
+        /// The user name; empty where the file names none.
+        username: String,
+        /// The refresh token.
+        token: SecretString,
+    },
     /// A bearer token, sent as it is.
     Bearer(SecretString),
 }

@@ -22,22 +22,73 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Why a file is not usable. One bad entry makes the whole file unusable, as at the kubelet; to skip it would hide it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyringError {
+pub enum KeyringError {
+    /// It is not a JSON object.
     #[error("not a JSON object, at line {line}")]
-    NotJson { line: usize },
+    NotJson {
+        /// Where reading stopped.
+        line: usize,
+    },
+    /// `auths` is a list, or a text.
     #[error("`auths` is not an object")]
     NoAuths,
+    /// A field is not a text.
     #[error("`{field}` of `{key}` is not a string")]
-    NotText { key: String, field: &'static str },
+    NotText {
+        /// The entry.
+        key: String,
+        /// Its field.
+        field: &'static str,
+    },
+    /// An entry of `auths` is not an object.
     #[error("the entry `{key}` is not an object")]
-    NotEntry { key: String },
+    NotEntry {
+        /// The entry.
+        key: String,
+    },
+    /// `auth` cannot be decoded.
     #[error("`auth` of `{key}` is not base64 of `username:password`")]
-    BadAuth { key: String },
+    BadAuth {
+        /// The entry.
+        key: String,
+    },
 }
 
 /// The entries of one file, the most specific key first.
-pub(super) struct Keyring {
+pub struct Keyring {
     entries: Vec<(Key, Credential)>,
+    /// `credHelpers`: a host → the program that keeps its credentials.
+    helpers: Vec<(String, String)>,
+    /// `credsStore`: the program that keeps those of all other hosts.
+    store: Option<String>,
+}
+
+/// Why a file holds no credentials for a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// They are kept by a program, `docker-credential-<name>`, which runs on the machine of who logged in.
+    Helper(String),
+    /// No entry is for the host, or it is empty.
+    NoEntry,
+}
+
+impl Lack {
+    /// What the file lacks, and what to do about it, for people.
+    #[must_use]
+    pub fn words(&self, file: &std::path::Path, host: &str) -> (String, String) {
+        let file = file.display();
+        let said = format!("`{file}` holds no credentials for `{host}`");
+        let write = format!(
+            "write them into the file, as `kubectl create secret docker-registry NAME --docker-server={host} …` does"
+        );
+        match self {
+            Self::Helper(name) => (
+                format!("{said}: it leaves them to the credential helper `docker-credential-{name}`"),
+                format!("Landfall runs no such helper, and its image holds none: {write}"),
+            ),
+            Self::NoEntry => (said, format!("{write}; remove `credentials` if the registry asks for none")),
+        }
+    }
 }
 
 /// A key of `auths`: `host[:port][/path]`, where labels of the host may hold `*`.
@@ -46,17 +97,29 @@ struct Key(String);
 
 impl Keyring {
     /// Parses the file.
+    ///
+    /// # Errors
+    /// The kubelet could not read it either.
     pub fn parse(file: &[u8]) -> Result<Self, KeyringError> {
         let root: Value =
             serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
         let root = root.as_object().ok_or(KeyringError::NotJson { line: 1 })?;
-        match field(root, "auths") {
-            None | Some(Value::Null) => Ok(Self { entries: Vec::new() }),
+        let named = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+        let store = field(root, "credsStore").and_then(named);
+        // The kubelet does not read these, so nothing in them makes the file unusable.
+        let helpers = field(root, "credHelpers").and_then(Value::as_object).into_iter().flatten();
+        let helpers = helpers.filter_map(|(host, name)| Some((host.clone(), named(name)?))).collect();
+        let keyring = match field(root, "auths") {
+            None | Some(Value::Null) => Self::of(&Map::new()),
             Some(auths) => Self::of(auths.as_object().ok_or(KeyringError::NoAuths)?),
-        }
+        };
+        Ok(Self { helpers, store, ..keyring? })
     }
 
     /// The entries of an `auths`, or of what a credential provider answers: the kubelet reads both alike.
+    ///
+    /// # Errors
+    /// The kubelet could not read it either.
     pub fn of(auths: &Map<String, Value>) -> Result<Self, KeyringError> {
         let mut entries = Vec::new();
         for (name, entry) in auths {
@@ -68,10 +131,11 @@ impl Keyring {
         }
         // In reverse order of text the longer path of a host comes first. The sort is stable, as the kubelet's.
         entries.sort_by(|(one, _), (other, _)| other.cmp(one));
-        Ok(Self { entries })
+        Ok(Self { entries, helpers: Vec::new(), store: None })
     }
 
     /// All credentials for `host/repository`, in the order in which the kubelet tries them.
+    #[must_use]
     pub fn lookup(&self, host: &str, repository: &str) -> Vec<&Credential> {
         let path = format!("/{repository}");
         let pick = |wanted: &dyn Fn(&Key) -> bool| -> Vec<&Credential> {
@@ -90,10 +154,26 @@ impl Keyring {
     }
 
     /// A credential for the host as a whole: the one without a path, else any, because the host accepts each of them.
+    #[must_use]
     pub fn any(&self, host: &str) -> Option<&Credential> {
         let whole = self.lookup(host, "").into_iter().next();
         let some = || self.entries.iter().find(|(key, _)| key.is_of(host)).map(|(_, credential)| credential);
         whole.or_else(some)
+    }
+}
+
+impl Keyring {
+    /// Why nothing in the file authenticates us to the host. `None`: something does.
+    #[must_use]
+    pub fn lack(&self, host: &str) -> Option<Lack> {
+        let own = self.entries.iter().filter(|(key, _)| key.is_of(host)).map(|(_, credential)| credential);
+        let mut all = own.chain(self.lookup(host, ""));
+        if all.any(|credential| !matches!(credential, Credential::Anonymous)) {
+            return None;
+        }
+        let helper = self.helpers.iter().find(|(key, _)| Key::parse(key).is_some_and(|key| key.is_of(host)));
+        let helper = helper.map(|(_, name)| name).or(self.store.as_ref());
+        Some(helper.map_or(Lack::NoEntry, |name| Lack::Helper(name.clone())))
     }
 }
 
@@ -288,6 +368,34 @@ mod tests {
         assert!(matches!(marked, Credential::Identity { token, .. } if token.expose_secret() == "i"));
         let bearer = entry(serde_json::json!({"registrytoken": "r", "auth": "dTpw"}));
         assert!(matches!(bearer, Credential::Bearer(token) if token.expose_secret() == "r"));
+    }
+
+    #[test]
+    fn it_says_who_keeps_the_credentials_that_it_lacks() {
+        let lack = |config: &str| Keyring::parse(config.as_bytes()).unwrap().lack("art.example");
+        let helper = |name: &str| Some(Lack::Helper(name.to_owned()));
+        for (config, lacks) in [
+            (r#"{"auths":{"art.example":{}},"credsStore":"desktop"}"#, helper("desktop")),
+            (r#"{"auths":{},"credHelpers":{"art.example":"ecr-login"}}"#, helper("ecr-login")),
+            (
+                r#"{"credHelpers":{"https://art.example":"ecr-login"},"credsStore":"pass"}"#,
+                helper("ecr-login"),
+            ),
+            (r#"{"credHelpers":{"other.example":"ecr-login"}}"#, Some(Lack::NoEntry)),
+            (r#"{"auths":{"art.example":{}}}"#, Some(Lack::NoEntry)),
+            (r#"{"auths":{"art.example":{"auth":""}}}"#, Some(Lack::NoEntry)),
+            (r#"{"auths":{"other.example":{"auth":"dTpw"}}}"#, Some(Lack::NoEntry)),
+            (r#"{"auths":{"art.example:5000":{"auth":"dTpw"}}}"#, Some(Lack::NoEntry)),
+            (r#"{"credsStore":7}"#, Some(Lack::NoEntry)),
+            ("{}", Some(Lack::NoEntry)),
+            // A helper beside an entry that has credentials is not asked by anybody but docker.
+            (r#"{"auths":{"art.example":{"auth":"dTpw"}},"credsStore":"desktop"}"#, None),
+            (r#"{"auths":{"art.example":{},"art.example/team":{"auth":"dTpw"}}}"#, None),
+            (r#"{"auths":{"*.example":{"auth":"dTpw"}}}"#, None),
+            (r#"{"auths":{"art.example":{"identitytoken":"i"}}}"#, None),
+        ] {
+            assert_eq!(lack(config), lacks, "{config}");
+        }
     }
 
     #[test]
