@@ -13,9 +13,11 @@ mod judge;
 mod metrics;
 mod mutate;
 mod observe;
+mod recreations;
 pub mod review;
 mod router;
 
-pub use door::{Doors, LabelsOf, MARGIN};
+pub use door::{Doors, LabelsOf, MARGIN, OnLoop};
 pub use metrics::Metrics;
 pub use mutate::MUTATE;
+pub use recreations::PodLoop;

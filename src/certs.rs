@@ -11,9 +11,9 @@
 //! is published before it signs, and stays published until its last leaf is gone:
 //!
 //! ```text
-//! Introduce ─► Publish ─► Settle ─► Promote ─► leaves switch ─► Retire ─► Publish
-//! next.*       old+new    10 s      next.* → ca.*               previous → retired
-//!                                   ca.crt → previous.crt
+//! Introduce ─► Publish ─► Settle ─► Promote ─────► Publish ─► leaves switch ─► Retire ─► Publish
+//! next.*       old, new   10 s      next.* → ca.*  new, old                    previous  new
+//!                                   ca.crt → previous.crt                      → retired
 //! ```
 //!
 //! Each arrow is one write, bound to the version that it was computed from. [`rotation::step`] chooses the next one from

@@ -3,7 +3,7 @@
 
 /// See [`crate::admission`].
 pub mod admission {
-    pub use crate::admission::{Doors, LabelsOf, Metrics};
+    pub use crate::admission::{Doors, LabelsOf, Metrics, OnLoop, PodLoop};
     /// See [`crate::admission::answer`].
     pub mod answer {
         pub use crate::admission::answer::{Answer, Decision, encode};

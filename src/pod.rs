@@ -14,6 +14,7 @@ pub mod annotation;
 pub mod audit;
 pub mod change;
 pub(crate) mod json;
+pub mod owner;
 pub mod patch;
 pub mod plan;
 pub mod platform;

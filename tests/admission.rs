@@ -13,8 +13,12 @@ mod denials;
 mod forced;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/loops.rs"]
+mod loops;
 #[path = "admission/pin.rs"]
 mod pin;
+#[path = "admission/placeholder.rs"]
+mod placeholder;
 #[path = "admission/recorded.rs"]
 mod recorded;
 #[path = "support/support.rs"]

@@ -126,10 +126,11 @@ fn an_index_inside_an_index_is_followed_three_levels() {
     ]);
     let (asked, scanned, _) = judge("linux/amd64", &world);
     assert_eq!(asked[..5], [1, 2, 3, 4, 5]);
-    assert_eq!(scanned, [4, 5]);
+    // Scans are asked at the same time as presence, so before it is known what is an index.
+    assert_eq!(scanned, [2, 3, 4, 5]);
     world.insert(5, vec![(7, "linux/amd64")]);
     let (_, scanned, verdict) = judge("linux/amd64", &world);
-    assert!(scanned.is_empty());
+    assert_eq!(scanned, [2, 3, 4, 5], "nothing below is asked for");
     let finding = &verdict.findings[0];
     assert_eq!(finding.kind, FindingKind::Unreachable);
     assert!(finding.detail.contains("nested more than 3 deep"), "{}", finding.detail);
@@ -140,10 +141,10 @@ fn no_more_than_64_children_are_asked_for_in_all() {
     let amd64 = |from: u8, count: u8| (from..from + count).map(|number| (number, "linux/amd64")).collect();
     let mut world = World::from([(1, vec![(2, "-"), (3, "-")]), (2, amd64(10, 31)), (3, amd64(60, 31))]);
     let (_, scanned, _) = judge("linux/amd64", &world);
-    assert_eq!(scanned.len(), 62);
+    assert_eq!(scanned.len(), 2 + 62);
     world.insert(3, amd64(60, 32));
     let (_, scanned, verdict) = judge("linux/amd64", &world);
-    assert!(scanned.is_empty());
+    assert!(scanned.len() <= 2, "{scanned:?}");
     assert!(verdict.findings[0].detail.contains("no more than 64"), "{}", verdict.findings[0].detail);
 }
 

@@ -148,6 +148,7 @@ fn a_script_reads_the_demo() {
         "Excluded",
         "Exempt",
         "PullNever",
+        "Placeholder",
         "Unparsable",
         "Missing",
         "ChildMissing",

@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::{Answer, AuditKey, Decision, encode};
 use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
+use super::recreations::{PodLoop, Recreations};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
@@ -53,6 +54,9 @@ const REASON: AuditKey = AuditKey::new("reason");
 /// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
 
+/// Is told of a loop, at most once in half an hour for each owner and Pod. It must not wait.
+pub type OnLoop = Arc<dyn Fn(PodLoop) + Send + Sync>;
+
 /// Builds the admission endpoints from their dependencies.
 ///
 /// ```
@@ -73,6 +77,7 @@ pub struct Doors {
     pub(super) observatory: Arc<Observatory>,
     pub(super) labels: LabelsOf,
     pub(super) own_namespace: Option<Box<str>>,
+    pub(super) on_loop: OnLoop,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
     pub(super) tasks: TaskTracker,
@@ -88,7 +93,8 @@ impl Doors {
             Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
         });
         let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
-        Self { settings, observatory, labels, own_namespace: None, clock, metrics, tasks }
+        let on_loop: OnLoop = Arc::new(|_| {});
+        Self { settings, observatory, labels, own_namespace: None, on_loop, clock, metrics, tasks }
     }
 
     /// Returns the tracker of background tasks: observing policies that are judged after the answer was given. Each task
@@ -110,6 +116,12 @@ impl Doors {
         Self { own_namespace: Some(namespace.into()), ..self }
     }
 
+    /// Sets who is told of owners that create their Pods again and again.
+    #[must_use]
+    pub fn on_loop(self, on_loop: OnLoop) -> Self {
+        Self { on_loop, ..self }
+    }
+
     /// Sets the clock for the age of scans and the end of exceptions.
     #[must_use]
     pub fn clock(self, clock: fn() -> Timestamp) -> Self {
@@ -123,11 +135,17 @@ pub(super) struct DoorState {
     pub(super) cache: VerdictCache<CachedDecision>,
     /// Limits the observing policies that are judged after their Pods were answered.
     pub(super) observing: Arc<Semaphore>,
+    pub(super) recreations: Mutex<Recreations>,
 }
 
 impl DoorState {
     pub(super) fn new(deps: Doors) -> Self {
-        Self { deps, cache: VerdictCache::default(), observing: Arc::new(Semaphore::new(OBSERVED_LATER)) }
+        Self {
+            deps,
+            cache: VerdictCache::default(),
+            observing: Arc::new(Semaphore::new(OBSERVED_LATER)),
+            recreations: Mutex::default(),
+        }
     }
 
     /// Returns the judge for these terms. `date` is the time for the age of scans and the end of exceptions.

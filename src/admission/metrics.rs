@@ -16,6 +16,7 @@ use crate::domain::name::PolicyName;
 use crate::domain::name::RegistryName;
 use crate::domain::name::RouteName;
 use crate::domain::verdict::Reason;
+use crate::pod::owner::Preset;
 
 /// What the door did with a whole Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -75,6 +76,8 @@ pub struct Metrics {
     judged: Counter,
     duration: Histogram,
     pub(super) panics: Counter,
+    /// Pods that somebody creates again and again.
+    recreated: Family<[(&'static str, &'static str); 1], Counter>,
     /// Pods with too many images to judge.
     pub(super) beyond: Counter,
     /// Reviews of other objects or operations than the doors judge.
@@ -141,6 +144,7 @@ impl Metrics {
                 5.0, 10.0,
             ]),
             panics: Counter::default(),
+            recreated: Family::default(),
             beyond: Counter::default(),
             not_ours: Counter::default(),
         };
@@ -181,6 +185,11 @@ impl Metrics {
             metrics.beyond.clone(),
         );
         page.register(
+            "landfall_admission_recreated_pods",
+            "Pods that their owner creates again and again after their images were changed, by the preset that helps",
+            metrics.recreated.clone(),
+        );
+        page.register(
             "landfall_admission_not_ours",
             "Reviews of other objects or operations than Pods to judge, which were allowed unchanged",
             metrics.not_ours.clone(),
@@ -202,6 +211,11 @@ impl Metrics {
         };
         let labels = [("verdict", outcome.as_str()), ("reason", reason.as_str()), ("dry_run", dry_run)];
         self.admissions.get_or_create(&labels).inc();
+    }
+
+    /// Counts a Pod that is created again and again.
+    pub(super) fn recreated(&self, preset: Option<Preset>) {
+        self.recreated.get_or_create(&[("preset", preset.map_or("none", Preset::as_str))]).inc();
     }
 
     /// Returns the counters for images with this decision.

@@ -9,7 +9,7 @@
 //! unchanged, with a warning.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -26,6 +26,7 @@ use super::door::{DoorKind, DoorState, Doors, Fault, Terms, receive};
 use super::judge::PodDecisions;
 use super::metrics::PodOutcome;
 use super::observe::{Whose, judge_with};
+use super::recreations::{PodLoop, Seen, message, warning};
 use super::review::{Door, DryRun, Origin, Review};
 use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::decide::too_many;
@@ -35,8 +36,9 @@ use crate::domain::policy::{Labels, Policy, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
+use crate::pod::owner::OwnerReference;
 use crate::pod::surface::{self, Mode};
-use crate::pod::{Plan, Slot, audit, platform};
+use crate::pod::{AdmissionKind, Plan, Slot, audit, platform};
 
 /// The path of the door.
 pub const MUTATE: &str = "/mutate";
@@ -161,7 +163,37 @@ impl DoorState {
             .note(FINDINGS, audit::findings(plan.by_slot()))
             .note(WOULD_DENY, would_deny.collect::<Vec<_>>().join("; "));
         self.record(review, &plan, &decided, (outcome, reason, &details));
+        let looping = if outcome == PodOutcome::Patched { self.looping(review, &plan, terms) } else { None };
+        let answer = looping.into_iter().fold(answer, Answer::warn);
         self.concluded(answer.note(DETAILS, details), outcome, reason, review.dry_run)
+    }
+
+    /// Returns the warning where somebody creates this Pod again and again because its images are changed, and tells the
+    /// owner of the Pod.
+    fn looping(&self, review: &Review<'_>, plan: &Plan<'_>, terms: &Terms) -> Option<String> {
+        let rewrites = || plan.decisions.iter().any(|decision| decision.outcome.image.is_some());
+        if review.dry_run == DryRun::Yes || review.kind != AdmissionKind::Create || !rewrites() {
+            return None;
+        }
+        let seen = {
+            let mut recreations = self.recreations.lock().unwrap_or_else(PoisonError::into_inner);
+            let recurring = recreations.recurring(review, plan.slots)?;
+            recreations.created(recurring, terms.began)
+        };
+        if seen == Seen::Ordinary {
+            return None;
+        }
+        let owner = review.pod.metadata.as_ref().and_then(|metadata| metadata.owner_references.first());
+        let preset = owner.and_then(OwnerReference::preset);
+        self.deps.metrics.recreated(preset);
+        if seen == Seen::Loop {
+            let (namespace, pods) = (&*review.namespace, &*review.pod.called());
+            tracing::warn!(pod.namespace = namespace, pod.name = pods, "{}", message(pods, preset));
+            if let Some(owner) = owner {
+                (self.deps.on_loop)(PodLoop::of(owner, namespace, pods));
+            }
+        }
+        Some(warning(preset))
     }
 
     /// A Pod with more images than any node would run: each is TooMany, and nobody is asked. It is admitted as it is,
@@ -309,7 +341,7 @@ fn weight(reason: Reason) -> u8 {
         Reason::Local => 5,
         Reason::AlreadyLocal => 6,
         Reason::Observed => 7,
-        Reason::MirrorPod | Reason::Excluded | Reason::Exempt | Reason::PullNever => 8,
+        Reason::MirrorPod | Reason::Excluded | Reason::Exempt | Reason::PullNever | Reason::Placeholder => 8,
         Reason::Finding(_) => 9,
     }
 }

@@ -70,6 +70,12 @@ pub enum Renewal<'a> {
 }
 
 /// Judges the leaf that is served and its age. What is `published` must have been read before the `authorities`.
+///
+/// An authority issues when it is the first of ours in every bundle, where [`Authorities::bundle`] puts the one that signs.
+/// To be in them is not enough: if an older Secret was restored, in which a retired authority signs, the last bundle still
+/// contains it, but a leader that read the Secret earlier may be about to publish one that does not. That write names the
+/// version of the bundle that it replaces. It fails once a leader has published the bundle of the restored Secret, and only
+/// that bundle begins with the restored authority.
 pub fn renewal<'a>(
     leaf: Option<(&LeafDates, Duration)>,
     authorities: &'a Authorities,
@@ -82,8 +88,8 @@ pub fn renewal<'a>(
         Some(current) if !current.certificate().holds(now) => {
             Err("the authority has expired, or is not valid yet")
         }
-        Some(current) if !published.iter().all(|bundle| bundle.contains(current.certificate())) => {
-            Err("the authority is not published in every caBundle yet")
+        Some(current) if !published.iter().all(|bundle| signs(bundle) == Some(current.certificate())) => {
+            Err("the authority is not published as the one that signs in every caBundle yet")
         }
         Some(current) => Ok(current),
     };
@@ -103,4 +109,9 @@ pub fn renewal<'a>(
         (true, Ok(current)) => Renewal::Issue(current),
         (true, Err(why)) => Renewal::Wait(why),
     }
+}
+
+/// The authority that signed when this bundle was published, or was the next to sign if there was none.
+fn signs(bundle: &[Certificate]) -> Option<&Certificate> {
+    bundle.iter().find(|one| one.is_ours())
 }

@@ -36,7 +36,8 @@ pub struct Look<'a> {
 pub enum Step {
     /// Add these to the previous authorities: they are published or in use, but missing from the Secret.
     Adopt(Vec<Certificate>),
-    /// Make the current authority the next one: it is not published, so somebody put it there by hand.
+    /// Let the current authority not sign: it is not published, so somebody put it there by hand. It becomes the next one or,
+    /// if there is a next one, a previous one.
     Demote,
     /// Create the next authority.
     Introduce(Cause),
@@ -88,7 +89,7 @@ pub fn step(look: &Look<'_>, periods: &Periods) -> Step {
     if !strays.is_empty() {
         return Step::Adopt(strays);
     }
-    if let (Some(current), None) = (&authorities.current, &authorities.next) {
+    if let Some(current) = &authorities.current {
         let current = current.certificate();
         let mut ours = published.iter().flatten().filter(|one| one.is_ours()).peekable();
         if ours.peek().is_some() && ours.all(|one| one != current) {
@@ -133,7 +134,13 @@ impl Authorities {
         let mut after = self.clone();
         match step {
             Step::Adopt(strays) => after.previous.extend(strays.iter().cloned()),
-            Step::Demote => after.next = after.current.take(),
+            Step::Demote => {
+                let demoted = after.current.take();
+                match &after.next {
+                    None => after.next = demoted,
+                    Some(_) => after.previous.extend(demoted.map(|one| one.certificate().clone())),
+                }
+            }
             Step::Introduce(_) => {
                 // If an older state of the Secret was restored, its next authority may have signed already.
                 let replaced = std::mem::replace(&mut after.next, fresh);

@@ -68,8 +68,8 @@ impl Authorities {
         data
     }
 
-    /// The certificates that must be published, in a fixed order. Their dates do not matter: what is in the Secret is
-    /// published until rotation removes it.
+    /// The certificates that must be published. The one that signs stands first: [`renewal`](super::renewal) relies on it.
+    /// Their dates do not matter: what is in the Secret is published until rotation removes it.
     pub fn published(&self) -> impl Iterator<Item = &Certificate> {
         let signing = [&self.current, &self.next].into_iter().flatten().map(Authority::certificate);
         signing.chain(&self.previous)

@@ -4,6 +4,8 @@
 //! [`EventWriter`] writes one after the other. kube's `Recorder` merges repetitions of the same reason, action and
 //! object into a series; the message of a series stays that of its first event.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{self, Recorder, Reporter};
 use tokio::sync::mpsc;
@@ -21,9 +23,9 @@ const LONGEST: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectRef {
     /// As in a manifest: `v1`, `apps/v1`.
-    pub api_version: &'static str,
+    pub api_version: Cow<'static, str>,
     /// As in a manifest.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `None` for an object of the cluster.
     pub namespace: Option<String>,
     /// Its name.
@@ -43,10 +45,6 @@ pub enum Severity {
 
 /// What happened. The closed set of all reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "an event says the whole word, and so far all are about authorities"
-)]
 pub enum EventReason {
     /// A certificate authority was created.
     AuthorityMade,
@@ -58,6 +56,8 @@ pub enum EventReason {
     AuthorityAdopted,
     /// An authority signs later than the Secret said.
     AuthorityDemoted,
+    /// An owner creates its Pods again and again after their images were changed.
+    PodsRecreated,
 }
 
 impl EventReason {
@@ -68,6 +68,7 @@ impl EventReason {
             Self::AuthorityRetired => "AuthorityRetired",
             Self::AuthorityAdopted => "AuthorityAdopted",
             Self::AuthorityDemoted => "AuthorityDemoted",
+            Self::PodsRecreated => "PodsRecreated",
         }
     }
 
@@ -79,6 +80,7 @@ impl EventReason {
             | Self::AuthorityRetired
             | Self::AuthorityAdopted
             | Self::AuthorityDemoted => "Rotate",
+            Self::PodsRecreated => "Rewrite",
         }
     }
 }
@@ -147,8 +149,8 @@ fn kubernetes(event: Event) -> (ObjectReference, events::Event) {
         event;
     message.truncate(message.floor_char_boundary(LONGEST));
     let object = ObjectReference {
-        api_version: Some(api_version.to_owned()),
-        kind: Some(kind.to_owned()),
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
         namespace,
         name: Some(name),
         uid,
@@ -180,8 +182,8 @@ mod tests {
 
     fn event(reason: EventReason, message: &str) -> Event {
         let about = ObjectRef {
-            api_version: "v1",
-            kind: "Secret",
+            api_version: "v1".into(),
+            kind: "Secret".into(),
             namespace: Some("landfall".to_owned()),
             name: "landfall-ca".to_owned(),
             uid: None,

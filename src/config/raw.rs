@@ -133,9 +133,9 @@ pub(super) struct Route {
     /// When it is checked that a tag names the same digest here and at the primary.
     #[schemars(extend("default" = "Background"))]
     pub tag_proof: Option<TagProof>,
-    /// `true`: rewritten references name the digest that was checked. `false`: they keep the tag.
-    #[schemars(extend("default" = true))]
-    pub pin: Option<bool>,
+    /// Whether rewritten references name the digest that was checked.
+    #[schemars(extend("default" = "TagAndDigest"))]
+    pub pin: Option<Pin>,
     /// `false`: images are judged and recorded, and nothing is changed.
     #[schemars(extend("default" = true))]
     pub rewrite: Option<bool>,
@@ -148,6 +148,26 @@ pub(super) enum TagProof {
     Background,
     /// Before a copy is used: Pods wait for it.
     Required,
+}
+
+/// Whether rewritten references name the digest that was checked. An enforcing policy always pins.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(transform = also_false)]
+pub(super) enum Pin {
+    /// The tag as written, and the digest.
+    TagAndDigest,
+    /// The digest without the tag, for runtimes that refuse both together.
+    Digest,
+    /// The tag as written, and no digest.
+    #[serde(alias = "false")]
+    Off,
+}
+
+/// Helm reads YAML 1.1, in which an unquoted `Off` is `false`.
+fn also_false(schema: &mut schemars::Schema) {
+    if let Some(serde_json::Value::Array(words)) = schema.get_mut("oneOf") {
+        words.push(serde_json::json!({ "const": false, "description": "The same as `Off`." }));
+    }
 }
 
 /// The registry that a route's images are pushed to.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::domain::route::Pin;
 
 const EXAMPLE: &str = include_str!("../../tests/vectors/config/example.yaml");
 
@@ -549,4 +550,25 @@ fn a_case_holds_255_places() {
     };
     assert_eq!(with(254), []);
     assert_eq!(with(255)[0].path, "routes[0].replicas");
+}
+
+/// Helm reads YAML 1.1, in which an unquoted `Off` is `false`, and so hands it on.
+#[test]
+fn pin_is_one_word_and_off_may_arrive_as_false() {
+    let with = |pin: &str| {
+        let text = EXAMPLE.replace("pin: TagAndDigest", pin);
+        parse(&text, "landfall.yaml", Files::Skip, now()).map(|parsed| parsed.settings.routes[0].pin)
+    };
+    for (pin, meant) in [
+        ("", Pin::TagAndDigest),
+        ("pin: TagAndDigest", Pin::TagAndDigest),
+        ("pin: Digest", Pin::Digest),
+        ("pin: Off", Pin::Off),
+        ("pin: 'Off'", Pin::Off),
+        ("pin: false", Pin::Off),
+    ] {
+        assert_eq!(with(pin).unwrap(), meant, "{pin}");
+    }
+    let message = with("pin: true").unwrap_err().to_string();
+    assert!(message.contains("`TagAndDigest`") && message.contains("`Digest`"), "{message}");
 }

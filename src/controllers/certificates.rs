@@ -265,8 +265,8 @@ impl Certificates {
     fn about(&self) -> ObjectRef {
         let Names { namespace, secret, .. } = &self.names;
         ObjectRef {
-            api_version: "v1",
-            kind: "Secret",
+            api_version: "v1".into(),
+            kind: "Secret".into(),
             namespace: Some(namespace.clone()),
             name: secret.clone(),
             uid: None,
@@ -301,7 +301,7 @@ fn news(step: &Step, before: &Authorities) -> Option<(EventReason, String)> {
         }
         Step::Demote => (
             EventReason::AuthorityDemoted,
-            "the authority is not published yet; it signs after it is".to_owned(),
+            "the authority that should sign is not published; none signs until the next one is".to_owned(),
         ),
         Step::Publish | Step::Settle(_) | Step::Linger(_) | Step::Rest => return None,
     })

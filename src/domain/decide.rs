@@ -98,6 +98,10 @@ impl<T> Step<T> {
     }
 }
 
+/// The image that Istio's injector replaces, in the Pods of gateways:
+/// <https://istio.io/latest/docs/setup/additional-setup/gateway/>.
+const PLACEHOLDER: &str = "auto";
+
 /// The answer of the validating door for an image as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -113,9 +117,20 @@ pub enum Admission {
 
 /// Judges an image, or names the evidence that is still missing. See the [module](self) for an example.
 pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
+    // An injector may still replace it, and the webhook is called again with the result. No policy changes that: it could
+    // only deny Pods that will be good. The validating door judges what the Pod has in the end.
+    if &*case.written == PLACEHOLDER {
+        Step::Settle(keep(KeepReason::Placeholder))
+    } else {
+        judged(case, evidence)
+    }
+}
+
+/// Judges an image, whatever injectors may do.
+fn judged(case: &Case, evidence: &Evidence) -> Step<Verdict> {
     match &case.subject {
         Subject::Kept(KeepReason::NotRouted) => Step::Settle(unrouted(case, FindingKind::NotRouted)),
-        // An injector may still replace a placeholder such as `auto`; the validating door judges the result.
+        // An injector may still replace what is no reference; the validating door judges the result.
         Subject::Kept(reason) => Step::Settle(keep(*reason)),
         Subject::Routed(routed) => {
             let views = case.regime.views(&case.name, case.now);
@@ -125,7 +140,9 @@ pub fn decide(case: &Case, evidence: &Evidence) -> Step<Verdict> {
 }
 
 /// Judges an image for the validating door. It denies exactly where [`decide`] denies the reference as written, or
-/// where the reference has no digest while `decide` finds a local copy that could be pinned.
+/// where the reference has no digest while `decide` finds a local copy that could be pinned. What `decide` keeps because
+/// an injector may still replace it (`auto`, and what is no reference) is judged here, for nobody replaces it any more: a
+/// node would pull `docker.io/library/auto`.
 ///
 /// ```
 /// # use landfall::facade::config::{self, Files};
@@ -158,8 +175,8 @@ pub fn admits(case: &Case, evidence: &Evidence) -> Step<Admission> {
         Subject::Kept(KeepReason::Unparsable) => {
             Step::Settle(admitted(unrouted(case, FindingKind::Unparsable)))
         }
-        Subject::Kept(_) => decide(case, evidence).and_then(|verdict| Step::Settle(admitted(verdict))),
-        Subject::Routed(routed) => decide(case, evidence).and_then(|verdict| {
+        Subject::Kept(_) => judged(case, evidence).and_then(|verdict| Step::Settle(admitted(verdict))),
+        Subject::Routed(routed) => judged(case, evidence).and_then(|verdict| {
             Step::Settle(match verdict.ruling {
                 Ruling::Local { .. } | Ruling::Accepted { ground: Ground::Accepted, .. }
                     if routed.digest.is_none() =>
@@ -315,7 +332,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a digest that a tag answers is written into the Pod.
     fn writes_digest(&self) -> bool {
-        self.digest.is_none() && (self.routed.pin == Pin::Digest || self.case.regime.enforces())
+        self.digest.is_none() && (self.routed.pin != Pin::Off || self.case.regime.enforces())
     }
 
     /// Judges a tag again as the digest that the verdict would pin; the result is the verdict that denies it, if any.

@@ -68,7 +68,10 @@ impl Outcome {
     pub fn of(case: &Case, verdict: &Verdict) -> Self {
         let reason = reason(verdict);
         let nothing = |reason, effect| Self { reason, image: None, place: None, pull_secret: None, effect };
-        let Subject::Routed(routed) = &case.subject else { return nothing(reason, Effect::Applied) };
+        let (Subject::Routed(routed), false) = (&case.subject, matches!(verdict.ruling, Ruling::Keep(_)))
+        else {
+            return nothing(reason, Effect::Applied);
+        };
         if routed.rewrite == Rewrite::Observe && !case.regime.enforces() {
             return nothing(Reason::Observed, Effect::Observed);
         }
@@ -77,7 +80,7 @@ impl Outcome {
             return nothing(reason, Effect::Applied);
         };
         let named = ix == routed.named && routed.spelling == Spelling::Canonical;
-        let pin = digest.filter(|_| routed.pin == Pin::Digest || case.regime.enforces()).or(routed.digest);
+        let pin = digest.filter(|_| routed.pin != Pin::Off || case.regime.enforces()).or(routed.digest);
         Self {
             reason: if named && reason == Reason::Local { Reason::AlreadyLocal } else { reason },
             image: if named { pinned(&case.written, routed, pin) } else { Some(moved(place, routed, pin)) },
@@ -101,6 +104,7 @@ impl Outcome {
             | Reason::Excluded
             | Reason::Exempt
             | Reason::PullNever
+            | Reason::Placeholder
             | Reason::MirrorPod
             | Reason::Internal => true,
             Reason::Local
@@ -127,19 +131,27 @@ fn reason(verdict: &Verdict) -> Reason {
         Ruling::Keep(KeepReason::Excluded) => Reason::Excluded,
         Ruling::Keep(KeepReason::Exempt) => Reason::Exempt,
         Ruling::Keep(KeepReason::PullNever) => Reason::PullNever,
+        Ruling::Keep(KeepReason::Placeholder) => Reason::Placeholder,
     }
 }
 
 /// The reference as written, with the digest appended; `None` where nothing changes.
 fn pinned(written: &str, routed: &Routed, pin: Option<Digest>) -> Option<Box<str>> {
     let pin = pin.filter(|_| routed.digest.is_none())?;
-    Some(format!("{written}@{pin}").into())
+    let named = match &routed.tag {
+        Some(tag) if routed.pin == Pin::Digest => {
+            written.strip_suffix(tag.as_str()).and_then(|rest| rest.strip_suffix(':')).unwrap_or(written)
+        }
+        _ => written,
+    };
+    Some(format!("{named}@{pin}").into())
 }
 
 /// The reference at another Place, with the tag as written (never an invented `:latest`) and the digest.
 fn moved(place: &Place, routed: &Routed, pin: Option<Digest>) -> Box<str> {
     let mut image = format!("{}/{}", place.registry.host, place.repository);
-    if let Some(tag) = &routed.tag {
+    let tag = routed.tag.as_ref().filter(|_| pin.is_none() || routed.pin != Pin::Digest);
+    if let Some(tag) = tag {
         image.extend([":", tag.as_str()]);
     }
     if let Some(pin) = pin {

@@ -23,9 +23,11 @@ pub enum TagProof {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// References are written as `tag@digest`.
+    TagAndDigest,
+    /// References are written with the digest alone, for runtimes that refuse a tag beside a digest (some CRI-O 1.31).
     Digest,
-    /// References are written with the tag alone. An enforcing policy still pins them.
-    Tag,
+    /// References are written with the tag alone. An enforcing policy still pins them, as `tag@digest`.
+    Off,
 }
 
 /// Whether verdicts change Pods.

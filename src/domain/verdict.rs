@@ -17,6 +17,8 @@ pub enum KeepReason {
     Exempt,
     /// `imagePullPolicy: Never`: the node must have the image already.
     PullNever,
+    /// The image is `auto`, in whose place an injector puts the real one.
+    Placeholder,
     /// The text is not a reference that can be judged.
     Unparsable,
 }
@@ -113,6 +115,8 @@ pub enum Reason {
     Exempt,
     /// The container has `imagePullPolicy: Never`.
     PullNever,
+    /// The image is `auto`: an injector (Istio's) puts the real image in its place.
+    Placeholder,
     /// The Pod is a mirror Pod of the kubelet.
     MirrorPod,
     /// Landfall failed; the Pod was admitted unchanged.
@@ -124,7 +128,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reasons that are not findings.
-    const OWN: [Self; 12] = [
+    const OWN: [Self; 13] = [
         Self::Local,
         Self::AlreadyLocal,
         Self::Accepted,
@@ -135,6 +139,7 @@ impl Reason {
         Self::Excluded,
         Self::Exempt,
         Self::PullNever,
+        Self::Placeholder,
         Self::MirrorPod,
         Self::Internal,
     ];
@@ -177,8 +182,9 @@ mod tests {
             Reason::Excluded => 7,
             Reason::Exempt => 8,
             Reason::PullNever => 9,
-            Reason::MirrorPod => 10,
-            Reason::Internal => 11,
+            Reason::Placeholder => 10,
+            Reason::MirrorPod => 11,
+            Reason::Internal => 12,
             Reason::Finding(_) => return None,
         })
     }

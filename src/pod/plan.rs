@@ -14,6 +14,7 @@ use crate::domain::image::Reference;
 use crate::domain::messages;
 use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::registry::folded;
+use crate::domain::route::Pin;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
 
@@ -143,7 +144,9 @@ impl<'a> Plan<'a> {
         let (Subject::Routed(was_routed), Ok(is_now)) = (&case.subject, Reference::parse(is)) else {
             return false;
         };
-        let same_tag = was_routed.tag.as_ref().map(|tag| tag.as_str()) == is_now.tag;
+        // `pin: Digest` leaves the tag out.
+        let left_out = was_routed.pin == Pin::Digest && is_now.tag.is_none() && is_now.digest.is_some();
+        let same_tag = left_out || was_routed.tag.as_ref().map(|tag| tag.as_str()) == is_now.tag;
         let same_digest = was_routed.digest.is_none() || was_routed.digest == is_now.digest;
         let mut places = was_routed.places.iter();
         was != is

@@ -14,6 +14,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{Kept, Length, Object, Text, list, list_or_empty, object, object_or_default, text};
+use super::owner::Owners;
 pub use crate::domain::api_group::MODE;
 use crate::domain::api_group::api_group;
 use crate::domain::name::PullSecret;
@@ -69,6 +70,9 @@ pub struct Metadata<'a> {
     /// The namespace; the same as that of the request.
     #[serde(borrow, deserialize_with = "text")]
     pub namespace: Option<Cow<'a, str>>,
+    /// Who made the Pod.
+    #[serde(borrow, deserialize_with = "list_or_empty")]
+    pub owner_references: Owners<'a>,
     /// Present once the Pod is being deleted.
     #[serde(borrow, deserialize_with = "text")]
     pub deletion_timestamp: Option<Cow<'a, str>>,

@@ -236,6 +236,50 @@ hostAliases: [{ip: 192.0.2.10, hostnames: [harbor.ams.example.com]}]
     }
 }
 
+/// Helm replaces a list by the list of the next file; so presets write into maps.
+#[test]
+fn presets_are_combined_with_each_other_and_with_values_of_ones_own() {
+    let plane = plane();
+    let presets = fs::read_dir(root().join("helm/landfall/presets")).unwrap();
+    let mut presets: Vec<_> = presets.map(|entry| entry.unwrap().path().display().to_string()).collect();
+    let own = plane
+        .write_new(
+            "pods:
+  matchExpressions: [{key: team, operator: Exists}]
+  leaveAlone: {mine: {key: example.com/operator, operator: DoesNotExist}, nifikop: null}
+namespaces: {matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]}
+",
+        )
+        .display()
+        .to_string();
+    presets.push(own);
+    let mut all = Vec::new();
+    // Nothing depends on which file comes first, but what takes away comes after what it takes away.
+    for presets in [presets.clone(), {
+        let own = presets.len() - 1;
+        presets[..own].reverse();
+        presets
+    }] {
+        let files: Vec<&str> = presets.iter().flat_map(|file| ["-f", file]).collect();
+        let after = [&["--show-only", "templates/webhook.yaml"], &files[..]].concat();
+        all.push(told(helm(plane, &["template", "combined"], &after)));
+    }
+    assert_eq!(all[0], all[1]);
+    for condition in [
+        "- key: team",
+        "- key: example.com/operator",
+        "- key: cnpg.io/podRole",
+        "- key: kubevirt.io",
+        "- key: olm.catalogSource",
+        "- key: tier",
+        "- argocd",
+        "- flux-system",
+    ] {
+        assert!(all[0].contains(condition), "{condition}: {}", all[0]);
+    }
+    assert!(!all[0].contains("nifi_cr"), "{}", all[0]);
+}
+
 /// The Deployment and the test's Pod as they are rendered with these values, and all that is rendered.
 fn pods_with(plane: &Plane, values: &str) -> (Value, Value, String) {
     let values = plane.write_new(values).display().to_string();

@@ -58,3 +58,48 @@ async fn inject(body: axum::body::Bytes) -> String {
     }
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).to_string()
 }
+
+/// As Operator Lifecycle Manager does: the catalog's Pod has not the image that was written, so it is deleted, and the next
+/// one is created.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_creates_its_pod_again_and_again_is_told_of_it() {
+    let (plane, namespace) = (plane(), "loop");
+    plane.namespace(namespace);
+    let more = ["--namespace=default", "--lease=landfall-loop", "--pod-name=landfall-0"].map(str::to_owned);
+    let _landfall = Landfall::serve_with(plane, namespace, &more).await;
+    // Any object of a group that is not Kubernetes' own can own a Pod; the API server does not look for it.
+    let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "catalog-0", "namespace": namespace,
+                "ownerReferences": [{
+                    "apiVersion": "operators.coreos.com/v1alpha1", "kind": "CatalogSource", "name": "nginx",
+                    "uid": "11111111-2222-3333-4444-555555555555", "controller": true,
+                }],
+            },
+            "spec": {"containers": [{"name": "catalog", "image": WEB}]},
+    });
+    let file = plane.write_new(&pod.to_string()).display().to_string();
+    let mut warned = Vec::new();
+    for _ in 0..12 {
+        let created = plane.kubectl(&["create", "-f", &file]);
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        warned.push(String::from_utf8_lossy(&created.stderr).contains("preset olm.yaml"));
+        plane.told(&["delete", "pod", "catalog-0", "-n", namespace, "--now", "--wait"]);
+    }
+    assert_eq!(warned.iter().position(|warned| *warned), Some(9), "{warned:?}");
+    let events = until("the owner has an event", || {
+        let events: Value =
+            serde_json::from_str(&plane.told(&["get", "events", "-n", namespace, "-o", "json"])).unwrap();
+        let about = |event: &&Value| event["reason"] == "PodsRecreated";
+        let found: Vec<Value> = events["items"].as_array().unwrap().iter().filter(about).cloned().collect();
+        (!found.is_empty()).then_some(found)
+    });
+    let [event] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&event["involvedObject"]["kind"], &event["involvedObject"]["name"]),
+        (&json!("CatalogSource"), &json!("nginx"))
+    );
+    assert_eq!(event["type"], "Warning");
+    assert!(event["message"].as_str().unwrap().contains("presets/olm.yaml"), "{event}");
+}

@@ -34,7 +34,12 @@ pub struct Landfall<'a> {
 impl<'a> Landfall<'a> {
     /// Starts it and lets the API server call it for this namespace, over a Service.
     pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
-        let landfall = Self::start(plane, namespace, site::configuration).await;
+        Self::serve_with(plane, namespace, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn serve_with(plane: &'a Plane, namespace: &str, more: &[String]) -> Self {
+        let landfall = Self::start_with(plane, namespace, site::configuration, more).await;
         // A new configuration is in force when the API server's informer has seen it.
         let probe = ["run", "probe", "--image", WEB, "-n", namespace, "--dry-run=server", "-o", "yaml"];
         until("the webhook is called", || {
@@ -48,6 +53,15 @@ impl<'a> Landfall<'a> {
         plane: &'a Plane,
         namespace: &str,
         configuration: impl FnOnce(&Demo) -> String,
+    ) -> Self {
+        Self::start_with(plane, namespace, configuration, &[]).await
+    }
+
+    async fn start_with(
+        plane: &'a Plane,
+        namespace: &str,
+        configuration: impl FnOnce(&Demo) -> String,
+        more: &[String],
     ) -> Self {
         let demo = seed::demo_in(World::at(plane.net.here().into()).unwrap()).await.unwrap();
         let config = demo.world.write("site.yaml", &configuration(&demo)).unwrap();
@@ -69,6 +83,7 @@ impl<'a> Landfall<'a> {
             format!("--admin-listen={here}:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
+        let arguments = [&arguments[..], more].concat();
         let log = config.with_extension("log");
         let process = keep(Path::new("env"), &arguments, &log);
         let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process, admin };

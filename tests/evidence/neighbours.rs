@@ -77,7 +77,7 @@ async fn failing_images_of_one_project_close_it_alone() {
 async fn a_probe_asks_for_a_manifest_of_another_project_too() {
     for fault in [Fault::Status(StatusCode::BAD_GATEWAY), Fault::Delay(HELD)] {
         let site =
-            Site::new(Given { budget: "{request: 10s, attempt: 100ms, inFlight: 16}", ..UNSCANNED }).await;
+            Site::new(Given { budget: "{request: 10s, attempt: 1s, inFlight: 16}", ..UNSCANNED }).await;
         let theirs = theirs(&site, 80);
         watching(&site, async {
             probed(&site).await;

@@ -44,10 +44,10 @@ async fn a_digest_counts_for_minutes_and_a_tag_for_seconds() {
 #[tokio::test]
 async fn absence_is_remembered_for_a_moment() {
     let site = Site::new(Given::default()).await;
-    let case = site.case(seed::MISSING);
+    let (case, content) = (site.case(seed::MISSING), Content::image("came later"));
+    site.demo.fra.store().push(seed::MISSING.repository, seed::MISSING.tag, &content);
     assert_eq!(asked_after(&site, &case, Duration::ZERO).await, 1);
     assert_eq!(asked_after(&site, &case, 8 * SECOND).await, 0);
-    let content = Content::image("came later");
     let digest = site.demo.ams.store().push(seed::MISSING.repository, seed::MISSING.tag, &content);
     site.demo.ams.store().set_scan(&digest, Scan::clean());
     later(2 * SECOND).await;

@@ -114,7 +114,7 @@ fn statuses() -> Vec<Row> {
         Row::harbor("503 as HTML", Way(html(503)), &[Unreachable], "head"),
         Row::harbor("503 with Retry-After", Way(retry_after(503)), &[Unreachable], "head"),
         Row::harbor("504 as HTML", Way(html(504)), &[Unreachable], "head"),
-        Row::harbor("200 as HTML", Way(html(200)), &[Unreachable], "head"),
+        Row::harbor("200 as HTML", Way(html(200)), &[Unreachable], "get, head"),
         Row::harbor("200 as HTML from the API", Of(API, html(200)), &[Unreachable], "head, project"),
         Row::harbor("redirect to another path", Of(MANIFESTS, Fault::Redirect(Redirect::SameHost)), FINE, "artifact, 2 head, project"),
         Row::harbor("redirect to another host", Do(sent_on), FINE, ALL),
@@ -136,7 +136,7 @@ fn lies() -> Vec<Row> {
         Row::harbor("a huge index", Nothing, &[Unreachable], "get, head, project")
             .of(|| Content::index("web", Flavour::Oci, &["linux/amd64"]).padded(5 * MIB)).at(ALIKE),
         Row::harbor("an index of a thousand and one", Nothing, &[Unreachable], "get, head, project").of(wide).at(ALIKE),
-        Row::harbor("an index of indexes", Nothing, FINE, "artifact, 2 get, 3 head, project")
+        Row::harbor("an index of indexes", Nothing, FINE, "2 artifact, 2 get, 3 head, project")
             .of(|| Content::nested_index("web", &["linux/amd64"])),
     ]
 }
@@ -190,13 +190,13 @@ fn inside() -> Vec<Row> {
         Row::harbor("core down: 502 of its nginx", Way(html(502)), &[Unreachable], "head"),
         Row::harbor("manifest lost: the API knows it still", Inside(|store, held| store.lose(REPOSITORY, &held.digest)), &[Missing], "head"),
         Row::harbor("layer lost: only a pull would tell", Inside(|store, held| store.lose_layers(REPOSITORY, &held.digest)), FINE, ALL),
-        Row::harbor("child lost", Inside(|store, held| store.lose(REPOSITORY, &child(held))), &[ChildMissing], "get, 3 head, project").index(),
+        Row::harbor("child lost", Inside(|store, held| store.lose(REPOSITORY, &child(held))), &[ChildMissing], "2 artifact, get, 3 head, project").index(),
         Row::harbor("no such project", Inside(|store, _| store.remove_project("production")), &[Missing], "artifact, exists, head"),
         Row::harbor("412: unscanned", Inside(|store, held| gate(store, held, Scan::NotScanned)), &[Refused], "get, head"),
         Row::harbor("412: scan running", Inside(|store, held| gate(store, held, Scan::Running(Timestamp::now()))), &[Refused], "get, head"),
         Row::harbor("412: vulnerable", Inside(|store, held| gate(store, held, bad())), &[Refused], "get, head"),
         Row::harbor("412: unsigned", Inside(|store, _| store.project("production").signatures = Signatures::Cosign), &[Refused], "get, head"),
-        Row::harbor("412: the index is signed, its children are not", Inside(signed_index), &[Refused, Refused], "3 get, 3 head, project").index(),
+        Row::harbor("412: the index is signed, its children are not", Inside(signed_index), &[Refused, Refused], "2 artifact, 3 get, 3 head, project").index(),
         Row::harbor("proxy cache, not declared", Do(proxied), &[ProxyCache], "head, project"),
         Row::harbor("proxy cache, declared", Do(proxied), &[ProxyCache], "head, project").replica(", proxy: true").scan("required: Never").at(ALIKE),
         Row::harbor("proxy cache, its upstream down", Do(proxied_from_nowhere), &[Missing], "head"),

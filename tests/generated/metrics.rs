@@ -17,6 +17,7 @@ use landfall::facade::domain::finding::FindingKind;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
 use prometheus_client::registry::Registry;
+use serde_json::json;
 use strum::VariantArray as _;
 use strum::VariantNames;
 
@@ -61,6 +62,10 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_admission_duration_seconds", vec![]),
         ("landfall_admission_not_ours", vec![]),
         ("landfall_admission_panics", vec![]),
+        (
+            "landfall_admission_recreated_pods",
+            vec![("preset", Closed(&["cnpg", "kubevirt", "nifikop", "olm", "none"]))],
+        ),
         ("landfall_admission_too_many_images", vec![]),
         (
             "landfall_images",
@@ -264,6 +269,14 @@ async fn busy() -> Page {
         }
     }
     door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
+    // An operator creates its Pod again and again.
+    let mut catalog = review("shop", &[&one]);
+    let owner =
+        json!({"apiVersion": "operators.coreos.com/v1alpha1", "kind": "CatalogSource", "name": "one"});
+    catalog["request"]["object"]["metadata"]["ownerReferences"] = json!([owner]);
+    for _ in 0..10 {
+        door.review(&catalog).await;
+    }
     door.demo.ams.down().await;
     door.pod("shop", &[&image(seed::MULTI_ARCH)]).await;
     // It goes away before it has said anything.

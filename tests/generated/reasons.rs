@@ -36,6 +36,9 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::Exempt => ("the Pod has the annotation `landfall.dev/mode: Skip`", ""),
         Reason::PullNever => ("`imagePullPolicy: Never`: the node does not ask a registry", ""),
+        Reason::Placeholder => {
+            ("the image is `auto`: an injector (Istio's) puts the real one in its place", "")
+        }
         Reason::MirrorPod => ("the kubelet's copy of a static Pod", ""),
         Reason::Internal => (
             "Landfall failed; the Pod was admitted as it is",

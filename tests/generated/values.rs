@@ -174,6 +174,8 @@ pub struct Namespaces {
     pub selection: Selection,
     /// More conditions on the labels of the namespace.
     pub match_expressions: Vec<Free>,
+    /// The same by name, so that several files can add some; `null`: none.
+    pub leave_alone: BTreeMap<String, Option<Free>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -181,6 +183,8 @@ pub struct Namespaces {
 pub struct Pods {
     /// Conditions on the labels of the Pod.
     pub match_expressions: Vec<Free>,
+    /// The same by name, so that several files can add some; `null`: none.
+    pub leave_alone: BTreeMap<String, Option<Free>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use landfall::facade::admission::{Doors, LabelsOf, Metrics};
+use landfall::facade::admission::{Doors, LabelsOf, Metrics, OnLoop};
 use landfall::facade::config::{self, Files};
 use landfall::facade::demo::world::authority::Validity;
 use landfall::facade::demo::world::seed::{self, Demo};
@@ -68,6 +68,11 @@ pub struct Door {
     task: JoinHandle<Served>,
 }
 
+/// Nobody is told of loops.
+fn quiet() -> OnLoop {
+    Arc::new(|_| {})
+}
+
 /// What was answered.
 #[derive(Debug)]
 pub struct Answer {
@@ -103,7 +108,15 @@ impl Door {
         let text = change(configuration(&demo));
         let settings = config::parse(&text, "site.yaml", Files::Check, Timestamp::now());
         let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
-        Self::over(demo, settings).await
+        Self::over(demo, settings, quiet()).await
+    }
+
+    /// With somebody who is told of loops.
+    pub async fn telling(on_loop: OnLoop) -> Self {
+        let demo = seed::demo().await.unwrap();
+        let settings = config::parse(&configuration(&demo), "site.yaml", Files::Check, Timestamp::now());
+        let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+        Self::over(demo, settings, on_loop).await
     }
 
     /// With no limit of its own on how long a review may take: whoever waits for a registry hangs.
@@ -112,10 +125,10 @@ impl Door {
         let settings = config::parse(&configuration(&demo), "site.yaml", Files::Check, Timestamp::now());
         let mut settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
         (settings.budget.request, settings.budget.attempt) = (HELD, HELD);
-        Self::over(demo, settings).await
+        Self::over(demo, settings, quiet()).await
     }
 
-    async fn over(demo: Demo, settings: Settings) -> Self {
+    async fn over(demo: Demo, settings: Settings, on_loop: OnLoop) -> Self {
         let mut page = Registry::default();
         let observatory = Arc::new(Observatory::new(&settings, &mut page));
         let settings = Arc::new(ArcSwap::from_pointee(settings));
@@ -123,6 +136,7 @@ impl Door {
         let doors = Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut page))
             .labels(labels(moving.clone()))
             .own_namespace("landfall")
+            .on_loop(on_loop)
             .clock(clock);
         let metrics = ServerMetrics::register(&mut page);
         let serving = ServingCertificate::new(metrics.clone());

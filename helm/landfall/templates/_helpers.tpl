@@ -19,6 +19,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{/* The conditions on labels: the list, then those by name, in the order of their names. */}}
+{{- define "landfall.conditions" -}}
+{{- $all := .matchExpressions -}}
+{{- range .leaveAlone }}{{ if . }}{{ $all = append $all . }}{{ end }}{{ end -}}
+{{- with $all }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{- define "landfall.image" -}}
 {{- with .Values.image -}}
 {{- if not .repository -}}

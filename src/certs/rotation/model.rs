@@ -114,7 +114,10 @@ impl World {
     fn publish(&mut self, bundles: Vec<Vec<u8>>) {
         let certificates = |bundle: &Vec<u8>| {
             let text = std::str::from_utf8(bundle).unwrap();
-            self.made.iter().filter(|(_, pem)| text.contains(pem)).map(|(one, _)| one.clone()).collect()
+            let mut there: Vec<_> =
+                self.made.iter().filter_map(|(one, pem)| Some((text.find(pem)?, one))).collect();
+            there.sort_unstable_by_key(|(place, _)| *place);
+            there.into_iter().map(|(_, one)| one.clone()).collect()
         };
         let published = bundles.iter().map(certificates).collect();
         self.configurations.push(Configuration { from: self.time, bundles, published });
@@ -370,6 +373,60 @@ fn a_first_start_and_a_rotation_take_these_steps() {
     assert_eq!(times[1], 500);
     assert!((510..=513).contains(&times[2]), "{times:?}");
     assert!((620..=625).contains(&times[3]), "{times:?}");
+}
+
+/// A restored Secret names an authority that signs and a next one, and the bundle no longer contains the one that signs.
+#[test]
+fn a_restored_authority_that_is_not_published_does_not_sign_before_every_api_server_has_it() {
+    let mut world = World::new();
+    let whole_round = |world: &mut World| {
+        for event in [Event::Go(0), Event::Go(0), Event::Go(0), Event::Go(2), Event::Go(2), Event::Go(2)] {
+            world.happen(&event);
+            world.holds().unwrap();
+        }
+    };
+    let done = |world: &World| !world.secrets.last().unwrap().retired.is_empty();
+    while !done(&world) || world.configurations.last().unwrap().published.iter().any(|one| one.len() > 1) {
+        world.happen(&Event::Pass(1));
+        whole_round(&mut world);
+    }
+    world.happen(&Event::Damage(Damage::Restored(2)));
+    let restored = world.secrets.last().unwrap();
+    assert!(restored.current.is_some() && restored.next.is_some(), "{restored:?}");
+    for _ in 0..30 {
+        whole_round(&mut world);
+        world.happen(&Event::Pass(1));
+    }
+    world.calm().unwrap();
+}
+
+/// The leader is about to publish the bundle without the old authority, when somebody restores a Secret in which that one
+/// signs. The bundle that is still published contains it.
+#[test]
+fn an_authority_that_is_about_to_leave_the_bundle_signs_no_leaf_for_a_restored_secret() {
+    use Event::{Damage, Go, Pass};
+    // One, two and three writes before the old one was retired: it was the previous one, it signed while the next one was
+    // published, it signed alone.
+    for back in 1..=3 {
+        for leader_first in [true, false] {
+            let mut world = World::new();
+            while world.secrets.last().unwrap().retired.is_empty() {
+                for event in [Go(2), Go(2), Go(2), Pass(1), Go(0), Go(0), Go(0)] {
+                    world.happen(&event);
+                    world.holds().unwrap();
+                }
+            }
+            let [first, second] = if leader_first { [0, 2] } else { [2, 0] };
+            for event in
+                [Go(0), Go(0), Damage(self::Damage::Restored(back)), Go(2), Go(2), Go(first), Go(second)]
+            {
+                world.happen(&event);
+                world.holds().map_err(|error| format!("{back} {leader_first}: {error}")).unwrap();
+            }
+            world.time += LAG;
+            world.calm().unwrap();
+        }
+    }
 }
 
 #[test]

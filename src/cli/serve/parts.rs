@@ -15,8 +15,8 @@ use super::certificate::Source;
 use super::leadership::lead;
 use super::tasks::Tasks;
 use super::{namespaces, probe};
-use crate::admission::{Doors, Metrics};
-use crate::cluster::{Cluster, Namespaces};
+use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
+use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
@@ -132,6 +132,9 @@ impl Parts {
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
+        if let Some(leadership) = &leadership {
+            doors = doors.on_loop(tell_owner(leadership.events.clone()));
+        }
         let behind_answers = doors.tasks();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -177,6 +180,25 @@ async fn observe(config: &Watch, mut page: Page) -> anyhow::Result<(Arc<Observat
 /// Policies from objects: there is no kind for them yet.
 fn no_objects() -> watch::Receiver<Policies> {
     watch::channel(Policies::default()).1
+}
+
+/// Writes an Event about the owner of Pods that are created again and again.
+fn tell_owner(events: EventRecorder) -> OnLoop {
+    Arc::new(move |PodLoop { namespace, api_version, kind, name, uid, message }| {
+        let about = ObjectRef {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            namespace: Some(namespace),
+            name,
+            uid,
+        };
+        events.record(Event {
+            about,
+            severity: Severity::Warning,
+            reason: EventReason::PodsRecreated,
+            message,
+        });
+    })
 }
 
 fn show_settings(conditions: Conditions) -> impl Fn(Standing) {

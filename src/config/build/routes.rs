@@ -90,7 +90,11 @@ impl Build<'_> {
                 None | Some(raw::TagProof::Background) => TagProof::Background,
                 Some(raw::TagProof::Required) => TagProof::Required,
             },
-            pin: if pin.unwrap_or(true) { Pin::Digest } else { Pin::Tag },
+            pin: match pin {
+                None | Some(raw::Pin::TagAndDigest) => Pin::TagAndDigest,
+                Some(raw::Pin::Digest) => Pin::Digest,
+                Some(raw::Pin::Off) => Pin::Off,
+            },
             rewrite: if rewrite.unwrap_or(true) { Rewrite::Apply } else { Rewrite::Observe },
         };
         let targets = route.replicas.iter().map(|replica| targets_of(&route, replica)).collect();

@@ -56,6 +56,8 @@ pub enum Becomes {
     AsWritten,
     /// The same path and tag at this registry, pinned to the digest that the tag has there.
     Pinned(&'static str),
+    /// The same path at this registry, with the digest that the tag has there and without the tag.
+    Digest(&'static str),
     /// The same path and tag or digest at this registry, without an added digest: it has one already, or none is known.
     Unpinned(&'static str),
     /// The path below this project at this registry, pinned.

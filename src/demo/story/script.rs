@@ -99,6 +99,8 @@ pub enum Who {
 
 /// On a route with `rewrite: false`.
 pub(super) const TRIAL: Named = Named { repository: "production/trial/canary", tag: "1" };
+/// On a route with `pin: Digest`.
+pub(super) const ARCHIVED: Named = Named { repository: "production/archive/vault", tag: "4.1" };
 /// Copied to the edge only.
 pub(super) const TILL: Named = Named { repository: "production/edge/till", tag: "v3" };
 /// In Amsterdam's proxy-cache project only.

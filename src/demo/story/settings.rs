@@ -36,6 +36,10 @@ const REST: &str = r#"routes:
     primary: {registry: fra, repositories: "production/trial/**"}
     replicas: [{registry: ams, namespace: production, flatten: 1}]
     rewrite: false
+  - name: archive             # for nodes whose runtime refuses a tag beside a digest
+    primary: {registry: fra, repositories: "production/archive/**"}
+    replicas: [{registry: ams, namespace: production, flatten: 1}]
+    pin: Digest
   - name: vendor              # through Amsterdam's proxy-cache project
     primary: {registry: fra, repositories: "production/vendor/**"}
     replicas: [{registry: ams, namespace: cache, flatten: 0, proxy: true}]

@@ -251,6 +251,10 @@ impl Stage {
         let (place, is) = match image.becomes {
             Becomes::AsWritten => (None, image.written.clone()),
             Becomes::Pinned(place) => (Some(place), self.pinned(place, path)),
+            Becomes::Digest(place) => {
+                let tag = path.split_once(':').map_or("", |(_, tag)| tag);
+                (Some(place), self.pinned(place, path).replace(&format!(":{tag}@"), "@"))
+            }
             Becomes::Below(place, project) => (Some(place), self.pinned(place, &format!("{project}/{path}"))),
             Becomes::Unpinned(place) => (Some(place), format!("{}/{path}", host(place))),
         };
@@ -316,7 +320,9 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
         let digest = store.push(repository, name.tag, &content);
         store.set_scan(&digest, Scan::clean());
     };
-    for name in script::FLEET.into_iter().chain([script::PILOT, script::TRIAL, script::NIGHTLY]) {
+    for name in
+        script::FLEET.into_iter().chain([script::PILOT, script::TRIAL, script::ARCHIVED, script::NIGHTLY])
+    {
         push(&demo.fra, name.repository, name);
         push(&demo.ams, name.repository, name);
     }

@@ -32,7 +32,7 @@ pub(super) enum ByDigest<'a> {
 /// Looks up evidence, and collects the questions that have no answer yet.
 pub(super) struct Lookup<'a> {
     evidence: &'a Evidence,
-    lacks: Vec<Query>,
+    pub(super) lacks: Vec<Query>,
 }
 
 impl<'a> Lookup<'a> {
@@ -145,18 +145,23 @@ impl<'a> Judge<'a> {
         copy: &Copy,
         mut assessment: Assessment,
     ) -> Step<Assessment> {
-        let concerned = match self.children(ix, copy, &mut assessment) {
-            Step::Ask(queries) => return Step::Ask(queries),
-            Step::Settle(concerned) => concerned,
-        };
+        let (mut open, concerned) = self.children(ix, copy, &mut assessment);
         if assessment
             .findings
             .iter()
             .any(|finding| finding.about == About::Copy && finding.kind != FindingKind::ProxyCache)
         {
-            return Step::Settle(Assessment { held: None, ..assessment });
+            let assessment = Assessment { held: None, ..assessment };
+            return if open.is_empty() { Step::Settle(assessment) } else { Step::Ask(open) };
         }
-        self.scan(ix, place, &concerned, assessment)
+        match self.scan(ix, place, &concerned, assessment) {
+            Step::Settle(assessment) if open.is_empty() => Step::Settle(assessment),
+            Step::Settle(_) => Step::Ask(open),
+            Step::Ask(scans) => {
+                open.extend(scans);
+                Step::Ask(open)
+            }
+        }
     }
 
     pub(super) fn lookup(&self) -> Lookup<'a> {
@@ -247,11 +252,19 @@ impl<'a> Judge<'a> {
         mut assessment: Assessment,
     ) -> Step<Assessment> {
         let proxied = assessment.has(FindingKind::ProxyCache);
+        let mut lookup = self.lookup();
         let auto = match self.auto_requires(ix, place, concerned, proxied) {
-            Step::Ask(queries) => return Step::Ask(queries),
+            Step::Ask(mut queries) => {
+                // Nearly every Harbor has a scanner, so the other scans of this Place are asked at the same time.
+                for digest in concerned.iter().filter(|_| place.registry.kind.scans()) {
+                    lookup.get(Query::Scan(ix, *digest, Detail::Summary));
+                }
+                lookup.lacks.retain(|query| !queries.contains(query));
+                queries.append(&mut lookup.lacks);
+                return Step::Ask(queries);
+            }
             Step::Settle(auto) => auto,
         };
-        let mut lookup = self.lookup();
         // What the API says was deleted is a finding of those policies that made us ask. The others see it when the presence
         // is asked for again.
         let mut gone = Assessment::of(Some(ix));

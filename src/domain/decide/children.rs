@@ -1,8 +1,8 @@
 //! The images of an index that a node may start.
 
+use super::Judge;
 use super::assess::Copy;
 use super::assessment::Assessment;
-use super::{Judge, Step};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Observation, Presence, Query, Shape, Wanted};
 use crate::domain::finding::{About, FindingKind};
@@ -19,10 +19,19 @@ const LEVELS: usize = 3;
 impl Judge<'_> {
     /// The digests whose scan counts: the manifest itself, or the children of an index that the Pod may need. These
     /// children must be present too. A child that is an index itself is followed, because nodes do so.
-    pub(super) fn children(&self, ix: PlaceIx, copy: &Copy, to: &mut Assessment) -> Step<Vec<Digest>> {
+    ///
+    /// The questions that are open come with the digests that are known so far, so that their scans are asked at the same
+    /// time as their presence.
+    pub(super) fn children(
+        &self,
+        ix: PlaceIx,
+        copy: &Copy,
+        to: &mut Assessment,
+    ) -> (Vec<Query>, Vec<Digest>) {
         if copy.shape == Shape::Manifest {
-            return Step::Settle(vec![copy.digest]);
+            return (Vec::new(), vec![copy.digest]);
         }
+        let nothing = || (Vec::new(), Vec::new());
         let mut lookup = self.lookup();
         let (mut concerned, mut indexes, mut count) = (Vec::new(), vec![copy.digest], 0);
         for _ in 0..LEVELS {
@@ -34,11 +43,11 @@ impl Judge<'_> {
                     Some(Observation::Children(Children::Listed(listed))) => listed,
                     Some(Observation::Children(Children::Unknown(unknown))) => {
                         found(unknown.cause.finding(), &unknown.detail);
-                        return Step::Settle(Vec::new());
+                        return nothing();
                     }
                     Some(_) => {
                         found(FindingKind::Missing, "the index is gone");
-                        return Step::Settle(Vec::new());
+                        return nothing();
                     }
                 };
                 let needed = self.routed.needed(listed);
@@ -53,7 +62,7 @@ impl Judge<'_> {
                         "its index lists {count} images for these platforms; no more than {MOST_CHILDREN} are checked"
                     );
                     found(Cause::TooLarge.finding(), &detail);
-                    return Step::Settle(Vec::new());
+                    return nothing();
                 }
                 for digest in judged {
                     let present = needed
@@ -76,9 +85,9 @@ impl Judge<'_> {
         if let Some(index) = indexes.first() {
             let detail = format!("its indexes are nested more than {LEVELS} deep");
             to.find(self, Cause::TooLarge.finding(), About::Copy, Some(*index), detail);
-            return Step::Settle(Vec::new());
+            return nothing();
         }
-        lookup.complete(|| concerned)
+        (lookup.lacks, concerned)
     }
 
     /// Adds the finding about a child that cannot be pulled from here.

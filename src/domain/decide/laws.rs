@@ -415,7 +415,7 @@ fn case(seed: u64) -> Case {
         named,
         spelling: dice.pick(&[Spelling::Canonical, Spelling::Canonical, Spelling::Alias]),
         tag_proof: dice.pick(&[TagProof::Background, TagProof::Required]),
-        pin: dice.pick(&[Pin::Digest, Pin::Digest, Pin::Tag]),
+        pin: dice.pick(&[Pin::TagAndDigest, Pin::TagAndDigest, Pin::Digest, Pin::Off]),
         rewrite: dice.pick(&[Rewrite::Apply, Rewrite::Apply, Rewrite::Apply, Rewrite::Observe]),
         platforms: PLATFORMS.clone(),
     };
@@ -584,7 +584,7 @@ fn law_4(case: &Case, world: &World, ix: PlaceIx, found: Digest) -> Result<(), S
     if digest != found || routed.digest.is_some_and(|pinned| pinned != digest) {
         return Err("another digest".into());
     }
-    let pins = routed.pin == Pin::Digest || case.regime.enforces();
+    let pins = routed.pin != Pin::Off || case.regime.enforces();
     let by_digest = world.presence(place, Wanted::Digest(digest));
     if pins && !matches!(by_digest, Presence::Present { .. } | Presence::ProxyCache { .. }) {
         return Err("its tag answers, its digest does not".into());
@@ -1009,8 +1009,13 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         let is = Reference::parse(is).unwrap();
         let stays = ix == routed.named && routed.spelling == Spelling::Canonical;
         assert_eq!(*is.host, *routed.place(ix).unwrap().registry.host, "an alias is never left: {what}");
-        assert_eq!(is.owned_tag(), routed.tag, "the tag as written: {what}");
-        let pins = routed.pin == Pin::Digest || enforces;
+        let left_out = routed.pin == Pin::Digest && outcome.image.is_some() && is.digest.is_some();
+        let tag = routed.tag.clone().filter(|_| !left_out);
+        assert_eq!(is.owned_tag(), tag, "the tag as written, but for `pin: Digest`: {what}");
+        if left_out && routed.tag.is_some() {
+            reach(if stays { "without its tag, in place" } else { "without its tag, moved" });
+        }
+        let pins = routed.pin != Pin::Off || enforces;
         assert_eq!(is.digest, checked.filter(|_| pins).or(routed.digest), "{what}");
         assert_eq!(
             outcome.reason == Reason::AlreadyLocal,
@@ -1038,8 +1043,24 @@ fn an_outcome_writes_the_place_that_serves_pinned_as_asked_and_nothing_where_it_
         "moved and pinned",
         "left by its tag",
         "moved by its tag",
+        "without its tag, in place",
+        "without its tag, moved",
     ] {
         assert!(reached.get(what).is_some_and(|times| *times >= 300), "{what}: {reached:?}");
+    }
+}
+
+/// An injector may still replace `auto` behind the mutating door. The validating door judges it as any image.
+#[test]
+fn a_placeholder_is_kept_by_decide_whatever_covers_it_and_judged_by_admits() {
+    for (_, case, world) in worlds().step_by(16) {
+        let placeholder = Case { written: "auto".into(), ..case.clone() };
+        let kept =
+            Verdict { ruling: Ruling::Keep(KeepReason::Placeholder), findings: Vec::new(), deciding: None };
+        let outcome = Outcome::of(&placeholder, &kept);
+        assert_eq!(decide(&placeholder, &Evidence::default()), Step::Settle(kept));
+        assert_eq!((outcome.reason, outcome.image), (Reason::Placeholder, None), "{case:?}");
+        assert_eq!(judged(&placeholder, &world, admits).0, judged(&case, &world, admits).0, "{case:?}");
     }
 }
 
@@ -1049,7 +1070,7 @@ fn law_11_no_digest_is_written_that_was_not_answered_by_digest() {
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
     for (seed, case, world) in worlds() {
         let Subject::Routed(routed) = &case.subject else { continue };
-        if routed.digest.is_some() || routed.pin == Pin::Tag && !case.regime.enforces() {
+        if routed.digest.is_some() || routed.pin == Pin::Off && !case.regime.enforces() {
             continue;
         }
         let verdict = verdict(&case, &world);

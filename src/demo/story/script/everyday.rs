@@ -2,7 +2,7 @@
 
 use super::super::pod::{Becomes, Image, Pod, Stands};
 use super::super::world::seed::{CHILD_LOST, MULTI_ARCH, Named, PRESENT};
-use super::{Act, PILOT, TILL, TRIAL, allowed, at, fra};
+use super::{ARCHIVED, Act, PILOT, TILL, TRIAL, allowed, at, fra};
 use crate::pod::surface::MODE;
 
 pub(super) fn acts() -> Vec<Act> {
@@ -66,6 +66,11 @@ fn ashore() -> Act {
             "A tag that moves: Frankfurt says what it means today, and Amsterdam has just that.",
             Pod::new("pilot", [fra(PILOT).local()]),
         ),
+        allowed(
+            "digest-alone",
+            "A route with `pin: Digest`: the tag is left out, for a runtime that refuses tag and digest together.",
+            Pod::new("vault", [fra(ARCHIVED).becomes(Becomes::Digest("ams"), "Local")]),
+        ),
     ];
     Act {
         title: "A quiet day",
@@ -92,6 +97,11 @@ fn left_alone() -> Act {
             "unparsable",
             "No image reference at all: some injector will replace it.",
             Pod::new("mesh", [Image::of("Not A Ref").stays("Unparsable")]),
+        ),
+        allowed(
+            "placeholder",
+            "`auto` is a placeholder: Istio's injector puts the real image in its place, and that one is judged.",
+            Pod::new("gateway", [Image::of("auto").stays("Placeholder")]),
         ),
         allowed(
             "excluded",

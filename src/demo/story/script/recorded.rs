@@ -42,7 +42,7 @@ const RECORDINGS: [Recording; 17] = [
     recording!(
         "pod-unparsable-images",
         "One for an injector, one that is no reference, and two odd spellings of Frankfurt.",
-        &[("Local", 2), ("NotRouted", 1), ("Unparsable", 1)]
+        &[("Local", 2), ("Placeholder", 1), ("Unparsable", 1)]
     ),
     recording!(
         "pod-forged-annotation-image-volume",
