@@ -291,7 +291,11 @@ async fn patient() -> SocketAddr {
 
 /// What is said of the image of that name.
 async fn said_of_image(world: &Demo, image: &str) -> Vec<Found> {
-    let settings = settings(&site::configuration(world));
+    said_of_image_in(&site::configuration(world), image).await
+}
+
+async fn said_of_image_in(text: &str, image: &str) -> Vec<Found> {
+    let settings = settings(text);
     let image = TestImage::of(&settings, Some(image), jiff::Timestamp::now()).unwrap();
     let lines = doctor::registries(&settings, Some(&image)).await;
     lines.into_iter().filter(|line| line.about == "image").map(|line| line.found).collect()
@@ -305,6 +309,14 @@ async fn an_image_without_a_copy_at_this_site_is_named() {
     let nowhere = "harbor.fra.example.com/production/shop/nowhere:1";
     let found = said_of_image(&world, nowhere).await;
     holds("nowhere", &found, "has no copy at this site: `ams` does not hold", "replicate it");
+    // What a proxy cache holds is no copy, unless it is declared to do.
+    world.ams.proxy(&world.world, "production", &world.fra).unwrap();
+    let found = said_of_image(&world, web).await;
+    holds("proxy", &found, "`ams` is a proxy cache", "replicate it");
+    let ams = "registry: ams, namespace: production, flatten: 1";
+    let declared = site::configuration(&world).replace(ams, &format!("{ams}, proxy: true"));
+    let found = said_of_image_in(&declared, web).await;
+    holds("declared", &found, "`ams` (through its proxy cache)", "");
     manifests(&world.ams, Fault::Html(StatusCode::BAD_GATEWAY));
     let found = said_of_image(&world, web).await;
     let [Found::Skipped { said }] = &found[..] else { panic!("{found:#?}") };

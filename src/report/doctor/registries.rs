@@ -12,6 +12,7 @@ use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::Presence;
 use crate::domain::keyring::Keyring;
 use crate::domain::registry::{CredentialSource, Registry, SharedRegistry};
+use crate::domain::route::Serves;
 use crate::domain::settings::Settings;
 use crate::domain::unknown::Cause;
 use crate::evidence::{Health, Observatory, Report};
@@ -101,9 +102,12 @@ fn copy(image: &TestImage, copies: &[(&Place, Presence)]) -> Line {
             Some(Presence::Absent) => {
                 absent.push(format!("`{registry}` does not hold `{}`", place.repository))
             }
-            Some(Presence::ProxyCache { .. }) => {
-                absent.push(format!("`{registry}` is a proxy cache, which proves no copy"));
+            // Declared as one, it is used as it is, and a test Pod shows that.
+            Some(Presence::ProxyCache { .. }) if place.serves == Serves::ProxyCache => {
+                there.push(format!("`{registry}` (through its proxy cache)"));
             }
+            Some(Presence::ProxyCache { .. }) => absent
+                .push(format!("`{registry}` is a proxy cache, and its replica does not say `proxy: true`")),
             Some(Presence::Refused(why)) => absent.push(format!("`{registry}` refuses to serve it: {why}")),
             Some(Presence::PullFailed) => absent.push(format!("nodes cannot pull it from `{registry}`")),
             Some(Presence::Unknown(unknown_here)) => unknown.push(format!("`{registry}`: {unknown_here}")),
