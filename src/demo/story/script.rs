@@ -85,7 +85,9 @@ pub enum Event {
     Up(Who),
     /// It answers with this fault, which replaces its earlier ones.
     Suffers(Who, Fault),
-    /// All its faults end.
+    /// The database behind it is down.
+    LosesDatabase(Who),
+    /// All its faults end, and its database is back.
     Recovers(Who),
     /// Replication brings an image of this content to Amsterdam, where it is scanned clean.
     Arrives(Named, &'static str),

@@ -21,7 +21,7 @@ use super::world::authority::Validity;
 use super::world::content::Content;
 use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
-use super::world::{Embedded, Scan};
+use super::world::{Embedded, Reachable, Scan};
 use super::{PATIENCE, StoryError, script, settings};
 use crate::admission::{Doors, MUTATE};
 use crate::config::{self, Files};
@@ -218,7 +218,11 @@ impl Stage {
                 faults.clear();
                 faults.add(Scope::Everything, fault);
             }
-            Event::Recovers(who) => self.who(who).faults().clear(),
+            Event::LosesDatabase(who) => self.who(who).store().database = Reachable::Down,
+            Event::Recovers(who) => {
+                self.who(who).faults().clear();
+                self.who(who).store().database = Reachable::Up;
+            }
             Event::Arrives(name, content) => {
                 let mut store = self.demo.ams.store();
                 let digest = store.push(name.repository, name.tag, &Content::image(content));

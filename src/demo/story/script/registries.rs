@@ -10,7 +10,15 @@ use super::super::world::seed::{PRESENT, VULNERABLE, present};
 use super::{Act, Event, PILOT, Story, Who, allowed, denied, fra};
 
 pub(super) fn acts() -> Vec<Act> {
-    vec![frankfurt_frozen(), amsterdam_slow(), amsterdam_busy(), amsterdam_lies(), a_stranger(), recovered()]
+    vec![
+        frankfurt_frozen(),
+        amsterdam_slow(),
+        amsterdam_busy(),
+        amsterdam_lies(),
+        a_stranger(),
+        no_database(),
+        recovered(),
+    ]
 }
 
 /// The image of [`PRESENT`] by its digest.
@@ -141,6 +149,27 @@ fn a_stranger() -> Act {
         title: "Somebody else answers for Amsterdam",
         narration: "A proxy in front of it shows a web page with status 200, whatever it is asked.",
         events: vec![Event::Suffers(Who::Ams, Fault::Html(StatusCode::OK))],
+        stories,
+    }
+}
+
+fn no_database() -> Act {
+    let stories = vec![
+        allowed(
+            "no-database-fallback",
+            "Every answer looks as to a caller with wrong credentials. What reads the database says what it is, so the Pod is told that Amsterdam is down, and starts from Frankfurt.",
+            elsewhere("Unreachable"),
+        ),
+        blocked(
+            "no-database-regulated",
+            "In payments it is not let in until Amsterdam answers.",
+            "Unreachable",
+        ),
+    ];
+    Act {
+        title: "Amsterdam loses its database",
+        narration: "The web page is gone. Harbor itself answers again, but the database behind it is down: it recognises nobody, and its system information still says 200.",
+        events: vec![Event::Recovers(Who::Ams), Event::LosesDatabase(Who::Ams)],
         stories,
     }
 }
