@@ -27,6 +27,18 @@ async fn a_hundred_who_ask_at_once_ask_once() {
     assert_eq!(site.metric(name::COALESCED, &[("aspect", "Presence")]), Some(396.0));
 }
 
+/// What does not depend on each other is asked at once: the longest chain of a cold image is as short as it can be.
+#[tokio::test]
+async fn each_answer_is_waited_for_once() {
+    let site = Site::new(Given { route: "    tagProof: Required", ..Given::default() }).await;
+    // The tag here and at the primary; the index, and the digest by itself; its children, and their scans.
+    assert_eq!(site.judge(&site.case(seed::MULTI_ARCH)).await.rounds, 3);
+    // The tag here and at the primary; the digest by itself, and its scan.
+    assert_eq!(site.judge(&site.case(seed::PRESENT)).await.rounds, 2);
+    // The digest; its scan.
+    assert_eq!(site.judge(&site.pinned(seed::UNSCANNED)).await.rounds, 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn and_so_they_do_on_many_threads() {
     let site = std::sync::Arc::new(Site::new(Given::default()).await);

@@ -33,8 +33,9 @@ pub struct Seen {
     pub slowest: Duration,
 }
 
-/// An index by its tag: presence of the tag, the list, presence and scan of each of two children.
-pub const ASPECTS: usize = 6;
+/// An index by its tag: presence of the tag, and of the digest that it answered, the list, presence and scan of each of two
+/// children.
+pub const ASPECTS: usize = 7;
 
 /// Lets them come.
 pub async fn run() -> Result<Seen> {
