@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use landfall::facade::demo::world::PathClass;
+use landfall::facade::demo::world::{PathClass, Scan};
 use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed;
@@ -36,7 +36,10 @@ async fn each_answer_is_waited_for_once() {
     // The tag here and at the primary; the digest by itself, and its scan.
     assert_eq!(site.judge(&site.case(seed::PRESENT)).await.rounds, 2);
     // The digest; its scan.
-    assert_eq!(site.judge(&site.pinned(seed::UNSCANNED)).await.rounds, 2);
+    let digest = site.demo.ams.store().push("production/many", "1", &Content::image("new"));
+    site.demo.ams.store().set_scan(&digest, Scan::clean());
+    let pinned = site.case_for(&format!("harbor.fra.example.com/production/many@{digest}"));
+    assert_eq!(site.judge(&pinned).await.rounds, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
