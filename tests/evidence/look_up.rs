@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use landfall::facade::demo::world::{PathClass, Scan};
 use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed;
+use landfall::facade::demo::world::{PathClass, Scan};
 use landfall::facade::domain::finding::FindingKind;
 
 use super::site::{Given, Site, asked, manifests, shown, soon};
