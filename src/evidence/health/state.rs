@@ -277,9 +277,11 @@ impl HealthState {
     /// Records what a probe found.
     pub fn learn(&mut self, found: Found, now: Instant, random: f64) {
         let Found { health, detail, took, unknown, whose } = found;
-        let is_down = health.is_down() && whose == Whose::Registry;
+        // What one project's manifests show says nothing of the others.
+        let is_whole = whose == Whose::Registry;
+        let is_down = health.is_down() && is_whole;
         let signal = match health {
-            _ if whose != Whose::Registry => Signal::Success,
+            _ if !is_whole => Signal::Success,
             Health::RateLimited if !is_answer(unknown.as_ref().map(|unknown| unknown.cause)) => {
                 Signal::Neutral
             }
@@ -311,7 +313,7 @@ impl HealthState {
         }
         self.failed = is_down.then_some(now);
         let cause = unknown.as_ref().map(|unknown| unknown.cause);
-        if let Some(unknown) = &unknown {
+        if let Some(unknown) = unknown.as_ref().filter(|_| is_whole) {
             self.whole.pause(unknown, now);
         }
         self.probed = Probed { health, detail, cause, took };

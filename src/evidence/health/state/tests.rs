@@ -428,6 +428,16 @@ fn manifests_that_probes_do_not_get_close_their_project_or_all() {
     assert_eq!(tested(&["a"], Some(no())).0, Whose::Registry);
     assert_eq!(tested(&["a", "b"], None).0, Whose::Registry);
 
+    // What the only project that is known shows is reported, and holds for it alone.
+    for cause in [Cause::ServerError, Cause::RateLimited { retry_after: Some(300 * SECOND) }] {
+        let now = Instant::now();
+        let mut state = in_doubt(&["a"], now);
+        let whose = Whose::OnlyKnown("a".into());
+        state.learn(Found { unknown: Some(unknown(cause)), whose, ..found(Health::Down) }, now, 0.0);
+        assert_eq!(limit_of(&state, "shop", now), None);
+        assert_eq!(state.reachability(&shop(), now), Reachability::Up);
+    }
+
     let now = Instant::now();
     let mut state = in_doubt(&["a"], now);
     state.tested(&[(asks("a"), no())], None, now, 0.0);
