@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Scale;
 use crate::driver::{Caller, post};
-use crate::metrics::{Page, name};
+use crate::metrics::name;
 use crate::open::open_loop;
 use crate::review::review;
 use crate::served::{CONNECTIONS, Served};
@@ -73,7 +73,7 @@ pub async fn fill(served: &Served, images: usize) -> Result<()> {
 
 /// How many answers it remembers.
 async fn entries(served: &Served) -> Result<f64> {
-    let page = Page::read(&served.process.admin("/metrics").await?);
+    let page = served.metrics().await?;
     page.metric(name::CACHE_ENTRIES, &[]).context("no gauge of entries")
 }
 

@@ -54,9 +54,16 @@ impl Served {
         Ok(callers)
     }
 
+    /// The page of its metrics.
+    pub async fn metrics(&self) -> Result<Page> {
+        let answer = self.process.admin("/metrics").await?;
+        let (_, page) = answer.split_once("\r\n\r\n").context("the answer has a body")?;
+        Ok(Page::read(page))
+    }
+
     /// How many verdicts it made, instead of telling those that it had made before.
     pub async fn judged_anew(&self) -> Result<u64> {
-        let page = Page::read(&self.process.admin("/metrics").await?);
+        let page = self.metrics().await?;
         Ok(page.metric(name::VERDICTS, &[("source", "Judged")]).context("no count of verdicts")? as u64)
     }
 
