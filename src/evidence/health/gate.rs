@@ -45,14 +45,20 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets an attempt through; `None` while the breaker is open or enough trials are under way.
+    /// Why it may not be asked now. `open`: what an open breaker is called here.
+    pub fn limit(&self, open: Limit, now: Instant) -> Option<Limit> {
+        let is_open = || (self.breaker.phase(now) == Phase::Open).then_some(open);
+        self.paused(now).map(Limit::Paused).or_else(is_open)
+    }
+
+    /// Lets an attempt through.
     ///
     /// # Errors
-    /// The pause that is not over yet.
-    pub fn admit(&mut self, now: Instant) -> Result<Option<Pass>, Unknown> {
+    /// The pause that is not over yet; or `open`, while the breaker is open or enough trials are under way.
+    pub fn admit(&mut self, open: Limit, now: Instant) -> Result<Pass, Limit> {
         match self.paused(now) {
-            Some(unknown) => Err(unknown),
-            None => Ok(self.breaker.admit(now)),
+            Some(unknown) => Err(Limit::Paused(unknown)),
+            None => self.breaker.admit(now).ok_or(open),
         }
     }
 

@@ -97,9 +97,7 @@ impl Projects {
 
     /// Why this repository's project may not be asked now.
     pub fn limit(&self, repository: &Repository, now: Instant) -> Option<Limit> {
-        let gate = &self.get(repository)?.gate;
-        let open = || (gate.breaker.phase(now) == Phase::Open).then_some(Limit::ProjectBreakerOpen);
-        gate.paused(now).map(Limit::Paused).or_else(open)
+        self.get(repository)?.gate.limit(Limit::ProjectBreakerOpen, now)
     }
 
     /// Lets an attempt through. A project without trouble needs no pass.
@@ -108,7 +106,7 @@ impl Projects {
     /// Why the project may not be asked now.
     pub fn admit(&mut self, repository: &Repository, now: Instant) -> Result<Option<ProjectPass>, Limit> {
         let Some(troubled) = self.troubled.get_mut(repository.project()) else { return Ok(None) };
-        let pass = troubled.gate.admit(now).map_err(Limit::Paused)?.ok_or(Limit::ProjectBreakerOpen)?;
+        let pass = troubled.gate.admit(Limit::ProjectBreakerOpen, now)?;
         Ok(Some(ProjectPass { life: troubled.life, pass }))
     }
 
@@ -134,8 +132,7 @@ impl Projects {
 
     /// How many have an open breaker or pause.
     pub fn limited(&self, now: Instant) -> usize {
-        let limited =
-            |one: &&Troubled| one.gate.paused(now).is_some() || one.gate.breaker.phase(now) == Phase::Open;
+        let limited = |one: &&Troubled| one.gate.limit(Limit::ProjectBreakerOpen, now).is_some();
         self.troubled.values().filter(limited).count()
     }
 

@@ -133,14 +133,9 @@ impl HealthState {
 
     /// Why this repository may not be asked for now. `None`: it may.
     pub fn limit(&self, repository: &Repository, now: Instant) -> Option<Limit> {
-        if let Some(unknown) = self.whole.paused(now) {
-            return Some(Limit::Paused(unknown));
-        }
-        if self.whole.breaker.phase(now) == Phase::Open {
-            return Some(Limit::BreakerOpen);
-        }
-        let refused = self.auth_gate.limit(now).map(Limit::Refused);
-        refused.or_else(|| self.projects.limit(repository, now))
+        let refused = || self.auth_gate.limit(now).map(Limit::Refused);
+        let whole = self.whole.limit(Limit::BreakerOpen, now);
+        whole.or_else(refused).or_else(|| self.projects.limit(repository, now))
     }
 
     /// May this repository be asked for without any limit?
@@ -158,7 +153,7 @@ impl HealthState {
         if let Some(unknown) = self.auth_gate.limit(now) {
             return Err(Limit::Refused(unknown));
         }
-        let pass = self.whole.admit(now).map_err(Limit::Paused)?.ok_or(Limit::BreakerOpen)?;
+        let pass = self.whole.admit(Limit::BreakerOpen, now)?;
         let project = match self.projects.admit(repository, now) {
             Ok(project) => project,
             Err(limit) => {
