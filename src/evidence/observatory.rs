@@ -353,14 +353,14 @@ impl Observatory {
         if Instant::now() >= asking.deadline {
             return unknown(late(&upstream));
         }
-        let (repository, asker) = (question.repository.clone(), Asker::Namespace(asking.namespace.into()));
+        let asker = Asker::Namespace(asking.namespace.into());
         let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asker.clone()) {
             Start::Cached(cached) => return cached.serve(&view()),
             Start::Refused(why) => return unknown(why),
             Start::InProgress(flight) => flight,
         };
-        let told = stale.as_ref().and_then(|stale| stale.told_at_once(&view()));
-        if let Some(served) = told.filter(|_| upstream.is_slow(&repository, &asker)) {
+        let slow = stale.as_ref().filter(|stale| upstream.is_slow(&stale.question.repository, &asker));
+        if let Some(served) = slow.and_then(|stale| stale.told_at_once(&view())) {
             return served;
         }
         match timeout_at(asking.deadline, flight.result()).await {
