@@ -47,13 +47,8 @@ fn forbidden() -> String {
 
 /// A Pod of this name with these images, `c0`, `c1` …
 fn pod(name: &str, images: &[&str]) -> Value {
-    let containers: Vec<Value> = images
-        .iter()
-        .enumerate()
-        .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
-        .collect();
     json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers},
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": site::containers(images)},
     })
 }
 

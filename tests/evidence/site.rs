@@ -86,8 +86,12 @@ cache: {{present: 10m, remember: 24h, tag: 30s, absent: 10s, scan: 5m, entries: 
 budget: {budget}
 "#
     );
-    let now = jiff::Timestamp::now();
-    config::parse(&text, "test.yaml", Files::Check, now)
+    parsed(&text)
+}
+
+/// The settings of this file.
+pub fn parsed(text: &str) -> Settings {
+    config::parse(text, "test.yaml", Files::Check, jiff::Timestamp::now())
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings
 }

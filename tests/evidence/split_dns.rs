@@ -1,12 +1,11 @@
 //! One name that every site's DNS answers with its own Harbor, and one file for all sites.
 
-use landfall::facade::config::{self, Files};
 use landfall::facade::demo::world::entry;
 use landfall::facade::demo::world::seed::{self, Demo, Named};
 use landfall::facade::domain::outcome::Outcome;
 use landfall::facade::domain::settings::Settings;
 
-use super::site::{Site, shown};
+use super::site::{Site, parsed, shown};
 
 /// The same file for each site, but for `site`. The edge stands on a site of its own, without a Harbor.
 fn settings(demo: &Demo, site: &str) -> Settings {
@@ -30,9 +29,7 @@ routes:
       - {{registry: edge, namespace: ""}}
 "#
     );
-    config::parse(&text, "test.yaml", Files::Check, jiff::Timestamp::now())
-        .unwrap_or_else(|problems| panic!("{problems}"))
-        .settings
+    parsed(&text)
 }
 
 #[tokio::test]

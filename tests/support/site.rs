@@ -50,13 +50,14 @@ pub fn configuration(demo: &Demo) -> String {
     )
 }
 
+/// Containers with these images, `c0`, `c1` …
+pub fn containers(images: &[&str]) -> Vec<Value> {
+    let container = |(n, image)| json!({"name": format!("c{n}"), "image": image});
+    images.iter().enumerate().map(container).collect()
+}
+
 /// A review of a new Pod of `namespace` with these images, `c0`, `c1` …
 pub fn review(namespace: &str, images: &[&str]) -> Value {
-    let containers: Vec<Value> = images
-        .iter()
-        .enumerate()
-        .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
-        .collect();
     json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -65,7 +66,7 @@ pub fn review(namespace: &str, images: &[&str]) -> Value {
             "namespace": namespace, "operation": "CREATE", "userInfo": {"username": "admin"}, "dryRun": false,
             "object": {
                 "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace},
-                "spec": {"containers": containers},
+                "spec": {"containers": containers(images)},
             },
         },
     })
