@@ -6,6 +6,7 @@
 //!
 //! | answer | served while | until |
 //! |---|---|---|
+//! | present, by tag | the registry is slow, while it is looked up | any other answer, an invalidation, twice `cache.tag` |
 //! | present, by digest | the registry is slow or overloaded, never while it is down | any other answer, another digest, an invalidation, `cache.remember` |
 //! | what a tag meant | the registry does not answer | any other answer, an invalidation, `cache.remember` |
 //! | the last finished scan, good or bad | no newer scan has finished | a newer scan finishes |
@@ -126,18 +127,30 @@ impl CachedAnswer {
         Served { observation, age, fresh_until: view.now }
     }
 
-    /// What counts of it while its registry is slow, so that nobody who has it waits: presence by digest, and the last
-    /// scan. It is looked up again at the same time, so it is used for a moment only.
+    /// What counts of it while its registry is slow, so that nobody who has it waits. It is looked up again at the same
+    /// time, so it is used for a moment only.
     pub fn told_at_once(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
-        if !matches!(self.question.what, What::Digest(_) | What::Scan(..))
-            || self.age(view) > view.life.remember
-        {
+        if self.age(view) > self.while_slow(view.life) {
             return None;
         }
-        self.worth(view)?;
-        let slow = Unknown::new(Cause::Deadline, "it is slow, so what it answered before counts");
-        let served = Self::serve_unknown(self.question.aspect(), slow, Some(self), view);
+        let served = if let What::Tag(_) = self.question.what {
+            (!self.outdated(view)).then(|| self.serve(view))?
+        } else {
+            self.worth(view)?;
+            let slow = Unknown::new(Cause::Deadline, "it is slow, so what it answered before counts");
+            Self::serve_unknown(self.question.aspect(), slow, Some(self), view)
+        };
         Some(Served { fresh_until: view.now + AT_ONCE, ..served })
+    }
+
+    /// The age up to which it is told at once while its registry is slow. A tag may have moved since: it counts for as long
+    /// again as it was fresh.
+    fn while_slow(&self, life: &CacheLife) -> Duration {
+        match (&self.question.what, &self.answer) {
+            (What::Digest(_) | What::Scan(..), _) => life.remember,
+            (What::Tag(_), Observation::Presence(Presence::Present { .. })) => life.tag.saturating_mul(2),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Did our own look-up fail, so that it says nothing of the registry?
@@ -203,7 +216,8 @@ impl CachedAnswer {
         // An expired unknown is kept for another `cache.absent`: its count of unknowns in a row sets the TTL of the next.
         let after = if self.is_unknown() { life.absent } else { Duration::ZERO };
         let fresh = self.fresh(life).saturating_add(after);
-        before || age < fresh || self.report().is_some() || self.is_memorable() && age <= life.remember
+        let memorable = self.report().is_some() || self.is_memorable() && age <= life.remember;
+        before || age < fresh || memorable || age <= self.while_slow(life)
     }
 
     /// Its size in bytes, allocations included. A shared `Arc` is counted in each entry, so this is an upper estimate.

@@ -39,10 +39,11 @@ pub async fn blackhole() -> Result<Vec<Row>> {
     ])
 }
 
-/// Both storms, at the same time.
+/// The storms: the two that ask much at the same time, then the one with what is remembered.
 pub async fn storm() -> Result<Vec<Row>> {
     let (slow, down) = tokio::join!(Storm::Slow.run(), Storm::Down(Duration::from_secs(30)).run());
     let mut rows = told("storm", &slow?);
+    rows.extend(told("storm, all images remembered", &Storm::Remembered.run().await?));
     rows.extend(told("outage of 30 s, onUnknown: Block", &down?));
     Ok(rows)
 }

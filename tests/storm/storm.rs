@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use landfall::facade::demo::world::faults::{Fault, Scope};
@@ -42,8 +42,10 @@ const STRICT: &str = "policies:
 /// Which storm.
 #[derive(Debug, Clone, Copy)]
 pub enum Storm {
-    /// Amsterdam is slow.
+    /// Amsterdam is slow, and no Landfall knows any image.
     Slow,
+    /// Likewise, but each Landfall has seen each image once before.
+    Remembered,
     /// Amsterdam is down for so long, and slow then; a policy blocks what is unknown.
     Down(Duration),
 }
@@ -101,20 +103,30 @@ impl Storm {
         let site = Site::start().await?;
         fill(&mut site.ams.store(), &images);
         check_pace(&site).await?;
-        site.ams.faults().add(Scope::Everything, Fault::Delay(LATENCY));
-        site.fra.down().await;
         let (order, down, policies) = match self {
-            Self::Slow => (Order::AllAtOnce, Duration::ZERO, ""),
+            Self::Slow | Self::Remembered => (Order::AllAtOnce, Duration::ZERO, ""),
             Self::Down(time) => (Order::ByWorkload, time, STRICT),
         };
+        let pods = pods(&images, order)?;
+        if let Self::Remembered = self {
+            fill(&mut site.fra.store(), &images);
+        } else {
+            become_slow(&site).await;
+        }
         if !down.is_zero() {
             site.ams.down().await;
         }
-        let pods = pods(&images, order)?;
         let mut landfalls = Vec::new();
         for number in 0..LANDFALLS {
             let config = site.configure(&name(number), &format!("{ROUTES}{policies}"))?;
             landfalls.push(Process::landfall(&config, &site.folder()?).await?);
+        }
+        let authority = site.authority();
+        if let Self::Remembered = self {
+            for landfall in &landfalls {
+                remember(&Target::new(landfall.address, &authority)?, &images).await?;
+            }
+            become_slow(&site).await;
         }
         site.ams.clear_log();
         let end = async {
@@ -123,7 +135,6 @@ impl Storm {
                 site.ams.up().await;
             }
         };
-        let authority = site.authority();
         let share = async |number: usize| {
             let mine: Vec<usize> = (number..pods.len()).step_by(LANDFALLS).collect();
             let due: Vec<Duration> = mine.iter().map(|pod| plan::due(*pod)).collect();
@@ -161,6 +172,31 @@ fn name(number: usize) -> String {
     format!("landfall-{number}")
 }
 
+/// The hour begins: the primary is gone, and Amsterdam far away and busy.
+async fn become_slow(site: &Site) {
+    let mut faults = site.ams.faults();
+    faults.add(Scope::Everything, Fault::Pace(PACE));
+    faults.add(Scope::Everything, Fault::Delay(LATENCY));
+    drop(faults);
+    site.fra.down().await;
+}
+
+/// One Pod of each workload, while all is well.
+async fn remember(landfall: &Target, images: &[Image]) -> Result<()> {
+    const AT_ONCE: usize = 16;
+    let pods = pods(images, Order::ByWorkload)?;
+    let pods: Vec<&Pod> = pods.iter().step_by(plan::PODS / images.len()).collect();
+    let at_once = vec![Duration::ZERO; pods.len()];
+    let call = async |caller: &mut Caller, which: usize| result(pods[which], &admit(caller, pods[which]).await?);
+    for called in open_loop(&at_once, landfall.callers(AT_ONCE), call).await {
+        match called.answer? {
+            PodResult::Admitted(images) if images.iter().all(|(why, _)| why == "Local") => {}
+            other => bail!("before the storm: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
 /// Does the registry pace as it says? A storm before one that is faster, or itself too slow, shows nothing.
 async fn check_pace(site: &Site) -> Result<()> {
     const CLIENTS: usize = 30;
@@ -178,6 +214,7 @@ async fn check_pace(site: &Site) -> Result<()> {
         answer.answer?;
     }
     let took = began.elapsed().as_secs_f64() / paced.as_secs_f64();
+    site.ams.faults().clear();
     ensure!((0.98..1.2).contains(&took), "the registry answers {PACE} requests in {took:.2} s");
     Ok(())
 }

@@ -186,6 +186,27 @@ fn what_a_tag_stood_for_here_is_not_remembered_and_what_it_meant_there_is() {
 }
 
 #[test]
+fn a_tag_is_told_at_once_for_as_long_again_as_it_was_fresh() {
+    let mut story = Story::of(What::Tag(Tag::new("v1")));
+    story.learned(present()).at(59);
+    let told = |story: &Story| {
+        let told = story.cached().told_at_once(&story.view())?;
+        Some((told.observation, told.age.as_secs(), (told.fresh_until - story.now).as_secs()))
+    };
+    assert!(!story.is_fresh() && story.cached().is_of_use(story.now, &LIFE));
+    assert_eq!(told(&story), Some((present(), 59, 1)));
+    story.at(61);
+    assert!(told(&story).is_none() && !story.cached().is_of_use(story.now, &LIFE));
+    // Somebody said that it was pushed again.
+    story.at(40).epochs.invalidate(Scope::Tag(Repository::new("p/r"), Tag::new("v1")));
+    assert!(told(&story).is_none());
+
+    let mut story = Story::of(What::Tag(Tag::new("v1")));
+    story.learned(absent()).at(15);
+    assert!(told(&story).is_none(), "an image may have come meanwhile");
+}
+
+#[test]
 fn a_finished_scan_stays_the_last_one_whatever_its_age() {
     for severity in [Severity::None, Severity::Critical] {
         let mut story = Story::of(What::Scan(DIGEST, Detail::Summary));
