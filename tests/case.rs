@@ -47,8 +47,11 @@ policies:
 "#;
 
 fn settings() -> Settings {
-    let now = "2026-11-21T12:00:00Z".parse().unwrap();
-    config::parse(FILE, "test.yaml", Files::Skip, now).unwrap().settings
+    config::parse(FILE, "test.yaml", Files::Skip, now()).unwrap().settings
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
 fn labels(namespace: &str) -> Labels {
@@ -56,8 +59,8 @@ fn labels(namespace: &str) -> Labels {
 }
 
 fn case_for(settings: &Settings, namespace: &str, image: &str, pull: Pull, exemption: Exemption) -> Case {
-    let regime = settings.regime(&labels(namespace));
-    let now = "2026-11-21T12:00:00Z".parse().unwrap();
+    let now = now();
+    let regime = settings.regime(&labels(namespace), now);
     let platforms = Arc::clone(&settings.platforms);
     settings.case_for(image, pull, &PodContext { regime, platforms, exemption, now })
 }
@@ -159,9 +162,9 @@ fn an_observing_policy_is_judged_apart_and_never_part_of_the_regime() {
     let settings = settings();
     let names = |namespace: &str| {
         let labels = labels(namespace);
-        let regime = settings.regime(&labels);
+        let regime = settings.regime(&labels, now());
         let enforcing: Vec<_> = regime.enforcing.iter().map(|policy| policy.name.to_string()).collect();
-        let observing = settings.observing(&labels).map(|policy| policy.name.to_string());
+        let observing = settings.observing(&labels, now()).map(|policy| policy.name.to_string());
         (enforcing, observing.collect::<Vec<_>>())
     };
     assert_eq!(names("bank"), (vec!["regulated".to_owned()], vec!["watching".to_owned()]));

@@ -54,7 +54,7 @@ defaults: {{scan: {{required: Always}}}}
     );
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
     let settings = config::parse(&text, "site.yaml", Files::Skip, now).unwrap().settings;
-    let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+    let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
     let context = PodContext { regime, platforms, exemption: Exemption::None, now };
     let case =
         settings.case_for(&format!("fra.example.com/shop/web@{}", digest(1)), Pull::Registry, &context);

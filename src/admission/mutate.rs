@@ -83,16 +83,17 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
             return state.concluded(Answer::unchanged(), PodOutcome::Unchanged, reason, review.dry_run);
         }
         let labels = state.labels(review, &terms.settings).await;
-        let regime = terms.settings.regime(&labels);
+        let now = (state.deps.clock)();
+        let regime = terms.settings.regime(&labels, now);
         if review.is_leaving() && !regime.enforces() {
             let unchanged = Answer::unchanged();
             return state.concluded(unchanged, PodOutcome::Unchanged, Reason::Excluded, review.dry_run);
         }
         let slots = review.slots();
         if review.unread() > 0 || is_beyond(&slots) {
-            return state.too_many(review, &slots, &terms, &labels, &regime);
+            return state.too_many(review, &slots, &terms, (&labels, &regime), now);
         }
-        state.verdict(review, &slots, &terms, (&labels, regime)).await
+        state.verdict(review, &slots, &terms, (&labels, regime), now).await
     }
     .boxed()
 }
@@ -129,6 +130,7 @@ impl DoorState {
         slots: &[Slot<'_>],
         terms: &Terms,
         (labels, regime): (&Labels, Arc<Regime>),
+        now: Timestamp,
     ) -> Answer {
         let settings = &terms.settings;
         let context = PodContext {
@@ -138,10 +140,10 @@ impl DoorState {
                 Mode::Judge => Exemption::None,
                 Mode::Skip => Exemption::Skip,
             },
-            now: (self.deps.clock)(),
+            now,
         };
-        let observing: Vec<&Arc<Policy>> = settings.observing(labels).collect();
-        let judge = self.judge(terms, &review.namespace, context.now);
+        let observing: Vec<&Arc<Policy>> = settings.observing(labels, now).collect();
+        let judge = self.judge(terms, &review.namespace, now);
         let (decided, observed) = judge_with(judge, &observing, slots, &context).await;
         for policy in observing {
             let is_done = observed.iter().any(|(done, _)| done.name == policy.name);
@@ -199,14 +201,14 @@ impl DoorState {
         review: &Review<'_>,
         slots: &[Slot<'_>],
         terms: &Terms,
-        labels: &Labels,
-        regime: &Arc<Regime>,
+        (labels, regime): (&Labels, &Arc<Regime>),
+        now: Timestamp,
     ) -> Answer {
-        let (settings, now, unread) = (&terms.settings, (self.deps.clock)(), review.unread());
+        let (settings, unread) = (&terms.settings, review.unread());
         let (namespace, pod, images) = (&*review.namespace, &*review.pod.called(), slots.len() + unread);
         self.deps.metrics.beyond.inc();
         tracing::warn!(pod.namespace = namespace, pod.name = pod, images, "Pod has too many images to judge");
-        let observed = settings.observing(labels).filter_map(|policy| {
+        let observed = settings.observing(labels, now).filter_map(|policy| {
             let regime = Arc::new(Regime::of_one(settings.defaults.clone(), policy.clone()));
             let blocked = blocked((slots, unread), settings, &regime, now);
             let denied = blocked.map(|_| format!("{images} images: {}", FindingKind::TooMany));

@@ -132,5 +132,5 @@ fn selector(selector: Option<LabelSelector>) -> Selector {
         };
         Some(LabelRequirement { key: expression.key.clone().into(), test })
     });
-    Selector { requirements: labels.chain(expressions).collect() }
+    Selector::new(labels.chain(expressions).collect())
 }

@@ -310,6 +310,27 @@ pub(super) struct Spec {
     pub scan: Option<Scan>,
     /// Findings that are accepted for some images until a date.
     pub exceptions: Option<Vec<At<Exception>>>,
+    /// Whom a developer may ask about a denial: a channel, a mail address.
+    pub contact: Option<Text>,
+    /// `true`: while the policy only reports, a developer is warned of what it would deny.
+    #[schemars(extend("default" = false))]
+    pub warn: Option<bool>,
+    /// Where the policy only reports for some time, although it is to act.
+    pub break_glass: Option<At<BreakGlass>>,
+}
+
+/// Opens an enforcing policy for some time, in an emergency. It ends by itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct BreakGlass {
+    /// When it ends: the first moment at which the policy acts again.
+    #[schemars(required)]
+    pub until: Option<At<Timestamp>>,
+    /// The namespaces, by name; all that the policy selects, if not given.
+    pub namespaces: Option<Vec<ObjectName>>,
+    /// Why, for people who read the audit log.
+    #[schemars(required)]
+    pub reason: Option<At<Text>>,
 }
 
 /// Whether a policy acts, or only reports.

@@ -27,7 +27,7 @@ use super::verdict::{Reason, Verdict};
 /// # ";
 /// # let now = "2026-11-21T12:00:00Z".parse()?;
 /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
-/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
 /// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
 ///
 /// // The settings say `onUnrouted: Block`, and no Route covers Docker Hub.

@@ -53,7 +53,7 @@ impl Outcome {
     /// # ";
     /// # let now = "2026-11-21T12:00:00Z".parse()?;
     /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
-    /// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+    /// # let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
     /// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
     ///
     /// let case = settings.case_for("fra.example.com/shop/web:1", Pull::Registry, &context);

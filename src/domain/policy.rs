@@ -1,7 +1,8 @@
 //! Policies: what security teams require, and how several policies apply to one namespace.
 
+mod selector;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,6 +11,11 @@ use super::finding::{Action, FindingKind, PolicyKey};
 use super::name::PolicyName;
 use super::pattern::ImagePattern;
 use super::scan::Requirement;
+
+pub use selector::{
+    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, NoSelectorId, SYSTEM_NAMESPACES, Selector,
+    SelectorId,
+};
 
 /// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`; `on_vulnerable` and
 /// `on_unrouted` are never `Fallback`. The types of the configuration ensure this.
@@ -84,6 +90,53 @@ pub struct Policy {
     pub enforcement: Enforcement,
     /// What the policy requires. Keys that it leaves out are filled from `defaults`.
     pub rules: Rules,
+    /// Whom a developer may ask: denials show it.
+    pub contact: Option<Box<str>>,
+    /// Whether a developer is warned where the policy only reports and would deny his Pod.
+    pub warning: Warning,
+    /// Where the policy only reports for some time, although it is to act.
+    pub break_glass: Option<BreakGlass>,
+}
+
+/// Whether a developer sees what a reporting policy would have denied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Warning {
+    /// He does not.
+    #[default]
+    Withheld,
+    /// The answer to his request has a warning.
+    Sent,
+}
+
+/// Somebody has opened a policy for some time, in an emergency: it only reports what it would have denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// The first moment at which the policy acts again.
+    pub until: Timestamp,
+    /// The namespaces, by name; empty: all that the policy selects.
+    pub namespaces: Vec<Box<str>>,
+    /// Why; for people and the audit log.
+    pub reason: Box<str>,
+}
+
+impl BreakGlass {
+    /// Whether the policy is open in this namespace at `now`.
+    #[must_use]
+    pub fn opens(&self, namespace: &str, now: Timestamp) -> bool {
+        now < self.until
+            && (self.namespaces.is_empty() || self.namespaces.iter().any(|one| **one == *namespace))
+    }
+}
+
+impl Policy {
+    /// Whether the policy acts in this namespace at `now`, or only reports.
+    #[must_use]
+    pub fn enforcement(&self, namespace: &str, now: Timestamp) -> Enforcement {
+        match &self.break_glass {
+            Some(glass) if glass.opens(namespace, now) => Enforcement::Observe,
+            _ => self.enforcement,
+        }
+    }
 }
 
 /// Findings that are allowed for some images until a date. For these, `defaults` apply instead of the policy. In `defaults`
@@ -98,87 +151,6 @@ pub struct Exception {
     pub until: Timestamp,
     /// Why the exception was made; for people.
     pub reason: Box<str>,
-}
-
-/// The label that the API server sets on every namespace, with the namespace's name as its value. Nobody can change it.
-pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
-
-/// Namespaces that Landfall leaves alone whatever the webhook configuration says: without them no cluster comes up, and no
-/// node stays. No policy may name them.
-pub const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
-
-/// The labels of a namespace, as far as they are known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
-    known: BTreeMap<String, String>,
-    others: Others,
-}
-
-/// Whether there may be labels besides the known ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Others {
-    /// There are no other labels.
-    #[default]
-    Absent,
-    /// There may be any other labels.
-    Unknown,
-}
-
-impl Labels {
-    /// No labels at all.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// These labels, and perhaps others that are not known.
-    #[must_use]
-    pub fn at_least(known: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { known: known.into_iter().collect(), others: Others::Unknown }
-    }
-}
-
-/// Exactly these labels and no others.
-impl FromIterator<(String, String)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(labels: I) -> Self {
-        Self { known: labels.into_iter().collect(), others: Others::Absent }
-    }
-}
-
-/// Exactly these labels and no others.
-impl<const N: usize> From<[(String, String); N]> for Labels {
-    fn from(labels: [(String, String); N]) -> Self {
-        labels.into_iter().collect()
-    }
-}
-
-/// A Kubernetes label selector: all requirements must hold. Without requirements it selects everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selector {
-    /// The requirements. An entry of `matchLabels` becomes `In` with one value.
-    pub requirements: Vec<LabelRequirement>,
-}
-
-/// One requirement of a [`Selector`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelRequirement {
-    /// The key of the label.
-    pub key: Box<str>,
-    /// The condition on the label.
-    pub test: LabelTest,
-}
-
-/// A condition on one label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LabelTest {
-    /// The label is present with one of these values.
-    In(Vec<Box<str>>),
-    /// The label is absent, or present with none of these values.
-    NotIn(Vec<Box<str>>),
-    /// The label is present with any value.
-    Exists,
-    /// The label is absent.
-    DoesNotExist,
 }
 
 /// The rules of one namespace: `defaults`, or the enforcing policies that select it.
@@ -384,7 +356,7 @@ impl Regime {
     /// # let now = "2026-11-21T12:00:00Z".parse()?;
     /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
     /// // Policy `strict` says `onMissing: Block`, policy `milder` says `onMissing: Fallback`.
-    /// let regime = settings.regime(&Labels::new());
+    /// let regime = settings.regime(&Labels::new(), now);
     /// let views = regime.views("ams.example.com/shop/web", now);
     /// let actions = views.iter().filter_map(|view| view.on(FindingKind::Missing));
     /// assert_eq!(actions.max(), Some(Action::Block), "the strictest action counts");
@@ -450,38 +422,6 @@ impl Rules {
     }
 }
 
-impl Selector {
-    /// Whether the selector selects this namespace by its name. One that selects it only among all others does not.
-    #[must_use]
-    pub fn names(&self, namespace: &str) -> bool {
-        let named = Labels::at_least([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]);
-        let names = |requirement: &LabelRequirement| {
-            *requirement.key == *NAMESPACE_NAME && matches!(requirement.test, LabelTest::In(_))
-        };
-        self.requirements.iter().any(names) && self.matches(&named)
-    }
-
-    /// Whether the selector selects an object with these labels. An unknown label counts as if it matched: a policy must
-    /// not be skipped because it is unknown whether it applies.
-    #[must_use]
-    pub fn matches(&self, labels: &Labels) -> bool {
-        self.requirements.iter().all(|LabelRequirement { key, test }| {
-            let value = labels.known.get(&**key);
-            if value.is_none() && labels.others == Others::Unknown {
-                return true;
-            }
-            let among =
-                |values: &[Box<str>]| value.is_some_and(|value| values.iter().any(|one| **one == **value));
-            match test {
-                LabelTest::In(values) => among(values),
-                LabelTest::NotIn(values) => !among(values),
-                LabelTest::Exists => value.is_some(),
-                LabelTest::DoesNotExist => value.is_none(),
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -507,6 +447,9 @@ mod tests {
             selector: Selector::default(),
             enforcement: Enforcement::Enforce,
             rules: Rules { exceptions, ..rules(on_stale) },
+            contact: None,
+            warning: Warning::Withheld,
+            break_glass: None,
         })
     }
 
@@ -537,26 +480,5 @@ mod tests {
         ] {
             assert_eq!(strictest(regime, image, now), Some(expected), "{image} {now}");
         }
-    }
-
-    #[test]
-    fn selectors_read_as_in_kubernetes() {
-        let labels = Labels::from([("tier".into(), "regulated".into())]);
-        for (key, test, expected) in [
-            ("tier", LabelTest::In(vec!["regulated".into()]), true),
-            ("tier", LabelTest::In(vec!["open".into()]), false),
-            ("zone", LabelTest::NotIn(vec!["x".into()]), true),
-            ("tier", LabelTest::NotIn(vec!["regulated".into()]), false),
-            ("tier", LabelTest::Exists, true),
-            ("zone", LabelTest::DoesNotExist, true),
-            ("zone", LabelTest::Exists, false),
-        ] {
-            let selector = Selector { requirements: vec![LabelRequirement { key: key.into(), test }] };
-            assert_eq!(selector.matches(&labels), expected, "{selector:?}");
-            let unknown = Labels::at_least([("tier".to_owned(), "regulated".to_owned())]);
-            let (tier, selector) = (&*selector.requirements[0].key == "tier", &selector);
-            assert_eq!(selector.matches(&unknown), expected || !tier, "{selector:?}: the zone is unknown");
-        }
-        assert!(Selector::default().matches(&labels), "an empty selector selects everything");
     }
 }

@@ -38,7 +38,7 @@ const MOST_DENIED: usize = 20;
 /// # ";
 /// # let now = "2026-11-21T12:00:00Z".parse()?;
 /// # let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
-/// # let (regime, platforms) = (settings.regime(&Labels::new()), settings.platforms.clone());
+/// # let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
 /// # let context = PodContext { regime, platforms, exemption: Exemption::None, now };
 ///
 /// let body = r#"{"spec":{"containers":[{"name":"web","image":"nginx:1.27"}]}}"#;

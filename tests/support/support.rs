@@ -14,11 +14,12 @@ use landfall::facade::domain::settings::Settings;
 
 /// The Case of an image in a namespace without labels, now.
 pub fn case_for(settings: &Settings, image: &str) -> Case {
+    let now = jiff::Timestamp::now();
     let context = PodContext {
-        regime: settings.regime(&Labels::new()),
+        regime: settings.regime(&Labels::new(), now),
         platforms: settings.platforms.clone(),
         exemption: Exemption::None,
-        now: jiff::Timestamp::now(),
+        now,
     };
     settings.case_for(image, Pull::Registry, &context)
 }

@@ -9,8 +9,8 @@ use crate::domain::api_group::{MODE, SKIP};
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown, OnUnscannable, Policy,
-    Rules, SYSTEM_NAMESPACES, Selector,
+    Actions, BreakGlass, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown,
+    OnUnscannable, Policy, Rules, SYSTEM_NAMESPACES, Selector, Warning,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 
@@ -155,6 +155,9 @@ impl Build<'_> {
             on_unrouted,
             scan,
             exceptions,
+            contact,
+            warn,
+            break_glass,
         } = value;
         let hint = "write `{}` for all namespaces, or `{matchLabels: {…}}`";
         let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
@@ -180,6 +183,7 @@ impl Build<'_> {
         if let Some(raw::Enforcement::Enforce) = enforcement {
             self.enforced(node, selector.as_ref(), &rules.actions);
         }
+        let break_glass = break_glass.map(|glass| self.break_glass(glass));
         Some(Policy {
             name: name?,
             selector: selector?.value,
@@ -188,6 +192,24 @@ impl Build<'_> {
                 raw::Enforcement::Observe => Enforcement::Observe,
             },
             rules,
+            contact: contact.map(|text| text.0),
+            warning: if warn == Some(true) { Warning::Sent } else { Warning::Withheld },
+            break_glass: match break_glass {
+                Some(glass) => Some(glass?),
+                None => None,
+            },
+        })
+    }
+
+    fn break_glass(&mut self, glass: At<raw::BreakGlass>) -> Option<BreakGlass> {
+        let At { node, value: raw::BreakGlass { until, namespaces, reason } } = glass;
+        let hint = "it must end by itself: write a time, as in \"2027-01-31T00:00:00Z\"";
+        let until = self.need(node, "until", until, hint);
+        let reason = self.need(node, "reason", reason, "write why, for whoever reads the audit log later");
+        Some(BreakGlass {
+            until: until?.value.0,
+            namespaces: namespaces.unwrap_or_default().into_iter().map(|name| name.0).collect(),
+            reason: reason?.value.0,
         })
     }
 
@@ -240,7 +262,7 @@ impl Build<'_> {
         });
         let expressions = match_expressions.unwrap_or_default();
         let expressions = expressions.into_iter().filter_map(|expression| self.expression(expression));
-        Selector { requirements: labels.chain(expressions).collect() }
+        Selector::new(labels.chain(expressions).collect())
     }
 
     fn expression(&mut self, expression: At<raw::Expression>) -> Option<LabelRequirement> {

@@ -49,7 +49,7 @@ fn policy(name: &str, settings: &Settings) -> Arc<Policy> {
 /// The names of the policies, and whether each applies to the namespaces of shops.
 fn names(settings: &Settings) -> Vec<(String, bool)> {
     let shop: Labels = [("tier".to_owned(), "shop".to_owned())].into();
-    let selecting = settings.regime(&shop);
+    let selecting = settings.regime(&shop, clock());
     let selects = |policy: &Arc<Policy>| selecting.enforcing.iter().any(|one| one.name == policy.name);
     settings.policies.iter().map(|policy| (policy.name.to_string(), selects(policy))).collect()
 }
@@ -65,7 +65,7 @@ async fn policies_from_objects_join_those_of_the_file_which_wins() {
 
     let verdicts: VerdictCache<()> = VerdictCache::default();
     let context = |settings: &Arc<Settings>| {
-        let regime = settings.regime(&Labels::new());
+        let regime = settings.regime(&Labels::new(), clock());
         let platforms = settings.platforms.clone();
         verdicts
             .context_id(settings, &PodContext { regime, platforms, exemption: Exemption::None, now: clock() })

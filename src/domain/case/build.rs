@@ -55,22 +55,28 @@ pub struct PodContext {
 }
 
 impl Settings {
-    /// Returns the rules of a namespace with these labels.
+    /// Returns the rules of a namespace with these labels at `now`.
     #[must_use]
-    pub fn regime(&self, labels: &Labels) -> Arc<Regime> {
-        let enforcing: Vec<_> = self.selecting(labels, Enforcement::Enforce).cloned().collect();
+    pub fn regime(&self, labels: &Labels, now: Timestamp) -> Arc<Regime> {
+        let enforcing: Vec<_> = self.selecting(labels, now, Enforcement::Enforce).cloned().collect();
         Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
     }
 
-    /// Returns the policies that only observe a namespace with these labels. Each is judged separately, by
+    /// Returns the policies that only observe a namespace with these labels at `now`. Each is judged separately, by
     /// [`Regime::of_one`], and its result is reported.
-    pub fn observing(&self, labels: &Labels) -> impl Iterator<Item = &Arc<Policy>> {
-        self.selecting(labels, Enforcement::Observe)
+    pub fn observing(&self, labels: &Labels, now: Timestamp) -> impl Iterator<Item = &Arc<Policy>> {
+        self.selecting(labels, now, Enforcement::Observe)
     }
 
-    fn selecting(&self, labels: &Labels, enforcement: Enforcement) -> impl Iterator<Item = &Arc<Policy>> {
-        let selects =
-            move |policy: &&Arc<Policy>| policy.enforcement == enforcement && policy.selector.matches(labels);
+    fn selecting(
+        &self,
+        labels: &Labels,
+        now: Timestamp,
+        enforcement: Enforcement,
+    ) -> impl Iterator<Item = &Arc<Policy>> {
+        let selects = move |policy: &&Arc<Policy>| {
+            policy.selector.matches(labels) && policy.enforcement(labels.namespace(), now) == enforcement
+        };
         self.policies.iter().filter(selects)
     }
 
@@ -101,7 +107,7 @@ impl Settings {
     /// # let now = "2026-11-21T12:00:00Z".parse()?;
     /// let settings = config::parse(text, "site.yaml", Files::Skip, now)?.settings;
     /// let context = PodContext {
-    ///     regime: settings.regime(&Labels::new()),
+    ///     regime: settings.regime(&Labels::new(), now),
     ///     platforms: settings.platforms.clone(),
     ///     exemption: Exemption::None,
     ///     now,

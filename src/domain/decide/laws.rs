@@ -28,6 +28,7 @@ use crate::domain::place::PlaceIx;
 use crate::domain::platform::{Platform, PlatformPattern};
 use crate::domain::policy::{
     Actions, Enforcement, Exception, OnUnknown, OnUnscannable, Policy, PolicyView, Regime, Rules, Selector,
+    Warning,
 };
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 use crate::domain::route::{Collision, Pin, Rewrite, Serves, TagProof};
@@ -374,6 +375,9 @@ fn regime(dice: &mut Dice) -> Regime {
                 selector: Selector::default(),
                 enforcement: Enforcement::Enforce,
                 rules: rules(dice),
+                contact: None,
+                warning: Warning::Withheld,
+                break_glass: None,
             })
         })
         .collect();

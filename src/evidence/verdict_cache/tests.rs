@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::domain::name::PolicyName;
 use crate::domain::platform::PlatformDemand;
-use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Labels, Policy, Selector};
+use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Labels, Policy, Selector, Warning};
 use crate::domain::settings::sample;
 
 const IMAGE: &str = "fra.example.com/shop/web:1";
@@ -14,9 +14,12 @@ fn settings(entries: u64) -> Arc<Settings> {
     let test = LabelTest::In(vec!["strict".into()]);
     let policy = Policy {
         name: PolicyName::new("strict"),
-        selector: Selector { requirements: vec![LabelRequirement { key: "tier".into(), test }] },
+        selector: Selector::new(vec![LabelRequirement { key: "tier".into(), test }]),
         enforcement: Enforcement::Enforce,
         rules: sample::rules(),
+        contact: None,
+        warning: Warning::Withheld,
+        break_glass: None,
     };
     let mut settings = sample::settings(Duration::from_secs(3600));
     settings.policies = vec![Arc::new(policy)];
@@ -27,7 +30,7 @@ fn settings(entries: u64) -> Arc<Settings> {
 fn common(settings: &Settings, tier: Option<&str>) -> PodContext {
     let labels: Labels = tier.into_iter().map(|tier| ("tier".to_owned(), tier.to_owned())).collect();
     PodContext {
-        regime: settings.regime(&labels),
+        regime: settings.regime(&labels, observed_at().date),
         platforms: settings.platforms.clone(),
         exemption: Exemption::None,
         now: observed_at().date,

@@ -60,10 +60,9 @@ async fn labels_of_usable(cluster: &Cluster, namespace: &str) -> Result<Labels, 
 
 /// Whether the API server sends this namespace's Pods to Landfall.
 fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Result<(), Line> {
-    let mut requirements = entries.iter().flat_map(|entry| &entry.namespaces.requirements);
-    let misses = |requirement: &&LabelRequirement| {
-        !Selector { requirements: vec![(*requirement).clone()] }.matches(labels)
-    };
+    let mut requirements = entries.iter().flat_map(|entry| entry.namespaces.requirements());
+    let misses =
+        |requirement: &&LabelRequirement| !Selector::new(vec![(*requirement).clone()]).matches(labels);
     let Some(LabelRequirement { key, test }) = requirements.find(misses) else { return Ok(()) };
     let (asks, label) = match test {
         LabelTest::In(values) => (
@@ -88,7 +87,7 @@ fn selected(entries: &[Registration], labels: &Labels, namespace: &str) -> Resul
 
 /// The labels that the webhook's objectSelector requires.
 fn wanted(entries: &[Registration]) -> BTreeMap<String, String> {
-    let requirements = entries.iter().flat_map(|entry| &entry.objects.requirements);
+    let requirements = entries.iter().flat_map(|entry| entry.objects.requirements());
     let label = |LabelRequirement { key, test }: &LabelRequirement| match test {
         LabelTest::In(values) => Some((key.to_string(), values.first()?.to_string())),
         LabelTest::Exists => Some((key.to_string(), "true".to_owned())),
