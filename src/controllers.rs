@@ -2,4 +2,5 @@
 
 pub mod certificates;
 pub mod leader;
+pub mod policies;
 pub mod settings;

@@ -58,6 +58,14 @@ pub enum EventReason {
     AuthorityDemoted,
     /// An owner creates its Pods again and again after their images were changed.
     PodsRecreated,
+    /// A policy is in force as it is written.
+    PolicyAccepted,
+    /// A policy has a mistake: what it said before stays in force.
+    PolicyRefused,
+    /// A policy was opened for some time.
+    PolicyOpened,
+    /// A policy that was opened for some time acts again.
+    PolicyClosed,
 }
 
 impl EventReason {
@@ -69,6 +77,10 @@ impl EventReason {
             Self::AuthorityAdopted => "AuthorityAdopted",
             Self::AuthorityDemoted => "AuthorityDemoted",
             Self::PodsRecreated => "PodsRecreated",
+            Self::PolicyAccepted => "PolicyAccepted",
+            Self::PolicyRefused => "PolicyRefused",
+            Self::PolicyOpened => "PolicyOpened",
+            Self::PolicyClosed => "PolicyClosed",
         }
     }
 
@@ -81,6 +93,7 @@ impl EventReason {
             | Self::AuthorityAdopted
             | Self::AuthorityDemoted => "Rotate",
             Self::PodsRecreated => "Rewrite",
+            Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
         }
     }
 }

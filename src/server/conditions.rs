@@ -31,6 +31,8 @@ pub enum ConditionName {
     Callers,
     /// The labels of namespaces, which policies select by, are known.
     Namespaces,
+    /// The policies from objects were listed once, and are in force as they are written.
+    Policies,
     /// Every registry that a route names has been probed once, whatever it answered.
     Registries,
     /// We take new requests: false while draining.
