@@ -27,7 +27,7 @@ pub mod cluster {
 }
 /// See [`crate::config`].
 pub mod config {
-    pub use crate::config::{Files, Problems, built_in, load, parse, policy, schema};
+    pub use crate::config::{Files, Problem, Problems, built_in, load, parse, policy, schema};
 }
 /// See [`crate::controllers`].
 pub mod controllers {

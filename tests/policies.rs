@@ -2,6 +2,8 @@
 //! CEL rules), the parser of the file refuses, and the other way round.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -16,6 +18,15 @@ use serde_json::{Map, Value, json};
 
 fn now() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().unwrap()
+}
+
+/// Whether a text matches a pattern. To compile one takes a thousand times as long.
+fn matches(pattern: &str, text: &str) -> bool {
+    thread_local!(static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default());
+    KNOWN.with_borrow_mut(|known| {
+        let compiled = known.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).unwrap());
+        compiled.is_match(text)
+    })
 }
 
 /// What is wrong by the part of OpenAPI that the definition uses. An unknown keyword is a mistake of this test.
@@ -45,7 +56,7 @@ fn by_schema(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>)
             ("minItems", Value::Array(list)) => list.len() >= number(says).unwrap(),
             ("maxItems", Value::Array(list)) => list.len() <= number(says).unwrap(),
             ("maxProperties", Value::Object(map)) => map.len() <= number(says).unwrap(),
-            ("pattern", Value::String(text)) => Regex::new(says.as_str().unwrap()).unwrap().is_match(text),
+            ("pattern", Value::String(text)) => matches(says.as_str().unwrap(), text),
             // As in the API server: the day must exist.
             ("format", Value::String(text)) if says == "date-time" => {
                 text.get(..10).is_some_and(|day| day.parse::<jiff::civil::Date>().is_ok())
@@ -121,8 +132,9 @@ fn agree(schema: &Value, spec: &Value) -> Result<(), String> {
     Err(format!("{spec:#}\nthe definition: {definition:?}\nthe file: {file:?}"))
 }
 
-/// Any of these, or a text that is nearly one of them.
+/// One of the first two of these mostly, which are good; else another one, or a text that is nearly one of them.
 fn text(some: &'static [&'static str]) -> BoxedStrategy<Value> {
+    let good = select(&some[..2]).prop_map(str::to_owned);
     let known = select(some).prop_map(str::to_owned);
     let nearly = (select(some), any::<proptest::sample::Index>(), select(&["", ".", "-", "/", ":", "{", "}", ",", "A", "é", "0", "*", " "][..]))
         .prop_map(|(text, at, piece)| {
@@ -132,19 +144,19 @@ fn text(some: &'static [&'static str]) -> BoxedStrategy<Value> {
             characters.splice(at..end, piece.chars());
             characters.into_iter().collect()
         });
-    prop_oneof![4 => known, 1 => nearly].prop_map(Value::String).boxed()
+    prop_oneof![30 => good, 2 => known, 1 => nearly].prop_map(Value::String).boxed()
 }
 
 /// The value, or rarely one of another type.
 fn mostly(value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     let other = select(vec![json!(5), json!(true), json!([]), json!({}), json!("x"), json!("")]);
-    prop_oneof![40 => value, 1 => other].boxed()
+    prop_oneof![150 => value, 1 => other].boxed()
 }
 
 fn list(item: BoxedStrategy<Value>, most: usize) -> BoxedStrategy<Value> {
-    let few = proptest::collection::vec(item.clone(), 0..4);
+    let few = proptest::collection::vec(item.clone(), 1..3);
     let many = (item, most - 1..most + 2).prop_map(|(item, many)| vec![item; many]);
-    prop_oneof![12 => few, 1 => many].prop_map(Value::Array).boxed()
+    prop_oneof![25 => few, 1 => many, 1 => Just(Vec::new())].prop_map(Value::Array).boxed()
 }
 
 /// An object with some of these keys; those that are needed are rarely left out.
@@ -152,20 +164,21 @@ fn map(keys: Vec<(&'static str, bool, BoxedStrategy<Value>)>) -> BoxedStrategy<V
     let entries: Vec<BoxedStrategy<Option<(String, Value)>>> = keys
         .into_iter()
         .map(|(key, needed, value)| {
-            let weight = if needed { 30 } else { 1 };
-            let there = mostly(value).prop_map(move |value| Some((key.to_owned(), value)));
-            prop_oneof![weight => there, 1 => Just(None)].boxed()
+            let (there, left_out) = if needed { (100, 1) } else { (1, 2) };
+            let value = mostly(value).prop_map(move |value| Some((key.to_owned(), value)));
+            prop_oneof![there => value, left_out => Just(None)].boxed()
         })
         .collect();
     entries.prop_map(|entries| Value::Object(entries.into_iter().flatten().collect())).boxed()
 }
 
-const KEYS: &[&str] = &["tier", "kubernetes.io/metadata.name", "a.b/c", "-bad", "a/b/c", "A/b", "x_y.z", "a..b/c", ""];
-const NAMES: &[&str] = &["kube-system", "shop", "kube-node-lease", "regulated", "a_b.c", "Bad-", "", "a.b"];
+const KEYS: &[&str] = &["kubernetes.io/metadata.name", "a.b/c", "tier", "-bad", "a/b/c", "A/b", "x_y.z", "a..b/c", ""];
+const NAMES: &[&str] = &["kube-system", "shop", "kube-node-lease", "a_b.c", "Bad-", "", "a.b"];
 const IMAGES: &[&str] = &[
     "harbor.example.com/production/legacy/**",
-    "localhost/x",
     "registry:5000/a/{b,c/d}-*",
+    "localhost/x",
+    "registry/a",
     "[::1]:5000/a",
     "[ab]/a",
     "HARBOR/a",
@@ -200,8 +213,9 @@ const TIMES: &[&str] = &[
 const LENGTHS: &[&str] = &["168h", "1h30m", "0s", "999999999h", "1234567890s", "10", "5d", "", "1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h"];
 
 fn long(most: usize) -> BoxedStrategy<Value> {
-    let texts = vec!["".to_owned(), "x".to_owned(), "é".repeat(most), "é".repeat(most + 1), "x".repeat(most)];
-    select(texts).prop_map(Value::String).boxed()
+    let odd = select(vec![String::new(), "é".repeat(most + 1), "x".repeat(most + 1)]);
+    let good = select(vec!["x".to_owned(), "é".repeat(most)]);
+    prop_oneof![40 => good, 1 => odd].prop_map(Value::String).boxed()
 }
 
 fn specs() -> BoxedStrategy<Value> {
@@ -218,7 +232,7 @@ fn specs() -> BoxedStrategy<Value> {
     let long_key = (250_usize..256, 60_usize..66)
         .prop_map(|(prefix, name)| json!(format!("{}/{}", "a".repeat(prefix), "b".repeat(name))));
     let expression = map(vec![
-        ("key", true, prop_oneof![6 => text(KEYS), 1 => long_key].boxed()),
+        ("key", true, prop_oneof![12 => text(KEYS), 1 => long_key].boxed()),
         ("operator", true, word(&["In", "NotIn", "Exists", "DoesNotExist"])),
         ("values", false, list(text(NAMES), 32)),
     ]);
@@ -231,7 +245,7 @@ fn specs() -> BoxedStrategy<Value> {
         ("projectAllowlist", false, Just(json!(true)).boxed()),
     ]);
     let exception = map(vec![
-        ("images", true, list(prop_oneof![6 => text(IMAGES), 1 => Just(json!(format!("a.b/{}", "x".repeat(253))))].boxed(), 16)),
+        ("images", true, list(prop_oneof![20 => text(IMAGES), 1 => Just(json!(format!("a.b/{}", "x".repeat(253))))].boxed(), 16)),
         ("findings", true, list(word(&["Vulnerable", "Missing", "NotRouted"]), 32)),
         ("until", true, text(TIMES)),
         ("reason", true, long(1024)),
@@ -245,7 +259,7 @@ fn specs() -> BoxedStrategy<Value> {
     map(vec![
         ("namespaceSelector", true, selector),
         ("enforcement", true, word(&["Enforce", "Observe"])),
-        ("onMissing", false, word(&["Fallback", "Block", "Accept"])),
+        ("onMissing", false, word(&["Fallback", "Block", "Accept", "block"])),
         ("onStale", false, any()),
         ("onUnknown", false, word(&["Fallback", "Block"])),
         ("onUnproved", false, any()),
@@ -306,18 +320,17 @@ fn the_definition_and_the_file_think_the_same_of_each_text() {
 
 #[test]
 fn the_definition_and_the_file_agree_on_any_policy() {
-    let schema = spec_schema();
-    let mut good = 0;
-    let mut runner = TestRunner::new(Config { cases: 3_000, failure_persistence: None, ..Config::default() });
-    let counted = std::cell::Cell::new(0);
+    const CASES: u32 = 1_500;
+    let (schema, good) = (spec_schema(), Cell::new(0));
+    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
     runner
         .run(&specs(), |spec| {
-            counted.set(counted.get() + usize::from(by_file(&spec).is_empty()));
+            good.set(good.get() + u32::from(by_file(&spec).is_empty()));
             agree(&schema, &spec).map_err(TestCaseError::fail)
         })
         .unwrap();
-    good += counted.get();
-    assert!(good > 100, "only {good} were good: the generator proves little");
+    let good = good.get();
+    assert!((CASES / 5..CASES * 4 / 5).contains(&good), "{good} of {CASES} are good: the generator proves little");
 }
 
 /// What a list or a text may hold must be bounded everywhere: the API server refuses rules whose cost it cannot bound.
@@ -365,7 +378,9 @@ fn the_policies_of_the_manifests_can_be_used() {
         let text = std::fs::read_to_string(&path).unwrap();
         let (_, warnings) = config::policy(&text, &path.display().to_string(), &config::built_in(), &[], now())
             .unwrap_or_else(|problems| panic!("{problems}"));
-        assert!(warnings.problems.is_empty(), "{warnings}");
+        // Whoever may label a namespace can take it out: a warning of every policy that goes by labels.
+        let meant = |problem: &config::Problem| problem.message.contains("landfall.dev/mode: Skip");
+        assert!(warnings.problems.iter().all(meant), "{warnings}");
         let object: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(by_definition(&schema, &object["spec"]), [""; 0], "{}", path.display());
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
