@@ -36,6 +36,8 @@ pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
 pub use lease::Lease;
 pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
 pub use namespaces::{Known, Namespaces};
+#[cfg(test)]
+pub(crate) use pace::Pace;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
