@@ -27,7 +27,7 @@ pub const BUDGET: Duration = Duration::from_millis(2500);
 /// What Amsterdam answers in a second, whoever asks.
 pub const PACE: u32 = 150;
 /// And how late.
-const LATENCY: Duration = Duration::from_millis(300);
+pub const LATENCY: Duration = Duration::from_millis(300);
 /// For each Landfall: a third of the Pods, each waiting for twice the budget, and as many again.
 const CALLERS: usize = 256;
 /// For one Pod: more than an API server waits.
@@ -187,7 +187,8 @@ async fn remember(landfall: &Target, images: &[Image]) -> Result<()> {
     let pods = pods(images, Order::ByWorkload)?;
     let pods: Vec<&Pod> = pods.iter().step_by(plan::PODS / images.len()).collect();
     let at_once = vec![Duration::ZERO; pods.len()];
-    let call = async |caller: &mut Caller, which: usize| result(pods[which], &admit(caller, pods[which]).await?);
+    let call =
+        async |caller: &mut Caller, which: usize| result(pods[which], &admit(caller, pods[which]).await?);
     for called in open_loop(&at_once, landfall.callers(AT_ONCE), call).await {
         match called.answer? {
             PodResult::Admitted(images) if images.iter().all(|(why, _)| why == "Local") => {}
