@@ -11,7 +11,7 @@ use kube::Client;
 use rcgen::CertificateParams;
 use serde_json::{Value, json};
 
-use crate::load::{self, Load, Outcome};
+use crate::load::{self, Load, Outcome, Refusal};
 use crate::other;
 use crate::plane::{Apart, Plane, until};
 use crate::release::Release;
@@ -115,7 +115,7 @@ async fn what_landfall_adds_to_a_new_pod() {
 
 async fn measure(plane: &Plane, clients: &[Client], way: Way, rate: f64, seconds: u64) -> Measured {
     let before = (cpu(plane.process("kube-apiserver")), of_landfall(plane));
-    let load = Load::by(clients, way.namespace(), rate, 1);
+    let load = Load::by(clients, way.namespace(), (rate, 1), Refusal::Fails);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let outcome = load.stop().await;
     let each = |used: Duration| used.as_secs_f64() * 1e6 / outcome.made as f64;
