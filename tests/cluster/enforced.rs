@@ -165,7 +165,8 @@ async fn policies_edited_under_load_never_admit_what_the_old_and_the_new_one_den
                     "spec": {"containers": [{"name": "web", "image": "quay.io/a/b:1"}]},
                 });
                 let request = http::Request::post(&path).header("content-type", "application/json");
-                let said = client.request_text(request.body(unrouted.to_string().into_bytes()).unwrap()).await;
+                let said =
+                    client.request_text(request.body(unrouted.to_string().into_bytes()).unwrap()).await;
                 same = if said.is_err() == (edit % 2 == 0) { same + 1 } else { 0 };
                 assert!(began.elapsed() < Duration::from_secs(60), "an edit has no effect: {said:?}");
             }
@@ -222,7 +223,8 @@ async fn a_rollout_under_load_denies_nobody_and_a_death_admits_nobody_unjudged()
     let release = Release::install(plane, "pressed", &[]).await;
     tier(plane, &release.pods, "regulated");
     until("the second door is there", || {
-        let names = ["get", "validatingwebhookconfiguration", "pressed", "-o", "jsonpath={.webhooks[*].name}"];
+        let names =
+            ["get", "validatingwebhookconfiguration", "pressed", "-o", "jsonpath={.webhooks[*].name}"];
         plane.told(&names).contains("validate-").then_some(())
     });
     let highest = Load::highest(plane, &release.pods, 5).await;
