@@ -261,3 +261,48 @@ async fn a_rollout_under_load_denies_nobody_and_a_death_admits_nobody_unjudged()
     assert_eq!(outcome.missed, 0, "nobody gets in as written: {outcome:?}");
     assert!(outcome.refused * 20 < outcome.made, "{outcome:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_policies_and_two_thousand_namespaces_fit_into_a_replica() {
+    const POLICIES: usize = 200;
+    const NAMESPACES: usize = 2_000;
+    let apart = Apart::start();
+    let plane = apart.0;
+    let release = Release::install(plane, "many", &[]).await;
+    let anonymous = || {
+        let containers = plane.containers.lock().unwrap();
+        let of = |process: &u32| {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+        };
+        containers.values().map(of).max().unwrap()
+    };
+    let before = anonymous();
+    let list = |items: Vec<Value>| json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let namespace = |n: usize| {
+        let labels = json!({"tier": format!("t{}", n % POLICIES), "team": format!("team-{n}")});
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("many-{n}"), "labels": labels}})
+    };
+    let mut clients = Vec::new();
+    for batch in 0..8 {
+        let file = plane.write_new(&list((batch..NAMESPACES).step_by(8).map(namespace).collect()));
+        clients.push(std::thread::spawn(move || {
+            let output = plane.kubectl(&["create", "-f", &file.display().to_string()]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }));
+    }
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let one = |n: usize| policy(&format!("many-{n}"), &format!("t{n}"), block_vulnerable());
+    plane.apply(&list((0..POLICIES).map(one).collect()));
+    plane.told(&["wait", "--for=condition=Enforcing", "landingpolicy", "--all", "--timeout=120s"]);
+    let selected = plane.told(&["get", "landingpolicy", "many-7", "-o", "jsonpath={.status.namespaces}"]);
+    assert_eq!(selected, (NAMESPACES / POLICIES).to_string());
+    assert!(refused(plane, "many-7", "bad", &vulnerable()).contains("policy many-7"));
+    let after = anonymous();
+    println!(
+        "anonymous memory of the largest replica: {before} KiB before, {after} KiB with {POLICIES} policies and {NAMESPACES} namespaces"
+    );
+    assert!(after < 48 * 1024, "{after} KiB");
+    drop(release);
+}

@@ -173,7 +173,10 @@ async fn blind(plane: &Plane, way: Way) {
             .to_string()
     };
     let patched = json!({"patchType": "JSONPatch", "patch": patch});
-    let mutates = move |review: String| async move { answer(&review, patched) };
+    let mutates = move |review: String| {
+        let patched = patched.clone();
+        async move { answer(&review, patched) }
+    };
     let validates = move |review: String| async move { answer(&review, json!({})) };
     let doors = Router::new().route("/mutate", post(mutates)).route("/validate", post(validates));
     let port = other::serve(plane, &params, &ca, doors).await;
