@@ -15,6 +15,7 @@ mod pace;
 mod registration;
 mod secret;
 mod trial;
+mod validators;
 mod webhook;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
+pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
 
 /// Our name as a field manager: the API server records who owns which field.
