@@ -8,6 +8,7 @@
 mod backends;
 mod changes;
 mod events;
+mod glass;
 mod kubeconfig;
 mod lease;
 mod namespaces;
@@ -31,6 +32,7 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use glass::Glass;
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};
