@@ -8,6 +8,7 @@
 mod backends;
 mod changes;
 mod events;
+mod glass;
 mod kubeconfig;
 mod lease;
 mod namespaces;
@@ -15,6 +16,7 @@ mod pace;
 mod registration;
 mod secret;
 mod trial;
+mod validators;
 mod webhook;
 
 use std::time::Duration;
@@ -30,11 +32,13 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use glass::Glass;
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use registration::{Called, Registration};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
+pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
 
 /// Our name as a field manager: the API server records who owns which field.

@@ -1,5 +1,6 @@
 //! The control loops: what each replica, or only the leader, keeps in step with the cluster and the configuration.
 
 pub mod certificates;
+pub mod entries;
 pub mod leader;
 pub mod settings;

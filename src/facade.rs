@@ -35,6 +35,10 @@ pub mod controllers {
     pub mod certificates {
         pub use crate::controllers::certificates::Names;
     }
+    /// See [`crate::controllers::entries`].
+    pub mod entries {
+        pub use crate::controllers::entries::{Issuer, Names};
+    }
     /// See [`crate::controllers::leader`].
     pub mod leader {
         pub use crate::controllers::leader::{Candidate, Term};

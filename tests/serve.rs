@@ -46,6 +46,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         listener,
         admin,
         certificate,
+        entries: None,
         versions: TlsVersions::default(),
         callers: None,
         own_namespace: Some("landfall".into()),

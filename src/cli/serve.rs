@@ -7,6 +7,7 @@
 //! ```
 
 pub mod certificate;
+mod entries;
 mod leadership;
 mod namespaces;
 mod parts;
@@ -129,6 +130,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };
+    let entries = certificate.entries(namespace.as_deref());
     let certificate = certificate.source(namespace.as_deref())?;
     let cluster = match Cluster::from_environment() {
         Ok(cluster) => Some(cluster),
@@ -153,6 +155,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         listener: bind(listen).await?,
         admin: bind(admin_listen).await?,
         certificate,
+        entries,
         versions: tls_min,
         callers,
         own_namespace: namespace,

@@ -14,11 +14,12 @@ use tokio::task::spawn_blocking;
 use super::certificate::Source;
 use super::leadership::lead;
 use super::tasks::Tasks;
-use super::{namespaces, probe};
+use super::{entries, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
+use crate::controllers::entries::{self as entry, EntryKeeper};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::settings::{Policies, SettingsController, Standing};
 use crate::evidence::Observatory;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub admin: TcpListener,
     /// Where the certificate comes from.
     pub certificate: Source,
+    /// The objects of the validating webhook; `None`: its entries are not kept.
+    pub entries: Option<entry::Names>,
     /// Which versions of TLS are spoken.
     pub versions: TlsVersions,
     /// Who may call; `None`: anyone.
@@ -68,6 +71,7 @@ struct Instruments {
     admission: Metrics,
     config: config::Metrics,
     leader: LeaderMetrics,
+    entries: entry::Metrics,
 }
 
 impl Instruments {
@@ -78,6 +82,7 @@ impl Instruments {
             admission: Metrics::register(page),
             config: config::Metrics::register(page),
             leader: LeaderMetrics::register(page),
+            entries: entry::Metrics::register(page),
         }
     }
 }
@@ -97,6 +102,7 @@ impl Parts {
             listener,
             admin,
             certificate,
+            entries,
             versions,
             callers,
             own_namespace,
@@ -119,6 +125,15 @@ impl Parts {
         let certificate = certificate.source(cluster, leadership.as_ref(), &mut page)?;
         let (observatory, page) = observe(&config, page).await?;
         let settings = SettingsController::new(config, no_objects(), observatory.clone(), instruments.config);
+        let is_ready = {
+            let conditions = conditions.clone();
+            move || conditions.is_ready()
+        };
+        let keeper = cluster.zip(entries).zip(leadership.as_ref()).map(|((cluster, names), leadership)| {
+            let (leading, events) = (leadership.leading.clone(), leadership.events.clone());
+            let (settings, metrics) = (settings.settings(), instruments.entries);
+            EntryKeeper::new(cluster, names, settings, leading, is_ready, events, metrics)
+        });
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let serving = ServingCertificate::new(instruments.server.clone());
         conditions.set(ConditionName::Settings, condition(settings.standing()));
@@ -147,6 +162,7 @@ impl Parts {
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
+        tasks.spawn("entries", entries::keep(keeper, conditions.clone(), drain.clone()));
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }
