@@ -203,6 +203,12 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
+        (
+            "landfall_policies",
+            vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
+        ),
+        ("landfall_policies_refused", vec![]),
+        ("landfall_policies_opened", vec![]),
     ]
 }
 

@@ -8,11 +8,11 @@ use anyhow::Context;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
+use super::policies::Objects;
 use super::tasks::Tasks;
 use super::{entries, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
@@ -21,7 +21,8 @@ use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
 use crate::controllers::entries::{self as entry, EntryKeeper};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
-use crate::controllers::settings::{Policies, SettingsController, Standing};
+use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::settings::{SettingsController, Standing};
 use crate::evidence::Observatory;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
@@ -51,6 +52,8 @@ pub struct Parts {
     pub cluster: Option<Cluster>,
     /// The Lease that this replica wants; `None`: it never leads.
     pub candidate: Option<Candidate>,
+    /// The name of our Service and of our webhook configurations, if LandingPolicies are read; `None`: the file alone counts.
+    pub policies: Option<String>,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -72,6 +75,7 @@ struct Instruments {
     config: config::Metrics,
     leader: LeaderMetrics,
     entries: entry::Metrics,
+    policies: PolicyMetrics,
 }
 
 impl Instruments {
@@ -83,6 +87,7 @@ impl Instruments {
             config: config::Metrics::register(page),
             leader: LeaderMetrics::register(page),
             entries: entry::Metrics::register(page),
+            policies: PolicyMetrics::register(page),
         }
     }
 }
@@ -108,6 +113,7 @@ impl Parts {
             own_namespace,
             cluster,
             candidate,
+            policies,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -119,12 +125,18 @@ impl Parts {
         let conditions = &instruments.conditions;
         let cluster = cluster.as_ref();
 
+        let pod = candidate.as_ref().map(|candidate| (candidate.namespace.clone(), candidate.pod.clone()));
         let leadership = cluster
             .zip(candidate)
             .map(|(cluster, candidate)| lead(cluster, &candidate, &instruments.leader, &mut tasks, &drain));
         let certificate = certificate.source(cluster, leadership.as_ref(), &mut page)?;
         let (observatory, page) = observe(&config, page).await?;
-        let settings = SettingsController::new(config, no_objects(), observatory.clone(), instruments.config);
+        let file = config.handle();
+        let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let names = policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
+        let settings =
+            SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
         let is_ready = {
             let conditions = conditions.clone();
             move || conditions.is_ready()
@@ -134,7 +146,6 @@ impl Parts {
             let (settings, metrics) = (settings.settings(), instruments.entries);
             EntryKeeper::new(cluster, names, settings, leading, is_ready, events, metrics)
         });
-        let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let serving = ServingCertificate::new(instruments.server.clone());
         conditions.set(ConditionName::Settings, condition(settings.standing()));
         conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
@@ -158,8 +169,10 @@ impl Parts {
             "serving"
         );
 
+        let settings_in_force = settings.settings();
         tasks.spawn("settings", settings.run(show_settings(conditions.clone())));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
+        let denials = objects.spawn(&mut tasks, settings_in_force, &namespaces, conditions.clone());
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
         tasks.spawn("entries", entries::keep(keeper, conditions.clone(), drain.clone()));
@@ -181,6 +194,7 @@ impl Parts {
         let served = tasks.supervise(listener.serve(), &drain).await?;
         behind_answers.close();
         behind_answers.wait().await;
+        denials.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }
@@ -191,11 +205,6 @@ async fn observe(config: &Watch, mut page: Page) -> anyhow::Result<(Arc<Observat
     let settings = config.handle().snapshot().settings.clone();
     let built = spawn_blocking(move || (Arc::new(Observatory::new(&settings, &mut page)), page)).await;
     built.context("the clients of the registries cannot be set up")
-}
-
-/// Policies from objects: there is no kind for them yet.
-fn no_objects() -> watch::Receiver<Policies> {
-    watch::channel(Policies::default()).1
 }
 
 /// Writes an Event about the owner of Pods that are created again and again.
