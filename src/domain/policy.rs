@@ -13,7 +13,7 @@ use super::pattern::ImagePattern;
 use super::scan::Requirement;
 
 pub use selector::{
-    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, NoSelectorId, SYSTEM_NAMESPACES, Selector,
+    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, SYSTEM_NAMESPACES, Selector,
     SelectorId,
 };
 
