@@ -53,7 +53,7 @@ pub fn not_pinned(written: &str, found: Option<Digest>, how: Unpinned, regime: &
     let by = by(&policies);
     match (how, found) {
         (Unpinned::New, _) => format!(
-            "{written}: without a digest, {by}: Landfall was not asked to write it, or another webhook replaced the image afterwards; try again"
+            "{written}: without a digest, {by}: Landfall's mutating webhook was skipped, or another webhook replaced the image; try again"
         ),
         (Unpinned::Added, Some(digest)) => format!(
             "{written}: without a digest, {by}: it is not rewritten here; write {written}@{digest}, or replace the Pod"
