@@ -136,7 +136,8 @@ impl Parts {
         let (observatory, page) = observe(&config, page).await?;
         let file = config.handle();
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
-        let names = policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        let names =
+            policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
         let settings =
             SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
@@ -155,9 +156,11 @@ impl Parts {
 
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
+        let counted = objects.spawn(&mut tasks, settings.settings(), &namespaces, conditions.clone());
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
-            .labels(Arc::new(move |namespace| labels.labels(namespace)));
+            .labels(Arc::new(move |namespace| labels.labels(namespace)))
+            .on_denied(counted.on_denied());
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
@@ -173,8 +176,7 @@ impl Parts {
             "serving"
         );
 
-        let settings_in_force = settings.settings();
-        let (in_force, selectors) = (settings_in_force.clone(), doors.selectors());
+        let (in_force, selectors) = (settings.settings(), doors.selectors());
         let shown = show_settings(conditions.clone());
         let show = move |standing| {
             selectors.notice(&in_force.load());
@@ -182,7 +184,6 @@ impl Parts {
         };
         tasks.spawn("settings", settings.run(show));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
-        let denials = objects.spawn(&mut tasks, settings_in_force, &namespaces, conditions.clone());
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
         tasks.spawn("entries", entries::keep(keeper, conditions.clone(), drain.clone()));
@@ -217,7 +218,7 @@ impl Parts {
         let served = tasks.supervise(serving, &drain).await?;
         behind_answers.close();
         behind_answers.wait().await;
-        denials.fold().await;
+        counted.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }
