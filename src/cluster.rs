@@ -8,6 +8,7 @@
 mod backends;
 mod changes;
 mod events;
+mod glass;
 mod kubeconfig;
 mod landing_policy;
 mod lease;
@@ -18,6 +19,7 @@ mod registration;
 mod replicas;
 mod secret;
 mod trial;
+mod validators;
 mod webhook;
 
 use std::time::Duration;
@@ -33,8 +35,9 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
-pub use lease::Lease;
+pub use glass::Glass;
 pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
+pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 #[cfg(test)]
 pub(crate) use pace::Pace;
@@ -43,6 +46,7 @@ pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
+pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
 
 /// Our name as a field manager: the API server records who owns which field.

@@ -3,7 +3,7 @@
 
 /// See [`crate::admission`].
 pub mod admission {
-    pub use crate::admission::{Doors, LabelsOf, Metrics, OnLoop, PodLoop};
+    pub use crate::admission::{Doors, LabelsOf, Metrics, OnDenied, OnLoop, PodLoop, Routers, Selectors};
     /// See [`crate::admission::answer`].
     pub mod answer {
         pub use crate::admission::answer::{Answer, Decision, encode};
@@ -34,6 +34,10 @@ pub mod controllers {
     /// See [`crate::controllers::certificates`].
     pub mod certificates {
         pub use crate::controllers::certificates::Names;
+    }
+    /// See [`crate::controllers::entries`].
+    pub mod entries {
+        pub use crate::controllers::entries::{Issuer, Names};
     }
     /// See [`crate::controllers::leader`].
     pub mod leader {
@@ -120,7 +124,7 @@ pub mod domain {
     }
     /// See [`crate::domain::name`].
     pub mod name {
-        pub use crate::domain::name::{PullSecret, RegistryName};
+        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName};
     }
     /// See [`crate::domain::text`].
     pub mod text {
@@ -144,7 +148,9 @@ pub mod domain {
     }
     /// See [`crate::domain::policy`].
     pub mod policy {
-        pub use crate::domain::policy::{Labels, Rules};
+        pub use crate::domain::policy::{
+            BreakGlass, Enforcement, Labels, Policy, Rules, SelectorId, Warning,
+        };
     }
     /// See [`crate::domain::registry`].
     pub mod registry {
@@ -177,7 +183,7 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope};
+    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope, Share};
 }
 /// See [`crate::harbor`].
 pub mod harbor {

@@ -65,9 +65,23 @@ fn by_schema(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>)
                 says.as_array().unwrap().iter().all(|key| map.contains_key(key.as_str().unwrap()))
             }
             (
-                "minLength" | "maxLength" | "minItems" | "maxItems" | "maxProperties" | "pattern" | "required" | "format"
-                | "minimum" | "nullable" | "description" | "properties" | "items" | "additionalProperties"
-                | "x-kubernetes-validations" | "x-kubernetes-list-type" | "x-kubernetes-list-map-keys",
+                "minLength"
+                | "maxLength"
+                | "minItems"
+                | "maxItems"
+                | "maxProperties"
+                | "pattern"
+                | "required"
+                | "format"
+                | "minimum"
+                | "nullable"
+                | "description"
+                | "properties"
+                | "items"
+                | "additionalProperties"
+                | "x-kubernetes-validations"
+                | "x-kubernetes-list-type"
+                | "x-kubernetes-list-map-keys",
                 _,
             ) => true,
             (other, _) => panic!("{path}: the keyword {other}"),
@@ -120,7 +134,9 @@ fn by_file(spec: &Value) -> Vec<String> {
     let text = object(spec).to_string();
     match config::policy(&text, "policy", &config::built_in(), &[], now()) {
         Ok(_) => Vec::new(),
-        Err(problems) => problems.errors().map(|problem| format!("{}: {}", problem.path, problem.message)).collect(),
+        Err(problems) => {
+            problems.errors().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+        }
     }
 }
 
@@ -136,7 +152,11 @@ fn agree(schema: &Value, spec: &Value) -> Result<(), String> {
 fn text(some: &'static [&'static str]) -> BoxedStrategy<Value> {
     let good = select(&some[..2]).prop_map(str::to_owned);
     let known = select(some).prop_map(str::to_owned);
-    let nearly = (select(some), any::<proptest::sample::Index>(), select(&["", ".", "-", "/", ":", "{", "}", ",", "A", "é", "0", "*", " "][..]))
+    let nearly = (
+        select(some),
+        any::<proptest::sample::Index>(),
+        select(&["", ".", "-", "/", ":", "{", "}", ",", "A", "é", "0", "*", " "][..]),
+    )
         .prop_map(|(text, at, piece)| {
             let mut characters: Vec<char> = text.chars().collect();
             let at = at.index(characters.len() + 1);
@@ -172,7 +192,8 @@ fn map(keys: Vec<(&'static str, bool, BoxedStrategy<Value>)>) -> BoxedStrategy<V
     entries.prop_map(|entries| Value::Object(entries.into_iter().flatten().collect())).boxed()
 }
 
-const KEYS: &[&str] = &["kubernetes.io/metadata.name", "a.b/c", "tier", "-bad", "a/b/c", "A/b", "x_y.z", "a..b/c", ""];
+const KEYS: &[&str] =
+    &["kubernetes.io/metadata.name", "a.b/c", "tier", "-bad", "a/b/c", "A/b", "x_y.z", "a..b/c", ""];
 const NAMES: &[&str] = &["kube-system", "shop", "kube-node-lease", "a_b.c", "Bad-", "", "a.b"];
 const IMAGES: &[&str] = &[
     "harbor.example.com/production/legacy/**",
@@ -210,7 +231,17 @@ const TIMES: &[&str] = &[
     "2027-01-31 00:00:00Z",
     "2027-01-31T00:00:00.1234567891Z",
 ];
-const LENGTHS: &[&str] = &["168h", "1h30m", "0s", "999999999h", "1234567890s", "10", "5d", "", "1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h"];
+const LENGTHS: &[&str] = &[
+    "168h",
+    "1h30m",
+    "0s",
+    "999999999h",
+    "1234567890s",
+    "10",
+    "5d",
+    "",
+    "1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h1h",
+];
 
 fn long(most: usize) -> BoxedStrategy<Value> {
     let odd = select(vec![String::new(), "é".repeat(most + 1), "x".repeat(most + 1)]);
@@ -236,7 +267,8 @@ fn specs() -> BoxedStrategy<Value> {
         ("operator", true, word(&["In", "NotIn", "Exists", "DoesNotExist"])),
         ("values", false, list(text(NAMES), 32)),
     ]);
-    let selector = map(vec![("matchLabels", false, labels), ("matchExpressions", false, list(expression, 16))]);
+    let selector =
+        map(vec![("matchLabels", false, labels), ("matchExpressions", false, list(expression, 16))]);
     let scan = map(vec![
         ("required", false, word(&["Never", "Auto", "Always"])),
         ("maxSeverity", false, word(&["None", "Low", "Critical"])),
@@ -245,7 +277,14 @@ fn specs() -> BoxedStrategy<Value> {
         ("projectAllowlist", false, Just(json!(true)).boxed()),
     ]);
     let exception = map(vec![
-        ("images", true, list(prop_oneof![20 => text(IMAGES), 1 => Just(json!(format!("a.b/{}", "x".repeat(253))))].boxed(), 16)),
+        (
+            "images",
+            true,
+            list(
+                prop_oneof![20 => text(IMAGES), 1 => Just(json!(format!("a.b/{}", "x".repeat(253))))].boxed(),
+                16,
+            ),
+        ),
         ("findings", true, list(word(&["Vulnerable", "Missing", "NotRouted"]), 32)),
         ("until", true, text(TIMES)),
         ("reason", true, long(1024)),
@@ -283,10 +322,12 @@ fn the_definition_and_the_file_think_the_same_of_each_text() {
     let base = || json!({"namespaceSelector": {}, "enforcement": "Enforce"});
     let mut with = |pointer: &str, key: &str, value: Value| {
         let mut spec = base();
-        spec["exceptions"] = json!([{"images": ["a.b/c"], "findings": ["Stale"], "until": TIMES[0], "reason": "x"}]);
+        spec["exceptions"] =
+            json!([{"images": ["a.b/c"], "findings": ["Stale"], "until": TIMES[0], "reason": "x"}]);
         spec["breakGlass"] = json!({"until": TIMES[0], "reason": "x"});
         spec["scan"] = json!({});
-        spec["namespaceSelector"] = json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]});
+        spec["namespaceSelector"] =
+            json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]});
         spec.pointer_mut(pointer).unwrap()[key] = value;
         specs.push(spec);
     };
@@ -308,7 +349,8 @@ fn the_definition_and_the_file_think_the_same_of_each_text() {
         with("/breakGlass", "namespaces", json!([name]));
         with("/namespaceSelector", "matchLabels", json!({"kubernetes.io/metadata.name": name}));
         for operator in ["In", "NotIn", "Exists", "DoesNotExist"] {
-            let expression = json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": [name]});
+            let expression =
+                json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": [name]});
             with("/namespaceSelector", "matchExpressions", json!([expression]));
         }
     }
@@ -330,7 +372,10 @@ fn the_definition_and_the_file_agree_on_any_policy() {
         })
         .unwrap();
     let good = good.get();
-    assert!((CASES / 5..CASES * 4 / 5).contains(&good), "{good} of {CASES} are good: the generator proves little");
+    assert!(
+        (CASES / 5..CASES * 4 / 5).contains(&good),
+        "{good} of {CASES} are good: the generator proves little"
+    );
 }
 
 /// What a list or a text may hold must be bounded everywhere: the API server refuses rules whose cost it cannot bound.
@@ -339,7 +384,9 @@ fn every_list_and_text_has_a_bound() {
     fn walk(schema: &Value, path: &str, found: &mut Vec<String>) {
         let bounded = |keyword: &str| schema[keyword].is_u64();
         match schema["type"].as_str() {
-            Some("string") if !bounded("maxLength") && schema["enum"].is_null() => found.push(path.to_owned()),
+            Some("string") if !bounded("maxLength") && schema["enum"].is_null() => {
+                found.push(path.to_owned())
+            }
             Some("array") if !bounded("maxItems") => found.push(path.to_owned()),
             Some("object") if schema["additionalProperties"].is_object() && !bounded("maxProperties") => {
                 found.push(path.to_owned());
@@ -361,7 +408,10 @@ fn every_list_and_text_has_a_bound() {
     walk(&schema["spec"], "spec", &mut found);
     walk(&schema["status"], "status", &mut found);
     assert!(found.is_empty(), "{found:?}");
-    assert!(!definition.to_string().contains("\"default\""), "a default would be written into every stored object");
+    assert!(
+        !definition.to_string().contains("\"default\""),
+        "a default would be written into every stored object"
+    );
 }
 
 /// The ready ones can be used as they are, in the file's terms and in the cluster's.
@@ -376,8 +426,9 @@ fn the_policies_of_the_manifests_can_be_used() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let (_, warnings) = config::policy(&text, &path.display().to_string(), &config::built_in(), &[], now())
-            .unwrap_or_else(|problems| panic!("{problems}"));
+        let (_, warnings) =
+            config::policy(&text, &path.display().to_string(), &config::built_in(), &[], now())
+                .unwrap_or_else(|problems| panic!("{problems}"));
         // Whoever may label a namespace can take it out: a warning of every policy that goes by labels.
         let meant = |problem: &config::Problem| problem.message.contains("landfall.dev/mode: Skip");
         assert!(warnings.problems.iter().all(meant), "{warnings}");
@@ -388,6 +439,13 @@ fn the_policies_of_the_manifests_can_be_used() {
         names.push(name);
     }
     names.sort();
-    let expected = ["block-unscanned", "block-vulnerable", "digests-only", "observe-everything", "only-local", "regulated"];
+    let expected = [
+        "block-unscanned",
+        "block-vulnerable",
+        "digests-only",
+        "observe-everything",
+        "only-local",
+        "regulated",
+    ];
     assert_eq!(names, expected);
 }

@@ -46,7 +46,8 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     let mode = if *no_files { Files::Skip } else { Files::Check };
     let now = Timestamp::now();
     let mut settings: Option<Settings> = None;
-    let mut files: Vec<Checked<'_>> = files.iter().map(|path| Checked::read(path, mode, now, namespace, &mut settings)).collect();
+    let mut files: Vec<Checked<'_>> =
+        files.iter().map(|path| Checked::read(path, mode, now, namespace, &mut settings)).collect();
     let mut policies = Policies::against(settings.as_ref(), namespace, now);
     for file in &mut files {
         policies.check(file);
@@ -72,7 +73,13 @@ struct Checked<'a> {
 
 impl<'a> Checked<'a> {
     /// Reads a file. A configuration is checked; the first good one becomes the `settings`.
-    fn read(path: &'a Path, mode: Files, now: Timestamp, namespace: &str, settings: &mut Option<Settings>) -> Self {
+    fn read(
+        path: &'a Path,
+        mode: Files,
+        now: Timestamp,
+        namespace: &str,
+        settings: &mut Option<Settings>,
+    ) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let documents = config::documents(&text);
         if documents.iter().any(|document| config::is_object(&document.text)) {
@@ -107,7 +114,8 @@ struct Policies<'a> {
 impl<'a> Policies<'a> {
     fn against(settings: Option<&'a Settings>, namespace: &'a str, now: Timestamp) -> Self {
         Self {
-            defaults: settings.map_or_else(|| Arc::new(config::built_in()), |settings| settings.defaults.clone()),
+            defaults: settings
+                .map_or_else(|| Arc::new(config::built_in()), |settings| settings.defaults.clone()),
             excluded: settings.map(|settings| settings.exclude.namespaces.clone()).unwrap_or_default(),
             configured: settings.map(|settings| &*settings.policies).unwrap_or_default(),
             namespace,
@@ -143,18 +151,21 @@ impl<'a> Policies<'a> {
         };
         let (name, mut found) = (&policy.name, Vec::new());
         if policy.selector.names(self.namespace) {
-            let message = format!("the policy names the namespace `{}`, in which Landfall runs", self.namespace);
+            let message =
+                format!("the policy names the namespace `{}`, in which Landfall runs", self.namespace);
             found.push(problem(Severity::Error, "spec.namespaceSelector", message, OWN_NAMESPACE));
         }
         if self.configured.iter().any(|other| other.name == *name) {
-            let message = format!("the configuration has a policy `{name}`, too, which applies instead of this one");
+            let message =
+                format!("the configuration has a policy `{name}`, too, which applies instead of this one");
             let hint = "remove one of them; while both are there, the configuration's counts";
             found.push(problem(Severity::Warning, "metadata.name", message, hint));
         }
         let here = format!("{file}:{line}");
         if let Some(first) = self.seen.get(name) {
             let message = format!("the policy name `{name}` is used twice; it is first used in {first}");
-            let hint = "a later object of the same name replaces the earlier one: give each policy its own name";
+            let hint =
+                "a later object of the same name replaces the earlier one: give each policy its own name";
             found.push(problem(Severity::Error, "metadata.name", message, hint));
         } else {
             self.seen.insert(name.clone(), here);

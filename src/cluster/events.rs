@@ -56,6 +56,8 @@ pub enum EventReason {
     AuthorityAdopted,
     /// An authority signs later than the Secret said.
     AuthorityDemoted,
+    /// Entries of the validating webhook that somebody changed or removed are as before.
+    EntriesRestored,
     /// An owner creates its Pods again and again after their images were changed.
     PodsRecreated,
     /// A policy is in force as it is written.
@@ -76,6 +78,7 @@ impl EventReason {
             Self::AuthorityRetired => "AuthorityRetired",
             Self::AuthorityAdopted => "AuthorityAdopted",
             Self::AuthorityDemoted => "AuthorityDemoted",
+            Self::EntriesRestored => "EntriesRestored",
             Self::PodsRecreated => "PodsRecreated",
             Self::PolicyAccepted => "PolicyAccepted",
             Self::PolicyRefused => "PolicyRefused",
@@ -92,6 +95,7 @@ impl EventReason {
             | Self::AuthorityRetired
             | Self::AuthorityAdopted
             | Self::AuthorityDemoted => "Rotate",
+            Self::EntriesRestored => "Restore",
             Self::PodsRecreated => "Rewrite",
             Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
         }

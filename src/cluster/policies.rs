@@ -173,7 +173,9 @@ impl PolicyObjects {
                     continue;
                 }
                 Ok(Some(Event::InitDone)) => *unknown = 0,
-                Ok(Some(Event::Apply(object))) => self.read(&object).into_iter().for_each(|object| table.put(object)),
+                Ok(Some(Event::Apply(object))) => {
+                    self.read(&object).into_iter().for_each(|object| table.put(object))
+                }
                 Ok(Some(Event::Delete(object))) => {
                     table.remove(&PolicyName::new(object.metadata.name.unwrap_or_default()));
                 }

@@ -74,7 +74,8 @@ impl Replicas {
     /// # Errors
     /// If the API server cannot be asked.
     pub async fn endpoints(&self) -> Result<Endpoints, ClusterError> {
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", self.service));
+        let of_service =
+            ListParams::default().labels(&format!("kubernetes.io/service-name={}", self.service));
         let what = || format!("list the EndpointSlices of Service `{}`", self.service);
         let slices = call(what, self.slices.list(&of_service)).await?;
         let mut endpoints = Endpoints::default();

@@ -33,8 +33,9 @@ pub fn documents(text: &str) -> Vec<Document> {
 /// Whether a document is an object of Kubernetes: it names its kind.
 #[must_use]
 pub fn is_object(text: &str) -> bool {
-    Tree::parse(text, &mut Vec::new())
-        .is_ok_and(|tree| matches!(tree.value(Tree::ROOT), Value::Map(_)) && tree.child(Tree::ROOT, "kind").is_some())
+    Tree::parse(text, &mut Vec::new()).is_ok_and(|tree| {
+        matches!(tree.value(Tree::ROOT), Value::Map(_)) && tree.child(Tree::ROOT, "kind").is_some()
+    })
 }
 
 #[cfg(test)]
@@ -49,6 +50,11 @@ mod tests {
         assert_eq!(lines, [2, 6]);
         assert_eq!(found[1].text.lines().nth(6), Some("b: 1"), "on its own line");
         assert_eq!(documents("kind: X"), [Document { line: 1, text: "kind: X\n".to_owned() }]);
-        assert!(is_object("kind: X") && is_object("{\"kind\": \"X\"}") && !is_object("site: a") && !is_object("- kind"));
+        assert!(
+            is_object("kind: X")
+                && is_object("{\"kind\": \"X\"}")
+                && !is_object("site: a")
+                && !is_object("- kind")
+        );
     }
 }

@@ -315,11 +315,13 @@ fn timestamp(text: &str) -> Option<jiff::Timestamp> {
     let (moment, rest) = text.split_at_checked(19)?;
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let zone = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at_checked(digits(rest)).filter(|(part, _)| (1..=9).contains(&part.len()))?.1,
+        Some(rest) => {
+            rest.split_at_checked(digits(rest)).filter(|(part, _)| (1..=9).contains(&part.len()))?.1
+        }
         None => rest,
     };
-    let is_zone = zone == "Z"
-        || zone.strip_prefix(['+', '-']).is_some_and(|zone| like(zone, "00:50") && zone < "24");
+    let is_zone =
+        zone == "Z" || zone.strip_prefix(['+', '-']).is_some_and(|zone| like(zone, "00:50") && zone < "24");
     (like(moment, "2000-00-00T00:50:50") && is_zone).then(|| text.parse().ok())?
 }
 

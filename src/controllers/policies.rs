@@ -183,7 +183,8 @@ impl PolicyController {
         let policies: Policies = held.iter().filter_map(|held| held.policy.clone()).collect();
         // An equal list would make new settings, and forget every verdict.
         self.policies.send_if_modified(|sent| {
-            let is_same = sent.len() == policies.len() && sent.iter().zip(&*policies).all(|(a, b)| Arc::ptr_eq(a, b));
+            let is_same =
+                sent.len() == policies.len() && sent.iter().zip(&*policies).all(|(a, b)| Arc::ptr_eq(a, b));
             if !is_same {
                 *sent = policies;
             }
@@ -241,10 +242,12 @@ fn standing(seen: &Seen, held: &[Held]) -> Standing {
         (Sight::Stale(why), Listed::Never) => {
             Standing::Unlisted(format!("the LandingPolicies cannot be listed: {why}"))
         }
-        (Sight::Stale(why), Listed::Once) => Standing::Degraded(format!("{said}; changes do not arrive: {why}")),
-        (Sight::NoKind, _) => {
-            Standing::Good("the cluster does not know the resource LandingPolicy: the file alone counts".to_owned())
+        (Sight::Stale(why), Listed::Once) => {
+            Standing::Degraded(format!("{said}; changes do not arrive: {why}"))
         }
+        (Sight::NoKind, _) => Standing::Good(
+            "the cluster does not know the resource LandingPolicy: the file alone counts".to_owned(),
+        ),
         (Sight::All, _) if refused.is_empty() => Standing::Good(said),
         (Sight::All, _) => Standing::Degraded(said),
     }

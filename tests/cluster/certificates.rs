@@ -22,6 +22,7 @@ use landfall::cli::serve::certificate::Source;
 use landfall::facade::certs::Periods;
 use landfall::facade::cluster::Cluster;
 use landfall::facade::controllers::certificates::Names;
+use landfall::facade::controllers::entries::{self, Issuer};
 use landfall::facade::controllers::leader::{Candidate, Term};
 use landfall::facade::demo::world::authority::Validity;
 use landfall::facade::demo::world::seed::{self, Demo};
@@ -221,6 +222,7 @@ impl Site {
             format!("--namespace={}", self.namespace),
             format!("--pod-name={name}"),
             format!("--listen={}:{port}", self.plane.net.here()),
+            format!("--validate-listen={}:0", self.plane.net.here()),
             format!("--admin-listen=127.0.0.1:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
@@ -517,7 +519,14 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         let parts = Parts {
             config: site.config.clone(),
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
+            validate: TcpListener::bind((plane.net.here(), 0)).await.unwrap(),
             admin,
+            entries: Some(entries::Names {
+                namespace: site.namespace.into(),
+                service: "landfall".into(),
+                webhook: names.webhook.clone(),
+                issuer: Issuer::Us,
+            }),
             certificate: Source::Own { names, periods },
             versions: TlsVersions::default(),
             callers: None,

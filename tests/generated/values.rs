@@ -117,6 +117,9 @@ pub struct HostNetwork {
     /// Address and port for the API server.
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
     pub listen: String,
+    /// Address and port for the API server's calls of the second door.
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
+    pub validate_listen: String,
     /// Address and port for `/livez`, `/readyz` and `/metrics`.
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
     pub admin_listen: String,
@@ -291,6 +294,20 @@ pub struct PolicyEditor {
 pub struct Guard {
     /// Who may change the labels that bring a namespace to Landfall.
     pub namespace_labels: NamespaceLabels,
+    /// Who may change Landfall's webhook configurations.
+    pub objects: Objects,
+}
+
+/// Landfall's webhook configurations, and its annotation of Pods that exist.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Objects {
+    /// Whether they are guarded.
+    pub enabled: bool,
+    /// The groups that may change the webhook configurations.
+    pub groups: Vec<String>,
+    /// The users that may; `system:serviceaccount:NAMESPACE:NAME` for an account.
+    pub users: Vec<String>,
 }
 
 /// Without a group or a user, everyone who may edit a namespace may change its labels.

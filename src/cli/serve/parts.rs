@@ -14,11 +14,12 @@ use super::certificate::Source;
 use super::leadership::lead;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{namespaces, probe};
+use super::{entries, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
+use crate::controllers::entries::{self as entry, EntryKeeper};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
@@ -33,12 +34,16 @@ use crate::server::{
 pub struct Parts {
     /// The configuration file.
     pub config: PathBuf,
-    /// For the API server.
+    /// For the API server: the mutating door.
     pub listener: TcpListener,
+    /// For the API server: the validating door.
+    pub validate: TcpListener,
     /// For the kubelet and Prometheus.
     pub admin: TcpListener,
     /// Where the certificate comes from.
     pub certificate: Source,
+    /// The objects of the validating webhook; `None`: its entries are not kept.
+    pub entries: Option<entry::Names>,
     /// Which versions of TLS are spoken.
     pub versions: TlsVersions,
     /// Who may call; `None`: anyone.
@@ -71,6 +76,7 @@ struct Instruments {
     admission: Metrics,
     config: config::Metrics,
     leader: LeaderMetrics,
+    entries: entry::Metrics,
     policies: PolicyMetrics,
 }
 
@@ -82,6 +88,7 @@ impl Instruments {
             admission: Metrics::register(page),
             config: config::Metrics::register(page),
             leader: LeaderMetrics::register(page),
+            entries: entry::Metrics::register(page),
             policies: PolicyMetrics::register(page),
         }
     }
@@ -100,8 +107,10 @@ impl Parts {
         let Self {
             config,
             listener,
+            validate,
             admin,
             certificate,
+            entries,
             versions,
             callers,
             own_namespace,
@@ -127,19 +136,31 @@ impl Parts {
         let (observatory, page) = observe(&config, page).await?;
         let file = config.handle();
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
-        let names = policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        let names =
+            policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
         let settings =
             SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
+        let is_ready = {
+            let conditions = conditions.clone();
+            move || conditions.is_ready()
+        };
+        let keeper = cluster.zip(entries).zip(leadership.as_ref()).map(|((cluster, names), leadership)| {
+            let (leading, events) = (leadership.leading.clone(), leadership.events.clone());
+            let (settings, metrics) = (settings.settings(), instruments.entries);
+            EntryKeeper::new(cluster, names, settings, leading, is_ready, events, metrics)
+        });
         let serving = ServingCertificate::new(instruments.server.clone());
         conditions.set(ConditionName::Settings, condition(settings.standing()));
         conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
 
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
+        let counted = objects.spawn(&mut tasks, settings.settings(), &namespaces, conditions.clone());
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
-            .labels(Arc::new(move |namespace| labels.labels(namespace)));
+            .labels(Arc::new(move |namespace| labels.labels(namespace)))
+            .on_denied(counted.on_denied());
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
@@ -150,16 +171,22 @@ impl Parts {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %listener.local_addr()?,
+            validate.listen = %validate.local_addr()?,
             admin.listen = %admin.local_addr()?,
             "serving"
         );
 
-        let settings_in_force = settings.settings();
-        tasks.spawn("settings", settings.run(show_settings(conditions.clone())));
+        let (in_force, selectors) = (settings.settings(), doors.selectors());
+        let shown = show_settings(conditions.clone());
+        let show = move |standing| {
+            selectors.notice(&in_force.load());
+            shown(standing);
+        };
+        tasks.spawn("settings", settings.run(show));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
-        let denials = objects.spawn(&mut tasks, settings_in_force, &namespaces, conditions.clone());
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
+        tasks.spawn("entries", entries::keep(keeper, conditions.clone(), drain.clone()));
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }
@@ -167,18 +194,31 @@ impl Parts {
         let leaving = (drain.clone(), conditions.clone(), instruments.server.clone());
         tasks.spawn("drain", leave(signal, propagation, leaving));
 
-        let listener = Listener {
+        let (routers, tls) = (doors.routers(), Arc::new(tls));
+        let second = Listener {
+            tcp: validate,
+            transport: Transport::Tls(tls.clone()),
+            app: routers.validate,
+            limits: Limits::validate(),
+            drain: drain.clone(),
+            metrics: instruments.server.validate(),
+        };
+        let first = Listener {
             tcp: listener,
-            transport: Transport::Tls(Arc::new(tls)),
-            app: doors.router(),
+            transport: Transport::Tls(tls),
+            app: routers.mutate,
             limits: Limits::default(),
             drain: drain.clone(),
             metrics: instruments.server,
         };
-        let served = tasks.supervise(listener.serve(), &drain).await?;
+        let serving = async {
+            let (first, second) = tokio::join!(first.serve(), second.serve());
+            Served { abandoned: first.abandoned + second.abandoned }
+        };
+        let served = tasks.supervise(serving, &drain).await?;
         behind_answers.close();
         behind_answers.wait().await;
-        denials.fold().await;
+        counted.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::leadership::Leadership;
 use super::tasks::Tasks;
+use crate::admission::OnDenied;
 use crate::cluster::{Cluster, Namespaces, PolicyObjects};
 use crate::config::watch::Handle;
 use crate::controllers::leader::Leading;
@@ -57,7 +58,8 @@ impl Objects {
             return Self::None(metrics, file.clone());
         };
         let own = names.namespace.as_str();
-        let controller = PolicyController::new(cluster.policies(), file.clone(), own, metrics, Timestamp::now);
+        let controller =
+            PolicyController::new(cluster.policies(), file.clone(), own, metrics, Timestamp::now);
         Self::Some(Box::new(Read {
             controller,
             cluster: cluster.clone(),
@@ -115,6 +117,17 @@ impl Objects {
 }
 
 impl Counted {
+    /// What the doors tell of each Pod that a policy denies.
+    pub(super) fn on_denied(&self) -> OnDenied {
+        match &self.0 {
+            None => Arc::new(|_| {}),
+            Some((denials, ..)) => {
+                let denials = denials.clone();
+                Arc::new(move |policy| denials.count(policy))
+            }
+        }
+    }
+
     /// Adds what was counted last. Nothing is judged any more.
     pub(super) async fn fold(self) {
         let Self(Some((denials, objects, held))) = self else { return };

@@ -43,7 +43,11 @@ impl PolicyMetrics {
     /// Registers them.
     pub fn register(page: &mut Page) -> Self {
         let metrics = Self::default();
-        page.register("landfall_policies", "Policies in force, from the file and from objects", metrics.policies.clone());
+        page.register(
+            "landfall_policies",
+            "Policies in force, from the file and from objects",
+            metrics.policies.clone(),
+        );
         page.register(
             "landfall_policies_refused",
             "LandingPolicies that are not in force as they are written",
@@ -74,8 +78,11 @@ impl PolicyMetrics {
             file.chain(objects.clone().map(|policy| (Source::Object, policy)))
         };
         for source in [Source::File, Source::Object] {
-            for (enforcement, acts) in [(Enforcement::Enforce, Acts::Enforce), (Enforcement::Observe, Acts::Observe)] {
-                let number = all().filter(|(of, policy)| *of == source && policy.enforcement == enforcement).count();
+            for (enforcement, acts) in
+                [(Enforcement::Enforce, Acts::Enforce), (Enforcement::Observe, Acts::Observe)]
+            {
+                let number =
+                    all().filter(|(of, policy)| *of == source && policy.enforcement == enforcement).count();
                 self.policies.get_or_create(&Label { source, enforcement: acts }).set(gauge(number));
             }
         }

@@ -12,8 +12,8 @@ use crate::config;
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{
-    Actions, Enforcement, LabelRequirement, LabelTest, NAMESPACE_NAME, OnUnknown, OnUnscannable, Policy, Rules,
-    SYSTEM_NAMESPACES, Selector, Warning,
+    Actions, Enforcement, LabelRequirement, LabelTest, NAMESPACE_NAME, OnUnknown, OnUnscannable, Policy,
+    Rules, SYSTEM_NAMESPACES, Selector, Warning,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement, Severity};
 
@@ -47,12 +47,17 @@ impl Reader<'_> {
             }
             Err(problems) => {
                 let good = before.as_ref().and_then(|before| before.good.clone());
-                let earlier = good.as_ref().and_then(|(generation, text)| Some((*generation, parse(text).ok()?.0)));
+                let earlier =
+                    good.as_ref().and_then(|(generation, text)| Some((*generation, parse(text).ok()?.0)));
                 match earlier {
                     Some((generation, policy)) => {
                         (policy, Reading::Refused(problems, Instead::Earlier(generation)), good)
                     }
-                    None => (Arc::new(self.strictest(object)), Reading::Refused(problems, Instead::Strictest), None),
+                    None => (
+                        Arc::new(self.strictest(object)),
+                        Reading::Refused(problems, Instead::Strictest),
+                        None,
+                    ),
                 }
             }
         };
@@ -65,7 +70,10 @@ impl Reader<'_> {
     /// The next moment at which time alone changes what is said of a policy.
     fn due(&self, policy: &Policy) -> Option<Timestamp> {
         let exceptions = policy.rules.exceptions.iter().map(|exception| exception.until);
-        exceptions.chain(policy.break_glass.iter().map(|glass| glass.until)).filter(|until| self.now < *until).min()
+        exceptions
+            .chain(policy.break_glass.iter().map(|glass| glass.until))
+            .filter(|until| self.now < *until)
+            .min()
     }
 
     /// What a text is taken for that nobody here could ever understand: everything is blocked in all namespaces that it may
@@ -76,7 +84,8 @@ impl Reader<'_> {
             Some("Observe") => Enforcement::Observe,
             _ => Enforcement::Enforce,
         };
-        let part = |key: &str| self.part(key, document.pointer(&format!("/spec/{key}")).unwrap_or(&Value::Null));
+        let part =
+            |key: &str| self.part(key, document.pointer(&format!("/spec/{key}")).unwrap_or(&Value::Null));
         let selector = match document.pointer("/spec/namespaceSelector") {
             Some(_) => part("namespaceSelector").map(|policy| policy.selector.clone()),
             None => None,
@@ -111,13 +120,16 @@ impl Reader<'_> {
         let mut spec = json!({"namespaceSelector": {}, "enforcement": "Enforce"});
         spec[key] = value.clone();
         let alone = json!({"metadata": {"name": "part"}, "spec": spec});
-        config::policy(&alone.to_string(), "part", self.defaults, &[], self.now).ok().map(|(policy, _)| policy)
+        config::policy(&alone.to_string(), "part", self.defaults, &[], self.now)
+            .ok()
+            .map(|(policy, _)| policy)
     }
 
     /// All namespaces but those that Landfall leaves alone.
     fn everywhere(&self) -> Selector {
         let system = SYSTEM_NAMESPACES.into_iter().map(Box::from);
-        let left_alone = system.chain([self.own_namespace.into()]).chain(self.excluded.iter().cloned()).collect();
+        let left_alone =
+            system.chain([self.own_namespace.into()]).chain(self.excluded.iter().cloned()).collect();
         Selector::new(vec![LabelRequirement {
             key: NAMESPACE_NAME.into(),
             test: LabelTest::NotIn(left_alone),

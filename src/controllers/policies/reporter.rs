@@ -77,7 +77,10 @@ struct Asked {
 
 impl Reporter {
     /// For the objects that are `held`. `settings` is what the doors read; `file` the file alone.
-    #[expect(clippy::too_many_arguments, reason = "the composition root knows all of them, and nobody else calls it")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the composition root knows all of them, and nobody else calls it"
+    )]
     pub fn new(
         cluster: &Cluster,
         names: ReporterNames,
@@ -118,7 +121,10 @@ impl Reporter {
             let held = self.held.borrow_and_update().clone();
             if let Err(error) = self.tell_own(&held, &mut memory).await {
                 memory.own = None;
-                tracing::warn!(error = error_chain(&error), "this replica cannot say which policies it has in force");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "this replica cannot say which policies it has in force"
+                );
             }
             if self.leading.now() {
                 self.tell_all(&held, &mut memory).await;
@@ -176,14 +182,20 @@ impl Reporter {
             };
             let status = status(held, &facts);
             let acts = held.policy.as_ref().is_some_and(|policy| policy.enforcement == Enforcement::Enforce);
-            unsettled |= acts && status.conditions.iter().any(|one| one.kind == "Enforcing" && one.status != "True");
+            unsettled |=
+                acts && status.conditions.iter().any(|one| one.kind == "Enforcing" && one.status != "True");
             self.show(held, status, &mut memory.written).await;
         }
         memory.written.retain(|name, _| held.iter().any(|held| held.object.name == *name));
         memory.unsettled = unsettled;
     }
 
-    async fn show(&self, held: &Held, status: LandingPolicyStatus, written: &mut HashMap<PolicyName, String>) {
+    async fn show(
+        &self,
+        held: &Held,
+        status: LandingPolicyStatus,
+        written: &mut HashMap<PolicyName, String>,
+    ) {
         let object = &held.object;
         if is_shown(&object.status, &status) || written.get(&object.name) == Some(&object.version) {
             return;
@@ -212,8 +224,11 @@ impl Reporter {
             // The keys first: a Pod that has written is known to its Service a moment later at most.
             let written = self.replicas.read().await?;
             let endpoints = self.replicas.endpoints().await?;
-            let gone: BTreeMap<&str, Option<&str>> =
-                written.keys().filter(|pod| !endpoints.all.contains(*pod)).map(|pod| (&**pod, None)).collect();
+            let gone: BTreeMap<&str, Option<&str>> = written
+                .keys()
+                .filter(|pod| !endpoints.all.contains(*pod))
+                .map(|pod| (&**pod, None))
+                .collect();
             if !gone.is_empty() && !endpoints.all.is_empty() {
                 self.replicas.write(&gone).await?;
             }
@@ -233,6 +248,7 @@ impl Reporter {
 fn own(held: &[Held], in_force: &[Arc<Policy>]) -> String {
     let is_read = |policy: &Arc<Policy>| in_force.iter().any(|other| Arc::ptr_eq(other, policy));
     let accepted = held.iter().filter(|held| held.generation() == Some(held.object.generation));
-    let marks = accepted.filter(|held| held.policy.as_ref().is_some_and(is_read)).map(|held| mark(&held.object));
+    let marks =
+        accepted.filter(|held| held.policy.as_ref().is_some_and(is_read)).map(|held| mark(&held.object));
     marks.collect::<Vec<_>>().join(" ")
 }

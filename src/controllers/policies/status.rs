@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Held, Instead, Reading};
-use crate::cluster::{Endpoints, EventReason, LandingPolicyStatus, PolicyCondition, PolicyObject, Severity, seconds};
+use crate::cluster::{
+    Endpoints, EventReason, LandingPolicyStatus, PolicyCondition, PolicyObject, Severity, seconds,
+};
 use crate::config::Problem;
 use crate::domain::policy::{Enforcement, NAMESPACE_NAME, Policy};
 
@@ -160,7 +162,11 @@ fn enforcing(held: &Held, facts: &Facts<'_>) -> Said {
     }
     match held.reading {
         Reading::Refused(_, Instead::Earlier(generation)) => {
-            return Said::new("False", "EarlierGeneration", format!("generation {generation} stays in force"));
+            return Said::new(
+                "False",
+                "EarlierGeneration",
+                format!("generation {generation} stays in force"),
+            );
         }
         Reading::Refused(_, Instead::Strictest) => {
             return Said::new("False", "Strictest", "everything is blocked where the policy may apply");
@@ -195,7 +201,11 @@ fn lacking(held: &Held, policy: &Policy, facts: &Facts<'_>) -> Option<Said> {
         Err(why) => return unknown(why),
     };
     if fleet.endpoints.ready.is_empty() {
-        return Some(Said::new("False", "NoReplicas", "no replica is ready: Pods that it selects are refused"));
+        return Some(Said::new(
+            "False",
+            "NoReplicas",
+            "no replica is ready: Pods that it selects are refused",
+        ));
     }
     let mark = mark(&held.object);
     let holds = |pod: &&String| {
@@ -214,11 +224,13 @@ fn lacking(held: &Held, policy: &Policy, facts: &Facts<'_>) -> Option<Said> {
     let name = entry_name(policy);
     match entries.validating.get(&name) {
         None => {
-            let message = format!("the entry `{name}` of the ValidatingWebhookConfiguration is not there yet");
+            let message =
+                format!("the entry `{name}` of the ValidatingWebhookConfiguration is not there yet");
             Some(Said::new("False", "WaitingForEntry", message))
         }
         Some(bundle) if bundle.is_empty() || !entries.mutating.values().any(|other| other == bundle) => {
-            let message = format!("the entry `{name}` does not have the caBundle of the mutating webhook yet");
+            let message =
+                format!("the entry `{name}` does not have the caBundle of the mutating webhook yet");
             Some(Said::new("False", "WaitingForBundle", message))
         }
         Some(_) => None,
@@ -228,13 +240,23 @@ fn lacking(held: &Held, policy: &Policy, facts: &Facts<'_>) -> Option<Said> {
 fn warnings(held: &Held, facts: &Facts<'_>) -> Said {
     let mut said: Vec<String> = Vec::new();
     if facts.name == Name::InFile {
-        said.push("the configuration file has a policy of this name, which applies instead: remove one of them".to_owned());
+        said.push(
+            "the configuration file has a policy of this name, which applies instead: remove one of them"
+                .to_owned(),
+        );
     }
-    let own = held.policy.iter().any(|policy| policy.selector.names(facts.own_namespace)).then_some(facts.own_namespace);
+    let own = held
+        .policy
+        .iter()
+        .any(|policy| policy.selector.names(facts.own_namespace))
+        .then_some(facts.own_namespace);
     let excluded = facts.selected.iter().filter(|name| facts.excluded.contains(name)).map(|name| &**name);
     let left_alone: Vec<&str> = excluded.chain(own).collect();
     if !left_alone.is_empty() {
-        said.push(format!("it selects namespaces that Landfall leaves alone: {}", list(left_alone.into_iter())));
+        said.push(format!(
+            "it selects namespaces that Landfall leaves alone: {}",
+            list(left_alone.into_iter())
+        ));
     }
     if let Some(policy) = &held.policy {
         let mut keys: Vec<&str> = policy.selector.requirements().iter().map(|one| &*one.key).collect();
@@ -296,12 +318,17 @@ pub(super) fn news(
         let was = find(before, ACCEPTED);
         let is_other = was.is_none_or(|was| was.status != now.status || was.message != now.message);
         match now.status.as_str() {
-            "True" if is_other => news.push((EventReason::PolicyAccepted, Severity::Normal, now.message.clone())),
-            "False" if is_other => news.push((EventReason::PolicyRefused, Severity::Warning, now.message.clone())),
+            "True" if is_other => {
+                news.push((EventReason::PolicyAccepted, Severity::Normal, now.message.clone()))
+            }
+            "False" if is_other => {
+                news.push((EventReason::PolicyRefused, Severity::Warning, now.message.clone()))
+            }
             _ => {}
         }
     }
-    let is_open = |condition: Option<&PolicyCondition>| condition.is_some_and(|one| one.reason == "BreakGlass");
+    let is_open =
+        |condition: Option<&PolicyCondition>| condition.is_some_and(|one| one.reason == "BreakGlass");
     let (was, now) = (find(before, ENFORCING), find(after, ENFORCING));
     let message = now.map(|now| now.message.clone()).unwrap_or_default();
     match (is_open(was), is_open(now)) {
