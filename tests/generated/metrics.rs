@@ -184,7 +184,15 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             vec![
                 (
                     "condition",
-                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Policies", "Registries", "Serving"]),
+                    Closed(&[
+                        "Settings",
+                        "Certificate",
+                        "Callers",
+                        "Namespaces",
+                        "Policies",
+                        "Registries",
+                        "Serving",
+                    ]),
                 ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],

@@ -13,6 +13,7 @@ use super::tasks::Tasks;
 use crate::admission::OnDenied;
 use crate::cluster::{Cluster, Namespaces, PolicyObjects};
 use crate::config::watch::Handle;
+use crate::controllers::entries::Report;
 use crate::controllers::leader::Leading;
 use crate::controllers::policies::{
     Denials, Held, PolicyController, PolicyMetrics, Reporter, ReporterNames, Standing,
@@ -83,6 +84,7 @@ impl Objects {
         self,
         tasks: &mut Tasks,
         settings: Arc<ArcSwap<Settings>>,
+        entries: watch::Receiver<Report>,
         namespaces: &Namespaces,
         conditions: Conditions,
     ) -> Counted {
@@ -103,6 +105,7 @@ impl Objects {
             leading,
             events,
             held.clone(),
+            entries,
             settings,
             file,
             Timestamp::now,
