@@ -192,10 +192,9 @@ impl PolicyObjects {
         let meta = &object.metadata;
         let name = meta.name.as_deref()?;
         let ApiResource { api_version, kind, .. } = &self.resource;
-        let mut text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
-        if let Some(spec) = object.data.get("spec") {
-            text["spec"] = spec.clone();
-        }
+        // An object without a `spec` is read as one whose `spec` is null.
+        let spec = object.data.get("spec");
+        let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
         let status = object.data.get("status").cloned().unwrap_or(Value::Null);
         Some(PolicyObject {
             name: PolicyName::new(name),
