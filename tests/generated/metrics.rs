@@ -184,7 +184,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             vec![
                 (
                     "condition",
-                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving"]),
+                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Policies", "Registries", "Serving"]),
                 ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],
