@@ -179,7 +179,15 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             vec![
                 (
                     "condition",
-                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving"]),
+                    Closed(&[
+                        "Settings",
+                        "Certificate",
+                        "Callers",
+                        "Namespaces",
+                        "Entries",
+                        "Registries",
+                        "Serving",
+                    ]),
                 ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],
@@ -203,6 +211,8 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
+        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
+        ("landfall_validating_entry_restores", vec![]),
     ]
 }
 
