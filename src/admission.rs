@@ -1,14 +1,18 @@
 //! The doors: the admission endpoints that the API server calls.
 //!
 //! ```text
-//! bytes ─door─review→ Review ─mutate─ judge … pod::Plan ─► Answer ─answer→ bytes
+//! bytes ─door─review→ Review ─┬ mutate ─ judge … pod::Plan ─┬► Answer ─answer→ bytes
+//!                             └ validate ─ examine ─────────┘
 //! ```
 //!
 //! Architecture invariant: only a policy denies. Any other failure here is a fault, and each door has one function that
-//! gives its answer to a fault: `/mutate` admits the Pod unchanged.
+//! gives its answer to a fault: `/mutate` admits the Pod unchanged, `/validate` denies it or leaves that to the API server.
 
 pub mod answer;
+mod beyond;
 mod door;
+mod examine;
+mod first_answers;
 mod judge;
 mod metrics;
 mod mutate;
@@ -16,8 +20,14 @@ mod observe;
 mod recreations;
 pub mod review;
 mod router;
+mod scope;
+mod selectors;
+mod validate;
 
-pub use door::{Doors, LabelsOf, MARGIN, OnLoop};
+pub use door::{Doors, LabelsOf, MARGIN, OnDenied, OnLoop};
 pub use metrics::Metrics;
 pub use mutate::MUTATE;
 pub use recreations::PodLoop;
+pub use router::Routers;
+pub use selectors::Selectors;
+pub use validate::VALIDATE;

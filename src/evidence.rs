@@ -44,6 +44,7 @@ mod ttl;
 mod upstream;
 mod verdict_cache;
 
+pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
 pub use judge::Judgement;

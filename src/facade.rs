@@ -3,7 +3,7 @@
 
 /// See [`crate::admission`].
 pub mod admission {
-    pub use crate::admission::{Doors, LabelsOf, Metrics, OnLoop, PodLoop};
+    pub use crate::admission::{Doors, LabelsOf, Metrics, OnDenied, OnLoop, PodLoop, Routers, Selectors};
     /// See [`crate::admission::answer`].
     pub mod answer {
         pub use crate::admission::answer::{Answer, Decision, encode};
@@ -124,7 +124,7 @@ pub mod domain {
     }
     /// See [`crate::domain::name`].
     pub mod name {
-        pub use crate::domain::name::{PullSecret, RegistryName};
+        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName};
     }
     /// See [`crate::domain::text`].
     pub mod text {
@@ -148,7 +148,9 @@ pub mod domain {
     }
     /// See [`crate::domain::policy`].
     pub mod policy {
-        pub use crate::domain::policy::{Labels, Rules};
+        pub use crate::domain::policy::{
+            BreakGlass, Enforcement, Labels, Policy, Rules, SelectorId, Warning,
+        };
     }
     /// See [`crate::domain::registry`].
     pub mod registry {
@@ -181,7 +183,7 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope};
+    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope, Share};
 }
 /// See [`crate::harbor`].
 pub mod harbor {

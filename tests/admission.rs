@@ -1,4 +1,4 @@
-//! The door `/mutate`, knocked at over TLS as the API server does, the registries behind it real ones over real sockets.
+//! The doors `/mutate` and `/validate`, knocked at over TLS as the API server does, the registries behind it real ones over real sockets.
 #![cfg(feature = "demo")]
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +21,8 @@ mod pin;
 mod placeholder;
 #[path = "admission/recorded.rs"]
 mod recorded;
+#[path = "admission/second_door.rs"]
+mod second_door;
 #[path = "support/support.rs"]
 #[expect(dead_code, reason = "no suite needs all of it")]
 mod support;

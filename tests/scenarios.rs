@@ -53,7 +53,7 @@ fn scene(told: &Told) -> Value {
     if let Some(details) = audit.get_mut("details") {
         *details = redacted_details(details);
     }
-    json!({
+    let mut scene = json!({
         "about": told.about,
         "pod": told.pod,
         "ending": told.actual,
@@ -61,7 +61,14 @@ fn scene(told: &Told) -> Value {
         "warnings": told.warnings,
         "audit": audit,
         "patch": patch,
-    })
+    });
+    if let Some(second) = &told.second {
+        scene["second door"] = json!(second);
+    }
+    if told.door != "/mutate" {
+        scene["door"] = json!(told.door);
+    }
+    scene
 }
 
 /// The same of the details in the audit log, where every finding stands with what was seen: `(…)` behind those words.

@@ -38,12 +38,14 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         key: demo.world.write("tls/tls.key", &identity.key_pem).unwrap(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let validate = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = format!("https://{}/mutate?timeout=5s", listener.local_addr().unwrap());
     let port = format!("http://{}", admin.local_addr().unwrap());
     let parts = Parts {
         config: config.clone(),
         listener,
+        validate,
         admin,
         certificate,
         entries: None,
@@ -107,7 +109,8 @@ async fn it_comes_up_serves_reloads_and_leaves() {
     let client = running.client();
     assert!(review(&client).await.contains("\"patchType\":\"JSONPatch\""));
     let (status, page) = running.admin("/metrics").await;
-    let counted = r#"landfall_admissions_total{verdict="Patched",reason="Local",dry_run="false"} 1"#;
+    let counted =
+        r#"landfall_admissions_total{verdict="Patched",reason="Local",dry_run="false",door="Mutate"} 1"#;
     assert!(status == 200 && page.contains(counted), "{page}");
     for family in [
         "landfall_registry_requests",

@@ -27,17 +27,20 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, AuditKey, Decision, encode};
+use super::first_answers::FirstAnswers;
 use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
 use super::recreations::{PodLoop, Recreations};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
+use super::selectors::Selectors;
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
-use crate::domain::policy::{Labels, NAMESPACE_NAME};
+use crate::domain::name::PolicyName;
+use crate::domain::policy::{Labels, NAMESPACE_NAME, SelectorId};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::evidence::{Asking, Observatory, ObservedAt, VerdictCache};
+use crate::evidence::{Asking, Observatory, ObservedAt, Share, VerdictCache};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
 pub const MARGIN: Duration = Duration::from_millis(500);
@@ -50,12 +53,21 @@ const OBSERVED_LATER: usize = 64;
 const VERDICT: AuditKey = AuditKey::new("verdict");
 /// The audit annotation with the most important reason for the verdict.
 const REASON: AuditKey = AuditKey::new("reason");
+/// The audit annotation with the reason for each image.
+pub(super) const IMAGES: AuditKey = AuditKey::new("images");
+/// The audit annotation with the findings of each image.
+pub(super) const FINDINGS: AuditKey = AuditKey::new("findings");
+/// What registries and the network said about denied images. It may name hosts, so the user does not get it.
+pub(super) const DETAILS: AuditKey = AuditKey::new("details");
 
 /// Returns the labels of a namespace by its name. Policies select namespaces by these labels.
 pub type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
 
 /// Is told of a loop, at most once in half an hour for each owner and Pod. It must not wait.
 pub type OnLoop = Arc<dyn Fn(PodLoop) + Send + Sync>;
+
+/// Is told of each policy that denied a Pod, or would have denied it if it acted; never of dry runs. It must not wait.
+pub type OnDenied = Arc<dyn Fn(&PolicyName) + Send + Sync>;
 
 /// Builds the admission endpoints from their dependencies.
 ///
@@ -66,7 +78,7 @@ pub type OnLoop = Arc<dyn Fn(PodLoop) + Send + Sync>;
 /// # use landfall::facade::domain::settings::Settings;
 /// # use landfall::facade::evidence::Observatory;
 /// # fn app(settings: Arc<ArcSwap<Settings>>, observatory: Arc<Observatory>, metrics: Metrics) -> axum::Router {
-/// Doors::new(settings, observatory, metrics).own_namespace("landfall").router()
+/// Doors::new(settings, observatory, metrics).own_namespace("landfall").routers().mutate
 /// # }
 /// ```
 #[derive(Clone)]
@@ -78,9 +90,11 @@ pub struct Doors {
     pub(super) labels: LabelsOf,
     pub(super) own_namespace: Option<Box<str>>,
     pub(super) on_loop: OnLoop,
+    pub(super) on_denied: OnDenied,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
     pub(super) tasks: TaskTracker,
+    pub(super) selectors: Selectors,
 }
 
 impl Doors {
@@ -93,8 +107,20 @@ impl Doors {
             Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
         });
         let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
-        let on_loop: OnLoop = Arc::new(|_| {});
-        Self { settings, observatory, labels, own_namespace: None, on_loop, clock, metrics, tasks }
+        let (on_loop, on_denied): (OnLoop, OnDenied) = (Arc::new(|_| {}), Arc::new(|_| {}));
+        let selectors = Selectors::new(settings.load_full());
+        Self {
+            settings,
+            observatory,
+            labels,
+            own_namespace: None,
+            on_loop,
+            on_denied,
+            clock,
+            metrics,
+            tasks,
+            selectors,
+        }
     }
 
     /// Returns the tracker of background tasks: observing policies that are judged after the answer was given. Each task
@@ -102,6 +128,12 @@ impl Doors {
     #[must_use]
     pub fn tasks(&self) -> TaskTracker {
         self.tasks.clone()
+    }
+
+    /// Returns the selectors that the validating door knows. Whoever brings new settings into force tells them.
+    #[must_use]
+    pub fn selectors(&self) -> Selectors {
+        self.selectors.clone()
     }
 
     /// Sets the source of namespace labels. It is asked only where there are policies, and must answer quickly.
@@ -122,6 +154,12 @@ impl Doors {
         Self { on_loop, ..self }
     }
 
+    /// Sets who is told of policies that deny Pods.
+    #[must_use]
+    pub fn on_denied(self, on_denied: OnDenied) -> Self {
+        Self { on_denied, ..self }
+    }
+
     /// Sets the clock for the age of scans and the end of exceptions.
     #[must_use]
     pub fn clock(self, clock: fn() -> Timestamp) -> Self {
@@ -129,10 +167,12 @@ impl Doors {
     }
 }
 
-/// The dependencies of a door, and its state.
+/// The dependencies of both doors, and their state.
 pub(super) struct DoorState {
     pub(super) deps: Doors,
     pub(super) cache: VerdictCache<CachedDecision>,
+    /// What the mutating door wrote a moment ago, for the validating one.
+    pub(super) first_answers: FirstAnswers,
     /// Limits the observing policies that are judged after their Pods were answered.
     pub(super) observing: Arc<Semaphore>,
     pub(super) recreations: Recreations,
@@ -143,6 +183,7 @@ impl DoorState {
         Self {
             deps,
             cache: VerdictCache::default(),
+            first_answers: FirstAnswers::default(),
             observing: Arc::new(Semaphore::new(OBSERVED_LATER)),
             recreations: Recreations::default(),
         }
@@ -151,10 +192,10 @@ impl DoorState {
     /// Returns the judge for these terms. `date` is the time for the age of scans and the end of exceptions.
     pub(super) fn judge<'a>(&'a self, terms: &'a Terms, namespace: &'a str, date: Timestamp) -> Judge<'a> {
         let Doors { observatory, metrics, .. } = &self.deps;
-        let Terms { settings, began, deadline } = terms;
+        let Terms { settings, began, .. } = terms;
         // The generation is read before anything is asked, because the judgement may miss later changes.
         let observed_at = ObservedAt { now: *began, date, generation: observatory.generation() };
-        let asking = Asking { namespace, deadline: *deadline };
+        let asking = terms.asking(namespace);
         Judge { settings, observatory, cache: &self.cache, metrics, asking, observed_at }
     }
 
@@ -164,9 +205,9 @@ impl DoorState {
         answer: Answer,
         outcome: PodOutcome,
         reason: Reason,
-        dry_run: DryRun,
+        at: (Door, DryRun),
     ) -> Answer {
-        self.deps.metrics.admitted(outcome, reason, dry_run);
+        self.deps.metrics.admitted(outcome, reason, at);
         noted(answer, outcome, reason)
     }
 
@@ -183,9 +224,9 @@ impl DoorState {
             Fault::Panic => Reason::Internal,
         };
         match answer {
-            Ok(answer) => Ok(self.concluded(answer, outcome, reason, dry_run)),
+            Ok(answer) => Ok(self.concluded(answer, outcome, reason, (kind.door, dry_run))),
             Err(status) => {
-                self.deps.metrics.admitted(outcome, reason, dry_run);
+                self.deps.metrics.admitted(outcome, reason, (kind.door, dry_run));
                 Err(status)
             }
         }
@@ -197,7 +238,7 @@ fn noted(answer: Answer, outcome: PodOutcome, reason: Reason) -> Answer {
     answer.note(VERDICT, outcome.as_str()).note(REASON, reason.as_str())
 }
 
-/// The conditions of one judgement: settings, start and deadline.
+/// The conditions of one judgement: settings, start and deadline, and at which door.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     /// The snapshot of the settings.
@@ -206,6 +247,21 @@ pub(super) struct Terms {
     pub(super) began: Instant,
     /// When the answer must be sent.
     pub(super) deadline: Instant,
+    /// At which door.
+    pub(super) door: Door,
+    /// The selector of the policies for which the API server calls. The mutating door has none.
+    pub(super) selector: Option<SelectorId>,
+}
+
+impl Terms {
+    /// For Pods of this namespace.
+    pub(super) fn asking<'a>(&self, namespace: &'a str) -> Asking<'a> {
+        let share = match self.door {
+            Door::Mutate => Share::Mutating,
+            Door::Validate => Share::Validating,
+        };
+        Asking { share, namespace, deadline: self.deadline }
+    }
 }
 
 /// Why a review could not be judged.
@@ -231,7 +287,7 @@ pub(super) struct DoorKind {
 pub(super) async fn receive(
     state: &Arc<DoorState>,
     kind: &DoorKind,
-    query: Option<&str>,
+    (selector, query): (Option<SelectorId>, Option<&str>),
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -242,9 +298,10 @@ pub(super) async fn receive(
     }
     // A panic in here, also in the decoder or the encoder, ends one review and not the process. Unwinding is safe: shared
     // data is only swapped as a whole or counted, so a panic leaves only data of this review half done.
-    let answered = AssertUnwindSafe(answer(state, kind, timeout(query), &body, began)).catch_unwind().await;
+    let asked = (selector, timeout(query));
+    let answered = AssertUnwindSafe(answer(state, kind, asked, &body, began)).catch_unwind().await;
     let said = answered.unwrap_or_else(|panic| panicked(state, kind, &body, &*panic));
-    state.deps.metrics.answered(began.elapsed());
+    state.deps.metrics.answered(kind.door, began.elapsed());
     match said {
         Ok(said) => ([(header::CONTENT_TYPE, "application/json")], said).into_response(),
         Err(refusal) => refusal.into_response(),
@@ -254,7 +311,7 @@ pub(super) async fn receive(
 async fn answer(
     state: &Arc<DoorState>,
     kind: &DoorKind,
-    asked: Option<Duration>,
+    (selector, asked): (Option<SelectorId>, Option<Duration>),
     body: &[u8],
     began: Instant,
 ) -> Result<Vec<u8>, Refusal> {
@@ -265,7 +322,8 @@ async fn answer(
             review.find_secrets(body, &settings);
             let budget = settings.budget.request;
             let deadline = began + asked.map_or(budget, |asked| asked.saturating_sub(MARGIN).min(budget));
-            let answer = (kind.judge)(state, &review, Terms { settings, began, deadline }).await;
+            let terms = Terms { settings, began, deadline, door: kind.door, selector };
+            let answer = (kind.judge)(state, &review, terms).await;
             Ok(encode(&answer, &review.uid))
         }
         Err(ReviewError::Malformed(error)) => Err(refuse(StatusCode::BAD_REQUEST, &error_chain(&error))),
@@ -319,9 +377,9 @@ struct Request<'a> {
 }
 
 /// An HTTP status instead of an AdmissionReview: the API server follows the webhook's failurePolicy.
-type Refusal = (StatusCode, String);
+pub(super) type Refusal = (StatusCode, String);
 
-fn refuse(status: StatusCode, why: &str) -> Refusal {
+pub(super) fn refuse(status: StatusCode, why: &str) -> Refusal {
     let why = &*plain(why);
     tracing::debug!(http.status = status.as_u16(), why, "request is not a review");
     (status, format!("{why}\n"))

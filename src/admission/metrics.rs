@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry as Page, Unit};
 
-use super::review::DryRun;
+use super::review::{Door, DryRun};
 use crate::domain::decision::ImageDecision;
 use crate::domain::finding::{Finding, FindingKind};
 use crate::domain::name::PolicyName;
@@ -35,6 +35,19 @@ impl PodOutcome {
     pub(super) fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+/// What a policy that does not act would have done with a Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+pub(super) enum ByObserving {
+    /// It would have let the Pod in.
+    Allowed,
+    /// It would have denied the Pod.
+    Denied,
+    /// It would have denied the Pod, but somebody has opened it for some time.
+    Opened,
+    /// It was not asked, because too many Pods were waiting.
+    Dropped,
 }
 
 /// The counters of images with the same labels, and of their findings.
@@ -66,7 +79,7 @@ impl ImageCounters {
 /// The metrics of the doors; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    admissions: Family<[(&'static str, &'static str); 3], Counter>,
+    admissions: Family<[(&'static str, &'static str); 4], Counter>,
     images: Family<ByImage, Counter>,
     findings: Family<ByFinding, Counter>,
     observed: Family<ByPolicy, Counter>,
@@ -74,7 +87,8 @@ pub struct Metrics {
     cached: Counter,
     /// Verdicts judged anew.
     judged: Counter,
-    duration: Histogram,
+    mutating: Histogram,
+    validating: Histogram,
     pub(super) panics: Counter,
     /// Pods that somebody creates again and again.
     recreated: Family<[(&'static str, &'static str); 1], Counter>,
@@ -100,7 +114,7 @@ struct ByFinding {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ByPolicy {
     policy: PolicyName,
-    verdict: &'static str,
+    verdict: ByObserving,
 }
 
 /// The label value of a name. Prometheus treats an empty label like an absent one.
@@ -123,7 +137,7 @@ impl EncodeLabelSet for ByFinding {
 
 impl EncodeLabelSet for ByPolicy {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        [("policy", self.policy.as_str()), ("verdict", self.verdict)].encode(encoder)
+        [("policy", self.policy.as_str()), ("verdict", self.verdict.into())].encode(encoder)
     }
 }
 
@@ -131,6 +145,17 @@ impl Metrics {
     /// Registers the metrics on the metrics page.
     pub fn register(page: &mut Page) -> Self {
         let verdicts = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        // From the time of a Pod whose verdicts are all cached to the longest timeout of the API server.
+        let duration =
+            Family::<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>::new_with_constructor(
+                || {
+                    Histogram::new([
+                        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                        1.0, 2.5, 5.0, 10.0,
+                    ])
+                },
+            );
+        let of = |door: Door| duration.get_or_create_owned(&[("door", door.as_str())]);
         let metrics = Self {
             admissions: Family::default(),
             images: Family::default(),
@@ -138,11 +163,8 @@ impl Metrics {
             observed: Family::default(),
             cached: verdicts.get_or_create_owned(&[("source", "Cache")]),
             judged: verdicts.get_or_create_owned(&[("source", "Judged")]),
-            // From the time of a Pod whose verdicts are all cached to the longest timeout of the API server.
-            duration: Histogram::new([
-                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-                5.0, 10.0,
-            ]),
+            mutating: of(Door::Mutate),
+            validating: of(Door::Validate),
             panics: Counter::default(),
             recreated: Family::default(),
             beyond: Counter::default(),
@@ -150,22 +172,22 @@ impl Metrics {
         };
         page.register(
             "landfall_admissions",
-            "Reviews of Pods, by verdict on the Pod, most important reason among its images, and dry run",
+            "Reviews of Pods, by verdict on the Pod, most important reason among its images, dry run, and door",
             metrics.admissions.clone(),
         );
         page.register(
             "landfall_images",
-            "Images of Pods (dry runs excluded), by route, by the registry that now serves them, and by reason",
+            "Images of Pods at the mutating door (dry runs excluded), by route, by the registry that now serves them, and by reason",
             metrics.images.clone(),
         );
         page.register(
             "landfall_findings",
-            "Why local copies were not simply used, for each image of a Pod (dry runs excluded)",
+            "Why local copies were not simply used, for each image of a Pod at the mutating door (dry runs excluded)",
             metrics.findings.clone(),
         );
         page.register(
             "landfall_observed_policy_verdicts",
-            "What policies that only observe would have done with Pods (dry runs excluded)",
+            "What policies that only observe, or were opened for some time, would have done with Pods (dry runs excluded)",
             metrics.observed.clone(),
         );
         page.register(
@@ -177,7 +199,7 @@ impl Metrics {
             "landfall_admission_duration",
             "Time from the last byte of a review to its answer",
             Unit::Seconds,
-            metrics.duration.clone(),
+            duration,
         );
         page.register(
             "landfall_admission_too_many_images",
@@ -204,12 +226,14 @@ impl Metrics {
 
     /// Counts a Pod. Dry runs have their own label value: a `drill` over a whole cluster must not look like a restart of
     /// all Pods.
-    pub(super) fn admitted(&self, outcome: PodOutcome, reason: Reason, dry_run: DryRun) {
+    pub(super) fn admitted(&self, outcome: PodOutcome, reason: Reason, (door, dry_run): (Door, DryRun)) {
         let dry_run = match dry_run {
             DryRun::No => "false",
             DryRun::Yes => "true",
         };
-        let labels = [("verdict", outcome.as_str()), ("reason", reason.as_str()), ("dry_run", dry_run)];
+        let (verdict, reason) = (outcome.as_str(), reason.as_str());
+        let labels =
+            [("verdict", verdict), ("reason", reason), ("dry_run", dry_run), ("door", door.as_str())];
         self.admissions.get_or_create(&labels).inc();
     }
 
@@ -247,19 +271,19 @@ impl Metrics {
 
     /// Counts a Pod that an observing policy did not judge, because too many Pods were waiting.
     pub(super) fn dropped(&self, policy: &PolicyName) {
-        self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict: "Dropped" }).inc();
+        self.observed(policy, ByObserving::Dropped);
     }
 
     /// Counts what an observing policy would have done with a Pod.
-    pub(super) fn observed(&self, policy: &PolicyName, outcome: PodOutcome) {
-        let verdict = match outcome {
-            PodOutcome::Denied => "Denied",
-            PodOutcome::Patched | PodOutcome::Unchanged | PodOutcome::Internal => "Allowed",
-        };
+    pub(super) fn observed(&self, policy: &PolicyName, verdict: ByObserving) {
         self.observed.get_or_create(&ByPolicy { policy: policy.clone(), verdict }).inc();
     }
 
-    pub(super) fn answered(&self, took: Duration) {
-        self.duration.observe(took.as_secs_f64());
+    pub(super) fn answered(&self, door: Door, took: Duration) {
+        let duration = match door {
+            Door::Mutate => &self.mutating,
+            Door::Validate => &self.validating,
+        };
+        duration.observe(took.as_secs_f64());
     }
 }

@@ -16,12 +16,18 @@ use crate::pod::surface::MirrorMark;
 use crate::pod::{AdmissionKind, Pod, Slot};
 
 /// Which webhook was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 pub enum Door {
     /// `/mutate`: judges new Pods and new debugging containers.
     Mutate,
-    /// `/validate/<policy>`: judges these, and updates that change an image.
+    /// `/validate/<selector>`: judges these, and updates that change an image.
     Validate,
+}
+
+impl Door {
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Whether the request is a dry run.
@@ -124,7 +130,8 @@ pub enum ReviewError {
         /// What the review is about instead.
         what: NotOurs,
     },
-    /// The door should judge this Pod but cannot read it. `/mutate` allows it with a warning; `/validate` fails.
+    /// The door should judge this Pod but cannot read it. `/mutate` allows it with a warning; `/validate` denies
+    /// it.
     #[error("the Pod cannot be read")]
     Unreadable {
         /// The uid that the answer must repeat.

@@ -1,7 +1,7 @@
 //! `landfall serve`: the webhook server.
 //!
 //! ```text
-//! configuration ─controllers::settings─► Settings ──► the door /mutate ──► Observatory ──► registries
+//! configuration ─controllers::settings─► Settings ──► /mutate, /validate ──► Observatory ──► registries
 //! certificate ─files or controllers::certificates─► TLS listener ─┘  conditions, metrics ──► admin port
 //! Lease ─controllers::leader─► what only one replica does            SIGTERM ──► drain
 //! ```
@@ -42,9 +42,12 @@ pub(super) struct Args {
     config: PathBuf,
     #[command(flatten)]
     certificate: certificate::Flags,
-    /// The address that the API server calls; `[::]:8443` in an IPv6 cluster.
+    /// The address that the API server calls to have Pods changed; `[::]:8443` in an IPv6 cluster.
     #[arg(long, env = "LANDFALL_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
+    /// The address that the API server calls to have Pods validated; `[::]:8444` in an IPv6 cluster.
+    #[arg(long, env = "LANDFALL_VALIDATE_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8444")]
+    validate_listen: SocketAddr,
     /// The address of /livez, /readyz and /metrics, without TLS.
     #[arg(long, env = "LANDFALL_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     admin_listen: SocketAddr,
@@ -108,6 +111,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         config,
         certificate,
         listen,
+        validate_listen,
         admin_listen,
         tls_min,
         client_ca,
@@ -153,6 +157,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let parts = Parts {
         config,
         listener: bind(listen).await?,
+        validate: bind(validate_listen).await?,
         admin: bind(admin_listen).await?,
         certificate,
         entries,

@@ -1,8 +1,9 @@
 //! Stories: a Pod is sent through the real door in front of a world, and its expected ending is compared with the answer.
 //!
 //! ```text
-//! script ─ Act ─ events ──► Stage: world (fra, ams, edge) ◄── Observatory ◄── /mutate ◄─ TLS ─┐
-//!           └─ Story ─ review ──────────────────────────────────────────────────── HTTPS ─────┘
+//! script ─ Act ─ events ──► Stage: world (fra, ams, edge) ◄── Observatory ◄── /mutate ◄── TLS ─┐
+//!           │                                                      ▲────────── /validate ◄ TLS ─┤
+//!           └─ Story ─ review ──────────────────────────────────────────────────── HTTPS ──────┘
 //!                 └─ ending foretold ──► Told ◄── ending seen: the answer, its patch applied
 //! ```
 //!

@@ -3,9 +3,74 @@
 use std::fmt;
 
 use super::decision::ImageDecision;
+use super::digest::Digest;
 use super::finding::{Finding, FindingKind};
 use super::name::PolicyName;
+use super::policy::{Policy, Regime};
 use super::text::plain;
+
+/// The most images that a denial names. A Pod may have hundreds, and a longer message is of no use.
+const MOST_DENIED: usize = 20;
+
+/// Returns why a Pod is denied: one line for each image, and one for each of the policies that deny it and say whom to ask.
+///
+/// Only as many `lines` are made as are shown.
+#[must_use]
+pub fn pod_denied(
+    lines: impl ExactSizeIterator<Item = String>,
+    by: &[PolicyName],
+    regime: &Regime,
+) -> String {
+    let more = lines.len().saturating_sub(MOST_DENIED);
+    let mut lines: Vec<String> = lines.take(MOST_DENIED).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more images"));
+    }
+    let denying = regime.enforcing.iter().filter(|policy| by.contains(&policy.name));
+    lines.extend(denying.filter_map(|policy| whom_to_ask(policy)));
+    lines.join("\n")
+}
+
+fn whom_to_ask(policy: &Policy) -> Option<String> {
+    let contact = plain(policy.contact.as_deref()?);
+    Some(format!("whom to ask about policy {}: {contact}", policy.name))
+}
+
+/// Why an image without a digest stands where the validating door judges it, although a copy could have been pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpinned {
+    /// In a new Pod: the mutating door was skipped, or a later webhook replaced the image.
+    New,
+    /// In an update or a new debugging container, which are not rewritten, or not always.
+    Added,
+}
+
+/// Returns why an image without a digest is denied by the validating door. `found`: the digest that could have been pinned.
+#[must_use]
+pub fn not_pinned(written: &str, found: Option<Digest>, how: Unpinned, regime: &Regime) -> String {
+    let written = plain(written);
+    let policies: Vec<&str> = regime.enforcing.iter().map(|policy| policy.name.as_str()).collect();
+    let by = by(&policies);
+    match (how, found) {
+        (Unpinned::New, _) => format!(
+            "{written}: without a digest, {by}: Landfall's mutating webhook was skipped, or another webhook replaced the image; try again"
+        ),
+        (Unpinned::Added, Some(digest)) => format!(
+            "{written}: without a digest, {by}: it is not rewritten here; write {written}@{digest}, or replace the Pod"
+        ),
+        (Unpinned::Added, None) => format!(
+            "{written}: without a digest, {by}: it is not rewritten here; write it with its digest, or replace the Pod"
+        ),
+    }
+}
+
+/// Returns the warning about what a policy that does not act would have denied. It has no words from outside.
+#[must_use]
+pub fn would_deny(policy: &PolicyName, images: usize, kinds: &[FindingKind]) -> String {
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    let images = if images == 1 { "1 image".to_owned() } else { format!("{images} images") };
+    format!("landfall: policy {policy} would deny {images}: {}", kinds.join(", "))
+}
 
 /// Returns why an image is denied, for the developer: what was found and where, which policy forbids it, and what to do.
 ///
@@ -38,12 +103,13 @@ pub fn denial(written: &str, decision: &ImageDecision) -> String {
 /// Returns why a Pod with more images than are judged is denied. At most so many different images, and so many in all, are
 /// judged.
 #[must_use]
-pub fn too_many(images: usize, [different, all]: [usize; 2], finding: &Finding) -> String {
+pub fn too_many(images: usize, [different, all]: [usize; 2], finding: &Finding, regime: &Regime) -> String {
     let policies: Vec<&str> = finding.policies.iter().map(PolicyName::as_str).collect();
     let (kind, by, advice) = (finding.kind, by(&policies), advice(finding.kind));
-    format!(
+    let line = format!(
         "{images} images: {kind} (at most {different} different images, and {all} in all, are judged), {by}: {advice}"
-    )
+    );
+    pod_denied([line].into_iter(), &finding.policies, regime)
 }
 
 /// Who blocks it.

@@ -13,8 +13,7 @@ use super::pattern::ImagePattern;
 use super::scan::Requirement;
 
 pub use selector::{
-    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, NoSelectorId, SYSTEM_NAMESPACES, Selector,
-    SelectorId,
+    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, SYSTEM_NAMESPACES, Selector, SelectorId,
 };
 
 /// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`; `on_vulnerable` and

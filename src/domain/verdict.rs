@@ -149,6 +149,29 @@ impl Reason {
         Self::OWN.into_iter().chain(FindingKind::VARIANTS.iter().copied().map(Self::Finding))
     }
 
+    /// Returns the most important reason among those of a Pod's images: that of the Pod in metrics. A Pod without images
+    /// has nothing that a Route could cover.
+    #[must_use]
+    pub fn of_pod(images: impl Iterator<Item = Self>) -> Self {
+        images.min_by_key(|reason| reason.weight()).unwrap_or(Self::Finding(FindingKind::NotRouted))
+    }
+
+    /// The more important, the lower.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Internal => 0,
+            Self::Denied => 1,
+            Self::Fallback => 2,
+            Self::Presumed => 3,
+            Self::Accepted => 4,
+            Self::Local => 5,
+            Self::AlreadyLocal => 6,
+            Self::Observed => 7,
+            Self::MirrorPod | Self::Excluded | Self::Exempt | Self::PullNever | Self::Placeholder => 8,
+            Self::Finding(_) => 9,
+        }
+    }
+
     /// Returns the reason as one word.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,9 @@
 //! never gets all permits, because whoever comes next would wait for an attempt to end. If the queue is full, the last
 //! of the longest line leaves it. A look-up that a second namespace waits for stands in both lines: nobody can put an
 //! image of others to the end of his own line.
+//!
+//! The two doors take turns, too, however many namespaces stand in line for each: what exhausts `/mutate` must not stop
+//! `/validate`, which denies what it cannot learn. Each has half of the places in a full queue.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +20,40 @@ pub(super) const LONGEST: usize = 4096;
 /// One namespace leaves 1/8 of the permits to the others.
 const RESERVE: usize = 8;
 
+/// Whose share of the look-ups is used. While look-ups of both wait, they get their permits in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// That of the mutating door, and of all that is not on a Pod's way.
+    Mutating,
+    /// That of the validating door.
+    Validating,
+}
+
+impl Share {
+    fn other(self) -> Self {
+        match self {
+            Self::Mutating => Self::Validating,
+            Self::Validating => Self::Mutating,
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
-    /// Pods of this namespace.
-    Namespace(Arc<str>),
+    /// Pods of this namespace, at one of the doors.
+    Pods(Share, Arc<str>),
     /// Landfall itself: proofs of tags, and renewals.
     Background,
+}
+
+impl Asker {
+    fn share(&self) -> Share {
+        match self {
+            Self::Pods(share, _) => *share,
+            Self::Background => Share::Mutating,
+        }
+    }
 }
 
 /// The number of a look-up in the queue. It is never used twice.
@@ -48,6 +78,8 @@ struct State {
     lines: HashMap<Asker, VecDeque<TicketId>>,
     /// Whose turn it is: each asker with a line, once.
     turns: VecDeque<Asker>,
+    /// Whose turn it is, while both have lines.
+    next: Share,
     /// The permits that each asker has now.
     held: HashMap<Asker, usize>,
 }
@@ -85,6 +117,7 @@ impl FairQueue {
             waiting: HashMap::new(),
             lines: HashMap::new(),
             turns: VecDeque::new(),
+            next: Share::Mutating,
             held: HashMap::new(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -102,12 +135,15 @@ impl FairQueue {
         self.lock().waiting.len()
     }
 
-    /// Would whoever joins the line of this asker wait until all attempts in progress have ended? All lines move on in
-    /// turn, so only the length of his own counts, times how many there are.
+    /// Would whoever joins the line of this asker wait until all attempts in progress have ended? All lines of a door move
+    /// on in turn, so only the length of his own counts, times how many there are. The other door takes every second turn.
     pub fn is_long_for(&self, asker: &Asker) -> bool {
         let state = self.lock();
         let ours = state.lines.get(asker).map_or(0, VecDeque::len);
-        ours.saturating_mul(state.lines.len()) >= state.limit
+        let of = |share| state.lines.keys().filter(|one| one.share() == share).count();
+        let (same, others) = (of(asker.share()), of(asker.share().other()));
+        let turns = if others == 0 { same } else { same.saturating_mul(2) };
+        ours.saturating_mul(turns) >= state.limit
     }
 
     /// The number for the next look-up.
@@ -177,11 +213,19 @@ impl State {
     fn make_room(&mut self, asker: &Asker) -> Result<(), Overfull> {
         while self.waiting.len() >= LONGEST {
             let ours = self.lines.get(asker).map_or(0, VecDeque::len);
-            let longest = self.lines.iter().max_by_key(|(_, line)| line.len());
-            let (owner, last) = longest
-                .filter(|(_, line)| line.len() > ours)
-                .and_then(|(owner, line)| Some((owner.clone(), *line.back()?)))
-                .ok_or(Overfull)?;
+            let others = asker.share().other();
+            let lines =
+                self.lines.iter().filter(|(one, _)| one.share() == others).map(|(_, line)| line.len());
+            // A door that has more than its half makes room for the other one.
+            let has_more = lines.sum::<usize>() > LONGEST / 2;
+            let may_leave = |one: &Asker, line: usize| match (has_more, one.share() == others) {
+                (true, is_theirs) => is_theirs,
+                (false, is_theirs) => !is_theirs && line > ours,
+            };
+            let lines = self.lines.iter().filter(|(one, line)| may_leave(one, line.len()));
+            let longest = lines.max_by_key(|(_, line)| line.len());
+            let (owner, last) =
+                longest.and_then(|(owner, line)| Some((owner.clone(), *line.back()?))).ok_or(Overfull)?;
             self.leave(last, &owner);
             let Some(waiting) = self.waiting.get_mut(&last) else { continue };
             waiting.askers.retain(|one| *one != owner);
@@ -196,8 +240,9 @@ impl State {
     fn call(&mut self) {
         let share = self.limit - self.limit / RESERVE;
         while self.in_progress < self.limit {
-            let may_have = |asker: &Asker| self.held.get(asker).is_none_or(|held| *held < share);
-            let Some(asker) = self.turns.iter().find(|asker| may_have(asker)).cloned() else { return };
+            let may_have = |asker: &&Asker| self.held.get(*asker).is_none_or(|held| *held < share);
+            let of = |door: Share| self.turns.iter().filter(|asker| asker.share() == door).find(may_have);
+            let Some(asker) = of(self.next).or_else(|| of(self.next.other())).cloned() else { return };
             let Some(id) = self.lines.get(&asker).and_then(|line| line.front().copied()) else { return };
             let Some(waiting) = self.waiting.remove(&id) else { return };
             for one in &waiting.askers {
@@ -207,6 +252,7 @@ impl State {
                 self.turns.retain(|one| *one != asker);
                 self.turns.push_back(asker.clone());
             }
+            self.next = asker.share().other();
             self.in_progress += 1;
             *self.held.entry(asker.clone()).or_default() += 1;
             // Who waits listens: a ticket that is dropped leaves `waiting` first.

@@ -20,7 +20,7 @@ use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{ClientError, Tasks};
 
 use super::cached_answer::{CachedAnswer, Served};
-use super::fair_queue::Asker;
+use super::fair_queue::{Asker, Share};
 use super::invalidation::{Scope, View};
 use super::lookup::{Lookups, Start, Terms};
 use super::metrics::{CacheResult, Metrics};
@@ -80,6 +80,8 @@ pub struct Problem {
 /// On whose behalf questions are asked, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
+    /// Whose share of the look-ups is used.
+    pub share: Share,
     /// The namespace of the Pod: look-ups queue fairly by namespace.
     pub namespace: &'a str,
     /// At this moment each open question counts as unanswered.
@@ -353,7 +355,7 @@ impl Observatory {
         if Instant::now() >= asking.deadline {
             return unknown(late(&upstream));
         }
-        let asker = Asker::Namespace(asking.namespace.into());
+        let asker = Asker::Pods(asking.share, asking.namespace.into());
         let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asker.clone()) {
             Start::Cached(cached) => return cached.serve(&view()),
             Start::Refused(why) => return unknown(why),

@@ -16,15 +16,14 @@ const MOST: usize = 20;
 /// The most findings of one image whose details are written.
 const MOST_DETAILS: usize = 8;
 
-/// Returns the reason for each image: `containers/web: Local at ams; containers/log: NotRouted`.
+/// Returns the reason for each image, and the registry that serves it: `containers/web: Local at ams; containers/log:
+/// NotRouted`.
 pub fn images<'a>(
-    images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>,
-    reason: impl Fn(&ImageDecision) -> Reason,
+    images: impl Iterator<Item = (&'a Slot<'a>, (Reason, Option<&'a RegistryName>))>,
 ) -> String {
-    list(images, |decision, line| {
-        let reason = reason(decision);
+    list(images, |(reason, serving), line| {
         line.extend([": ", reason.as_str()]);
-        at(decision.serving().filter(|_| reason != Reason::Observed), line);
+        at(serving.filter(|_| reason != Reason::Observed), line);
     })
 }
 
@@ -62,15 +61,15 @@ fn at(registry: Option<&RegistryName>, line: &mut String) {
     }
 }
 
-fn list<'a>(
-    mut images: impl Iterator<Item = (&'a Slot<'a>, &'a ImageDecision)>,
-    write: impl Fn(&ImageDecision, &mut String),
+fn list<'a, T>(
+    mut images: impl Iterator<Item = (&'a Slot<'a>, T)>,
+    write: impl Fn(T, &mut String),
 ) -> String {
     let mut line = String::new();
-    for (slot, decision) in images.by_ref().take(MOST) {
+    for (slot, image) in images.by_ref().take(MOST) {
         line.extend([if line.is_empty() { "" } else { "; " }, slot.field.as_str(), "/"]);
         push_name(slot.name, &mut line);
-        write(decision, &mut line);
+        write(image, &mut line);
     }
     let more = images.count();
     if more > 0 {

@@ -12,14 +12,12 @@ use crate::domain::case::{PodContext, Pull, Subject};
 use crate::domain::decision::ImageDecision;
 use crate::domain::image::Reference;
 use crate::domain::messages;
+use crate::domain::name::PolicyName;
 use crate::domain::outcome::{Effect, Outcome};
 use crate::domain::registry::folded;
 use crate::domain::route::Pin;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
-
-/// The most images that a denial names. A Pod may have hundreds, and a longer message is of no use.
-const MOST_DENIED: usize = 20;
 
 /// A Pod, and the decision for each of its images.
 ///
@@ -75,7 +73,7 @@ impl<'a> Plan<'a> {
         self.slots.iter().zip(self.decisions.iter().copied())
     }
 
-    /// Returns why the Pod is denied, with one line for each denied image; `None` where no image is denied.
+    /// Returns why the Pod is denied, with one line for each denied image and whom to ask; `None` where no image is denied.
     #[must_use]
     pub fn denial(&self) -> Option<String> {
         if !self.decisions.iter().any(|decision| decision.outcome.denies()) {
@@ -87,12 +85,14 @@ impl<'a> Plan<'a> {
                 denied.push((slot.image, decision));
             }
         }
-        let line = |(image, decision): &(&str, &ImageDecision)| messages::denial(image, decision);
-        let mut lines: Vec<String> = denied.iter().take(MOST_DENIED).map(line).collect();
-        if denied.len() > MOST_DENIED {
-            lines.push(format!("and {} more images", denied.len() - MOST_DENIED));
-        }
-        Some(lines.join("\n"))
+        let lines = denied.iter().map(|(image, decision)| messages::denial(image, decision));
+        Some(messages::pod_denied(lines, &self.denying(), &self.context.regime))
+    }
+
+    /// Returns the policies that deny the Pod, each once.
+    #[must_use]
+    pub fn denying(&self) -> Vec<PolicyName> {
+        denying(self.decisions.iter().copied())
     }
 
     /// Builds the patch that applies the decisions; empty where nothing changes.
@@ -174,6 +174,15 @@ impl<'a> Plan<'a> {
         if self.lacks_secret(decision) { Reason::Observed } else { decision.outcome.reason }
     }
 
+    /// Iterates over the images that the Pod has from now on where nothing denies it, each with its decision. Images that
+    /// are not handled, or stay as they are because a pull secret is missing, are left out: nothing was found out about
+    /// what a node will pull.
+    pub fn written(&self) -> impl Iterator<Item = (&'a str, &'a ImageDecision)> {
+        let written =
+            self.by_slot().filter(|(_, decision)| !decision.outcome.keeps() && !self.lacks_secret(decision));
+        written.map(|(slot, decision)| (decision.outcome.image.as_deref().unwrap_or(slot.image), decision))
+    }
+
     /// Returns the warnings for the user of `kubectl`. A Fallback gives no warning: the Pod runs, an outage would repeat
     /// the warning for every Pod, and the people who must fix the gap read the metrics and the log.
     #[must_use]
@@ -203,4 +212,16 @@ impl<'a> Plan<'a> {
         }
         warnings
     }
+}
+
+/// Returns the policies that deny one of these images, each once.
+#[must_use]
+pub fn denying<'a>(images: impl Iterator<Item = &'a ImageDecision>) -> Vec<PolicyName> {
+    let mut denying: Vec<PolicyName> = Vec::new();
+    for policy in images.flat_map(ImageDecision::blocking).flat_map(|finding| &finding.policies) {
+        if !denying.contains(policy) {
+            denying.push(policy.clone());
+        }
+    }
+    denying
 }

@@ -1,4 +1,8 @@
 //! What surrounds the doors: every request gets one answer, whatever happens in between.
+//!
+//! A request that is refused here has no verdict, and the API server follows the `failurePolicy` of the webhook that it
+//! called: after a refusal of `/mutate` the Pod passes unchanged, after one of `/validate` (413, 408, 503, 431, 500) the
+//! request is denied. Both are right: nothing was learned about the Pod.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;

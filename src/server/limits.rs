@@ -1,4 +1,4 @@
-//! The bounds of a listener, each with its reason. They hold on both ports.
+//! The bounds of a listener, each with its reason. They hold on all ports.
 //!
 //! Two questions decide the numbers. What can somebody do who may only reach the port, or only create Pods? And what does
 //! an API server do on its worst day? A replica has 128 MiB. About 20 of them are its own before anybody calls, and reviews
@@ -14,6 +14,16 @@ const MIB: usize = 1024 * KIB;
 /// by default (`--max-mutating-requests-inflight`); some of them may call through one tunnel. An idle connection takes
 /// some 20 KiB.
 const CONNECTIONS: usize = 1024;
+/// Connections in all at the port of the validating door. It is called once more for each Pod of a namespace with an
+/// enforcing policy, and for updates that change an image.
+const VALIDATE_CONNECTIONS: usize = 512;
+/// A body there. An update has the Pod twice, before and after it. Pods are seldom longer than 1 MiB; a review that is longer
+/// than this is refused, and so the request is denied.
+const VALIDATE_BODY: usize = 10 * MIB;
+/// Memory for small bodies there, and for all heads.
+const VALIDATE_SMALL_BODIES: usize = 8 * MIB;
+/// Memory for other bodies there: two of the largest. What both doors may take leaves 24 MiB of 128 to decode reviews.
+const VALIDATE_LARGE_BODIES: usize = 20 * MIB;
 /// Connections in all at the admin port. A kubelet and two Prometheus need three.
 const ADMIN_CONNECTIONS: usize = 64;
 /// From `accept` to the end of the TLS handshake.
@@ -106,6 +116,18 @@ impl Limits {
     pub(super) const GOODBYE: Duration = Duration::from_secs(1);
     /// The pause after an `accept` that failed, most often because no file descriptor is free.
     pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+    /// The bounds of the port of the validating door.
+    #[must_use]
+    pub fn validate() -> Self {
+        Self {
+            connections: VALIDATE_CONNECTIONS,
+            body: VALIDATE_BODY,
+            small_bodies: VALIDATE_SMALL_BODIES,
+            large_bodies: VALIDATE_LARGE_BODIES,
+            ..Self::default()
+        }
+    }
 
     /// The bounds of the admin port. Nobody sends it a body.
     pub fn admin() -> Self {

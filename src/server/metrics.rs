@@ -31,16 +31,20 @@ impl HandshakeFailure {
 /// Which socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Port {
+    /// That of the mutating door.
     Webhook,
+    /// That of the validating door.
+    Validate,
     Admin,
 }
 
 impl Port {
-    const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
+    const ALL: [Self; 3] = [Self::Webhook, Self::Validate, Self::Admin];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "Webhook",
+            Self::Validate => "Validate",
             Self::Admin => "Admin",
         }
     }
@@ -185,6 +189,12 @@ impl ServerMetrics {
             metrics.certificate_not_after.clone(),
         );
         metrics
+    }
+
+    /// For the port of the validating door. What is refused there is counted apart, all else with the webhook's.
+    #[must_use]
+    pub fn validate(&self) -> Self {
+        Self { port: Port::Validate, ..self.clone() }
     }
 
     /// For the admin port. Only what is refused there is counted; connections and answers are those of the webhook.

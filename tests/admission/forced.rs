@@ -78,7 +78,7 @@ async fn more_images_than_are_judged_do_not_get_round_a_policy() {
             assert_eq!(elsewhere["allowed"], true, "no policy speaks there");
         }
         let counted = |verdict: &str, reason: &str| {
-            let labels = [("verdict", verdict), ("reason", reason), ("dry_run", "false")];
+            let labels = [("verdict", verdict), ("reason", reason), ("dry_run", "false"), ("door", "Mutate")];
             door.metric(name::ADMISSIONS, &labels)
         };
         assert_eq!(door.metric(name::TOO_MANY_IMAGES, &[]), 4.0);

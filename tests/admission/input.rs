@@ -95,7 +95,8 @@ async fn a_pod_that_cannot_be_read_is_admitted_with_a_warning() {
         let audit = json!({"verdict": "Unchanged", "reason": "Unparsable"});
         assert_eq!(response["auditAnnotations"], audit);
     }
-    let labels = [("verdict", "Unchanged"), ("reason", "Unparsable"), ("dry_run", "false")];
+    let labels =
+        [("verdict", "Unchanged"), ("reason", "Unparsable"), ("dry_run", "false"), ("door", "Mutate")];
     assert_eq!(door.metric(name::ADMISSIONS, &labels), 2.0);
 }
 
@@ -128,7 +129,7 @@ async fn a_panic_costs_one_review() {
     });
     assert_eq!(response, expected);
     assert_eq!(door.metric(name::ADMISSION_PANICS, &[]), 1.0);
-    let labels = [("verdict", "Internal"), ("reason", "Internal"), ("dry_run", "false")];
+    let labels = [("verdict", "Internal"), ("reason", "Internal"), ("dry_run", "false"), ("door", "Mutate")];
     assert_eq!(door.metric(name::ADMISSIONS, &labels), 1.0);
     assert!(patch(&door.pod("shop", &[WEB]).await).is_some());
 }

@@ -177,7 +177,10 @@ async fn a_debugging_container_is_rewritten_where_the_pod_carries_the_secret() {
     };
     assert_eq!((images("ams", "Local"), images("", "Observed")), (1.0, 1.0));
     let pods = |verdict: &str, reason: &str| {
-        door.metric(name::ADMISSIONS, &[("verdict", verdict), ("reason", reason), ("dry_run", "false")])
+        door.metric(
+            name::ADMISSIONS,
+            &[("verdict", verdict), ("reason", reason), ("dry_run", "false"), ("door", "Mutate")],
+        )
     };
     assert_eq!((pods("Patched", "Local"), pods("Unchanged", "Observed")), (1.0, 1.0));
 }

@@ -157,7 +157,7 @@ async fn a_dry_run_gets_the_same_answer_and_is_counted_apart() {
     body["request"]["dryRun"] = json!(true);
     assert_eq!(door.review(&body).await, real);
     for dry in ["true", "false"] {
-        let labels = [("verdict", "Patched"), ("reason", "Local"), ("dry_run", dry)];
+        let labels = [("verdict", "Patched"), ("reason", "Local"), ("dry_run", dry), ("door", "Mutate")];
         assert_eq!(door.metric(name::ADMISSIONS, &labels), 1.0, "{dry}");
     }
     let local = [("route", "production"), ("place", "ams"), ("reason", "Local")];

@@ -222,6 +222,7 @@ impl Site {
             format!("--namespace={}", self.namespace),
             format!("--pod-name={name}"),
             format!("--listen={}:{port}", self.plane.net.here()),
+            format!("--validate-listen={}:0", self.plane.net.here()),
             format!("--admin-listen=127.0.0.1:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
@@ -518,6 +519,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         let parts = Parts {
             config: site.config.clone(),
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
+            validate: TcpListener::bind((plane.net.here(), 0)).await.unwrap(),
             admin,
             entries: Some(entries::Names {
                 namespace: site.namespace.into(),

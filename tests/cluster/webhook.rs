@@ -80,6 +80,7 @@ impl<'a> Landfall<'a> {
             format!("--tls-cert={}", certificate.display()),
             format!("--tls-key={}", key.display()),
             format!("--listen={here}:{door}"),
+            format!("--validate-listen={here}:0"),
             format!("--admin-listen={here}:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];

@@ -10,7 +10,7 @@ use landfall::facade::domain::finding::{Action, FindingKind};
 use landfall::facade::domain::outcome::Outcome;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::Reason;
-use landfall::facade::evidence::{Asking, Observatory};
+use landfall::facade::evidence::{Asking, Observatory, Share};
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
@@ -86,7 +86,10 @@ impl Ground {
         let case = case_for(&self.settings, &self.image);
         let verdict = self
             .observatory
-            .judge(&case, Asking { namespace: "shop", deadline: Instant::now() + time })
+            .judge(
+                &case,
+                Asking { share: Share::Mutating, namespace: "shop", deadline: Instant::now() + time },
+            )
             .await
             .verdict;
         let Subject::Routed(routed) = &case.subject else { panic!("{case:?}") };

@@ -45,7 +45,8 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
-const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Admin"]));
+const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Admin"]));
+const DOOR: (&str, Values) = ("door", Closed(&["Mutate", "Validate"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
 /// Every family, as its page calls it, and its labels.
@@ -57,9 +58,10 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                 ("verdict", Closed(&["Patched", "Unchanged", "Denied", "Internal"])),
                 ("reason", Reasons),
                 ("dry_run", Closed(&["true", "false"])),
+                DOOR,
             ],
         ),
-        ("landfall_admission_duration_seconds", vec![]),
+        ("landfall_admission_duration_seconds", vec![DOOR]),
         ("landfall_admission_not_ours", vec![]),
         ("landfall_admission_panics", vec![]),
         (
@@ -82,7 +84,10 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_verdicts", vec![("source", Closed(&["Cache", "Judged"]))]),
         (
             "landfall_observed_policy_verdicts",
-            vec![("policy", Configured("a policy")), ("verdict", Closed(&["Allowed", "Denied", "Dropped"]))],
+            vec![
+                ("policy", Configured("a policy")),
+                ("verdict", Closed(&["Allowed", "Denied", "Opened", "Dropped"])),
+            ],
         ),
         (
             "landfall_lookups",

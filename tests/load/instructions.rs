@@ -158,7 +158,8 @@ async fn warm(gate: &Gate) -> Result<(Site, Router)> {
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let door = Doors::new(settings, observatory, Metrics::register(&mut page))
         .labels(Arc::new(|_| Box::pin(std::future::ready(Arc::new(Labels::new())))))
-        .router();
+        .routers()
+        .mutate;
     call(&door, gate).await?;
     Ok((site, door))
 }

@@ -42,7 +42,16 @@ impl Process {
     /// The same, started by a command that becomes what its last arguments say.
     pub async fn landfall_in(mut command: Command, config: &Path, folder: &Path) -> Result<Self> {
         command.arg(env!("CARGO_BIN_EXE_landfall"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format"]);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--validate-listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+        ]);
         // The way that a decision takes past a log which is not interested is part of its cost.
         command.args(["json", "--log", "error,landfall::cli::serve::parts=info", "--drain-delay", "0s"]);
         command.arg("--config").arg(config);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::Summary;
+use crate::admission::{MUTATE, VALIDATE};
 use crate::demo::story::{Admission, GapState, Told, ToldImage, tally};
 
 /// The least and the greatest width of a page; without a terminal it is [`USUAL`].
@@ -98,6 +99,15 @@ impl Page {
             let all = tally(&told.actual.reasons).replace('-', UNTOUCHED);
             let rest = format!("and {} more; in all {all}", images.len() - shown);
             writeln!(out, "{:1$}{DIM}{rest}{DIM:#}", "", self.images)?;
+        }
+        let alone = if told.second.is_none() && told.door != MUTATE { " alone" } else { "" };
+        if told.second.is_some() || !alone.is_empty() {
+            let (door, denied) = match &told.second {
+                Some(second) => (VALIDATE, second.admission == Admission::Denied),
+                None => (told.door, told.actual.admission == Admission::Denied),
+            };
+            let (mark, style, said) = if denied { ("✗", BAD, "denied") } else { ("✓", GOOD, "allowed") };
+            writeln!(out, "{:1$}{style}{mark}{style:#} {door}{alone}: {said}", "", self.images - 2)?;
         }
         for line in told.message.iter().flat_map(|message| message.lines()) {
             // It begins with the image, which is printed above.

@@ -33,8 +33,10 @@ use crate::server::{
 pub struct Parts {
     /// The configuration file.
     pub config: PathBuf,
-    /// For the API server.
+    /// For the API server: the mutating door.
     pub listener: TcpListener,
+    /// For the API server: the validating door.
+    pub validate: TcpListener,
     /// For the kubelet and Prometheus.
     pub admin: TcpListener,
     /// Where the certificate comes from.
@@ -100,6 +102,7 @@ impl Parts {
         let Self {
             config,
             listener,
+            validate,
             admin,
             certificate,
             entries,
@@ -154,11 +157,18 @@ impl Parts {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %listener.local_addr()?,
+            validate.listen = %validate.local_addr()?,
             admin.listen = %admin.local_addr()?,
             "serving"
         );
 
-        tasks.spawn("settings", settings.run(show_settings(conditions.clone())));
+        let (in_force, selectors) = (settings.settings(), doors.selectors());
+        let shown = show_settings(conditions.clone());
+        let show = move |standing| {
+            selectors.notice(&in_force.load());
+            shown(standing);
+        };
+        tasks.spawn("settings", settings.run(show));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
@@ -170,15 +180,28 @@ impl Parts {
         let leaving = (drain.clone(), conditions.clone(), instruments.server.clone());
         tasks.spawn("drain", leave(signal, propagation, leaving));
 
-        let listener = Listener {
+        let (routers, tls) = (doors.routers(), Arc::new(tls));
+        let second = Listener {
+            tcp: validate,
+            transport: Transport::Tls(tls.clone()),
+            app: routers.validate,
+            limits: Limits::validate(),
+            drain: drain.clone(),
+            metrics: instruments.server.validate(),
+        };
+        let first = Listener {
             tcp: listener,
-            transport: Transport::Tls(Arc::new(tls)),
-            app: doors.router(),
+            transport: Transport::Tls(tls),
+            app: routers.mutate,
             limits: Limits::default(),
             drain: drain.clone(),
             metrics: instruments.server,
         };
-        let served = tasks.supervise(listener.serve(), &drain).await?;
+        let serving = async {
+            let (first, second) = tokio::join!(first.serve(), second.serve());
+            Served { abandoned: first.abandoned + second.abandoned }
+        };
+        let served = tasks.supervise(serving, &drain).await?;
         behind_answers.close();
         behind_answers.wait().await;
         observatory.close().await;

@@ -75,17 +75,24 @@ impl Response {
         serde_json::from_slice(&bytes).map_err(|source| StoryError::Answer { source })
     }
 
+    /// The Pod of the review after the patch.
+    pub(super) fn became(&self, review: &Value) -> Result<Value, StoryError> {
+        let mut pod = field(review, "/request/object").clone();
+        json_patch::patch(&mut pod, &self.patch()?).map_err(|source| StoryError::Patch { source })?;
+        Ok(pod)
+    }
+
     /// What became of each image of the review's Pod.
     pub(super) fn images(&self, review: &Value) -> Result<Vec<ToldImage>, StoryError> {
         let before = field(review, "/request/object");
-        let mut after = before.clone();
-        json_patch::patch(&mut after, &self.patch()?).map_err(|source| StoryError::Patch { source })?;
+        let after = self.became(review)?;
         let mut said = self.said(before, &after);
         let was = images(before);
         let known = images(field(review, "/request/oldObject"));
         let ephemeral = field(review, "/request/subResource") == "ephemeralcontainers";
+        let only_new = ephemeral || self.audit_annotations.contains_key("images");
         let is = images(&after);
-        let told = was.into_iter().zip(is).filter(|(was, _)| !ephemeral || !known.contains(was));
+        let told = was.into_iter().zip(is).filter(|(was, _)| !only_new || !known.contains(was));
         let told = told.map(|((slot, was), (_, is))| {
             let Said { reason, place, findings } = said.remove(&slot).unwrap_or_default();
             ToldImage { slot, was, is, reason, place, findings }

@@ -28,6 +28,8 @@ pub struct Image {
     pub stands: Stands,
     /// The image as the Pod writes it.
     pub written: String,
+    /// What stood there before an update; `None`: the same.
+    pub was: Option<String>,
     /// When it is pulled.
     pub pull: &'static str,
     /// The expected ending.
@@ -72,6 +74,7 @@ impl Image {
         Self {
             stands: Stands::Container,
             written: written.into(),
+            was: None,
             pull: "IfNotPresent",
             becomes: Becomes::AsWritten,
             reason: "NotRouted",
@@ -83,6 +86,13 @@ impl Image {
     #[must_use]
     pub fn stands(mut self, stands: Stands) -> Self {
         self.stands = stands;
+        self
+    }
+
+    /// An update puts it where another image was.
+    #[must_use]
+    pub fn was(mut self, before: Image) -> Self {
+        self.was = Some(before.written);
         self
     }
 
@@ -191,9 +201,15 @@ impl Pod {
     /// The AdmissionReview that an API server would send for it. Its uid is made from `seed`.
     pub(super) fn review(&self, seed: &str) -> Value {
         let ephemeral = self.images.iter().any(|image| image.stands == Stands::Ephemeral);
-        let (operation, sub_resource) =
-            if ephemeral { ("UPDATE", Some("ephemeralcontainers")) } else { ("CREATE", None) };
-        let old = ephemeral.then(|| self.object(|stands| stands != Stands::Ephemeral));
+        let before = |image: &Image| image.was.clone().unwrap_or_else(|| image.written.clone());
+        let (operation, sub_resource, old) = if ephemeral {
+            let old = self.object(|stands| stands != Stands::Ephemeral, before);
+            ("UPDATE", Some("ephemeralcontainers"), Some(old))
+        } else if self.is_update() {
+            ("UPDATE", None, Some(self.object(|_| true, before)))
+        } else {
+            ("CREATE", None, None)
+        };
         json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
@@ -206,24 +222,29 @@ impl Pod {
                 "namespace": self.namespace,
                 "operation": operation,
                 "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
-                "object": self.object(|_| true),
+                "object": self.object(|_| true, |image| image.written.clone()),
                 "oldObject": old,
                 "dryRun": false,
             }
         })
     }
 
-    fn object(&self, shows: impl Fn(Stands) -> bool) -> Value {
+    /// Whether it runs already, and an image of it is changed.
+    pub(super) fn is_update(&self) -> bool {
+        self.images.iter().any(|image| image.was.is_some())
+    }
+
+    fn object(&self, shows: impl Fn(Stands) -> bool, text: impl Fn(&Image) -> String) -> Value {
         let mut spec = json!({});
         for (n, image) in self.images.iter().enumerate().filter(|(_, image)| shows(image.stands)) {
             let slot = self.slot(n);
             let name = slot.split_once('/').map_or(slot.as_str(), |(_, name)| name);
             let entry = match image.stands {
                 Stands::Volume => {
-                    json!({"name": name, "image": {"reference": image.written, "pullPolicy": image.pull}})
+                    json!({"name": name, "image": {"reference": text(image), "pullPolicy": image.pull}})
                 }
                 Stands::Container | Stands::Init | Stands::Ephemeral => {
-                    json!({"name": name, "image": image.written, "imagePullPolicy": image.pull})
+                    json!({"name": name, "image": text(image), "imagePullPolicy": image.pull})
                 }
             };
             push(&mut spec, image.stands.key(), entry);

@@ -6,6 +6,7 @@ mod outage;
 mod policies;
 mod recorded;
 mod registries;
+mod second_door;
 mod troubles;
 
 use serde_json::Value;
@@ -42,6 +43,8 @@ pub struct Story {
     pub sent: Sent,
     /// Whether the Pod must be admitted.
     pub admission: Admission,
+    /// To which doors it is sent.
+    pub way: Way,
     /// How often the same is sent before, with no look at the answers.
     pub before: usize,
     /// Words that must be said, in a warning, the denial or the audit log; `None`: there must be no warning.
@@ -54,10 +57,23 @@ impl Story {
         self
     }
 
+    fn at_the_second_door(self) -> Self {
+        Self { way: Way::SecondDoor, ..self }
+    }
+
     fn says(mut self, words: &'static str) -> Self {
         self.says = Some(words);
         self
     }
+}
+
+/// To which doors a Pod is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To `/mutate`; what became of it, to `/validate`, where a policy enforces.
+    BothDoors,
+    /// To `/validate` alone: the first door was skipped, does not see updates, or did not have the last word.
+    SecondDoor,
 }
 
 /// What is sent to the door.
@@ -142,7 +158,7 @@ pub(super) const FLEET: [Named; 5] = [
 pub fn script() -> Vec<Act> {
     let mut acts = everyday::acts();
     acts.push(recorded::act());
-    acts.extend([troubles::act(), policies::act()]);
+    acts.extend([troubles::act(), policies::act(), second_door::act()]);
     acts.extend(registries::acts());
     acts.extend(outage::acts());
     acts.push(night::act());
@@ -182,12 +198,16 @@ pub fn example_reviews() -> [(&'static str, &'static str, Value); 2] {
 
 /// A story of a Pod that is admitted.
 fn allowed(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Allowed, before: 0, says: None }
+    story(name, about, pod, Admission::Allowed)
 }
 
 /// A story of a Pod that is denied.
 fn denied(name: &'static str, about: &'static str, pod: Pod) -> Story {
-    Story { name, about, sent: Sent::Pod(pod), admission: Admission::Denied, before: 0, says: None }
+    story(name, about, pod, Admission::Denied)
+}
+
+fn story(name: &'static str, about: &'static str, pod: Pod, admission: Admission) -> Story {
+    Story { name, about, sent: Sent::Pod(pod), admission, way: Way::BothDoors, before: 0, says: None }
 }
 
 /// An image by its name in Frankfurt.

@@ -15,16 +15,18 @@ use tokio::time::sleep;
 
 use super::answer::{Response, field};
 use super::pod::{Becomes, Image};
-use super::script::{Act, Event, Sent, Story, Who};
-use super::told::{Admission, Ending, Found, Told, ToldAct, ToldImage};
+use super::script::{Act, Event, Sent, Story, Way, Who};
+use super::told::{Admission, Ending, Found, Second, Told, ToldAct, ToldImage};
 use super::world::authority::Validity;
 use super::world::content::Content;
 use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
 use super::world::{Embedded, Reachable, Scan};
 use super::{PATIENCE, StoryError, script, settings};
-use crate::admission::{Doors, MUTATE};
+use crate::admission::{Doors, MUTATE, VALIDATE};
 use crate::config::{self, Files};
+use crate::domain::policy::{Labels, NAMESPACE_NAME};
+use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
@@ -41,9 +43,12 @@ pub struct Stage {
     /// The configuration, as a user would write it.
     pub configuration: String,
     url: String,
+    /// The address of the second door, without its selector.
+    validate: String,
+    settings: Arc<ArcSwap<Settings>>,
     client: reqwest::Client,
     drain: Drain,
-    serving: JoinHandle<Served>,
+    serving: [JoinHandle<Served>; 2],
 }
 
 /// One answer.
@@ -69,25 +74,25 @@ impl Stage {
         let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
         let counted = crate::admission::Metrics::register(&mut page);
         let settings = Arc::new(ArcSwap::from_pointee(loaded.settings));
-        let doors = Doors::new(settings, observatory, counted).own_namespace("landfall");
+        let routers = Doors::new(settings.clone(), observatory, counted).own_namespace("landfall").routers();
         let metrics = ServerMetrics::register(&mut page);
         let authority = demo.world.authority();
         let identity = authority.issue(&["127.0.0.1", "localhost"], Validity::Current)?;
         let serving = ServingCertificate::new(metrics.clone());
         serving.install(Pair::from_pem(identity.certificate_pem.as_bytes(), identity.key_pem.as_bytes())?);
-        let tls = server_config(serving, TlsVersions::default(), Callers::default())?;
+        let tls = Arc::new(server_config(serving, TlsVersions::default(), Callers::default())?);
         let socket = |source| StoryError::Socket { source };
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(socket)?;
-        let url = format!("https://{}{MUTATE}", tcp.local_addr().map_err(socket)?);
         let drain = Drain::default();
-        let listener = Listener {
-            tcp,
-            transport: Transport::Tls(Arc::new(tls)),
-            app: doors.router(),
-            limits: Limits { finish: Duration::from_secs(1), ..Limits::default() },
-            drain: drain.clone(),
-            metrics,
+        let open = async |app, limits, metrics| -> Result<_, StoryError> {
+            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(socket)?;
+            let address = tcp.local_addr().map_err(socket)?;
+            let limits = Limits { finish: Duration::from_secs(1), ..limits };
+            let (transport, drain) = (Transport::Tls(tls.clone()), drain.clone());
+            let listener = Listener { tcp, transport, app, limits, drain, metrics };
+            Ok((format!("https://{address}"), tokio::spawn(listener.serve())))
         };
+        let (second, at_second) = open(routers.validate, Limits::validate(), metrics.validate()).await?;
+        let (first, at_first) = open(routers.mutate, Limits::default(), metrics).await?;
         let unusable = |source| StoryError::Door { source };
         let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).map_err(unusable)?;
         let client = reqwest::Client::builder()
@@ -97,10 +102,19 @@ impl Stage {
             .timeout(Duration::from_secs(10))
             .build()
             .map_err(unusable)?;
-        Ok(Self { demo, configuration, url, client, drain, serving: tokio::spawn(listener.serve()) })
+        Ok(Self {
+            demo,
+            configuration,
+            url: format!("{first}{MUTATE}"),
+            validate: format!("{second}{VALIDATE}"),
+            settings,
+            client,
+            drain,
+            serving: [at_first, at_second],
+        })
     }
 
-    /// The address of the door.
+    /// The address of the mutating door.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -117,8 +131,10 @@ impl Stage {
         drop(self.client);
         self.drain.begin();
         self.drain.close();
-        // It ends by itself. A panic in it has shown in the answers.
-        let _ = self.serving.await;
+        for serving in self.serving {
+            // It ends by itself. A panic in it has shown in the answers.
+            let _ = serving.await;
+        }
     }
 
     /// Plays an act: its events, then its stories.
@@ -145,16 +161,24 @@ impl Stage {
     /// # Errors
     /// If the door does not answer, or does not follow the protocol.
     pub async fn tell(&self, story: &Story, began: Instant, patience: Duration) -> Result<Told, StoryError> {
-        let Story { name, about, sent, admission, before, says } = story;
+        let Story { name, about, sent, admission, way, before, says } = story;
         let review = sent.review(name)?;
+        let (door, url) = match way {
+            Way::BothDoors => (MUTATE, self.url.clone()),
+            Way::SecondDoor => (VALIDATE, self.entries(&review).into_iter().next().unwrap_or_default()),
+        };
         let body = sent.body(&review);
         for _ in 0..*before {
-            self.ask(&review, &body).await?;
+            self.ask(&url, &review, &body).await?;
         }
         let mut asked = 0_u32;
         loop {
-            let Once { response, images, took } = self.ask(&review, &body).await?;
+            let Once { response, images, took } = self.ask(&url, &review, &body).await?;
             asked += 1;
+            let second = match way {
+                Way::BothDoors => self.second(&review, &response).await?,
+                Way::SecondDoor => None,
+            };
             let actual =
                 Ending::of(if response.allowed { Admission::Allowed } else { Admission::Denied }, images);
             // Expected anew each time: the digests of tags are read from the registries.
@@ -164,6 +188,9 @@ impl Stage {
                 differences.push(format!("the answer is for another review, {}", response.uid));
             }
             differences.extend(response.said_otherwise(*says));
+            if let Some(Second { message: Some(message), .. }) = &second {
+                differences.push(format!("the second door denies what the first one let in: {message}"));
+            }
             if !differences.is_empty() && began.elapsed() < patience {
                 sleep(AGAIN).await;
                 continue;
@@ -171,6 +198,8 @@ impl Stage {
             return Ok(Told {
                 story: name,
                 about,
+                door,
+                second,
                 pod: pod(&review),
                 as_told: differences.is_empty(),
                 differences,
@@ -188,9 +217,42 @@ impl Stage {
         }
     }
 
-    async fn ask(&self, review: &Value, body: &str) -> Result<Once, StoryError> {
+    /// The entries of the validating webhook that select the namespace of a review, by their URLs.
+    fn entries(&self, review: &Value) -> Vec<String> {
+        let namespace = field(review, "/request/namespace").as_str().unwrap_or_default();
+        let labels = Labels::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())]);
+        let regime = self.settings.load().regime(&labels, Timestamp::now());
+        let mut ids: Vec<_> = regime.enforcing.iter().map(|policy| policy.selector.id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().map(|id| format!("{}/{id}", self.validate)).collect()
+    }
+
+    /// Sends what became of an admitted Pod to the second door, as an API server would. `None`: nobody is called for it.
+    async fn second(&self, review: &Value, first: &Response) -> Result<Option<Second>, StoryError> {
+        if !first.allowed {
+            return Ok(None);
+        }
+        let mut became = review.clone();
+        if let Some(pod) = became.pointer_mut("/request/object") {
+            *pod = first.became(review)?;
+        }
+        let body = became.to_string();
+        let mut second = None;
+        for url in self.entries(review) {
+            let Once { response, .. } = self.ask(&url, &became, &body).await?;
+            let admission = if response.allowed { Admission::Allowed } else { Admission::Denied };
+            second = Some(Second { admission, message: response.message().map(str::to_owned) });
+            if !response.allowed {
+                break;
+            }
+        }
+        Ok(second)
+    }
+
+    async fn ask(&self, url: &str, review: &Value, body: &str) -> Result<Once, StoryError> {
         let door = |source| StoryError::Door { source };
-        let request = self.client.post(format!("{}?timeout=5s", self.url));
+        let request = self.client.post(format!("{url}?timeout=5s"));
         let request = request.header("content-type", "application/json").body(body.to_owned());
         let began = Instant::now();
         let answer = request.send().await.and_then(reqwest::Response::error_for_status).map_err(door)?;
@@ -246,7 +308,8 @@ impl Stage {
                 Ending { admission, images: None, reasons }
             }
             Sent::Pod(pod) => {
-                let images = pod.images.iter().enumerate();
+                let judged = |(_, image): &(usize, &Image)| !pod.is_update() || image.was.is_some();
+                let images = pod.images.iter().enumerate().filter(judged);
                 let images = images.map(|(n, image)| self.foretold_image(pod.slot(n), image)).collect();
                 Ending::of(admission, images)
             }

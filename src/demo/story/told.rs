@@ -18,6 +18,15 @@ pub enum Admission {
     Denied,
 }
 
+/// What the second door said of what became of a Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Second {
+    /// Whether it may run.
+    pub admission: Admission,
+    /// The denial's message.
+    pub message: Option<String>,
+}
+
 /// What became of a Pod: the expected ending, or the one that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ending {
@@ -65,6 +74,10 @@ pub struct Told {
     pub about: &'static str,
     /// The Pod, `namespace/name`.
     pub pod: String,
+    /// The path of the door that gave this answer.
+    pub door: &'static str,
+    /// What `/validate` said of the result of `/mutate`; `None`: it was not called.
+    pub second: Option<Second>,
     /// The uid of the review, as the answer repeats it.
     pub uid: String,
     /// Did it end as told?

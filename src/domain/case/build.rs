@@ -17,7 +17,7 @@ use crate::domain::image::{Reference, Repository};
 use crate::domain::name::Site;
 use crate::domain::place::PlaceIx;
 use crate::domain::platform::{PlatformDemand, PlatformPattern, narrow};
-use crate::domain::policy::{Enforcement, Labels, Policy, Regime};
+use crate::domain::policy::{Enforcement, Labels, Policy, Regime, SelectorId};
 use crate::domain::registry::SharedRegistry;
 use crate::domain::route::{Collision, Filter, Named, Replica, Route, RouteMatch, Serves};
 use crate::domain::settings::Settings;
@@ -59,6 +59,18 @@ impl Settings {
     #[must_use]
     pub fn regime(&self, labels: &Labels, now: Timestamp) -> Arc<Regime> {
         let enforcing: Vec<_> = self.selecting(labels, now, Enforcement::Enforce).cloned().collect();
+        Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
+    }
+
+    /// Returns the rules of a namespace that the API server says this selector selects, too. What we know of its labels may
+    /// be older.
+    #[must_use]
+    pub fn regime_selected_by(&self, selector: SelectorId, labels: &Labels, now: Timestamp) -> Arc<Regime> {
+        let applies = |policy: &&Arc<Policy>| {
+            (policy.selector.id() == selector || policy.selector.matches(labels))
+                && policy.enforcement(labels.namespace(), now) == Enforcement::Enforce
+        };
+        let enforcing = self.policies.iter().filter(applies).cloned().collect();
         Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
     }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn of(namespace: &str) -> Asker {
-    Asker::Namespace(namespace.into())
+    Asker::Pods(Share::Mutating, namespace.into())
 }
 
 fn join(queue: &FairQueue, namespace: &str) -> Ticket {
@@ -166,4 +166,47 @@ proptest! {
         let state = queue.lock();
         prop_assert_eq!((state.in_progress, state.waiting.len(), state.lines.len()), (0, 0, 0));
     }
+}
+
+fn at(share: Share, namespace: &str) -> Asker {
+    Asker::Pods(share, namespace.into())
+}
+
+/// However many namespaces wait at the mutating door, every second permit is for the validating one.
+#[test]
+fn the_doors_take_turns_however_many_wait_at_one_of_them() {
+    let queue = FairQueue::new(2);
+    let mut held: Vec<_> = (0..2).map(|n| now(join(&queue, &format!("held{n}"))).unwrap()).collect();
+    let many: Vec<_> = (0..300).map(|n| join(&queue, &format!("many{n}"))).collect();
+    let second = |name: &str| queue.join(queue.next_id(), at(Share::Validating, name)).unwrap();
+    let (first, next) = (second("bank"), second("shop"));
+    held.pop();
+    assert!(is_called(&first) && !is_called(&many[0]), "the last permit was for the mutating door");
+    held.pop();
+    assert!(is_called(&many[0]) && !is_called(&next));
+    drop(now(first).unwrap());
+    assert!(is_called(&next) && !is_called(&many[1]));
+    // Where nobody waits at one door, the other has all permits.
+    drop(now(next).unwrap());
+    assert!(is_called(&many[1]));
+    assert_eq!(many.iter().filter(|ticket| is_called(ticket)).count(), 2);
+}
+
+/// What fills the queue at one door leaves half of it to the other one, whoever has the longer line.
+#[test]
+fn a_full_queue_of_one_door_makes_room_for_the_other() {
+    let queue = FairQueue::new(1);
+    let _held = now(join(&queue, "held")).unwrap();
+    // Each in a line of its own: no line is longer than another.
+    let mut many: Vec<_> = (0..LONGEST).map(|n| join(&queue, &format!("many{n}"))).collect();
+    assert!(queue.join(queue.next_id(), of("late")).is_err(), "full, and no line is longer");
+    let second = || queue.join(queue.next_id(), at(Share::Validating, "bank"));
+    let mut own: Vec<_> = (0..LONGEST / 2).map(|_| second().unwrap()).collect();
+    assert!(second().is_err(), "its half, and no line is longer");
+    assert_eq!(queue.waiting(), LONGEST);
+    let gone = |tickets: &mut [Ticket]| {
+        let said = tickets.iter_mut().map(|ticket| ticket.called.try_recv());
+        said.filter(|said| *said == Err(oneshot::error::TryRecvError::Closed)).count()
+    };
+    assert_eq!((gone(&mut many), gone(&mut own)), (LONGEST / 2, 0));
 }

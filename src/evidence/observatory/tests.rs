@@ -78,7 +78,11 @@ async fn what_we_cancel_ourselves_is_an_internal_cause() {
         what: super::super::question::What::Tag(crate::domain::image::Tag::new("1")),
     };
     let miss = Miss { upstream: upstream.clone(), question: question.clone(), stale: None };
-    let asking = Asking { namespace: "shop", deadline: Instant::now() + Duration::from_secs(3600) };
+    let asking = Asking {
+        share: Share::Mutating,
+        namespace: "shop",
+        deadline: Instant::now() + Duration::from_secs(3600),
+    };
     let (served, ()) = tokio::join!(observatory.ask(&upstreams, miss, asking), observatory.close());
     let unknown = super::super::question::unknown(&served.observation).unwrap();
     assert_eq!(unknown.cause, Cause::Internal, "{unknown}");

@@ -4,7 +4,7 @@
 //! there is no second copy that could differ. The image is built without the demo.
 
 use super::super::told::Admission;
-use super::{Act, Sent, Story};
+use super::{Act, Sent, Story, Way};
 
 /// A recording: its name, what it is, its body, and the expected number of images for each reason.
 struct Recording(&'static str, &'static str, &'static str, &'static [(&'static str, usize)]);
@@ -65,6 +65,7 @@ pub(super) fn act() -> Act {
         about,
         sent: Sent::Recorded { body, reasons },
         admission: Admission::Allowed,
+        way: Way::BothDoors,
         before: 0,
         says: Some(UNMOVED.1).filter(|_| name == UNMOVED.0),
     };
