@@ -184,7 +184,16 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             vec![
                 (
                     "condition",
-                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Policies", "Registries", "Serving"]),
+                    Closed(&[
+                        "Settings",
+                        "Certificate",
+                        "Callers",
+                        "Namespaces",
+                        "Entries",
+                        "Policies",
+                        "Registries",
+                        "Serving",
+                    ]),
                 ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],
@@ -214,6 +223,8 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ),
         ("landfall_policies_refused", vec![]),
         ("landfall_policies_opened", vec![]),
+        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
+        ("landfall_validating_entry_restores", vec![]),
     ]
 }
 

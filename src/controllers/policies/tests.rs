@@ -147,16 +147,24 @@ impl State {
                 let endpoint = |(pod, ready): (&String, &bool)| json!({"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "targetRef": {"name": pod}});
                 let endpoints: Vec<_> = self.pods.iter().map(endpoint).collect();
                 let slice = json!({"metadata": {}, "addressType": "IPv4", "endpoints": endpoints});
-                fine(json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {}, "items": [slice]}))
+                fine(
+                    json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {}, "items": [slice]}),
+                )
             }
-            [.., kind @ ("mutatingwebhookconfigurations" | "validatingwebhookconfigurations"), "landfall"] => {
+            [
+                ..,
+                kind @ ("mutatingwebhookconfigurations" | "validatingwebhookconfigurations"),
+                "landfall",
+            ] => {
                 let right = BTreeMap::from([("mutate.landfall.dev".to_owned(), "right".to_owned())]);
                 let entries = if kind.starts_with('m') { &right } else { &self.entries };
                 let entry = |(name, bundle): (&String, &String)| {
                     let bundle = k8s_openapi::ByteString(bundle.as_bytes().to_vec());
                     json!({"name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": {"caBundle": bundle}})
                 };
-                fine(json!({"metadata": {"name": "landfall"}, "webhooks": entries.iter().map(entry).collect::<Vec<_>>()}))
+                fine(
+                    json!({"metadata": {"name": "landfall"}, "webhooks": entries.iter().map(entry).collect::<Vec<_>>()}),
+                )
             }
             [.., "leases", "landfall"] if method == Method::GET => fail(StatusCode::NOT_FOUND),
             [.., "leases"] => fine(body.clone()),
@@ -195,8 +203,12 @@ impl Server {
             Some(object) => ("MODIFIED", object.clone()),
             None => {
                 let (uid, created) = (format!("{:08x}-uid", state.version + 1), clock().to_string());
-                let metadata = json!({"name": name, "uid": uid, "generation": 0, "creationTimestamp": created});
-                ("ADDED", json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "LandingPolicy", "metadata": metadata}))
+                let metadata =
+                    json!({"name": name, "uid": uid, "generation": 0, "creationTimestamp": created});
+                (
+                    "ADDED",
+                    json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "LandingPolicy", "metadata": metadata}),
+                )
             }
         };
         object["metadata"]["generation"] = (object["metadata"]["generation"].as_i64().unwrap() + 1).into();
@@ -254,7 +266,8 @@ impl Replica {
         let (cluster, config) = (server.cluster(), Watch::open(path.clone(), Files::Check, clock).unwrap());
         let (handle, mut page) = (config.handle(), Registry::default());
         let metrics = PolicyMetrics::register(&mut page);
-        let controller = PolicyController::new(cluster.policies(), handle.clone(), "landfall", metrics, clock);
+        let controller =
+            PolicyController::new(cluster.policies(), handle.clone(), "landfall", metrics, clock);
         let observatory = Observatory::new(&handle.snapshot().settings, &mut Registry::default());
         let in_force = SettingsController::new(
             config,
@@ -268,11 +281,16 @@ impl Replica {
         let (stop, stopped) = oneshot::channel::<()>();
         let reporting = pod.map(|pod| {
             let namespace = "landfall".to_owned();
-            let candidate =
-                Candidate { namespace: namespace.clone(), lease: namespace.clone(), pod: pod.to_owned(), term: Term::default() };
+            let candidate = Candidate {
+                namespace: namespace.clone(),
+                lease: namespace.clone(),
+                pod: pod.to_owned(),
+                term: Term::default(),
+            };
             let leader = Leader::new(&cluster, &candidate, LeaderMetrics::default(), clock);
             let (events, writer) = cluster.events(pod);
-            let names = ReporterNames { namespace: namespace.clone(), release: namespace, pod: pod.to_owned() };
+            let names =
+                ReporterNames { namespace: namespace.clone(), release: namespace, pod: pod.to_owned() };
             let reporter = Reporter::new(
                 &cluster,
                 names,
@@ -340,7 +358,11 @@ async fn a_text_that_cannot_be_understood_opens_nothing() {
     // A field of a later version; a mistake; an object without a text.
     let mut later = blocking("bank");
     later["onSigned"] = "Block".into();
-    for broken in [later, json!({"namespaceSelector": {}, "enforcement": "Enforce", "onMissing": "Accept"}), json!(null)] {
+    for broken in [
+        later,
+        json!({"namespaceSelector": {}, "enforcement": "Enforce", "onMissing": "Accept"}),
+        json!(null),
+    ] {
         server.put("regulated", &broken);
         settle().await;
         assert!(Arc::ptr_eq(&before, &replica.policy("regulated").unwrap()), "{broken}");
@@ -354,7 +376,10 @@ async fn a_text_that_cannot_be_understood_opens_nothing() {
     std::fs::write(&replica.path, format!("{FILE}defaults: {{onStale: Block}}\n")).unwrap();
     settle().await;
     let now = replica.policy("regulated").unwrap();
-    assert_eq!((now.rules.actions.on(FindingKind::Stale), now.rules.actions.on(FindingKind::Missing)), (Action::Block, Action::Block));
+    assert_eq!(
+        (now.rules.actions.on(FindingKind::Stale), now.rules.actions.on(FindingKind::Missing)),
+        (Action::Block, Action::Block)
+    );
 
     server.delete("regulated");
     settle().await;
@@ -382,7 +407,10 @@ async fn a_replica_that_never_understood_a_text_takes_it_as_the_strictest() {
     later["scan"] = json!({"maxSeverity": "Low"});
     server.put("observing", &later);
     let system = json!({"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}});
-    server.put("system", &json!({"namespaceSelector": system, "enforcement": "Warn", "scan": {"maxSeverity": "Mild"}}));
+    server.put(
+        "system",
+        &json!({"namespaceSelector": system, "enforcement": "Warn", "scan": {"maxSeverity": "Mild"}}),
+    );
     server.put("nothing", &json!(null));
     let replica = Replica::start(&server, FILE, None);
     settle().await;
@@ -436,7 +464,9 @@ async fn a_cluster_without_the_resource_has_no_policies_until_it_is_defined() {
     server.set(|state| state.instead = Some(StatusCode::NOT_FOUND));
     let replica = Replica::start(&server, FILE, None);
     settle().await;
-    assert!(matches!(replica.standing(), Standing::Good(said) if said.contains("does not know the resource")));
+    assert!(
+        matches!(replica.standing(), Standing::Good(said) if said.contains("does not know the resource"))
+    );
     server.set(|state| state.instead = None);
     server.put("regulated", &blocking("bank"));
     sleep(Duration::from_secs(60)).await;
@@ -471,7 +501,9 @@ async fn a_policy_moves_from_the_file_to_an_object_and_back_without_a_gap() {
     settle().await;
     assert!(blocks(FindingKind::Stale) && !blocks(FindingKind::Missing), "the file's applies");
     assert_eq!(server.says("regulated", "Enforcing").1, "FileApplies");
-    assert!(server.says("regulated", "Warnings").2.contains("the configuration file has a policy of this name"));
+    assert!(
+        server.says("regulated", "Warnings").2.contains("the configuration file has a policy of this name")
+    );
     std::fs::write(&replica.path, FILE).unwrap();
     settle().await;
     assert!(blocks(FindingKind::Missing) && !blocks(FindingKind::Stale), "the object's applies");
@@ -510,14 +542,20 @@ async fn too_many_policies_leave_the_oldest_in_force() {
 async fn the_status_says_what_is_still_missing_until_a_policy_acts_everywhere() {
     let server = Server::default();
     server.put("regulated", &blocking("bank"));
-    server.set(|state| state.pods = [("pod-a".to_owned(), true), ("pod-b".to_owned(), true), ("pod-c".to_owned(), false)].into());
+    server.set(|state| {
+        state.pods =
+            [("pod-a".to_owned(), true), ("pod-b".to_owned(), true), ("pod-c".to_owned(), false)].into()
+    });
     server.set(|state| drop(state.replicas.insert("pod-gone".to_owned(), "x".into())));
     let replica = Replica::start(&server, FILE, Some("pod-a"));
     settle().await;
     assert_eq!(server.says("regulated", "Accepted").0, "True");
     let enforcing = || server.says("regulated", "Enforcing");
     let (status, reason, message) = enforcing();
-    assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("False", "WaitingForReplicas", "not yet in force at `pod-b`"));
+    assert_eq!(
+        (status.as_str(), reason.as_str(), message.as_str()),
+        ("False", "WaitingForReplicas", "not yet in force at `pod-b`")
+    );
     let keys: BTreeSet<String> = server.0.lock().unwrap().replicas.keys().cloned().collect();
     assert_eq!(keys, ["pod-a".to_owned()].into(), "keys of Pods that are gone are removed");
 
@@ -548,18 +586,33 @@ async fn the_status_says_what_is_still_missing_until_a_policy_acts_everywhere() 
     let since = |kind: &str| {
         let object = server.object("regulated");
         let all = object["status"]["conditions"].as_array().unwrap().clone();
-        all.into_iter().find(|one| one["type"] == kind).unwrap()["lastTransitionTime"].as_str().unwrap().to_owned()
+        all.into_iter().find(|one| one["type"] == kind).unwrap()["lastTransitionTime"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(since("Accepted"), "2026-11-21T00:00:00Z");
-    server.put("regulated", &json!({"namespaceSelector": {}, "enforcement": "Enforce", "onMissing": "Allow"}));
+    server
+        .put("regulated", &json!({"namespaceSelector": {}, "enforcement": "Enforce", "onMissing": "Allow"}));
     settle().await;
     let (status, reason, message) = server.says("regulated", "Accepted");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
-    assert!(message.starts_with("spec.onMissing: `Allow` is not a valid value (") && message.ends_with("; generation 1 stays in force"), "{message}");
+    assert!(
+        message.starts_with("spec.onMissing: `Allow` is not a valid value (")
+            && message.ends_with("; generation 1 stays in force"),
+        "{message}"
+    );
     assert_eq!(enforcing().1, "EarlierGeneration");
-    assert_eq!((since("Accepted").as_str(), server.object("regulated")["status"]["observedGeneration"].as_i64()), ("2026-11-21T01:00:00Z", Some(2)));
-    let reasons: Vec<String> = server.0.lock().unwrap().events.iter().map(|(reason, _)| reason.clone()).collect();
-    assert!(reasons.contains(&"PolicyAccepted".to_owned()) && reasons.contains(&"PolicyRefused".to_owned()), "{reasons:?}");
+    assert_eq!(
+        (since("Accepted").as_str(), server.object("regulated")["status"]["observedGeneration"].as_i64()),
+        ("2026-11-21T01:00:00Z", Some(2))
+    );
+    let reasons: Vec<String> =
+        server.0.lock().unwrap().events.iter().map(|(reason, _)| reason.clone()).collect();
+    assert!(
+        reasons.contains(&"PolicyAccepted".to_owned()) && reasons.contains(&"PolicyRefused".to_owned()),
+        "{reasons:?}"
+    );
     drop(other);
 }
 
@@ -569,7 +622,8 @@ async fn what_ends_by_itself_is_said_without_an_event_from_outside() {
     server.set(|state| state.pods = [("pod-a".to_owned(), true)].into());
     let mut spec = blocking("bank");
     spec["onUnknown"] = "Block".into();
-    spec["breakGlass"] = json!({"until": "2026-11-21T00:01:00Z", "namespaces": ["shop"], "reason": "incident 7"});
+    spec["breakGlass"] =
+        json!({"until": "2026-11-21T00:01:00Z", "namespaces": ["shop"], "reason": "incident 7"});
     spec["exceptions"] = json!([{"images": ["two.example.com/a/**"], "findings": ["Missing"], "until": "2026-11-21T00:02:00Z", "reason": "x"}]);
     server.put("regulated", &spec);
     let mut replica = Replica::start(&server, FILE, Some("pod-a"));
@@ -599,8 +653,13 @@ async fn what_ends_by_itself_is_said_without_an_event_from_outside() {
     assert!(!shown(&replica.page));
     NOW.set(120);
     sleep(Duration::from_secs(30)).await;
-    assert!(server.says("regulated", "Warnings").2.contains(ended), "{}", server.says("regulated", "Warnings").2);
-    let reasons: Vec<String> = server.0.lock().unwrap().events.iter().map(|(reason, _)| reason.clone()).collect();
+    assert!(
+        server.says("regulated", "Warnings").2.contains(ended),
+        "{}",
+        server.says("regulated", "Warnings").2
+    );
+    let reasons: Vec<String> =
+        server.0.lock().unwrap().events.iter().map(|(reason, _)| reason.clone()).collect();
     assert_eq!(reasons, ["PolicyAccepted", "PolicyOpened", "PolicyClosed"]);
     drop(replica.stop.take());
 }
@@ -623,7 +682,12 @@ async fn denied_pods_are_counted_by_all_replicas_together() {
     // Somebody else writes in between.
     server.set(|state| state.conflicts = 2);
     tokio::join!(a.fold(&objects, &held), b.fold(&objects, &held));
-    let denied = || (server.object("regulated")["status"]["denied"].clone(), server.object("regulated")["status"]["lastDenied"].clone());
+    let denied = || {
+        (
+            server.object("regulated")["status"]["denied"].clone(),
+            server.object("regulated")["status"]["lastDenied"].clone(),
+        )
+    };
     assert_eq!(denied(), (json!(6), json!("2026-11-21T00:00:00Z")));
 
     // While the API server is away nothing is lost, and nothing is counted twice.
