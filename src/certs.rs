@@ -16,8 +16,9 @@
 //!                                   ca.crt → previous.crt                      → retired
 //! ```
 //!
-//! Each arrow is one write, bound to the version that it was computed from. [`rotation::step`] chooses the next one from
-//! the state in the cluster alone. So another leader can go on from there, and two leaders at once do no harm. Waiting
+//! `Publish` is one write for each of the two webhook configurations; the other arrows are one write each, bound to the
+//! version that it was computed from. [`rotation::step`] chooses the next one from the state in
+//! the cluster alone. So another leader can go on from there, and two leaders at once do no harm. Waiting
 //! times are measured on the monotonic clock, by one process that has seen all of the time: a wrong wall clock makes us
 //! wait longer, never shorter. Only renewal uses the wall clock, because the dates in certificates do.
 

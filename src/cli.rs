@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod break_glass;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -21,6 +22,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Role {
+    BreakGlass(break_glass::Args),
     Check(check::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
@@ -45,6 +47,7 @@ enum Output {
 pub fn main() -> ExitCode {
     let Cli { role } = Cli::parse();
     let outcome = match role {
+        Role::BreakGlass(args) => break_glass::run(&args, &mut anstream::stdout().lock()),
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
@@ -79,14 +82,16 @@ mod tests {
         let own = "--certificate-secret=ca --service=s --webhook=w --lease=l --namespace=n --pod-name=p";
         let files = "--tls-cert=tls.crt --tls-key=tls.key";
         let known = format!("{files} --client-ca=ca.crt --client-name=kube-apiserver");
-        for good in [own, files, &known, &format!("{files} --lease=l --namespace=n --pod-name=p")] {
+        let led = format!("{files} --lease=l --namespace=n --pod-name=p");
+        for good in [own, files, &known, &led, &format!("{led} --service=s --webhook=w")] {
             assert_eq!(says(good), Ok(()), "{good}");
         }
         for (wrong, expected) in [
             ("", "<--tls-cert <FILE>|--certificate-secret <NAME>>"),
             ("--tls-cert=tls.crt", "--tls-key <FILE>"),
             ("--certificate-secret=ca --service=s", "--webhook <NAME>"),
-            (&format!("{files} --service=s"), "--certificate-secret <NAME>"),
+            (&format!("{led} --service=s"), "--webhook <NAME>"),
+            (&format!("{files} --service=s --webhook=w"), "--lease <NAME>"),
             (&format!("{files} --lease=l --namespace=n"), "--pod-name <NAME>"),
             (&format!("{files} --lease=l --pod-name=p"), "--namespace <NAME>"),
             (&own.replace("--lease=l", ""), "--lease <NAME>"),

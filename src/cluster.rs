@@ -8,13 +8,18 @@
 mod backends;
 mod changes;
 mod events;
+mod glass;
 mod kubeconfig;
+mod landing_policy;
 mod lease;
 mod namespaces;
 mod pace;
+mod policies;
 mod registration;
+mod replicas;
 mod secret;
 mod trial;
+mod validators;
 mod webhook;
 
 use std::time::Duration;
@@ -30,11 +35,18 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use glass::Glass;
+pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
+#[cfg(test)]
+pub(crate) use pace::Pace;
+pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use registration::{Called, Registration};
+pub use replicas::{Endpoints, Replicas};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
+pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
 
 /// Our name as a field manager: the API server records who owns which field.

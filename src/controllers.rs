@@ -1,5 +1,7 @@
 //! The control loops: what each replica, or only the leader, keeps in step with the cluster and the configuration.
 
 pub mod certificates;
+pub mod entries;
 pub mod leader;
+pub mod policies;
 pub mod settings;

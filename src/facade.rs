@@ -23,17 +23,21 @@ pub mod certs {
 }
 /// See [`crate::cluster`].
 pub mod cluster {
-    pub use crate::cluster::Cluster;
+    pub use crate::cluster::{Cluster, LandingPolicy, definition};
 }
 /// See [`crate::config`].
 pub mod config {
-    pub use crate::config::{Files, Problems, load, parse, policy, schema};
+    pub use crate::config::{Files, Problem, Problems, built_in, load, parse, policy, schema};
 }
 /// See [`crate::controllers`].
 pub mod controllers {
     /// See [`crate::controllers::certificates`].
     pub mod certificates {
         pub use crate::controllers::certificates::Names;
+    }
+    /// See [`crate::controllers::entries`].
+    pub mod entries {
+        pub use crate::controllers::entries::{Issuer, Names};
     }
     /// See [`crate::controllers::leader`].
     pub mod leader {

@@ -48,11 +48,13 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         validate,
         admin,
         certificate,
+        entries: None,
         versions: TlsVersions::default(),
         callers: None,
         own_namespace: Some("landfall".into()),
         cluster: None,
         candidate: None,
+        policies: None,
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

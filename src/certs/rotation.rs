@@ -19,7 +19,7 @@ const PREVIOUS: usize = 16;
 pub struct Look<'a> {
     /// What the Secret holds.
     pub authorities: &'a Authorities,
-    /// The `caBundle` of each entry.
+    /// The `caBundle` of each entry of both configurations, and the one that new entries are written with.
     pub bundles: &'a [Vec<u8>],
     /// The certificates in them.
     pub published: &'a [Vec<Certificate>],
@@ -36,12 +36,12 @@ pub struct Look<'a> {
 pub enum Step {
     /// Add these to the previous authorities: they are published or in use, but missing from the Secret.
     Adopt(Vec<Certificate>),
-    /// Let the current authority not sign: it is not published, so somebody put it there by hand. It becomes the next one or,
+    /// Let the current authority not sign: it is not published everywhere, so somebody put it there by hand. It becomes the next one or,
     /// if there is a next one, a previous one.
     Demote,
     /// Create the next authority.
     Introduce(Cause),
-    /// Publish the bundle of the Secret.
+    /// Publish the bundle of the Secret, in one configuration.
     Publish,
     /// Wait until every API server uses what is published.
     Settle(Duration),
@@ -91,8 +91,12 @@ pub fn step(look: &Look<'_>, periods: &Periods) -> Step {
     }
     if let Some(current) = &authorities.current {
         let current = current.certificate();
-        let mut ours = published.iter().flatten().filter(|one| one.is_ours()).peekable();
-        if ours.peek().is_some() && ours.all(|one| one != current) {
+        // Each for itself: of two configurations, one may have been published without it a moment ago. A bundle without any
+        // of ours is new, or somebody has emptied it.
+        let lacks = |bundle: &Vec<Certificate>| {
+            bundle.iter().any(Certificate::is_ours) && bundle.iter().all(|one| one != current)
+        };
+        if published.iter().any(lacks) {
             return Step::Demote;
         }
     }

@@ -56,8 +56,18 @@ pub enum EventReason {
     AuthorityAdopted,
     /// An authority signs later than the Secret said.
     AuthorityDemoted,
+    /// Entries of the validating webhook that somebody changed or removed are as before.
+    EntriesRestored,
     /// An owner creates its Pods again and again after their images were changed.
     PodsRecreated,
+    /// A policy is in force as it is written.
+    PolicyAccepted,
+    /// A policy has a mistake: what it said before stays in force.
+    PolicyRefused,
+    /// A policy was opened for some time.
+    PolicyOpened,
+    /// A policy that was opened for some time acts again.
+    PolicyClosed,
 }
 
 impl EventReason {
@@ -68,7 +78,12 @@ impl EventReason {
             Self::AuthorityRetired => "AuthorityRetired",
             Self::AuthorityAdopted => "AuthorityAdopted",
             Self::AuthorityDemoted => "AuthorityDemoted",
+            Self::EntriesRestored => "EntriesRestored",
             Self::PodsRecreated => "PodsRecreated",
+            Self::PolicyAccepted => "PolicyAccepted",
+            Self::PolicyRefused => "PolicyRefused",
+            Self::PolicyOpened => "PolicyOpened",
+            Self::PolicyClosed => "PolicyClosed",
         }
     }
 
@@ -80,7 +95,9 @@ impl EventReason {
             | Self::AuthorityRetired
             | Self::AuthorityAdopted
             | Self::AuthorityDemoted => "Rotate",
+            Self::EntriesRestored => "Restore",
             Self::PodsRecreated => "Rewrite",
+            Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
         }
     }
 }

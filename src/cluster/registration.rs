@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations,
+    MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ValidatingWebhook,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams};
 use super::{Cluster, ClusterError, call};
 use crate::domain::policy::{LabelRequirement, LabelTest, Selector};
 
-/// One entry of a MutatingWebhookConfiguration, with the API server's defaults filled in.
+/// One entry of a webhook configuration, with the API server's defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// Its name.
@@ -24,7 +24,7 @@ pub struct Registration {
     pub bundle: Vec<u8>,
     /// `Ignore` or `Fail`: whether a Pod is admitted if nobody answers.
     pub failure_policy: String,
-    /// `IfNeeded` or `Never`: whether it is called again after other webhooks have changed the Pod.
+    /// `IfNeeded` or `Never`: whether it is called again after other webhooks have changed the Pod. A validating one never is.
     pub reinvocation: String,
     /// How long the API server waits for an answer.
     pub timeout: Duration,
@@ -81,6 +81,37 @@ impl Cluster {
 }
 
 impl Registration {
+    /// A validating entry: it has what a mutating one has, but for the reinvocation.
+    pub(super) fn of_validating(entry: ValidatingWebhook) -> Self {
+        let ValidatingWebhook {
+            admission_review_versions,
+            client_config,
+            failure_policy,
+            match_conditions,
+            match_policy,
+            name,
+            namespace_selector,
+            object_selector,
+            rules,
+            side_effects,
+            timeout_seconds,
+        } = entry;
+        Self::of(MutatingWebhook {
+            admission_review_versions,
+            client_config,
+            failure_policy,
+            match_conditions,
+            match_policy,
+            name,
+            namespace_selector,
+            object_selector,
+            reinvocation_policy: None,
+            rules,
+            side_effects,
+            timeout_seconds,
+        })
+    }
+
     fn of(entry: MutatingWebhook) -> Self {
         let service = entry.client_config.service.map(|service| Called {
             namespace: service.namespace,

@@ -2,7 +2,7 @@
 //! of rotation.
 //!
 //! ```text
-//! bell: watches, a timer ─► read the bundles, then the Secret ─┬► renewal ─► the leaf that is served
+//! bell: watches, a timer ─► read all bundles, then the Secret ─┬► renewal ─► the leaf that is served
 //!                                                              └► leader: rotation::step ─► one write ─► read again
 //! ```
 //!
@@ -21,8 +21,8 @@ use crate::certs::{
     Authorities, Authority, Certificate, CertsError, Leaf, LeafDates, Metrics, Periods, Renewal, renewal,
 };
 use crate::cluster::{
-    Cluster, ClusterError, Entries, Event, EventReason, EventRecorder, ObjectRef, Secret, Severity, Stored,
-    Webhook, Written,
+    Cluster, ClusterError, Entries, Event, EventReason, EventRecorder, ObjectRef, Registered, Secret,
+    Severity, Stored, Validators, Webhook, Written,
 };
 use crate::domain::error_chain::error_chain;
 
@@ -41,7 +41,7 @@ pub struct Names {
     pub service: String,
     /// The Secret that holds the authorities.
     pub secret: String,
-    /// The MutatingWebhookConfiguration whose `caBundle` we fill.
+    /// The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration whose `caBundle` we fill.
     pub webhook: String,
 }
 
@@ -61,6 +61,7 @@ pub struct Certificates {
     periods: Periods,
     secret: Secret,
     webhook: Webhook,
+    validators: Validators,
     leading: Leading,
     events: EventRecorder,
     metrics: Metrics,
@@ -72,6 +73,8 @@ pub struct Certificates {
 /// What one round has read.
 struct Seen {
     entries: Entries,
+    /// `None`: there is no ValidatingWebhookConfiguration. Nobody is called by one then, and none of its bundles counts.
+    registered: Option<Registered>,
     bundles: Vec<Vec<u8>>,
     published: Vec<Vec<Certificate>>,
     stored: Stored,
@@ -101,6 +104,7 @@ impl Certificates {
         Self {
             secret: cluster.secret(&names.namespace, &names.secret),
             webhook: cluster.webhook(&names.webhook),
+            validators: cluster.validators(&names.webhook),
             leading,
             events,
             periods,
@@ -115,9 +119,11 @@ impl Certificates {
     pub async fn run(self, served: &watch::Sender<Served>, leaving: impl Future<Output = ()>) {
         let bell = Notify::new();
         let (secret, webhook) = (self.secret.changes(), self.webhook.changes());
+        let validators = self.validators.changes();
         tokio::select! {
             () = secret.ring(&bell) => {}
             () = webhook.ring(&bell) => {}
+            () = validators.ring(&bell) => {}
             () = self.keep(served, &bell) => {}
             () = leaving => {}
         }
@@ -194,14 +200,16 @@ impl Certificates {
     /// Reads the bundles before the Secret: [`Look`] says why.
     async fn look(&self) -> Result<Seen, ClusterError> {
         let entries = self.webhook.read().await?;
+        let registered = self.validators.read().await?;
         let stored = self.secret.read().await?;
         let (authorities, damage) = Authorities::read(&stored.data);
         for damage in damage {
             tracing::warn!(error = error_chain(&damage), secret = %self.secret, "the Secret is damaged; rotation repairs it");
         }
-        let bundles: Vec<_> = entries.bundles.values().cloned().collect();
+        let bundles = entries.bundles.values().cloned();
+        let bundles: Vec<_> = bundles.chain(registered.iter().flat_map(Registered::bundles)).collect();
         let published = bundles.iter().map(|bundle| Certificate::all_in(bundle)).collect();
-        Ok(Seen { entries, bundles, published, stored, authorities })
+        Ok(Seen { entries, registered, bundles, published, stored, authorities })
     }
 
     /// Renews the leaf if it is time to. Returns why it cannot be renewed, if it should be.
@@ -240,7 +248,7 @@ impl Certificates {
         let written = match step {
             Step::Rest => return Ok(LOOK),
             Step::Settle(left) | Step::Linger(left) => return Ok(*left),
-            Step::Publish => self.webhook.publish(&seen.entries, &seen.authorities.bundle()).await?,
+            Step::Publish => self.publish(seen).await?,
             Step::Adopt(_) | Step::Demote | Step::Introduce(_) | Step::Promote | Step::Retire(_) => {
                 let fresh = match step {
                     Step::Introduce(_) => Some(Authority::new(now, &self.periods)?),
@@ -259,6 +267,18 @@ impl Certificates {
         }
         // Read again at once: the write has changed something.
         Ok(Duration::ZERO)
+    }
+
+    /// Publishes the bundle of the Secret where another one stands: in one configuration, and in the next round in the other.
+    async fn publish(&self, seen: &Seen) -> Result<Written, ClusterError> {
+        let bundle = seen.authorities.bundle();
+        let stale = |published: &Vec<u8>| *published != bundle.as_bytes();
+        match &seen.registered {
+            Some(registered) if !seen.entries.bundles.values().any(stale) => {
+                self.validators.publish(registered, &bundle).await
+            }
+            _ => self.webhook.publish(&seen.entries, &bundle).await,
+        }
     }
 
     /// The object that events are about.

@@ -7,6 +7,7 @@
 //! service      the Pods that are ready to be called          ├ why the API server may not get an answer
 //! certificate  that of each Pod, verified by the caBundle    ┘
 //! pod          a Pod as a dry run: the whole admission at once
+//! second door  its entries, one for each selector of the policies that enforce; a Pod that one of them denies
 //! order        the webhooks that are called after Landfall
 //! admission    Pods with each host that Landfall may write: whether another admission plugin refuses them
 //! ```
@@ -19,6 +20,7 @@ mod certificate;
 mod pods;
 mod questions;
 mod registries;
+mod second_door;
 mod webhook;
 
 use serde::Serialize;
@@ -247,5 +249,6 @@ pub async fn cluster(
         });
     }
     lines.extend(tried);
+    lines.extend(second_door::check(cluster, installation, settings, image.ok(), pods).await);
     lines
 }

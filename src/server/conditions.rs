@@ -31,6 +31,10 @@ pub enum ConditionName {
     Callers,
     /// The labels of namespaces, which policies select by, are known.
     Namespaces,
+    /// Every policy that is to enforce has its entry of the validating webhook.
+    Entries,
+    /// The policies from objects were listed once, and are in force as they are written.
+    Policies,
     /// Every registry that a route names has been probed once, whatever it answered.
     Registries,
     /// We take new requests: false while draining.
@@ -88,9 +92,9 @@ impl Condition {
 
 /// All conditions. A clone shares them.
 ///
-/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are three
+/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are four
 /// exceptions. `Serving` and `Callers` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
-/// apply to more Pods, but readiness does not wait for it.
+/// apply to more Pods, but readiness does not wait for it. So does `Entries`, because entries wait for readiness.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     all: Arc<ArcSwap<BTreeMap<ConditionName, Condition>>>,
@@ -113,6 +117,7 @@ impl Conditions {
         conditions.put(ConditionName::Serving, Condition::good("takes requests"));
         conditions.put(ConditionName::Callers, Condition::good("anyone may call"));
         conditions.put(ConditionName::Namespaces, Condition::degraded("not listed yet"));
+        conditions.put(ConditionName::Entries, Condition::degraded("not looked at yet"));
         conditions
     }
 
@@ -141,6 +146,11 @@ impl Conditions {
             all.insert(name, condition.clone());
             all
         });
+    }
+
+    /// Whether we should get requests.
+    pub fn is_ready(&self) -> bool {
+        self.all.load().values().all(|condition| condition.state != State::Unready)
     }
 
     /// All conditions at this moment.

@@ -22,6 +22,7 @@ use landfall::cli::serve::certificate::Source;
 use landfall::facade::certs::Periods;
 use landfall::facade::cluster::Cluster;
 use landfall::facade::controllers::certificates::Names;
+use landfall::facade::controllers::entries::{self, Issuer};
 use landfall::facade::controllers::leader::{Candidate, Term};
 use landfall::facade::demo::world::authority::Validity;
 use landfall::facade::demo::world::seed::{self, Demo};
@@ -520,12 +521,19 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
             validate: TcpListener::bind((plane.net.here(), 0)).await.unwrap(),
             admin,
+            entries: Some(entries::Names {
+                namespace: site.namespace.into(),
+                service: "landfall".into(),
+                webhook: names.webhook.clone(),
+                issuer: Issuer::Us,
+            }),
             certificate: Source::Own { names, periods },
             versions: TlsVersions::default(),
             callers: None,
             own_namespace: Some(site.namespace.into()),
             cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
             candidate: Some(candidate),
+            policies: None,
             propagation: Duration::ZERO,
         };
         replicas.spawn(parts.run(std::future::pending()));

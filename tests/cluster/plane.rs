@@ -198,9 +198,10 @@ impl Plane {
         let webhooks = serde_json::json!({
             "apiVersion": version, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
         });
-        let plugin = serde_json::json!({"name": "MutatingAdmissionWebhook", "configuration": webhooks});
+        let plugins = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"]
+            .map(|name| serde_json::json!({"name": name, "configuration": webhooks}));
         let text = serde_json::json!({
-            "apiVersion": version, "kind": "AdmissionConfiguration", "plugins": [plugin],
+            "apiVersion": version, "kind": "AdmissionConfiguration", "plugins": plugins,
         });
         self.write("admission.json", &text.to_string())
     }

@@ -184,7 +184,16 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
             vec![
                 (
                     "condition",
-                    Closed(&["Settings", "Certificate", "Callers", "Namespaces", "Registries", "Serving"]),
+                    Closed(&[
+                        "Settings",
+                        "Certificate",
+                        "Callers",
+                        "Namespaces",
+                        "Entries",
+                        "Policies",
+                        "Registries",
+                        "Serving",
+                    ]),
                 ),
                 ("state", Closed(&["Good", "Degraded", "Unready"])),
             ],
@@ -208,6 +217,14 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
+        (
+            "landfall_policies",
+            vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
+        ),
+        ("landfall_policies_refused", vec![]),
+        ("landfall_policies_opened", vec![]),
+        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
+        ("landfall_validating_entry_restores", vec![]),
     ]
 }
 

@@ -78,6 +78,10 @@ pub struct Values {
     pub network_policy: NetworkPolicy,
     /// How Prometheus finds Landfall.
     pub service_monitor: ServiceMonitor,
+    /// The definition of the resource LandingPolicy.
+    pub crds: Crds,
+    /// The ClusterRole of whoever writes policies.
+    pub policy_editor: PolicyEditor,
     /// What others may not do.
     pub guard: Guard,
     /// What `helm test` uses.
@@ -113,6 +117,9 @@ pub struct HostNetwork {
     /// Address and port for the API server.
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
     pub listen: String,
+    /// Address and port for the API server's calls of the second door.
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
+    pub validate_listen: String,
     /// Address and port for `/livez`, `/readyz` and `/metrics`.
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
     pub admin_listen: String,
@@ -271,9 +278,36 @@ pub struct ServiceMonitor {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Crds {
+    pub create: Create,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyEditor {
+    /// The ClusterRoles that get its rights, too, such as `admin`.
+    pub aggregate_to: Vec<Name>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Guard {
     /// Who may change the labels that bring a namespace to Landfall.
     pub namespace_labels: NamespaceLabels,
+    /// Who may change Landfall's webhook configurations.
+    pub objects: Objects,
+}
+
+/// Landfall's webhook configurations, and its annotation of Pods that exist.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Objects {
+    /// Whether they are guarded.
+    pub enabled: bool,
+    /// The groups that may change the webhook configurations.
+    pub groups: Vec<String>,
+    /// The users that may; `system:serviceaccount:NAMESPACE:NAME` for an account.
+    pub users: Vec<String>,
 }
 
 /// Without a group or a user, everyone who may edit a namespace may change its labels.

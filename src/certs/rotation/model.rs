@@ -1,5 +1,6 @@
-//! A model of three replicas, of which two always believe that they lead, a Secret, a webhook configuration, and
-//! everything that may happen to them. A replica reads and writes in single steps; anything may happen between two steps.
+//! A model of three replicas, of which two always believe that they lead, a Secret, two webhook configurations, and
+//! everything that may happen to them. The entries of the second configuration come and go; beside them stands the bundle
+//! that new ones are written with. A replica reads and writes in single steps; anything may happen between two steps.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +18,11 @@ const PERIODS: Periods = Periods {
 };
 /// How old a configuration may be that an API server still uses, in seconds.
 const LAG: i64 = 8;
+/// The entries of the first configuration.
 const ENTRIES: usize = 2;
+/// The first configuration, whose entries the chart renders, and the second one, whose entries we write.
+const MUTATING: usize = 0;
+const VALIDATING: usize = 1;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -31,8 +36,10 @@ enum Event {
     Clock(usize, i64),
     /// Somebody damages the Secret.
     Damage(Damage),
-    /// Somebody overwrites the caBundle of one entry: with nothing, or with an older one.
-    Overwrite(usize, Option<usize>),
+    /// Somebody overwrites a bundle of one configuration: with nothing, or with an older one.
+    Overwrite(usize, usize, Option<usize>),
+    /// A leader takes its next step to have so many entries in the second configuration.
+    Keep(usize, usize),
 }
 
 #[derive(Debug, Clone)]
@@ -48,12 +55,16 @@ enum Damage {
 enum Reading {
     #[default]
     Nothing,
-    Configuration {
-        version: usize,
+    First {
+        mutating: usize,
+        since: i64,
+    },
+    Both {
+        versions: [usize; 2],
         since: i64,
     },
     All {
-        configuration: usize,
+        versions: [usize; 2],
         secret: usize,
         since: i64,
     },
@@ -64,6 +75,8 @@ struct Replica {
     clock: i64,
     leaf: Option<(LeafDates, i64)>,
     reading: Reading,
+    /// The version of the second configuration that entries are about to be written for.
+    keeping: Option<usize>,
     seen: Option<(Authorities, Vec<Vec<u8>>, i64)>,
 }
 
@@ -72,11 +85,11 @@ struct World {
     /// The true time in seconds; it never goes back.
     time: i64,
     secrets: Vec<Authorities>,
-    configurations: Vec<Configuration>,
+    configurations: [Vec<Configuration>; 2],
     made: Vec<(Certificate, String)>,
     replicas: Vec<Replica>,
     /// A bundle was overwritten: until this time, when every API server has the repaired one, nothing is promised.
-    overwritten: Option<i64>,
+    overwritten: [Option<i64>; 2],
 }
 
 /// What was published from a moment on.
@@ -96,14 +109,13 @@ impl World {
         Self {
             time: 0,
             secrets: vec![Authorities::default()],
-            configurations: vec![Configuration {
-                from: 0,
-                bundles: vec![Vec::new(); ENTRIES],
-                published: vec![Vec::new(); ENTRIES],
-            }],
+            configurations: [ENTRIES, 1].map(|many| {
+                let (bundles, published) = (vec![Vec::new(); many], vec![Vec::new(); many]);
+                vec![Configuration { from: 0, bundles, published }]
+            }),
             made: Vec::new(),
             replicas: (0..3).map(|_| Replica::default()).collect(),
-            overwritten: None,
+            overwritten: [None; 2],
         }
     }
 
@@ -111,7 +123,7 @@ impl World {
         at(self.time + self.replicas[replica].clock)
     }
 
-    fn publish(&mut self, bundles: Vec<Vec<u8>>) {
+    fn publish(&mut self, which: usize, bundles: Vec<Vec<u8>>) {
         let certificates = |bundle: &Vec<u8>| {
             let text = std::str::from_utf8(bundle).unwrap();
             let mut there: Vec<_> =
@@ -120,7 +132,7 @@ impl World {
             there.into_iter().map(|(_, one)| one.clone()).collect()
         };
         let published = bundles.iter().map(certificates).collect();
-        self.configurations.push(Configuration { from: self.time, bundles, published });
+        self.configurations[which].push(Configuration { from: self.time, bundles, published });
     }
 
     /// The leaf that a replica serves.
@@ -143,13 +155,14 @@ impl World {
             }
             Event::Clock(replica, off) => self.replicas[*replica].clock = *off,
             Event::Damage(damage) => self.damage(damage),
-            Event::Overwrite(entry, with) => self.overwrite(*entry, *with),
+            Event::Overwrite(which, entry, with) => self.overwrite(*which, *entry, *with),
+            Event::Keep(replica, many) => self.keep(*replica, *many),
         }
     }
 
     fn damage(&mut self, damage: &Damage) {
         // After both kinds of damage at once nothing could be restored.
-        if self.overwritten.is_some() {
+        if self.overwritten.iter().any(Option::is_some) {
             return;
         }
         let now = self.secrets.last().unwrap();
@@ -166,37 +179,58 @@ impl World {
         self.secrets.push(after);
     }
 
-    fn overwrite(&mut self, entry: usize, with: Option<usize>) {
-        let mut bundles = self.configurations.last().unwrap().bundles.clone();
-        let old = with.map(|back| {
-            &self.configurations[self.configurations.len().saturating_sub(back + 1)].bundles[entry]
-        });
-        bundles[entry] = old.cloned().unwrap_or_default();
-        self.publish(bundles);
-        self.overwritten = Some(i64::MAX);
+    fn overwrite(&mut self, which: usize, entry: usize, with: Option<usize>) {
+        let versions = &self.configurations[which];
+        let mut bundles = versions.last().unwrap().bundles.clone();
+        let entry = entry % bundles.len();
+        let old = with
+            .and_then(|back| versions[versions.len().saturating_sub(back + 1)].bundles.get(entry).cloned());
+        bundles[entry] = old.unwrap_or_default();
+        self.publish(which, bundles);
+        self.overwritten[which] = Some(i64::MAX);
+    }
+
+    /// Reads the second configuration, and in the next step writes it with so many entries: `controllers/entries.rs`.
+    fn keep(&mut self, replica: usize, many: usize) {
+        let last = self.configurations[VALIDATING].len() - 1;
+        match self.replicas[replica].keeping.take() {
+            None => self.replicas[replica].keeping = Some(last),
+            Some(version) if version == last => {
+                let bundle = self.configurations[VALIDATING][version].bundles[0].clone();
+                if !bundle.is_empty() {
+                    self.publish(VALIDATING, vec![bundle; 1 + many]);
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     fn go(&mut self, replica: usize) {
         let time = self.time;
+        let last = |which: usize| self.configurations[which].len() - 1;
         let reading = match std::mem::take(&mut self.replicas[replica].reading) {
-            Reading::Nothing => {
-                Reading::Configuration { version: self.configurations.len() - 1, since: time }
+            Reading::Nothing => Reading::First { mutating: last(MUTATING), since: time },
+            Reading::First { mutating, since } => {
+                Reading::Both { versions: [mutating, last(VALIDATING)], since }
             }
-            Reading::Configuration { version: configuration, since } => {
-                Reading::All { configuration, secret: self.secrets.len() - 1, since }
+            Reading::Both { versions, since } => {
+                Reading::All { versions, secret: self.secrets.len() - 1, since }
             }
-            Reading::All { configuration, secret, since } => {
-                self.act(replica, configuration, secret, since);
+            Reading::All { versions, secret, since } => {
+                self.act(replica, versions, secret, since);
                 Reading::Nothing
             }
         };
         self.replicas[replica].reading = reading;
     }
 
-    fn act(&mut self, replica: usize, configuration: usize, secret: usize, since: i64) {
+    fn act(&mut self, replica: usize, versions: [usize; 2], secret: usize, since: i64) {
         let now = self.now(replica);
         let authorities = self.secrets[secret].clone();
-        let Configuration { bundles, published, .. } = self.configurations[configuration].clone();
+        let read: Vec<Configuration> =
+            [MUTATING, VALIDATING].map(|which| self.configurations[which][versions[which]].clone()).into();
+        let bundles: Vec<_> = read.iter().flat_map(|one| one.bundles.clone()).collect();
+        let published: Vec<_> = read.iter().flat_map(|one| one.published.clone()).collect();
         let leaf = self.serves(replica).map(|(leaf, since)| (leaf, self.age(*since)));
         if let Renewal::Issue(current) = renewal(leaf, &authorities, &published, now, 50) {
             let issuer = current.certificate().clone();
@@ -208,9 +242,11 @@ impl World {
         }
         let as_before = matches!(&self.replicas[replica].seen, Some((had, were, _)) if *had == authorities && *were == bundles);
         if !as_before {
-            self.replicas[replica].seen = Some((authorities.clone(), bundles.clone(), since));
+            // The end of the look: what it read was there before.
+            self.replicas[replica].seen = Some((authorities.clone(), bundles.clone(), self.time));
         }
-        let seen = self.replicas[replica].seen.as_ref().map(|(_, _, first)| self.age(*first)).unwrap();
+        let first = self.replicas[replica].seen.as_ref().map(|(_, _, first)| *first).unwrap();
+        let seen = Duration::from_secs(since.saturating_sub(first).max(0).unsigned_abs());
         let serving = self.serves(replica).map(|(leaf, _)| leaf.issuer.clone());
         let look = Look {
             authorities: &authorities,
@@ -224,11 +260,13 @@ impl World {
         match step {
             Step::Settle(_) | Step::Linger(_) | Step::Rest => {}
             Step::Publish => {
-                if configuration + 1 == self.configurations.len() {
-                    let bundle = authorities.bundle().into_bytes();
-                    self.publish(vec![bundle; ENTRIES]);
-                    if self.overwritten == Some(i64::MAX) {
-                        self.overwritten = Some(self.time + LAG);
+                let bundle = authorities.bundle().into_bytes();
+                let stale = |which: &usize| read[*which].bundles.iter().any(|one| *one != bundle);
+                let which = [MUTATING, VALIDATING].into_iter().find(stale).unwrap();
+                if versions[which] + 1 == self.configurations[which].len() {
+                    self.publish(which, vec![bundle; read[which].bundles.len()]);
+                    if self.overwritten[which] == Some(i64::MAX) {
+                        self.overwritten[which] = Some(self.time + LAG);
                     }
                 }
             }
@@ -247,20 +285,23 @@ impl World {
 
     /// Every leaf that is served is verified by every API server, however old its configuration is.
     fn holds(&self) -> Result<(), String> {
-        if self.overwritten.is_some_and(|until| self.time <= until) {
+        if self.overwritten.iter().flatten().any(|until| self.time <= *until) {
             return Ok(());
         }
         // With more previous authorities than that nothing is promised.
         if self.secrets.iter().any(|secret| secret.previous.len() >= PREVIOUS) {
             return Ok(());
         }
-        let last = self.configurations.len() - 1;
         // The configurations that an API server may use now.
         let since = self.time - LAG;
-        let first = self.configurations.iter().rposition(|one| one.from <= since).unwrap_or(0);
+        let in_use = self.configurations.iter().flat_map(|versions| {
+            let first = versions.iter().rposition(|one| one.from <= since).unwrap_or(0);
+            &versions[first..]
+        });
+        let in_use: Vec<&Configuration> = in_use.collect();
         for replica in 0..self.replicas.len() {
             let Some((leaf, _)) = self.serves(replica) else { continue };
-            for Configuration { from, published, .. } in &self.configurations[first..=last] {
+            for Configuration { from, published, .. } in &in_use {
                 if !published.iter().all(|bundle| bundle.contains(&leaf.issuer)) {
                     let (secret, time) = (self.secrets.last(), self.time);
                     return Err(format!(
@@ -278,7 +319,7 @@ impl World {
         for _ in 0..100 {
             for replica in 0..self.replicas.len() {
                 self.replicas[replica].clock = 0;
-                for _ in 0..6 {
+                for _ in 0..8 {
                     self.go(replica);
                     self.holds()?;
                 }
@@ -321,7 +362,9 @@ fn events(clocks: Range<i64>) -> impl Strategy<Value = Vec<Event>> {
         2 => (0..3_usize).prop_map(Event::Crash),
         2 => ((0..3_usize), clocks).prop_map(|(replica, off)| Event::Clock(replica, off)),
         1 => damage.prop_map(Event::Damage),
-        1 => ((0..ENTRIES), proptest::option::of(0..5_usize)).prop_map(|(entry, with)| Event::Overwrite(entry, with)),
+        1 => ((0..2_usize), (0..3_usize), proptest::option::of(0..5_usize))
+            .prop_map(|(which, entry, with)| Event::Overwrite(which, entry, with)),
+        6 => ((0..2_usize), (0..4_usize)).prop_map(|(replica, many)| Event::Keep(replica, many)),
     ];
     proptest::collection::vec(event, 0..400)
 }
@@ -351,7 +394,7 @@ fn a_first_start_and_a_rotation_take_these_steps() {
     let mut walked: Vec<(i64, usize, usize)> = Vec::new();
     while world.time < 700 {
         for replica in [0, 2] {
-            (0..3).for_each(|_| world.go(replica));
+            (0..4).for_each(|_| world.go(replica));
         }
         let secret = world.secrets.last().unwrap();
         let current = secret.current.iter().chain(&secret.next).count();
@@ -372,7 +415,7 @@ fn a_first_start_and_a_rotation_take_these_steps() {
     assert_eq!(times[0], 0);
     assert_eq!(times[1], 500);
     assert!((510..=513).contains(&times[2]), "{times:?}");
-    assert!((620..=625).contains(&times[3]), "{times:?}");
+    assert!((620..=630).contains(&times[3]), "{times:?}");
 }
 
 /// A restored Secret names an authority that signs and a next one, and the bundle no longer contains the one that signs.
@@ -380,13 +423,15 @@ fn a_first_start_and_a_rotation_take_these_steps() {
 fn a_restored_authority_that_is_not_published_does_not_sign_before_every_api_server_has_it() {
     let mut world = World::new();
     let whole_round = |world: &mut World| {
-        for event in [Event::Go(0), Event::Go(0), Event::Go(0), Event::Go(2), Event::Go(2), Event::Go(2)] {
-            world.happen(&event);
+        for replica in [0, 0, 0, 0, 2, 2, 2, 2] {
+            world.happen(&Event::Go(replica));
             world.holds().unwrap();
         }
     };
     let done = |world: &World| !world.secrets.last().unwrap().retired.is_empty();
-    while !done(&world) || world.configurations.last().unwrap().published.iter().any(|one| one.len() > 1) {
+    let is_whole =
+        |versions: &Vec<Configuration>| versions.last().unwrap().published.iter().all(|one| one.len() == 1);
+    while !done(&world) || !world.configurations.iter().all(is_whole) {
         world.happen(&Event::Pass(1));
         whole_round(&mut world);
     }
@@ -411,15 +456,14 @@ fn an_authority_that_is_about_to_leave_the_bundle_signs_no_leaf_for_a_restored_s
         for leader_first in [true, false] {
             let mut world = World::new();
             while world.secrets.last().unwrap().retired.is_empty() {
-                for event in [Go(2), Go(2), Go(2), Pass(1), Go(0), Go(0), Go(0)] {
+                for event in [Go(2), Go(2), Go(2), Go(2), Pass(1), Go(0), Go(0), Go(0), Go(0)] {
                     world.happen(&event);
                     world.holds().unwrap();
                 }
             }
             let [first, second] = if leader_first { [0, 2] } else { [2, 0] };
-            for event in
-                [Go(0), Go(0), Damage(self::Damage::Restored(back)), Go(2), Go(2), Go(first), Go(second)]
-            {
+            let restored = Damage(self::Damage::Restored(back));
+            for event in [Go(0), Go(0), Go(0), restored, Go(2), Go(2), Go(2), Go(first), Go(second)] {
                 world.happen(&event);
                 world.holds().map_err(|error| format!("{back} {leader_first}: {error}")).unwrap();
             }
@@ -433,7 +477,7 @@ fn an_authority_that_is_about_to_leave_the_bundle_signs_no_leaf_for_a_restored_s
 fn an_expired_authority_is_replaced_and_stays_published_until_then() {
     let mut world = World::new();
     for _ in 0..20 {
-        (0..3).for_each(|replica| (0..3).for_each(|_| world.go(replica)));
+        (0..3).for_each(|replica| (0..4).for_each(|_| world.go(replica)));
         world.time += 1;
     }
     let old = world.secrets.last().unwrap().current.clone().unwrap();

@@ -14,6 +14,7 @@ use super::leadership::Leadership;
 use crate::certs::{Metrics, Periods};
 use crate::cluster::Cluster;
 use crate::controllers::certificates::{Certificates, Names, Served};
+use crate::controllers::entries::{self, Issuer};
 use crate::domain::error_chain::error_chain;
 use crate::server::{
     CertificateFiles, Condition, ConditionName, Conditions, Drain, Pair, ServingCertificate,
@@ -37,15 +38,27 @@ pub(super) struct Flags {
         requires_all = ["service", "webhook", "lease", "pod_name", "namespace"]
     )]
     certificate_secret: Option<String>,
-    /// The Service that the certificates are issued for.
-    #[arg(long, env = "LANDFALL_SERVICE", value_name = "NAME", requires = "certificate_secret")]
+    /// The Service that the API server calls: entries of the validating webhook name it, and our own certificates are issued
+    /// for it.
+    #[arg(long, env = "LANDFALL_SERVICE", value_name = "NAME", requires_all = ["webhook", "lease"])]
     service: Option<String>,
-    /// The MutatingWebhookConfiguration whose caBundle is filled with the certificate authority.
-    #[arg(long, env = "LANDFALL_WEBHOOK", value_name = "NAME", requires = "certificate_secret")]
+    /// The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration. The leader writes the entries of the second
+    /// one and, where certificates are our own, the caBundle of both.
+    #[arg(long, env = "LANDFALL_WEBHOOK", value_name = "NAME", requires_all = ["service", "lease"])]
     webhook: Option<String>,
 }
 
 impl Flags {
+    /// The objects of the validating webhook, if they are named.
+    pub(super) fn entries(&self, namespace: Option<&str>) -> Option<entries::Names> {
+        Some(entries::Names {
+            namespace: namespace?.to_owned(),
+            service: self.service.clone()?,
+            webhook: self.webhook.clone()?,
+            issuer: if self.certificate_secret.is_some() { Issuer::Us } else { Issuer::Others },
+        })
+    }
+
     /// The source that they name.
     ///
     /// # Errors

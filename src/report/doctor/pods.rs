@@ -43,7 +43,7 @@ pub(super) async fn check(
 }
 
 /// The labels of this namespace, if Pods can be tried in it.
-async fn labels_of_usable(cluster: &Cluster, namespace: &str) -> Result<Labels, Line> {
+pub(super) async fn labels_of_usable(cluster: &Cluster, namespace: &str) -> Result<Labels, Line> {
     let skipped = |error: ClusterError| Line::skipped_by_error("pod", &error);
     let labels = cluster.labels_of(namespace).await.map_err(skipped)?;
     let Some(labels) = labels else {
@@ -293,7 +293,7 @@ impl Trials<'_> {
 }
 
 /// The reference of an image at a Place.
-fn reference(Sample { routed: Routed { tag, digest, .. }, place }: &Sample<'_>) -> String {
+pub(super) fn reference(Sample { routed: Routed { tag, digest, .. }, place }: &Sample<'_>) -> String {
     let tag = tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
     let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
     format!("{}/{}{tag}{digest}", place.registry.host, place.repository)
