@@ -10,6 +10,7 @@
 
 mod build;
 mod decode;
+mod documents;
 mod metrics;
 mod problem;
 mod raw;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::documents::{Document, documents, is_object};
 pub use self::metrics::Metrics;
 pub use self::problem::{Problem, Problems, Severity};
 use self::tree::Tree;
@@ -86,7 +88,8 @@ pub fn parse(text: &str, file: &str, files: Files, now: Timestamp) -> Result<Loa
     Ok(Loaded { settings, warnings })
 }
 
-/// Checks the text of one LandingPolicy, in YAML or JSON. What it leaves out comes from `defaults`.
+/// Checks the text of one LandingPolicy, in YAML or JSON. What it leaves out comes from `defaults`; it may not name an
+/// `excluded` namespace.
 ///
 /// # Errors
 /// All problems of the text, warnings included, if at least one is an error.
@@ -94,12 +97,19 @@ pub fn policy(
     text: &str,
     file: &str,
     defaults: &Rules,
+    excluded: &[Box<str>],
     now: Timestamp,
 ) -> Result<(Arc<Policy>, Problems), Problems> {
     whole(text, file, |tree, problems| {
         let raw = decode::decode(tree, problems);
-        build::policy(tree, raw, defaults, now, problems)
+        build::policy(tree, raw, defaults, excluded, now, problems)
     })
+}
+
+/// The rules where neither a configuration nor a policy says anything.
+#[must_use]
+pub fn built_in() -> Rules {
+    build::built_in()
 }
 
 /// The value and its warnings; or all problems, if at least one is an error.

@@ -3,4 +3,5 @@
 pub mod certificates;
 pub mod entries;
 pub mod leader;
+pub mod policies;
 pub mod settings;

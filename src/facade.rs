@@ -23,11 +23,11 @@ pub mod certs {
 }
 /// See [`crate::cluster`].
 pub mod cluster {
-    pub use crate::cluster::Cluster;
+    pub use crate::cluster::{Cluster, LandingPolicy, definition};
 }
 /// See [`crate::config`].
 pub mod config {
-    pub use crate::config::{Files, Problems, load, parse, policy, schema};
+    pub use crate::config::{Files, Problem, Problems, built_in, load, parse, policy, schema};
 }
 /// See [`crate::controllers`].
 pub mod controllers {

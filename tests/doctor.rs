@@ -246,6 +246,8 @@ async fn the_test_image_is_made_up_for_a_route_or_must_be_covered_by_one() {
     assert!(!made_up.real && of(Some("harbor.fra.example.com/production/a:1")).unwrap().real);
     let why = of(Some("quay.io/a/b:1")).unwrap_err();
     assert_eq!(why, "no route covers `quay.io/a/b:1`, so Landfall does not change it");
+    let why = of(Some("auto")).unwrap_err();
+    assert_eq!(why, "`auto` is what an injector replaces: name the image that it writes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         own_namespace: Some("landfall".into()),
         cluster: None,
         candidate: None,
+        policies: None,
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

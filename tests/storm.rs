@@ -40,7 +40,8 @@ use anyhow::{Result, bail, ensure};
 use landfall::facade::domain::breaker::FIRST_PERIOD;
 
 use crate::machine::Machine;
-use crate::storm::{BUDGET, IN_FLIGHT, LANDFALLS, PACE, Seen, Storm};
+use crate::open::quantile;
+use crate::storm::{BUDGET, IN_FLIGHT, LANDFALLS, LATENCY, PACE, Seen, Storm};
 
 /// Beyond the budget: a machine with other things to do. An API server waits for twice the budget.
 const MARGIN: Duration = Duration::from_millis(2000);
@@ -85,6 +86,19 @@ async fn every_pod_is_admitted_to_the_local_copy_while_the_registry_cannot_keep_
         Ok(())
     });
     in_time(&machine, "a slow registry", holds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_slow_registry_who_has_seen_the_image_before() {
+    let machine = Machine::look().unwrap();
+    let holds = Storm::Remembered.run().await.and_then(|seen| {
+        assert_eq!((seen.pods.len(), seen.last_denied()), (plan::PODS, None));
+        stood(&seen, &["Local Amsterdam"])?;
+        let p99 = quantile(&seen.latencies(), 0.99);
+        ensure!(p99 < LATENCY, "one of a hundred Pods waited for an answer: {p99:?}");
+        Ok(())
+    });
+    in_time(&machine, "what is remembered", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]

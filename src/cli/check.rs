@@ -1,7 +1,8 @@
-//! `landfall check`: whether configuration files can be used.
+//! `landfall check`: whether configuration files and policies can be used.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,13 +10,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use crate::config::{self, Files, Problem, Problems, Severity};
-use crate::domain::policy::Policy;
+use crate::config::{self, Document, Files, Problem, Problems, Severity};
+use crate::domain::name::PolicyName;
+use crate::domain::policy::{Policy, Rules};
+use crate::domain::settings::Settings;
 
-/// Check configuration files. Reports all problems at once, each with its line and a hint.
+/// Check configuration files, and files of LandingPolicies. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration files.
+    /// The configuration files, and files of LandingPolicies, which may hold several documents. Policies are checked with
+    /// the `defaults` of the first configuration.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The format of the output.
@@ -41,15 +45,14 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     let Args { files, output, no_files, namespace } = args;
     let mode = if *no_files { Files::Skip } else { Files::Check };
     let now = Timestamp::now();
-    let checked = files.iter().map(|path| match config::load(path, mode, now) {
-        Ok(loaded) => {
-            let mut problems = loaded.warnings;
-            problems.problems.extend(own_namespace(&loaded.settings.policies, namespace));
-            problems
-        }
-        Err(problems) => problems,
-    });
-    let files: Vec<Problems> = checked.collect();
+    let mut settings: Option<Settings> = None;
+    let mut files: Vec<Checked<'_>> =
+        files.iter().map(|path| Checked::read(path, mode, now, namespace, &mut settings)).collect();
+    let mut policies = Policies::against(settings.as_ref(), namespace, now);
+    for file in &mut files {
+        policies.check(file);
+    }
+    let files: Vec<Problems> = files.into_iter().map(|file| file.problems).collect();
     let errors = files.iter().map(|file| file.errors().count()).sum();
     let warnings = files.iter().map(|file| file.warnings().count()).sum();
     let summary = Summary { errors, warnings, files };
@@ -60,6 +63,120 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// One file, and what was found so far.
+struct Checked<'a> {
+    path: &'a Path,
+    problems: Problems,
+    /// The policies that it holds and that are not checked yet.
+    documents: Vec<Document>,
+}
+
+impl<'a> Checked<'a> {
+    /// Reads a file. A configuration is checked; the first good one becomes the `settings`.
+    fn read(
+        path: &'a Path,
+        mode: Files,
+        now: Timestamp,
+        namespace: &str,
+        settings: &mut Option<Settings>,
+    ) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let documents = config::documents(&text);
+        if documents.iter().any(|document| config::is_object(&document.text)) {
+            let problems = Problems { file: path.display().to_string(), problems: Vec::new() };
+            return Self { path, problems, documents };
+        }
+        let problems = match config::load(path, mode, now) {
+            Ok(loaded) => {
+                let mut problems = loaded.warnings;
+                problems.problems.extend(own_namespace(&loaded.settings.policies, namespace));
+                settings.get_or_insert(loaded.settings);
+                problems
+            }
+            Err(problems) => problems,
+        };
+        Self { path, problems, documents: Vec::new() }
+    }
+}
+
+/// What policies of files of their own are checked against.
+struct Policies<'a> {
+    defaults: Arc<Rules>,
+    excluded: Vec<Box<str>>,
+    /// The policies of the configuration.
+    configured: &'a [Arc<Policy>],
+    namespace: &'a str,
+    now: Timestamp,
+    /// Where each name was used first.
+    seen: BTreeMap<PolicyName, String>,
+}
+
+impl<'a> Policies<'a> {
+    fn against(settings: Option<&'a Settings>, namespace: &'a str, now: Timestamp) -> Self {
+        Self {
+            defaults: settings
+                .map_or_else(|| Arc::new(config::built_in()), |settings| settings.defaults.clone()),
+            excluded: settings.map(|settings| settings.exclude.namespaces.clone()).unwrap_or_default(),
+            configured: settings.map(|settings| &*settings.policies).unwrap_or_default(),
+            namespace,
+            now,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn check(&mut self, file: &mut Checked<'_>) {
+        let name = file.path.display().to_string();
+        for Document { line, text } in std::mem::take(&mut file.documents) {
+            let read = config::policy(&text, &name, &self.defaults, &self.excluded, self.now);
+            let found = match read {
+                Ok((policy, warnings)) => {
+                    let names = self.names(&policy, &name, line);
+                    warnings.problems.into_iter().chain(names).collect()
+                }
+                Err(problems) => problems.problems,
+            };
+            file.problems.problems.extend(found);
+        }
+    }
+
+    /// Problems of a policy with what is said elsewhere.
+    fn names(&mut self, policy: &Policy, file: &str, line: usize) -> Vec<Problem> {
+        let problem = |severity, path: &str, message: String, hint: &str| Problem {
+            severity,
+            line,
+            column: 1,
+            path: path.to_owned(),
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let (name, mut found) = (&policy.name, Vec::new());
+        if policy.selector.names(self.namespace) {
+            let message =
+                format!("the policy names the namespace `{}`, in which Landfall runs", self.namespace);
+            found.push(problem(Severity::Error, "spec.namespaceSelector", message, OWN_NAMESPACE));
+        }
+        if self.configured.iter().any(|other| other.name == *name) {
+            let message =
+                format!("the configuration has a policy `{name}`, too, which applies instead of this one");
+            let hint = "remove one of them; while both are there, the configuration's counts";
+            found.push(problem(Severity::Warning, "metadata.name", message, hint));
+        }
+        let here = format!("{file}:{line}");
+        if let Some(first) = self.seen.get(name) {
+            let message = format!("the policy name `{name}` is used twice; it is first used in {first}");
+            let hint =
+                "a later object of the same name replaces the earlier one: give each policy its own name";
+            found.push(problem(Severity::Error, "metadata.name", message, hint));
+        } else {
+            self.seen.insert(name.clone(), here);
+        }
+        found
+    }
+}
+
+/// What would be right where a policy names our own namespace.
+const OWN_NAMESPACE: &str = "Landfall leaves its own namespace alone: name other namespaces";
+
 /// Policies that name our own namespace. Its Pods are left alone: Landfall must come up before anybody can be judged.
 fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Item = Problem> {
     let naming = policies.iter().enumerate().filter(|(_, policy)| policy.selector.names(namespace));
@@ -69,7 +186,7 @@ fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Ite
         column: 0,
         path: format!("policies[{n}].spec.namespaceSelector"),
         message: format!("the policy names the namespace `{namespace}`, in which Landfall runs"),
-        hint: Some("Landfall leaves its own namespace alone: name other namespaces".to_owned()),
+        hint: Some(OWN_NAMESPACE.to_owned()),
     })
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use crate::config;
+use crate::{cluster, config};
 
 /// Print a file that is generated from the code.
 #[derive(Debug, clap::Args)]
@@ -19,11 +19,14 @@ pub(super) struct Args {
 enum What {
     /// The JSON Schema of the configuration file, for editors and for Helm.
     Schema,
+    /// The definition of the resource LandingPolicy, which the chart and the manifests have, too.
+    Crd,
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let text = match args.what {
         What::Schema => serde_json::to_string_pretty(&config::schema())?,
+        What::Crd => serde_json::to_string_pretty(&cluster::definition())?,
     };
     writeln!(out, "{text}")?;
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ mod entries;
 mod leadership;
 mod namespaces;
 mod parts;
+mod policies;
 mod probe;
 mod tasks;
 
@@ -80,6 +81,10 @@ pub(super) struct Args {
     /// The Lease of the replica that leads: it does what only one replica may do, such as to rotate certificates.
     #[arg(long, env = "LANDFALL_LEASE", value_name = "NAME", requires_all = ["namespace", "pod_name"])]
     lease: Option<String>,
+    /// Read LandingPolicies from the cluster, and say in their status how they stand. The name is that of our Service and of
+    /// our webhook configurations; the ConfigMap `<NAME>-replicas` keeps what each replica has in force.
+    #[arg(long, env = "LANDFALL_POLICIES", value_name = "NAME", requires = "lease")]
+    policies: Option<String>,
     /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -120,6 +125,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         namespace,
         pod_name,
         lease,
+        policies,
         log_format: _,
         log: _,
     } = args;
@@ -166,6 +172,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         own_namespace: namespace,
         cluster,
         candidate,
+        policies,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

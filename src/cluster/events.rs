@@ -60,6 +60,14 @@ pub enum EventReason {
     EntriesRestored,
     /// An owner creates its Pods again and again after their images were changed.
     PodsRecreated,
+    /// A policy is in force as it is written.
+    PolicyAccepted,
+    /// A policy has a mistake: what it said before stays in force.
+    PolicyRefused,
+    /// A policy was opened for some time.
+    PolicyOpened,
+    /// A policy that was opened for some time acts again.
+    PolicyClosed,
 }
 
 impl EventReason {
@@ -72,6 +80,10 @@ impl EventReason {
             Self::AuthorityDemoted => "AuthorityDemoted",
             Self::EntriesRestored => "EntriesRestored",
             Self::PodsRecreated => "PodsRecreated",
+            Self::PolicyAccepted => "PolicyAccepted",
+            Self::PolicyRefused => "PolicyRefused",
+            Self::PolicyOpened => "PolicyOpened",
+            Self::PolicyClosed => "PolicyClosed",
         }
     }
 
@@ -85,6 +97,7 @@ impl EventReason {
             | Self::AuthorityDemoted => "Rotate",
             Self::EntriesRestored => "Restore",
             Self::PodsRecreated => "Rewrite",
+            Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
         }
     }
 }

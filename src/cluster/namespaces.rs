@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::{Cluster, ClusterError};
-use crate::domain::policy::{Labels, NAMESPACE_NAME};
+use crate::domain::policy::{Labels, NAMESPACE_NAME, Selector};
 
 /// How long a review may wait for the labels of one namespace that the watch has not brought yet.
 const LOOK: Duration = Duration::from_millis(500);
@@ -88,6 +88,12 @@ impl Namespaces {
             };
             Arc::new(looked)
         })
+    }
+
+    /// The names of the namespaces in the table that this selector selects.
+    pub fn selected(&self, selector: &Selector) -> Vec<Box<str>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().filter(|(_, labels)| selector.matches(labels)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Asks for one namespace. The answer is not put into the table: the watch does that, and an answer that arrives

@@ -6,6 +6,8 @@ mod policies;
 mod registries;
 mod routes;
 
+pub(super) use policies::built_in;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,16 +79,17 @@ pub(super) fn settings(
     })
 }
 
-/// Builds one policy from a text of its own. Which namespaces are excluded is not known here.
+/// Builds one policy from a text of its own.
 pub(super) fn policy(
     tree: &Tree,
     policy: raw::Policy,
     defaults: &Rules,
+    excluded: &[Box<str>],
     now: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Policy>> {
     let mut build = Build { tree, files: Files::Skip, now, problems };
-    build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults, &[]).pop()
+    build.policies(vec![At { node: Tree::ROOT, value: policy }], defaults, excluded).pop()
 }
 
 /// The registries that could be built, and the node of `registries`.

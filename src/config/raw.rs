@@ -9,10 +9,13 @@ use serde::Deserialize;
 
 use super::decode::{At, Entries};
 use super::scalar::{
-    Address, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name, Namespace,
-    ObjectName, Platform, Text, Timestamp, Variable,
+    Address, Contact, Few, FilePath, Glob, HostName, ImageGlob, LabelKey, LabelValue, Length, Levels, Name,
+    Namespace, NamespaceName, ObjectName, Platform, PolicyImage, Reason, Text, Timestamp, Variable,
+    Vulnerability,
 };
 use crate::domain::finding::FindingKind;
+use crate::domain::policy::words::{Any, Elsewhere, InPlace, Operator, Outside};
+use crate::domain::policy::{Enforcement, bounds};
 use crate::domain::scan::{Required, Severity};
 
 /// The configuration of Landfall: one file, which differs between sites only in `site`.
@@ -236,7 +239,7 @@ pub(super) struct Defaults {
     /// What a scan must show.
     pub scan: Option<Scan>,
     /// Findings that are accepted for some images until a date, where no policy enforces.
-    pub exceptions: Option<Vec<At<Exception>>>,
+    pub exceptions: Option<Few<At<Exception>, { bounds::EXCEPTIONS }>>,
 }
 
 /// A policy, in the shape of the LandingPolicy resource.
@@ -309,9 +312,9 @@ pub(super) struct Spec {
     /// What a scan must show.
     pub scan: Option<Scan>,
     /// Findings that are accepted for some images until a date.
-    pub exceptions: Option<Vec<At<Exception>>>,
+    pub exceptions: Option<Few<At<Exception>, { bounds::EXCEPTIONS }>>,
     /// Whom a developer may ask about a denial: a channel, a mail address.
-    pub contact: Option<Text>,
+    pub contact: Option<Contact>,
     /// `true`: while the policy only reports, a developer is warned of what it would deny.
     #[schemars(extend("default" = false))]
     pub warn: Option<bool>,
@@ -327,57 +330,10 @@ pub(super) struct BreakGlass {
     #[schemars(required)]
     pub until: Option<At<Timestamp>>,
     /// The namespaces, by name; all that the policy selects, if not given.
-    pub namespaces: Option<Vec<ObjectName>>,
+    pub namespaces: Option<Few<NamespaceName, { bounds::NAMESPACES }>>,
     /// Why, for people who read the audit log.
     #[schemars(required)]
-    pub reason: Option<At<Text>>,
-}
-
-/// Whether a policy acts, or only reports.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Enforcement {
-    /// Its actions apply.
-    Enforce,
-    /// It is judged separately, and only reported.
-    Observe,
-}
-
-/// An action for findings with which the copy cannot be used.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Elsewhere {
-    /// Use another site's copy.
-    Fallback,
-    /// Deny the Pod.
-    Block,
-}
-
-/// An action for findings with which the copy can be used.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Any {
-    /// Use the copy nevertheless.
-    Accept,
-    /// Use another site's copy.
-    Fallback,
-    /// Deny the Pod.
-    Block,
-}
-
-/// An action for findings that the copies of other sites have, too.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum InPlace {
-    /// Use the copy nevertheless.
-    Accept,
-    /// Deny the Pod.
-    Block,
-}
-
-/// An action for images that no route covers.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Outside {
-    /// Do not change it.
-    Allow,
-    /// Deny the Pod.
-    Block,
+    pub reason: Option<At<Reason>>,
 }
 
 /// What a scan must show.
@@ -391,7 +347,7 @@ pub(super) struct Scan {
     /// The greatest age of a scan that is accepted; any if not given.
     pub max_age: Option<Length>,
     /// Vulnerabilities that are ignored, by their names: `CVE-2026-1234`.
-    pub ignore: Option<Vec<Text>>,
+    pub ignore: Option<Few<Vulnerability, { bounds::IGNORED }>>,
     /// Whether the CVE allowlist of the Harbor project is honoured. If not given: in `defaults` yes, in a policy no.
     pub project_allowlist: Option<bool>,
 }
@@ -402,16 +358,16 @@ pub(super) struct Scan {
 pub(super) struct Exception {
     /// The images, by their name at the primary.
     #[schemars(required)]
-    pub images: Option<At<Vec<ImageGlob>>>,
+    pub images: Option<At<Few<PolicyImage, { bounds::IMAGES }>>>,
     /// The findings.
     #[schemars(required)]
-    pub findings: Option<At<Vec<FindingKind>>>,
+    pub findings: Option<At<Few<FindingKind, { bounds::FINDINGS }>>>,
     /// When it ends: the first moment at which it no longer applies.
     #[schemars(required)]
     pub until: Option<At<Timestamp>>,
     /// Why, for people who read the policy.
     #[schemars(required)]
-    pub reason: Option<At<Text>>,
+    pub reason: Option<At<Reason>>,
 }
 
 /// A label selector as in Kubernetes: all of its requirements must hold; an empty one selects everything.
@@ -419,9 +375,10 @@ pub(super) struct Exception {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Selector {
     /// Labels with exactly these values.
+    #[schemars(extend("maxProperties" = bounds::LABELS))]
     pub match_labels: Option<Entries<LabelKey, LabelValue>>,
     /// Further requirements.
-    pub match_expressions: Option<Vec<At<Expression>>>,
+    pub match_expressions: Option<Few<At<Expression>, { bounds::EXPRESSIONS }>>,
 }
 
 /// One requirement of a selector.
@@ -435,20 +392,7 @@ pub(super) struct Expression {
     #[schemars(required)]
     pub operator: Option<Operator>,
     /// The values, for `In` and `NotIn`.
-    pub values: Option<At<Vec<LabelValue>>>,
-}
-
-/// What must be true of a label.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Operator {
-    /// It is present with one of the values.
-    In,
-    /// It is absent, or has none of the values.
-    NotIn,
-    /// It is present.
-    Exists,
-    /// It is absent.
-    DoesNotExist,
+    pub values: Option<At<Few<LabelValue, { bounds::VALUES }>>>,
 }
 
 /// What Landfall does not change.

@@ -13,6 +13,7 @@ use crate::domain::image::{is_host, looks_like_host};
 use crate::domain::mapping::Flatten;
 use crate::domain::pattern::{ImagePattern, Pattern, PatternError};
 use crate::domain::platform::PlatformPattern;
+use crate::domain::policy::bounds;
 
 /// Parses a text. The first line of an error says what is wrong, the second line what would be right.
 trait Parse: Sized {
@@ -86,6 +87,24 @@ scalar! {
 }
 
 scalar! {
+    /// Why something was done: at most 1024 characters.
+    Reason(Box<str>), "text", { "type": "string", "minLength": 1, "maxLength": bounds::REASON_LENGTH },
+    |text| within(text, bounds::REASON_LENGTH, "write why, in a sentence")
+}
+
+scalar! {
+    /// Whom to ask: a channel, a mail address; at most 256 characters.
+    Contact(Box<str>), "text", { "type": "string", "minLength": 1, "maxLength": bounds::CONTACT_LENGTH },
+    |text| within(text, bounds::CONTACT_LENGTH, "write a channel or a mail address")
+}
+
+scalar! {
+    /// The name of a vulnerability, as in `CVE-2026-1234`; at most 128 characters.
+    Vulnerability(Box<str>), "text", { "type": "string", "minLength": 1, "maxLength": bounds::VULNERABILITY_LENGTH },
+    |text| within(text, bounds::VULNERABILITY_LENGTH, "write a name such as `CVE-2026-1234`")
+}
+
+scalar! {
     /// The name of an environment variable.
     Variable(Box<str>), "text", { "type": "string", "pattern": "^[^=]+$" },
     |text| match text {
@@ -105,6 +124,16 @@ scalar! {
     /// The name of a Kubernetes object: lower-case letters, digits, `.` and `-`.
     ObjectName(Box<str>), "text",
     { "type": "string", "maxLength": 253, "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" }, object_name
+}
+
+scalar! {
+    /// The name of a namespace: lower-case letters, digits and `-`, at most 63.
+    NamespaceName(Box<str>), "text",
+    { "type": "string", "maxLength": bounds::NAME_LENGTH, "pattern": bounds::NAMESPACE },
+    |text| match is_subdomain(text) && !text.contains('.') && text.len() <= bounds::NAME_LENGTH {
+        true => Ok(text.into()),
+        false => Err(format!("`{text}` is not the name of a namespace\nuse lower-case letters, digits and `-`, at most 63")),
+    }
 }
 
 scalar! {
@@ -136,6 +165,12 @@ scalar! {
 }
 
 scalar! {
+    /// A pattern of images for a policy: as for an image, with at most two pairs of braces, 30 commas and 256 characters.
+    PolicyImage(ImagePattern), "text",
+    { "type": "string", "maxLength": bounds::IMAGE_LENGTH, "pattern": bounds::IMAGE }, policy_image
+}
+
+scalar! {
     /// The destination namespace of a replication rule; if it is empty, every path stays as it is.
     Namespace(Box<str>), "text", { "type": "string", "pattern": "^([a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)?$" }, namespace
 }
@@ -148,7 +183,7 @@ scalar! {
 
 scalar! {
     /// A duration with its units: `250ms`, `10m`, `1h30m`, `720h`.
-    Length(Duration), "a duration such as `10m`", { "type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$" }, length
+    Length(Duration), "a duration such as `10m`", { "type": "string", "maxLength": bounds::DURATION_LENGTH, "pattern": bounds::DURATION }, length
 }
 
 scalar! {
@@ -158,28 +193,136 @@ scalar! {
 }
 
 scalar! {
-    /// A time in RFC 3339 format.
-    Timestamp(jiff::Timestamp), "text", { "type": "string", "format": "date-time" },
-    |text| text.parse().map_err(|_| format!("`{text}` is not an RFC 3339 time\nwrite date, time and offset, as in \"2027-01-31T00:00:00Z\""))
+    /// A time in RFC 3339 format, from the year 2000 on.
+    Timestamp(jiff::Timestamp), "text",
+    { "type": "string", "format": "date-time", "maxLength": bounds::TIME_LENGTH, "pattern": bounds::TIME },
+    |text| timestamp(text).ok_or_else(|| format!("`{text}` is not an RFC 3339 time\nwrite date, time and offset, as in \"2027-01-31T00:00:00Z\""))
 }
 
 scalar! {
     /// A Kubernetes label key: `[prefix/]name`.
-    LabelKey(Box<str>), "text", { "type": "string", "minLength": 1, "maxLength": 317 }, label_key
+    LabelKey(Box<str>), "text", { "type": "string", "maxLength": bounds::KEY_LENGTH, "pattern": bounds::KEY }, label_key
 }
 
 scalar! {
     /// A Kubernetes label value.
-    LabelValue(Box<str>), "text", { "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$" },
+    LabelValue(Box<str>), "text", { "type": "string", "maxLength": bounds::NAME_LENGTH, "pattern": bounds::VALUE },
     |text| {
         let fine = text.is_empty() || is_label_name(text);
         if fine { Ok(text.into()) } else { Err(format!("`{text}` is not a valid label value\n{LABEL_RULE}, or leave it empty")) }
     }
 }
 
+/// A list with a bound.
+#[derive(Debug, Clone)]
+pub(super) struct Few<T, const MOST: usize>(pub(super) Vec<T>);
+
+impl<T, const MOST: usize> Default for Few<T, MOST> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let list = Vec::deserialize(from)?;
+        if list.len() > MOST {
+            let many = list.len();
+            return Err(de::Error::custom(format!("the list has {many} entries\nuse at most {MOST}")));
+        }
+        Ok(Self(list))
+    }
+}
+
+impl<T: schemars::JsonSchema, const MOST: usize> schemars::JsonSchema for Few<T, MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("At_most_{MOST}_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let items = generator.subschema_for::<T>();
+        schemars::json_schema!({ "type": "array", "items": items, "maxItems": MOST })
+    }
+}
+
 /// A [`PatternError`] says what would be right after its semicolon.
 fn no_pattern(text: &str, error: &PatternError) -> String {
     format!("`{text}` is not a valid pattern: {}", error.to_string().replacen("; ", "\n", 1))
+}
+
+/// A text that says something, and not too much.
+fn within(text: &str, most: usize, hint: &str) -> Result<Box<str>, String> {
+    match text.chars().count() {
+        0 => Err(format!("the text is empty\n{hint}")),
+        length if length > most => Err(format!("the text has {length} characters\nuse at most {most}")),
+        _ => Ok(text.into()),
+    }
+}
+
+/// An [`ImagePattern`] in the form of [`bounds::IMAGE`], which a resource can be checked for in the API server.
+fn policy_image(text: &str) -> Result<ImagePattern, String> {
+    let pattern = ImagePattern::new(text).map_err(|error| no_pattern(text, &error))?;
+    let (host, repositories) = text.split_once('/').unwrap_or_default();
+    if host != "localhost" && !host.contains(['.', ':']) {
+        return Err(no_pattern(text, &PatternError::NoHost));
+    }
+    let is_simple = {
+        let (mut inside, mut filled) = (false, false);
+        let fits = repositories.chars().all(|character| {
+            let fits = match character {
+                '{' => !std::mem::replace(&mut inside, true),
+                '}' => std::mem::replace(&mut inside, false) && filled,
+                ',' => inside && filled,
+                '/' => filled,
+                _ => true,
+            };
+            filled = !matches!(character, '{' | ',' | '/');
+            fits
+        });
+        fits && filled && !inside
+    };
+    let count = |wanted: char| text.chars().filter(|character| *character == wanted).count();
+    if !is_simple {
+        return Err(format!(
+            "`{text}` is not a valid pattern of a policy\nuse commas only within braces, no braces within braces, and no empty alternative: write several patterns instead"
+        ));
+    }
+    if count('{') > bounds::BRACES || count(',') > bounds::COMMAS || text.len() > bounds::IMAGE_LENGTH {
+        return Err(format!(
+            "`{text}` is too long for a pattern of a policy\nuse at most {} pairs of braces, {} commas and {} characters, or several patterns",
+            bounds::BRACES,
+            bounds::COMMAS,
+            bounds::IMAGE_LENGTH
+        ));
+    }
+    Ok(pattern)
+}
+
+/// A time in the form of [`bounds::TIME`]; jiff knows which days there are.
+fn timestamp(text: &str) -> Option<jiff::Timestamp> {
+    let like = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(byte, like)| match like {
+                b'0' => byte.is_ascii_digit(),
+                b'5' => matches!(byte, b'0'..=b'5'),
+                like => byte == like,
+            })
+    };
+    let (moment, rest) = text.split_at_checked(19)?;
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let zone = match rest.strip_prefix('.') {
+        Some(rest) => {
+            rest.split_at_checked(digits(rest)).filter(|(part, _)| (1..=9).contains(&part.len()))?.1
+        }
+        None => rest,
+    };
+    let is_zone =
+        zone == "Z" || zone.strip_prefix(['+', '-']).is_some_and(|zone| like(zone, "00:50") && zone < "24");
+    (like(moment, "2000-00-00T00:50:50") && is_zone).then(|| text.parse().ok())?
 }
 
 /// The rule of [`is_label_name`], for hints.
@@ -317,6 +460,9 @@ fn length(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     while !rest.is_empty() || text.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 9 || text.len() > bounds::DURATION_LENGTH {
+            return Err(fail());
+        }
         let (number, after) = rest.split_at_checked(digits).ok_or_else(fail)?;
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, after) = after.split_at_checked(letters).ok_or_else(fail)?;

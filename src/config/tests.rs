@@ -453,12 +453,12 @@ fn a_policy_loads_alone() {
     let settings = parse(EXAMPLE, "", Files::Skip, now()).unwrap().settings;
     let (_, of_its_own) = EXAMPLE.split_once("policies:\n").unwrap();
     let of_its_own = of_its_own.replacen("  - ", "    ", 1);
-    let (alone, warnings) = policy(&of_its_own, "policy.yaml", &settings.defaults, now()).unwrap();
+    let (alone, warnings) = policy(&of_its_own, "policy.yaml", &settings.defaults, &[], now()).unwrap();
     assert_eq!(alone, settings.policies[0]);
     assert_eq!(warnings.problems, []);
 
     let broken = of_its_own.replace("onStale: Block", "onStale: Blok");
-    let problems = policy(&broken, "policy.yaml", &settings.defaults, now()).unwrap_err();
+    let problems = policy(&broken, "policy.yaml", &settings.defaults, &[], now()).unwrap_err();
     assert_eq!(problems.problems[0].path, "spec.onStale");
     assert_eq!(problems.problems.len(), 1);
 }

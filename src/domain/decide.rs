@@ -100,7 +100,7 @@ impl<T> Step<T> {
 
 /// The image that Istio's injector replaces, in the Pods of gateways:
 /// <https://istio.io/latest/docs/setup/additional-setup/gateway/>.
-const PLACEHOLDER: &str = "auto";
+pub const PLACEHOLDER: &str = "auto";
 
 /// The answer of the validating door for an image as written.
 #[derive(Debug, Clone, PartialEq, Eq)]

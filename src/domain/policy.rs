@@ -1,11 +1,14 @@
 //! Policies: what security teams require, and how several policies apply to one namespace.
 
+pub mod bounds;
 mod selector;
+pub mod words;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::finding::{Action, FindingKind, PolicyKey};
 use super::name::PolicyName;
@@ -70,7 +73,7 @@ pub struct Rules {
 }
 
 /// Whether a policy acts or only reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Enforcement {
     /// The policy's actions apply.
     Enforce,

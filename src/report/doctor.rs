@@ -28,6 +28,7 @@ use serde::Serialize;
 use crate::cluster::{Cluster, ClusterError};
 use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::case::{Place, Routed, Subject};
+use crate::domain::decide::PLACEHOLDER;
 use crate::domain::digest::Digest;
 use crate::domain::policy::Regime;
 use crate::domain::route::Rewrite;
@@ -148,6 +149,9 @@ impl TestImage {
         }
         let others = made_up.iter().map(|(_, routed)| routed.clone()).collect();
         if let Some(image) = named {
+            if image == PLACEHOLDER {
+                return Err(format!("`{image}` is what an injector replaces: name the image that it writes"));
+            }
             return match case_for(image) {
                 Subject::Routed(routed) => Ok(Self { image: image.to_owned(), real: true, routed, others }),
                 Subject::Kept(KeepReason::NotRouted) => {

@@ -33,6 +33,8 @@ pub enum ConditionName {
     Namespaces,
     /// Every policy that is to enforce has its entry of the validating webhook.
     Entries,
+    /// The policies from objects were listed once, and are in force as they are written.
+    Policies,
     /// Every registry that a route names has been probed once, whatever it answered.
     Registries,
     /// We take new requests: false while draining.

@@ -533,6 +533,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
             own_namespace: Some(site.namespace.into()),
             cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
             candidate: Some(candidate),
+            policies: None,
             propagation: Duration::ZERO,
         };
         replicas.spawn(parts.run(std::future::pending()));

@@ -29,6 +29,16 @@ struct Tally {
     set_out: AtomicUsize,
     made: AtomicUsize,
     missed: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+/// What a Pod that is refused means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The test fails.
+    Fails,
+    /// It is counted, as a controller would try again.
+    Counts,
 }
 
 /// What the API server itself has counted of webhooks, on a plane that has ours alone.
@@ -87,6 +97,8 @@ pub struct Outcome {
     pub made: usize,
     /// Those that were stored as written.
     pub missed: usize,
+    /// Those that were not stored.
+    pub refused: usize,
     pub took: Duration,
     /// From a Pod's departure to its arrival, the median.
     pub p50: Duration,
@@ -119,15 +131,20 @@ impl Load {
 
     /// The same, so many at once: the API server keeps 25 connections of a webhook, and makes the rest anew each time.
     pub async fn in_bursts(plane: &Plane, namespace: &str, rate: f64, burst: u64) -> Self {
-        Self::by(&clients(plane).await, namespace, rate, burst)
+        Self::by(&clients(plane).await, namespace, (rate, burst), Refusal::Fails)
+    }
+
+    /// The same, where Pods may be refused.
+    pub async fn refusable(plane: &Plane, namespace: &str, rate: f64) -> Self {
+        Self::by(&clients(plane).await, namespace, (rate, 1), Refusal::Counts)
     }
 
     /// The same, by clients that are there.
-    pub fn by(callers: &[Client], namespace: &str, rate: f64, burst: u64) -> Self {
+    pub fn by(callers: &[Client], namespace: &str, pace: (f64, u64), refusal: Refusal) -> Self {
         let (tally, began, mut clients) = (Arc::new(Tally::default()), Instant::now(), JoinSet::new());
         for client in callers {
             let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
-            clients.spawn(run(client.clone(), tally.clone(), path, began, rate, burst));
+            clients.spawn(run(client.clone(), tally.clone(), path, began, pace, refusal));
         }
         Self { tally, began, clients }
     }
@@ -163,7 +180,8 @@ impl Load {
         let took = self.began.elapsed();
         let SoFar { made, missed } = self.so_far();
         let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-        Outcome { made, missed, took, p50: of(0.5), p99: of(0.99) }
+        let refused = self.tally.refused.load(Ordering::SeqCst);
+        Outcome { made, missed, refused, took, p50: of(0.5), p99: of(0.99) }
     }
 }
 
@@ -173,8 +191,8 @@ async fn run(
     tally: Arc<Tally>,
     path: String,
     began: Instant,
-    rate: f64,
-    burst: u64,
+    (rate, burst): (f64, u64),
+    refusal: Refusal,
 ) -> Vec<Duration> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "load-"},
@@ -192,7 +210,14 @@ async fn run(
         let departed = Instant::now();
         let stored = client.request_text(request.unwrap()).await;
         latencies.push(departed.elapsed());
-        let stored = stored.unwrap_or_else(|error| panic!("a Pod is refused: {error}"));
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => {
+                assert!(refusal == Refusal::Counts, "a Pod is refused: {error}");
+                tally.refused.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+        };
         tally.made.fetch_add(1, Ordering::SeqCst);
         if !stored.contains("\"image\":\"harbor.ams.example.com/") {
             tally.missed.fetch_add(1, Ordering::SeqCst);

@@ -69,10 +69,10 @@ impl Release {
             .replace(&format!("{world}/ca.pem"), "/etc/landfall/ca/ca.pem")
     }
 
-    /// What Helm is told of the chart after `install NAME` or `upgrade NAME`.
-    fn arguments(&self) -> Vec<String> {
+    /// What Helm is told of the chart and of this configuration after `install NAME` or `upgrade NAME`.
+    fn arguments(&self, config: &str) -> Vec<String> {
         let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("helm/landfall");
-        let config = self.plane.write_new(&self.config());
+        let config = self.plane.write_new(config);
         let values = json!({
             "image": {"repository": "registry.example.com/landfall"},
             "credentials": {"fra": "landfall-fra", "ams": "landfall-ams", "edge": "landfall-edge"},
@@ -95,7 +95,12 @@ impl Release {
 
     /// `helm install` or `helm upgrade`, and waits for the rollout.
     pub fn helm(&self, verb: &str, more: &[&str]) {
-        let own = self.arguments();
+        self.helm_with(verb, &self.config(), more);
+    }
+
+    /// The same, with this configuration.
+    pub fn helm_with(&self, verb: &str, config: &str, more: &[&str]) {
+        let own = self.arguments(config);
         let own = own.iter().map(String::as_str);
         let arguments: Vec<_> =
             [verb, self.name].into_iter().chain(own).chain(more.iter().copied()).collect();

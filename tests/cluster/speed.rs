@@ -11,7 +11,7 @@ use kube::Client;
 use rcgen::CertificateParams;
 use serde_json::{Value, json};
 
-use crate::load::{self, Load, Outcome};
+use crate::load::{self, Load, Outcome, Refusal};
 use crate::other;
 use crate::plane::{Apart, Plane, until};
 use crate::release::Release;
@@ -54,10 +54,23 @@ enum Way {
     Alone,
     /// A webhook that knows the answer beforehand: what the API server takes for asking anybody.
     Blind,
+    /// The mutating door.
     Landfall,
+    /// A mutating and a validating webhook that know the answer beforehand.
+    Blinds,
+    /// Both doors, for a policy enforces.
+    Doors,
 }
 
-const WAYS: [Way; 3] = [Way::Alone, Way::Blind, Way::Landfall];
+const WAYS: [Way; 5] = [Way::Alone, Way::Blind, Way::Landfall, Way::Blinds, Way::Doors];
+/// Which way is compared with which.
+const BESIDE: [(Way, Way, &str); 5] = [
+    (Way::Landfall, Way::Alone, "one door, beside no webhook"),
+    (Way::Landfall, Way::Blind, "… beside a blind webhook"),
+    (Way::Doors, Way::Alone, "both doors, beside no webhook"),
+    (Way::Doors, Way::Landfall, "… beside one door"),
+    (Way::Doors, Way::Blinds, "… beside two blind webhooks"),
+];
 
 impl Way {
     fn namespace(self) -> &'static str {
@@ -65,6 +78,8 @@ impl Way {
             Self::Alone => "speed-alone",
             Self::Blind => "speed-blind",
             Self::Landfall => "speed-pods",
+            Self::Blinds => "speed-blinds",
+            Self::Doors => "speed-doors",
         }
     }
 }
@@ -75,10 +90,23 @@ async fn what_landfall_adds_to_a_new_pod() {
     let rounds = std::env::var("LANDFALL_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let apart = Apart::start();
     let plane = apart.0;
-    let _release = Release::install(plane, "speed", &[]).await;
-    plane.namespace(Way::Alone.namespace());
-    plane.namespace(Way::Blind.namespace());
-    blind(plane, Way::Blind.namespace()).await;
+    let selected = json!([{
+        "key": "kubernetes.io/metadata.name", "operator": "In",
+        "values": [Way::Landfall.namespace(), Way::Doors.namespace()],
+    }]);
+    let selected = format!("--set-json=namespaces.matchExpressions={selected}");
+    let _release = Release::install(plane, "speed", &[&selected]).await;
+    for way in [Way::Alone, Way::Blind, Way::Blinds, Way::Doors] {
+        plane.namespace(way.namespace());
+    }
+    plane.told(&["label", "namespace", Way::Doors.namespace(), "tier=regulated"]);
+    for way in [Way::Blind, Way::Blinds] {
+        blind(plane, way).await;
+    }
+    until("the second door is there", || {
+        let names = ["get", "validatingwebhookconfiguration", "speed", "-o", "jsonpath={.webhooks[*].name}"];
+        plane.told(&names).contains("validate-").then_some(())
+    });
     let clients = load::clients(plane).await;
     let mut rows = Vec::new();
     for (name, rate, lasts) in [("200 a second", STEADY, 8), ("as many as there can be", f64::INFINITY, 5)] {
@@ -95,27 +123,31 @@ async fn what_landfall_adds_to_a_new_pod() {
             measured.push(ways);
         }
         for (what, unit, of) in FIGURES {
-            let mut beside = |other: usize, title: String| {
+            for (ours, other, how) in BESIDE {
+                let of = |ways: &[(Way, Measured)], way| of(&ways[way as usize].1);
                 let both: Vec<_> =
-                    measured[1..].iter().map(|ways| (of(&ways[other].1), of(&ways[2].1))).collect();
+                    measured[1..].iter().map(|ways| (of(ways, other), of(ways, ours))).collect();
+                let title =
+                    if how.starts_with('…') { how.to_owned() } else { format!("{name}: {what}, {how}") };
                 rows.push(Row::compared(title, unit, &both, ""));
                 if unit == "ms" {
                     let mut added: Vec<f64> = both.iter().map(|(other, ours)| ours - other).collect();
                     rows.push(Row::alone("… added", spread(&mut added, unit), ""));
                 }
-            };
-            beside(0, format!("{name}: {what}, beside no webhook"));
-            beside(1, "… beside a blind webhook".to_owned());
+            }
         }
-        let mut own: Vec<f64> = measured[1..].iter().map(|ways| ways[2].1.landfall).collect();
-        rows.push(Row::alone(format!("{name}: CPU of Landfall for a Pod"), spread(&mut own, "µs"), ""));
+        for (way, doors) in [(Way::Landfall, "one door"), (Way::Doors, "both doors")] {
+            let mut own: Vec<f64> = measured[1..].iter().map(|ways| ways[way as usize].1.landfall).collect();
+            let title = format!("{name}: CPU of Landfall for a Pod, {doors}");
+            rows.push(Row::alone(title, spread(&mut own, "µs"), ""));
+        }
     }
     println!("{}", table(&rows));
 }
 
 async fn measure(plane: &Plane, clients: &[Client], way: Way, rate: f64, seconds: u64) -> Measured {
     let before = (cpu(plane.process("kube-apiserver")), of_landfall(plane));
-    let load = Load::by(clients, way.namespace(), rate, 1);
+    let load = Load::by(clients, way.namespace(), (rate, 1), Refusal::Fails);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let outcome = load.stop().await;
     let each = |used: Duration| used.as_secs_f64() * 1e6 / outcome.made as f64;
@@ -125,22 +157,47 @@ async fn measure(plane: &Plane, clients: &[Client], way: Way, rate: f64, seconds
     Measured { outcome, api_server: each(after.0 - before.0), landfall: each(after.1 - before.1) }
 }
 
-/// Serves the blind webhook for this namespace.
-async fn blind(plane: &Plane, namespace: &str) {
+/// Serves the blind webhooks for the namespace of this way.
+async fn blind(plane: &Plane, way: Way) {
+    let namespace = way.namespace();
     let ca = other::authority();
     let params = CertificateParams::new(vec![format!("landfall.{namespace}.svc")]).unwrap();
     let image =
         json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "harbor.ams.example.com/web"}]);
     let patch = STANDARD.encode(image.to_string());
-    let answer = move |review: String| async move {
-        let review: Value = serde_json::from_str(&review).unwrap();
-        let uid = &review["request"]["uid"];
-        let response = json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch});
+    let answer = |review: &str, more: Value| {
+        let review: Value = serde_json::from_str(review).unwrap();
+        let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
+        response.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
             .to_string()
     };
-    let port = other::serve(plane, &params, &ca, Router::new().route("/mutate", post(answer))).await;
-    plane.apply(&registration(plane, namespace, "blind.landfall.dev", port, &STANDARD.encode(ca.pem())));
+    let patched = json!({"patchType": "JSONPatch", "patch": patch});
+    let mutates = move |review: String| {
+        let patched = patched.clone();
+        async move { answer(&review, patched) }
+    };
+    let validates = move |review: String| async move { answer(&review, json!({})) };
+    let doors = Router::new().route("/mutate", post(mutates)).route("/validate", post(validates));
+    let port = other::serve(plane, &params, &ca, doors).await;
+    let bundle = STANDARD.encode(ca.pem());
+    plane.apply(&registration(plane, namespace, "blind.landfall.dev", port, &bundle));
+    if way == Way::Blinds {
+        let validating = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": namespace},
+            "webhooks": [{
+                "name": "validate.blind.landfall.dev", "failurePolicy": "Fail", "sideEffects": "None",
+                "admissionReviewVersions": ["v1"], "timeoutSeconds": 5,
+                "clientConfig": {
+                    "service": {"name": "landfall", "namespace": namespace, "path": "/validate"}, "caBundle": bundle,
+                },
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            }],
+        });
+        plane.apply(&validating.to_string());
+    }
     let probe = ["run", "probe", "--image", "web", "-n", namespace, "--dry-run=server", "-o", "yaml"];
     until("it is called", || plane.told(&probe).contains("harbor.ams.example.com/").then_some(()));
 }

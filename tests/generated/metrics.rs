@@ -218,6 +218,12 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_leader", vec![]),
         ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
         ("landfall_validating_entry_restores", vec![]),
+        (
+            "landfall_policies",
+            vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
+        ),
+        ("landfall_policies_refused", vec![]),
+        ("landfall_policies_opened", vec![]),
     ]
 }
 

@@ -78,6 +78,10 @@ pub struct Values {
     pub network_policy: NetworkPolicy,
     /// How Prometheus finds Landfall.
     pub service_monitor: ServiceMonitor,
+    /// The definition of the resource LandingPolicy.
+    pub crds: Crds,
+    /// The ClusterRole of whoever writes policies.
+    pub policy_editor: PolicyEditor,
     /// What others may not do.
     pub guard: Guard,
     /// What `helm test` uses.
@@ -270,6 +274,19 @@ pub struct ServiceMonitor {
     #[schemars(length(min = 1))]
     pub interval: String,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Crds {
+    pub create: Create,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyEditor {
+    /// The ClusterRoles that get its rights, too, such as `admin`.
+    pub aggregate_to: Vec<Name>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -44,7 +44,7 @@ use crate::table::{Row, mib, table};
 enum Part {
     /// CPU per warm request, beside the bare server
     Warm,
-    /// Latencies at 1,000 requests a second, beside the bare server
+    /// Latencies and CPU at 1,000 and 200 requests a second, beside the bare server
     Open,
     /// Anonymous memory: idle, full, and over a soak
     Memory,

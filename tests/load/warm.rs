@@ -19,8 +19,8 @@ const REVIEWS: [(&str, &str, usize); 2] = [
     ("deployment-web", include_str!("../vectors/admission/deployment-web.json"), 32_000),
     ("pod-50-containers", include_str!("../vectors/admission/pod-50-containers.json"), 9_600),
 ];
-/// Requests a second of the open loop, and for how long a round.
-const RATE: u32 = 1000;
+/// Requests a second of the open loops, and for how many seconds a round.
+const RATES: [(u32, &str); 3] = [(1000, "1,000"), (200, "200"), (67, "67")];
 const ROUND: u32 = 10;
 
 /// Both servers.
@@ -107,37 +107,44 @@ pub async fn cpu(scale: Scale) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Latencies at a fixed rate.
+/// Latencies and CPU at fixed rates. At a low rate most of the CPU is what a server pays to be woken.
 pub async fn latency(scale: Scale) -> Result<Vec<Row>> {
     let pair = Pair::start().await?;
     let [least, ours] = pair.requests(REVIEWS[0].1).await?;
-    let requests = RATE * ROUND / u32::try_from(scale.share)?;
-    let due: Vec<Duration> = (0..requests).map(|request| Duration::from_secs(1) * request / RATE).collect();
-    let measure = async |served: &Served, request: &Request| {
-        let callers = served.callers(&request.wire).await?;
-        let call = async |caller: &mut Caller, _| request.call(caller).await;
-        let mut latencies = Vec::with_capacity(due.len());
-        for called in open_loop(&due, callers, call).await {
-            called.answer?;
-            latencies.push(called.latency);
-        }
-        latencies.sort_unstable();
-        anyhow::Ok([0.5, 0.99].map(|share| micros(quantile(&latencies, share))))
-    };
-    let (mut p50, mut p99) = (Vec::new(), Vec::new());
-    for round in 0..scale.rounds.min(5) {
-        let (bare, landfall) = if round % 2 == 0 {
-            let bare = measure(&pair.bare, &least).await?;
-            (bare, measure(&pair.landfall, &ours).await?)
-        } else {
-            let landfall = measure(&pair.landfall, &ours).await?;
-            (measure(&pair.bare, &least).await?, landfall)
+    let mut rows = Vec::new();
+    for (rate, told) in RATES {
+        let requests = rate * ROUND / u32::try_from(scale.share)?;
+        let due: Vec<Duration> =
+            (0..requests).map(|request| Duration::from_secs(1) * request / rate).collect();
+        let measure = async |served: &Served, request: &Request| {
+            let callers = served.callers(&request.wire).await?;
+            let call = async |caller: &mut Caller, _| request.call(caller).await;
+            let before = served.process.cpu()?;
+            let mut latencies = Vec::with_capacity(due.len());
+            for called in open_loop(&due, callers, call).await {
+                called.answer?;
+                latencies.push(called.latency);
+            }
+            let cpu = (served.process.cpu()? - before) / requests;
+            latencies.sort_unstable();
+            anyhow::Ok([quantile(&latencies, 0.5), quantile(&latencies, 0.99), cpu].map(micros))
         };
-        p50.push((bare[0], landfall[0]));
-        p99.push((bare[1], landfall[1]));
+        let mut figures = [const { Vec::new() }; 3];
+        for round in 0..scale.rounds.min(5) {
+            let (bare, landfall) = if round % 2 == 0 {
+                let bare = measure(&pair.bare, &least).await?;
+                (bare, measure(&pair.landfall, &ours).await?)
+            } else {
+                let landfall = measure(&pair.landfall, &ours).await?;
+                (measure(&pair.bare, &least).await?, landfall)
+            };
+            for ((rounds, bare), landfall) in figures.iter_mut().zip(bare).zip(landfall) {
+                rounds.push((bare, landfall));
+            }
+        }
+        for (name, rounds) in ["p50", "p99", "CPU per request"].into_iter().zip(&figures) {
+            rows.push(Row::compared(format!("{name} at {told} requests/s"), "µs", rounds, "told"));
+        }
     }
-    Ok(vec![
-        Row::compared("p50 at 1,000 requests/s", "µs", &p50, "told"),
-        Row::compared("p99 at 1,000 requests/s", "µs", &p99, "told"),
-    ])
+    Ok(rows)
 }

@@ -27,7 +27,7 @@ pub const BUDGET: Duration = Duration::from_millis(2500);
 /// What Amsterdam answers in a second, whoever asks.
 pub const PACE: u32 = 150;
 /// And how late.
-const LATENCY: Duration = Duration::from_millis(300);
+pub const LATENCY: Duration = Duration::from_millis(300);
 /// For each Landfall: a third of the Pods, each waiting for twice the budget, and as many again.
 const CALLERS: usize = 256;
 /// For one Pod: more than an API server waits.

@@ -42,7 +42,7 @@ fn review(image: &Value) -> Bytes {
 async fn ask(kind: &DoorKind, body: Bytes) -> (u16, Value) {
     let headers =
         HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let answer = receive(&state(), kind, None, &headers, body).await;
+    let answer = receive(&state(), kind, (None, None), &headers, body).await;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap_or_default())
@@ -94,7 +94,8 @@ fn a_panic_anywhere_is_answered_where_the_uid_can_be_read() {
 async fn a_refusal_repeats_little_of_what_was_sent() {
     let kind = DoorKind { door: Door::Mutate, judge: panics, on_fault: admits };
     let body = format!(r#"{{"kind": "\u202e{}"}}"#, "x".repeat(60_000));
-    let Err((status, said)) = answer(&state(), &kind, None, body.as_bytes(), Instant::now()).await else {
+    let Err((status, said)) = answer(&state(), &kind, (None, None), body.as_bytes(), Instant::now()).await
+    else {
         panic!("refused")
     };
     assert_eq!((status, said.chars().count()), (StatusCode::BAD_REQUEST, 301), "{said}");

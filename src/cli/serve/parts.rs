@@ -8,11 +8,11 @@ use anyhow::Context;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
+use super::policies::Objects;
 use super::tasks::Tasks;
 use super::{entries, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
@@ -21,7 +21,8 @@ use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
 use crate::controllers::entries::{self as entry, EntryKeeper};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
-use crate::controllers::settings::{Policies, SettingsController, Standing};
+use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::settings::{SettingsController, Standing};
 use crate::evidence::Observatory;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
@@ -53,6 +54,8 @@ pub struct Parts {
     pub cluster: Option<Cluster>,
     /// The Lease that this replica wants; `None`: it never leads.
     pub candidate: Option<Candidate>,
+    /// The name of our Service and of our webhook configurations, if LandingPolicies are read; `None`: the file alone counts.
+    pub policies: Option<String>,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -74,6 +77,7 @@ struct Instruments {
     config: config::Metrics,
     leader: LeaderMetrics,
     entries: entry::Metrics,
+    policies: PolicyMetrics,
 }
 
 impl Instruments {
@@ -85,6 +89,7 @@ impl Instruments {
             config: config::Metrics::register(page),
             leader: LeaderMetrics::register(page),
             entries: entry::Metrics::register(page),
+            policies: PolicyMetrics::register(page),
         }
     }
 }
@@ -111,6 +116,7 @@ impl Parts {
             own_namespace,
             cluster,
             candidate,
+            policies,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -122,12 +128,19 @@ impl Parts {
         let conditions = &instruments.conditions;
         let cluster = cluster.as_ref();
 
+        let pod = candidate.as_ref().map(|candidate| (candidate.namespace.clone(), candidate.pod.clone()));
         let leadership = cluster
             .zip(candidate)
             .map(|(cluster, candidate)| lead(cluster, &candidate, &instruments.leader, &mut tasks, &drain));
         let certificate = certificate.source(cluster, leadership.as_ref(), &mut page)?;
         let (observatory, page) = observe(&config, page).await?;
-        let settings = SettingsController::new(config, no_objects(), observatory.clone(), instruments.config);
+        let file = config.handle();
+        let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let names =
+            policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
+        let settings =
+            SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
         let is_ready = {
             let conditions = conditions.clone();
             move || conditions.is_ready()
@@ -137,16 +150,17 @@ impl Parts {
             let (settings, metrics) = (settings.settings(), instruments.entries);
             EntryKeeper::new(cluster, names, settings, leading, is_ready, events, metrics)
         });
-        let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let serving = ServingCertificate::new(instruments.server.clone());
         conditions.set(ConditionName::Settings, condition(settings.standing()));
         conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
 
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
+        let counted = objects.spawn(&mut tasks, settings.settings(), &namespaces, conditions.clone());
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
-            .labels(Arc::new(move |namespace| labels.labels(namespace)));
+            .labels(Arc::new(move |namespace| labels.labels(namespace)))
+            .on_denied(counted.on_denied());
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
@@ -204,6 +218,7 @@ impl Parts {
         let served = tasks.supervise(serving, &drain).await?;
         behind_answers.close();
         behind_answers.wait().await;
+        counted.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }
@@ -214,11 +229,6 @@ async fn observe(config: &Watch, mut page: Page) -> anyhow::Result<(Arc<Observat
     let settings = config.handle().snapshot().settings.clone();
     let built = spawn_blocking(move || (Arc::new(Observatory::new(&settings, &mut page)), page)).await;
     built.context("the clients of the registries cannot be set up")
-}
-
-/// Policies from objects: there is no kind for them yet.
-fn no_objects() -> watch::Receiver<Policies> {
-    watch::channel(Policies::default()).1
 }
 
 /// Writes an Event about the owner of Pods that are created again and again.

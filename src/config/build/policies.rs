@@ -8,14 +8,15 @@ use crate::config::tree::NodeId;
 use crate::domain::api_group::{MODE, SKIP};
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
+use crate::domain::policy::words::Operator;
 use crate::domain::policy::{
     Actions, BreakGlass, Enforcement, Exception, LabelRequirement, LabelTest, Labels, OnUnknown,
-    OnUnscannable, Policy, Rules, SYSTEM_NAMESPACES, Selector, Warning,
+    OnUnscannable, Policy, Rules, SYSTEM_NAMESPACES, Selector, Warning, bounds,
 };
 use crate::domain::scan::{Allowlist, Required, Requirement};
 
 /// The built-in rules. They block nothing: Landfall denies a Pod only where the configuration or a policy says so.
-fn built_in() -> Rules {
+pub(in crate::config) fn built_in() -> Rules {
     Rules {
         actions: Actions::default(),
         scan: Requirement {
@@ -60,7 +61,7 @@ impl Build<'_> {
             scan,
             exceptions,
         } = written;
-        let exceptions = exceptions.unwrap_or_default();
+        let exceptions = exceptions.unwrap_or_default().0;
         let exceptions = exceptions.into_iter().filter_map(|exception| self.exception(exception)).collect();
         let raw::Scan { required, max_severity, max_age, ignore, project_allowlist } =
             scan.unwrap_or_default();
@@ -92,7 +93,7 @@ impl Build<'_> {
                 max_severity: max_severity.or(scan.max_severity),
                 max_age: max_age.map(|length| length.0).or(scan.max_age),
                 ignore: match ignore {
-                    Some(ignore) => ignore.into_iter().map(|text| text.0).collect(),
+                    Some(ignore) => ignore.0.into_iter().map(|text| text.0).collect(),
                     None => scan.ignore.clone(),
                 },
                 allowlist: match project_allowlist {
@@ -162,7 +163,7 @@ impl Build<'_> {
         let hint = "write `{}` for all namespaces, or `{matchLabels: {…}}`";
         let selector = self.need(node, "namespaceSelector", namespace_selector, hint);
         let selector = selector.map(|At { node, value }| {
-            let selector = self.selector(value);
+            let selector = self.selector(node, value);
             self.left_alone(node, &selector, excluded);
             At { node, value: selector }
         });
@@ -180,17 +181,14 @@ impl Build<'_> {
             exceptions,
         };
         let rules = self.over(defaults, rules, Allowlist::Disregarded);
-        if let Some(raw::Enforcement::Enforce) = enforcement {
+        if let Some(Enforcement::Enforce) = enforcement {
             self.enforced(node, selector.as_ref(), &rules.actions);
         }
         let break_glass = break_glass.map(|glass| self.break_glass(glass));
         Some(Policy {
             name: name?,
             selector: selector?.value,
-            enforcement: match enforcement? {
-                raw::Enforcement::Enforce => Enforcement::Enforce,
-                raw::Enforcement::Observe => Enforcement::Observe,
-            },
+            enforcement: enforcement?,
             rules,
             contact: contact.map(|text| text.0),
             warning: if warn == Some(true) { Warning::Sent } else { Warning::Withheld },
@@ -208,7 +206,7 @@ impl Build<'_> {
         let reason = self.need(node, "reason", reason, "write why, for whoever reads the audit log later");
         Some(BreakGlass {
             until: until?.value.0,
-            namespaces: namespaces.unwrap_or_default().into_iter().map(|name| name.0).collect(),
+            namespaces: namespaces.unwrap_or_default().0.into_iter().map(|name| name.0).collect(),
             reason: reason?.value.0,
         })
     }
@@ -253,14 +251,18 @@ impl Build<'_> {
         }
     }
 
-    fn selector(&mut self, selector: raw::Selector) -> Selector {
+    fn selector(&mut self, at: NodeId, selector: raw::Selector) -> Selector {
         let raw::Selector { match_labels, match_expressions } = selector;
         let labels = match_labels.map(|Entries(entries)| entries).unwrap_or_default();
+        if labels.len() > bounds::LABELS {
+            let hint = format!("use at most {}; `matchExpressions` takes more", bounds::LABELS);
+            self.error(at, format!("`matchLabels` has {} labels", labels.len()), hint);
+        }
         let labels = labels.into_iter().map(|(key, value)| LabelRequirement {
             key: key.value.0,
             test: LabelTest::In(vec![value.value.0]),
         });
-        let expressions = match_expressions.unwrap_or_default();
+        let expressions = match_expressions.unwrap_or_default().0;
         let expressions = expressions.into_iter().filter_map(|expression| self.expression(expression));
         Selector::new(labels.chain(expressions).collect())
     }
@@ -275,8 +277,8 @@ impl Build<'_> {
             .child(node, "values")
             .is_some_and(|at| self.tree.is_pruned(at) || self.tree.has_pruned(at));
         let values: Vec<_> =
-            values.map(|at| at.value).unwrap_or_default().into_iter().map(|value| value.0).collect();
-        let wants_values = matches!(operator, raw::Operator::In | raw::Operator::NotIn);
+            values.map(|at| at.value.0).unwrap_or_default().into_iter().map(|value| value.0).collect();
+        let wants_values = matches!(operator, Operator::In | Operator::NotIn);
         if wants_values == values.is_empty() && !spoiled {
             let (message, hint) = if wants_values {
                 ("`values` is missing or empty", "`In` and `NotIn` need at least one value")
@@ -289,10 +291,10 @@ impl Build<'_> {
             self.error(node, message, hint.to_owned());
         }
         let test = match operator {
-            raw::Operator::In => LabelTest::In(values),
-            raw::Operator::NotIn => LabelTest::NotIn(values),
-            raw::Operator::Exists => LabelTest::Exists,
-            raw::Operator::DoesNotExist => LabelTest::DoesNotExist,
+            Operator::In => LabelTest::In(values),
+            Operator::NotIn => LabelTest::NotIn(values),
+            Operator::Exists => LabelTest::Exists,
+            Operator::DoesNotExist => LabelTest::DoesNotExist,
         };
         Some(LabelRequirement { key: key?.value.0, test })
     }
@@ -315,8 +317,8 @@ impl Build<'_> {
         );
         let reason = self.need(node, "reason", reason, "write why, for whoever reads it later");
         let lists = [
-            images.as_ref().map(|at| (at.node, at.value.is_empty())),
-            findings.as_ref().map(|at| (at.node, at.value.is_empty())),
+            images.as_ref().map(|at| (at.node, at.value.0.is_empty())),
+            findings.as_ref().map(|at| (at.node, at.value.0.is_empty())),
         ];
         for (at, is_empty) in lists.into_iter().flatten() {
             if is_empty && !self.tree.has_pruned(at) {
@@ -337,47 +339,10 @@ impl Build<'_> {
             );
         }
         Some(Exception {
-            images: images?.value.into_iter().map(|image| image.0).collect(),
-            findings: findings?.value,
+            images: images?.value.0.into_iter().map(|image| image.0).collect(),
+            findings: findings?.value.0,
             until: until?.value.0,
             reason: reason?.value.0,
         })
-    }
-}
-
-impl From<raw::Elsewhere> for Action {
-    fn from(word: raw::Elsewhere) -> Self {
-        match word {
-            raw::Elsewhere::Fallback => Self::Fallback,
-            raw::Elsewhere::Block => Self::Block,
-        }
-    }
-}
-
-impl From<raw::Any> for Action {
-    fn from(word: raw::Any) -> Self {
-        match word {
-            raw::Any::Accept => Self::Accept,
-            raw::Any::Fallback => Self::Fallback,
-            raw::Any::Block => Self::Block,
-        }
-    }
-}
-
-impl From<raw::InPlace> for Action {
-    fn from(word: raw::InPlace) -> Self {
-        match word {
-            raw::InPlace::Accept => Self::Accept,
-            raw::InPlace::Block => Self::Block,
-        }
-    }
-}
-
-impl From<raw::Outside> for Action {
-    fn from(word: raw::Outside) -> Self {
-        match word {
-            raw::Outside::Allow => Self::Accept,
-            raw::Outside::Block => Self::Block,
-        }
     }
 }

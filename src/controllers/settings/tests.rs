@@ -43,7 +43,9 @@ fn policy(name: &str, settings: &Settings) -> Arc<Policy> {
     let text = format!(
         "{{metadata: {{name: {name}}}, spec: {{namespaceSelector: {{matchLabels: {{tier: shop}}}}, enforcement: Enforce, onMissing: Block}}}}"
     );
-    config::policy(&text, name, &settings.defaults, clock()).unwrap_or_else(|problems| panic!("{problems}")).0
+    config::policy(&text, name, &settings.defaults, &[], clock())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .0
 }
 
 /// The names of the policies, and whether each applies to the namespaces of shops.

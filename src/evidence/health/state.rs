@@ -26,6 +26,9 @@ pub(super) const FAST: Duration = Duration::from_secs(1);
 /// How long the breaker waits for the prober: its longest pause, the time of a probe, and a margin.
 const HOLD: Duration = Duration::from_secs(8);
 
+/// An answer that took longer is noticed by who waits for it: with what is remembered, a Pod is to be answered within 50 ms.
+const NOTICED: Duration = Duration::from_millis(50);
+
 /// A retry costs what so many attempts earn, so retries add at most a tenth.
 const RETRY: u32 = 10;
 /// The most retries that can be saved up.
@@ -60,6 +63,7 @@ pub struct Probed {
 pub struct Ticket {
     pass: Pass,
     project: Option<ProjectPass>,
+    began: Instant,
 }
 
 /// Manifests that a registry which answers probes did not serve to a probe.
@@ -90,6 +94,8 @@ pub struct HealthState {
     failed: Option<Instant>,
     /// When an attempt was last answered.
     answered: Option<Instant>,
+    /// How long that answer took.
+    took: Duration,
     /// What attempts have earned for retries.
     credit: u32,
     auth_gate: AuthGate,
@@ -104,6 +110,7 @@ impl Default for HealthState {
             probed: Probed { health: Health::Unprobed, detail, cause: None, took: Duration::ZERO },
             failed: None,
             answered: None,
+            took: Duration::ZERO,
             credit: RETRY,
             auth_gate: AuthGate::default(),
         }
@@ -163,7 +170,7 @@ impl HealthState {
         };
         self.auth_gate.tried(now);
         self.credit = (self.credit + 1).min(SAVED * RETRY);
-        Ok(Ticket { pass, project })
+        Ok(Ticket { pass, project, began: now })
     }
 
     /// May an attempt whose connection broke be repeated?
@@ -190,7 +197,7 @@ impl HealthState {
     ) -> bool {
         let (unknown, repository) = (unknown(answer), &question.repository);
         let cause = unknown.map(|unknown| unknown.cause);
-        let before = self.limits(now);
+        let (before, began) = (self.limits(now), ticket.began);
         self.count(ticket, repository, signal(cause), now, random);
         self.auth_gate.ended(cause, now);
         if is_answer(cause) {
@@ -198,6 +205,7 @@ impl HealthState {
         }
         match unknown {
             None => {
+                self.took = now.saturating_duration_since(began);
                 self.whole.answered();
                 self.projects.answered(repository, now);
             }
@@ -211,7 +219,7 @@ impl HealthState {
     /// Counts how an attempt ended. A failure counts for its project. Only if another project is failing as well, it
     /// counts for the registry.
     fn count(&mut self, ticket: Ticket, repository: &Repository, signal: Signal, now: Instant, random: f64) {
-        let Ticket { pass, project } = ticket;
+        let Ticket { pass, project, began: _ } = ticket;
         let is_trial = self.whole.breaker.phase(now) == Phase::HalfOpen;
         self.projects.record(project, repository, signal, now, random);
         if signal != Signal::Failure {
@@ -366,9 +374,9 @@ impl HealthState {
         Some(Unserved { unknown, whose })
     }
 
-    /// Is it known that an answer about this repository takes long: from the last probe, or from the last look-up?
+    /// Is it known that an answer about this repository takes long: from the last probe, or from the last look-ups?
     pub fn is_slow(&self, repository: &Repository) -> bool {
-        self.probed.health == Health::Slow || self.projects.is_late(repository)
+        self.probed.health == Health::Slow || self.took > NOTICED || self.projects.is_late(repository)
     }
 
     /// Whether nodes get images of this repository, as far as we know. A registry that was never asked counts as up.

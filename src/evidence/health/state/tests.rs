@@ -64,6 +64,20 @@ fn silence_calls_for_a_probe_and_closes_nothing() {
     assert_eq!((state.phase(now), state.reachability(&shop(), now)), (Phase::Closed, Reachability::Up));
 }
 
+#[test]
+fn it_is_slow_for_as_long_as_its_answers_are() {
+    let (mut state, now) = (HealthState::default(), Instant::now());
+    for (took, slow) in [(NOTICED, false), (NOTICED + MILLI, true), (20 * MILLI, false)] {
+        let ticket = state.admit(&shop(), now).expect("nothing is wrong with it");
+        state.record(ticket, &asks("shop"), &answers(None), now + took, 0.5);
+        assert_eq!(state.is_slow(&shop()), slow, "{took:?}");
+    }
+    // A refusal may be quick, and says nothing of how long answers take.
+    let ticket = state.admit(&shop(), now).expect("nothing is wrong with it");
+    state.record(ticket, &asks("shop"), &answers(Some(Cause::ServerError)), now + SECOND, 0.5);
+    assert!(!state.is_slow(&shop()));
+}
+
 /// Our own shutdown or bug says nothing of the registry.
 #[test]
 fn what_failed_inside_us_counts_for_nothing() {
