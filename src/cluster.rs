@@ -39,6 +39,8 @@ pub use glass::Glass;
 pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
+#[cfg(test)]
+pub(crate) use pace::Pace;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};

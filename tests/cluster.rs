@@ -13,10 +13,10 @@ mod certificates;
 mod chart;
 #[path = "cluster/doctor.rs"]
 mod doctor;
-#[path = "cluster/entries.rs"]
-mod entries;
 #[path = "cluster/enforced.rs"]
 mod enforced;
+#[path = "cluster/entries.rs"]
+mod entries;
 #[path = "cluster/failures.rs"]
 mod failures;
 #[path = "cluster/image.rs"]

@@ -53,6 +53,10 @@ fn scene(told: &Told) -> Value {
     if let Some(details) = audit.get_mut("details") {
         *details = redacted_details(details);
     }
+    if let Some(opened) = audit.get_mut("break-glass") {
+        let (before, after) = opened.split_once(" until ").unwrap();
+        *opened = format!("{before} until …: {}", after.split_once("Z: ").map_or(after, |(_, why)| why));
+    }
     let mut scene = json!({
         "about": told.about,
         "pod": told.pod,

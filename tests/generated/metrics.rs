@@ -190,6 +190,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                         "Callers",
                         "Namespaces",
                         "Entries",
+                        "Policies",
                         "Registries",
                         "Serving",
                     ]),
@@ -216,14 +217,14 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
-        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
-        ("landfall_validating_entry_restores", vec![]),
         (
             "landfall_policies",
             vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
         ),
         ("landfall_policies_refused", vec![]),
         ("landfall_policies_opened", vec![]),
+        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
+        ("landfall_validating_entry_restores", vec![]),
     ]
 }
 
