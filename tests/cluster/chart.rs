@@ -720,7 +720,10 @@ fn the_manifests_are_those_of_the_chart_and_can_be_applied_and_deleted() {
     fs::create_dir_all(folder.join("manifests")).unwrap();
     for file in fs::read_dir(root().join("manifests")).unwrap() {
         let file = file.unwrap();
-        fs::copy(file.path(), folder.join("manifests").join(file.file_name())).unwrap();
+        // `policies/` is for people to take from.
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), folder.join("manifests").join(file.file_name())).unwrap();
+        }
     }
     fs::write(
         folder.join("kustomization.yaml"),
@@ -751,7 +754,7 @@ patches:
         plane.told(&["delete", "-k", &folder, "--wait=true"]);
         let gone = plane.told(&[
             "get",
-            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding",
+            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding",
             "-o",
             "name",
         ]);

@@ -386,6 +386,7 @@ fn landfall_writes_entries_of_its_own_second_door_and_nothing_else() {
     let good = entry("second");
     let with = |path: &str, value: Value| {
         let mut entry = good.clone();
+        entry["name"] = json!("validate-00000000000000ef.landfall.dev");
         *entry.pointer_mut(path).unwrap() = value;
         json!({"webhooks": [good.clone(), entry]})
     };
