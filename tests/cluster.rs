@@ -15,6 +15,8 @@ mod chart;
 mod doctor;
 #[path = "cluster/enforced.rs"]
 mod enforced;
+#[path = "cluster/entries.rs"]
+mod entries;
 #[path = "cluster/failures.rs"]
 mod failures;
 #[path = "cluster/image.rs"]

@@ -53,6 +53,10 @@ fn scene(told: &Told) -> Value {
     if let Some(details) = audit.get_mut("details") {
         *details = redacted_details(details);
     }
+    if let Some(opened) = audit.get_mut("break-glass") {
+        let (before, after) = opened.split_once(" until ").unwrap();
+        *opened = format!("{before} until …: {}", after.split_once("Z: ").map_or(after, |(_, why)| why));
+    }
     let mut scene = json!({
         "about": told.about,
         "pod": told.pod,
@@ -62,11 +66,12 @@ fn scene(told: &Told) -> Value {
         "audit": audit,
         "patch": patch,
     });
+    let Some(more) = scene.as_object_mut() else { return scene };
     if let Some(second) = &told.second {
-        scene["second door"] = json!(second);
+        more.insert("second door".into(), json!(second));
     }
     if told.door != "/mutate" {
-        scene["door"] = json!(told.door);
+        more.insert("door".into(), json!(told.door));
     }
     scene
 }

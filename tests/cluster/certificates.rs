@@ -2,7 +2,7 @@
 //! start, an overwritten bundle, a dead leader, and a whole rotation under load.
 //!
 //! Both replicas belong to one webhook configuration, each with an entry of its own with `failurePolicy: Fail`. So a Pod is
-//! created only if the API server could verify both.
+//! created only if the API server could verify both; in the rotation also the second door of one of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use landfall::cli::serve::Parts;
@@ -45,7 +47,7 @@ use crate::webhook::WEB;
 
 /// What the chart renders for self-managed certificates, with an entry for each of two replicas. The Lease is left out, as
 /// Argo CD leaves it out.
-fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
+fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2], validate: u16) -> String {
     let entry = |(name, port): (&str, u16)| {
         json!({
             "name": format!("{name}.landfall.dev"),
@@ -79,20 +81,21 @@ fn rendered(here: Ipv4Addr, namespace: &str, ports: [u16; 2]) -> String {
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
     ]);
     let all = json!([
-        {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"],
+        {"apiGroups": ["admissionregistration.k8s.io"],
+         "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
          "resourceNames": [format!("landfall-{namespace}")], "verbs": ["get", "list", "watch", "update", "patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
     ]);
-    let both = json!([{"name": "a", "port": ports[0]}, {"name": "b", "port": ports[1]}]);
+    let all_ports = |validate: u16| json!([{"name": "a", "port": ports[0]}, {"name": "b", "port": ports[1]}, {"name": "validate", "port": validate}]);
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "landfall", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "landfall-ca", "namespace": namespace}}),
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "landfall", "namespace": namespace},
-               "spec": {"ports": both}}),
+               "spec": {"ports": all_ports(8443)}}),
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
                "metadata": {"name": "landfall", "namespace": namespace, "labels": {"kubernetes.io/service-name": "landfall"}},
-               "ports": both, "endpoints": [{"addresses": [here], "conditions": {"ready": true}}]}),
+               "ports": all_ports(validate), "endpoints": [{"addresses": [here], "conditions": {"ready": true}}]}),
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
                "metadata": {"name": format!("landfall-{namespace}")}, "webhooks": webhooks}),
     ];
@@ -106,6 +109,8 @@ struct Site {
     plane: &'static Plane,
     namespace: &'static str,
     ports: [u16; 2],
+    /// The port of the second door, behind port 8443 of the Service.
+    validate: u16,
     /// Acts as Landfall's account.
     account: PathBuf,
     demo: Demo,
@@ -117,15 +122,15 @@ impl Site {
         plane.namespace(namespace);
         plane.namespace(&format!("{namespace}-pods"));
         let here = plane.net.here();
-        let ports = [free_port(here), free_port(here)];
-        plane.apply(&rendered(here, namespace, ports));
+        let (ports, validate) = ([free_port(here), free_port(here)], free_port(here));
+        plane.apply(&rendered(here, namespace, ports, validate));
         // The policy of the chart that holds the account to caBundle.
         let policy = guards(plane, "landfall", namespace);
         plane.apply(&policy.replace("landfall-own-webhook", &format!("{namespace}-own-webhook")));
         let account = plane.kubeconfig_of(namespace, "landfall");
         let demo = seed::demo().await.unwrap();
         let config = demo.world.write("site.yaml", &site::configuration(&demo)).unwrap();
-        Self { plane, namespace, ports, account, demo, config }
+        Self { plane, namespace, ports, validate, account, demo, config }
     }
 
     fn json(&self, what: &[&str]) -> Value {
@@ -147,6 +152,16 @@ impl Site {
         let bundle =
             |entry: &Value| entry["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
         found["webhooks"].as_array().unwrap().iter().map(bundle).collect()
+    }
+
+    /// The bundles of the second door's entries, by their names, after the one that new ones are written with.
+    fn second_bundles(&self) -> Vec<String> {
+        let name = format!("landfall-{}", self.namespace);
+        let found = self.json(&["validatingwebhookconfiguration", &name]);
+        let beside = found["metadata"]["annotations"]["landfall.dev/ca-bundle"].as_str().unwrap_or_default();
+        let entries = found["webhooks"].as_array().cloned().unwrap_or_default();
+        let bundle = |entry: &Value| entry["clientConfig"]["caBundle"].as_str().unwrap().to_owned();
+        std::iter::once(STANDARD.encode(beside)).chain(entries.iter().map(bundle)).collect()
     }
 
     /// Waits until there are events about the Secret with these reasons. They are written a moment after what they report.
@@ -445,17 +460,22 @@ async fn shake_hands(here: Ipv4Addr, port: u16, name: &str, bundle: &[u8]) -> Re
 async fn greet(
     plane: &'static Plane,
     namespace: &str,
-    ports: [u16; 2],
+    ports: [u16; 3],
     stop: Arc<AtomicBool>,
 ) -> (usize, usize) {
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(plane.client().await);
+    let second: Api<ValidatingWebhookConfiguration> = Api::all(plane.client().await);
     let (server, mut old) = (format!("landfall.{namespace}.svc"), VecDeque::new());
     let (mut greetings, mut connections) = (0, BTreeSet::new());
     while !stop.load(Ordering::Relaxed) {
         let found = configurations.get(&format!("landfall-{namespace}")).await.unwrap();
-        let entries = found.webhooks.unwrap();
+        let entries = found.webhooks.unwrap().into_iter().map(|entry| entry.client_config);
+        // Any entry of the second door, another one each time: they come and go, and lead to the same port.
+        let found = second.get(&format!("landfall-{namespace}")).await.unwrap();
+        let others = found.webhooks.unwrap();
+        let other = others[greetings % others.len()].client_config.clone();
         let bundles: Vec<Vec<u8>> =
-            entries.into_iter().map(|entry| entry.client_config.ca_bundle.unwrap().0).collect();
+            entries.chain([other]).map(|client| client.ca_bundle.unwrap().0).collect();
         old.push_back((Instant::now(), bundles.clone()));
         while old[0].0.elapsed() > Duration::from_secs(2) && old.len() > 1 {
             old.pop_front();
@@ -489,6 +509,11 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
     let plane = apart.0;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let site = Site::new(plane, "certs-rotation").await;
+    // The second door, as the chart renders it; a policy selects the Pods.
+    let second = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+                        "metadata": {"name": "landfall-certs-rotation"}});
+    plane.create(site.namespace, &second.to_string());
+    plane.told(&["label", "namespace", "certs-rotation-pods", "tier=regulated"]);
     let periods = Periods {
         authority: Duration::from_secs(60),
         leaf: Duration::from_secs(15),
@@ -519,7 +544,13 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         let parts = Parts {
             config: site.config.clone(),
             listener: TcpListener::bind((plane.net.here(), port)).await.unwrap(),
-            validate: TcpListener::bind((plane.net.here(), 0)).await.unwrap(),
+            // That of the second replica is called.
+            validate: TcpListener::bind((
+                plane.net.here(),
+                if pod == "landfall-b" { site.validate } else { 0 },
+            ))
+            .await
+            .unwrap(),
             admin,
             entries: Some(entries::Names {
                 namespace: site.namespace.into(),
@@ -542,6 +573,8 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
         until_ready(*admin).await;
     }
     site.until_pods_are_rewritten();
+    until("the entry of the policy stands", || (site.second_bundles().len() == 2).then_some(()));
+    site.until_pods_are_rewritten();
 
     // From here on, whatever fails is a Pod that somebody could not start.
     let pods = format!("{}-pods", site.namespace);
@@ -549,16 +582,36 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
     let before = Counted::so_far(plane);
     let load = Load::in_bursts(plane, &pods, highest * SHARE, CLIENTS as u64).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let watch = tokio::spawn(greet(plane, site.namespace, site.ports, stop.clone()));
+    let watch = tokio::spawn(greet(
+        plane,
+        site.namespace,
+        [site.ports[0], site.ports[1], site.validate],
+        stop.clone(),
+    ));
 
     let first = site.secret()["ca.crt"].clone();
-    let (mut introduced, mut both) = (false, false);
+    // Entries come and go meanwhile: one while the next authority is published beside the first.
+    let config = std::fs::read_to_string(&site.config).unwrap();
+    let another = "  - metadata: {name: another}\n    spec: {namespaceSelector: {matchLabels: {tier: another}}, enforcement: Enforce, onMissing: Block}\n";
+    let (mut introduced, mut both, mut entries) = (false, false, BTreeSet::new());
     until("the first authority is gone, and the next one signs", || {
         let (secret, bundles) = (site.secret(), site.bundles());
-        introduced |= secret.contains_key("next.crt");
+        if !introduced && secret.contains_key("next.crt") {
+            introduced = true;
+            std::fs::write(&site.config, format!("{config}{another}")).unwrap();
+        }
+        if introduced && entries.contains(&3) {
+            std::fs::write(&site.config, &config).unwrap();
+        }
+        entries.insert(site.second_bundles().len());
         both |= bundles.iter().all(|bundle| bundle.len() > first.len() * 3 / 2);
         let is_new = secret.get("ca.crt").is_some_and(|current| *current != first);
         (is_new && !secret.contains_key("previous.crt") && bundles[0] == secret["ca.crt"]).then_some(())
+    });
+    assert_eq!(entries, BTreeSet::from([2, 3]), "one entry more, for some time");
+    until("both configurations have the same authorities", || {
+        let (first, second) = (site.bundles(), site.second_bundles());
+        first.iter().chain(&second).all(|bundle| *bundle == first[0]).then_some(())
     });
     assert!(introduced && both, "the next authority was published beside the first");
     site.until_events_say(&["AuthorityRetired"]);

@@ -131,7 +131,7 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
         (vec!["--set", "dnsPolicy=Cluster"], "at '/dnsPolicy'"),
         (
             vec!["--set", "hostNetwork.enabled=true,hostNetwork.listen=0.0.0.0:8080"],
-            "hostNetwork: listen and adminListen need two different ports",
+            "hostNetwork: listen, validateListen and adminListen need three different ports",
         ),
         (
             vec!["--set", "hostNetwork.enabled=true,networkPolicy.apiServer={10.0.0.0/8}"],
@@ -316,7 +316,7 @@ fn in_the_nodes_network_the_admin_port_is_closed_to_others_and_names_are_found_a
         assert_eq!((&surge["maxSurge"], &surge["maxUnavailable"]), (&0.into(), &1.into()));
         let container = &spec["containers"][0];
         let open = |index: usize| container["ports"][index]["containerPort"].as_u64().unwrap();
-        assert_eq!((open(0), open(1)), ports, "{values}");
+        assert_eq!((open(0), open(2)), ports, "{values}");
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             assert_eq!(container[probe]["httpGet"]["host"].as_str(), probed, "{values}: {probe}");
         }
@@ -621,14 +621,18 @@ fn landfall_may_do_what_it_must_and_no_more() {
         plane.apply(&told(helm(plane, &["template", namespace], &only)));
     };
     grant("rights", "SelfManaged");
-    let webhook = "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [rights] [get list watch update patch]";
+    let configuration = |kind: &str, name: &str, verbs: &str| {
+        format!("{kind}webhookconfigurations.admissionregistration.k8s.io [] [{name}] [{verbs}]")
+    };
+    let all = "get list watch update patch";
     let lease = |name: &str| {
         [
             format!("leases.coordination.k8s.io [] [{name}] [get update patch]"),
             "leases.coordination.k8s.io [] [] [create]".to_owned(),
         ]
     };
-    let mut at_home = BTreeSet::from([namespaces.clone(), webhook.to_owned()]);
+    let mut at_home = BTreeSet::from([namespaces.clone()]);
+    at_home.extend(["mutating", "validating"].map(|kind| configuration(kind, "rights", all)));
     at_home.extend(lease("rights"));
     let events = "events.events.k8s.io [] [] [create patch]".to_owned();
     at_home.extend(["secrets [] [rights-ca] [get list watch update patch]".to_owned(), events.clone()]);
@@ -638,7 +642,7 @@ fn landfall_may_do_what_it_must_and_no_more() {
     let elsewhere = plane.told(&["auth", "can-i", "--list", "--no-headers", "-n", "rights-elsewhere", who]);
     assert!(!elsewhere.contains("secrets") && !elsewhere.contains("leases"), "{elsewhere}");
 
-    // Where Landfall may write a webhook configuration, a policy says what of it (`rights.rs`); elsewhere there is none.
+    // Landfall may write a webhook configuration, and a policy says what of it (`rights.rs`).
     let policies = |set: &str| {
         let all = told(helm(plane, &["template", "rights"], &["-n", "rights", "--set", set]));
         let policies =
@@ -650,10 +654,19 @@ fn landfall_may_do_what_it_must_and_no_more() {
     for (set, expected) in [
         ("doctor.namespace=default", vec!["rights-own-webhook", "rights-own-webhook", doctor, doctor]),
         ("doctor.namespace=", vec!["rights-own-webhook", "rights-own-webhook"]),
-        ("certificates.mode=CertManager", vec![doctor, doctor]),
+        ("certificates.mode=CertManager", vec!["rights-own-webhook", "rights-own-webhook", doctor, doctor]),
         (
-            "doctor.namespace=,certificates.mode=CertManager,guard.namespaceLabels.users={a}",
-            vec!["rights-namespace-labels", "rights-namespace-labels"],
+            "doctor.namespace=,guard.namespaceLabels.users={a}",
+            vec![
+                "rights-own-webhook",
+                "rights-own-webhook",
+                "rights-namespace-labels",
+                "rights-namespace-labels",
+            ],
+        ),
+        (
+            "doctor.namespace=,guard.objects.enabled=true",
+            ["rights-own-webhook", "rights-webhooks", "rights-annotation"].repeat(2),
         ),
     ] {
         let mut found = policies(set);
@@ -666,6 +679,8 @@ fn landfall_may_do_what_it_must_and_no_more() {
     grant("rights-provided", "CertManager");
     let mut provided = BTreeSet::from([namespaces, events]);
     provided.extend(lease("rights-provided"));
+    provided.insert(configuration("mutating", "rights-provided", "get list watch"));
+    provided.insert(configuration("validating", "rights-provided", all));
     until("its rights are known", || {
         (rights(plane, "rights-provided", "rights-provided") == provided).then_some(())
     });
@@ -705,7 +720,10 @@ fn the_manifests_are_those_of_the_chart_and_can_be_applied_and_deleted() {
     fs::create_dir_all(folder.join("manifests")).unwrap();
     for file in fs::read_dir(root().join("manifests")).unwrap() {
         let file = file.unwrap();
-        fs::copy(file.path(), folder.join("manifests").join(file.file_name())).unwrap();
+        // `policies/` is for people to take from.
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), folder.join("manifests").join(file.file_name())).unwrap();
+        }
     }
     fs::write(
         folder.join("kustomization.yaml"),
@@ -736,7 +754,7 @@ patches:
         plane.told(&["delete", "-k", &folder, "--wait=true"]);
         let gone = plane.told(&[
             "get",
-            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding",
+            "ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding",
             "-o",
             "name",
         ]);

@@ -142,6 +142,7 @@ fn the_examiner_may_do_what_it_must_and_no_more() {
     plane.apply(&rights.join("---\n"));
     let everywhere = [
         "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [] [get list]",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io [] [examiner] [get]",
         "namespaces [] [examined] [get]",
     ];
     for (namespace, more) in [

@@ -216,7 +216,7 @@ async fn in_the_nodes_network_the_api_server_is_answered_and_the_admin_port_is_n
     // No level but `privileged` allows it.
     let level = "pod-security.kubernetes.io/enforce=privileged";
     plane.told(&["label", "--overwrite", "namespace", "hosted", level]);
-    let ports = "hostNetwork.listen=0.0.0.0:9443,hostNetwork.adminListen=127.0.0.1:9080";
+    let ports = "hostNetwork.listen=0.0.0.0:9443,hostNetwork.validateListen=0.0.0.0:9444,hostNetwork.adminListen=127.0.0.1:9080";
     // `helm test` runs beside other tests on this machine.
     let config = plane.write_new(&(release.config() + "budget: {request: 4s, attempt: 4s}\n"));
     let config = format!("--set-file=config={}", config.display());

@@ -346,3 +346,159 @@ fn a_guarded_label_of_a_namespace_is_changed_by_those_alone_who_are_named() {
     plane.told(&["delete", policies, guard, "tenant-own-webhook"]);
     plane.told(&["delete", "clusterrole,clusterrolebinding", "tenant"]);
 }
+
+/// An entry as Landfall writes it, for a release and a namespace of this name.
+fn entry(of: &str) -> Value {
+    json!({
+        "name": "validate-00000000000000ab.landfall.dev",
+        "clientConfig": {"service": {"namespace": of, "name": of, "path": "/validate/00000000000000ab", "port": 8443}, "caBundle": BUNDLE},
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["pods"], "scope": "Namespaced"},
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods/ephemeralcontainers"], "scope": "Namespaced"},
+        ],
+        // There is no such namespace: nobody is called.
+        "namespaceSelector": {"matchExpressions": [{"key": "second", "operator": "Exists"}]},
+        "failurePolicy": "Fail", "sideEffects": "NoneOnDryRun", "admissionReviewVersions": ["v1"], "timeoutSeconds": 5,
+    })
+}
+
+#[test]
+fn landfall_writes_entries_of_its_own_second_door_and_nothing_else() {
+    let plane = plane();
+    plane.namespace("second");
+    let webhooks = rendered(plane, "second", "second", "webhook.yaml", "");
+    plane.create("second", webhooks.split("---\n").find(|one| one.contains("kind: Validating")).unwrap());
+    plane.apply(&guards(plane, "second", "second"));
+    let landfall = account(plane, "second", "second");
+    let what = ["validatingwebhookconfiguration", "second"];
+    let merge = |patch: &Value| {
+        let patch = patch.to_string();
+        [&["patch"], &what[..], &["--type=merge", "-p", &patch]]
+            .concat()
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let told = |patch: &Value| {
+        let patch = merge(patch);
+        landfall.tries(&patch.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let good = entry("second");
+    let with = |path: &str, value: Value| {
+        let mut entry = good.clone();
+        entry["name"] = json!("validate-00000000000000ef.landfall.dev");
+        *entry.pointer_mut(path).unwrap() = value;
+        json!({"webhooks": [good.clone(), entry]})
+    };
+    let held = [
+        ("failurePolicy", with("/failurePolicy", json!("Ignore"))),
+        ("another Service", with("/clientConfig/service/name", json!("other"))),
+        ("a Service elsewhere", with("/clientConfig/service/namespace", json!("default"))),
+        ("another path", with("/clientConfig/service/path", json!("/mutate"))),
+        ("a URL", with("/clientConfig", json!({"url": "https://attacker.example.com/validate/"}))),
+        ("all operations", with("/rules/0/operations", json!(["*"]))),
+        ("DELETE", with("/rules/0/operations", json!(["CREATE", "DELETE"]))),
+        ("Secrets", with("/rules/0/resources", json!(["pods", "secrets"]))),
+        ("every resource", with("/rules/1/resources", json!(["*/*"]))),
+        ("another group", with("/rules/0/apiGroups", json!(["apps"]))),
+        ("every version", with("/rules/0/apiVersions", json!(["*"]))),
+        ("labels", json!({"metadata": {"labels": {"a": "b"}}})),
+        ("a finalizer", json!({"metadata": {"finalizers": ["landfall.dev/stay"]}})),
+        (
+            "another annotation",
+            json!({"metadata": {"annotations": {"cert-manager.io/inject-ca-from": "default/own"}}}),
+        ),
+    ];
+    until("the policy is in force", || {
+        let trial = [merge(&held[0].1), vec!["--dry-run=server".to_owned()]].concat();
+        landfall.tries(&trial.iter().map(String::as_str).collect::<Vec<_>>()).is_err().then_some(())
+    });
+    let own = "second-own-webhook";
+    for (what, patch) in &held {
+        let said = told(patch).err().unwrap_or_default();
+        assert!(said.contains(&format!("ValidatingAdmissionPolicy '{own}'")), "{what}: {said}");
+    }
+    is_well_typed(plane, own);
+    landfall.is_held(own, &[&["delete"], &what[..]].concat());
+
+    // What Landfall does: its annotation, entries, others, and none.
+    let bundle = json!({"metadata": {"annotations": {"landfall.dev/ca-bundle": "pem"}}});
+    let mut other = good.clone();
+    other["name"] = json!("validate-00000000000000cd.landfall.dev");
+    for patch in
+        [bundle, json!({"webhooks": [good]}), json!({"webhooks": [good, other]}), json!({"webhooks": []})]
+    {
+        assert_eq!(told(&patch), Ok(()), "{patch}");
+    }
+    // As many as there may be, each with the authorities of a rotation: one expression's cost is bounded.
+    let many: Vec<_> = (0..200)
+        .map(|number| {
+            let mut one = good.clone();
+            one["name"] = json!(format!("validate-{number:016x}.landfall.dev"));
+            one["clientConfig"]["caBundle"] = json!(BUNDLE);
+            one
+        })
+        .collect();
+    let file = plane.write_new(&json!({"webhooks": many}).to_string()).display().to_string();
+    let patch = [&["patch"], &what[..], &["--type=merge", "--patch-file", &file]].concat();
+    assert_eq!(landfall.tries(&patch), Ok(()));
+    plane.told(&[&["delete"], &what[..]].concat());
+    plane.told(&["delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", own]);
+    plane.told(&["delete", "clusterrolebinding", "second-all"]);
+}
+
+#[test]
+fn while_landfall_is_away_its_objects_are_changed_by_those_alone_who_are_named() {
+    let plane = plane();
+    plane.namespace("objects");
+    plane.namespace("objects-pods");
+    let more = ",namespaces.matchExpressions[0].key=objects,namespaces.matchExpressions[0].operator=Exists";
+    plane.create("objects", &rendered(plane, "objects", "objects", "webhook.yaml", more));
+    let values = ",guard.objects.enabled=true,guard.objects.users={named}";
+    plane.apply(&rendered(plane, "objects", "objects", "guards.yaml", values));
+    // RBAC lets them do everything; they are no `system:masters`.
+    let bind = ["create", "clusterrolebinding", "objects-all", "--clusterrole=cluster-admin"];
+    plane.told(&[&bind[..], &["--user=somebody", "--user=named"]].concat());
+    let [somebody, named] = ["somebody", "named"].map(|user| As(plane, vec![format!("--as={user}")]));
+    let webhooks = "objects-webhooks";
+    let note = ["annotate", "mutatingwebhookconfiguration", "objects", "--overwrite", "note=a"];
+    let dry = [&note[..], &["--dry-run=server"]].concat();
+    until("the policy is in force", || somebody.tries(&dry).is_err().then_some(()));
+    for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+        somebody.is_held(webhooks, &["annotate", kind, "objects", "note=b"]);
+        somebody.is_held(webhooks, &["delete", kind, "objects"]);
+        somebody.is_held(webhooks, &["patch", kind, "objects", "--type=merge", "-p", r#"{"webhooks": []}"#]);
+        assert_eq!(named.tries(&["annotate", kind, "objects", "note=c"]), Ok(()));
+        plane.told(&["annotate", kind, "objects", "note=d", "--overwrite"]);
+    }
+    is_well_typed(plane, webhooks);
+
+    // The annotation of a Pod that exists.
+    let annotation = "objects-annotation";
+    let mark = r#"{"metadata": {"annotations": {"landfall.dev/images": "{}"}}}"#;
+    plane.told(&["run", "web", "--image=web:1", "-n", "objects-pods"]);
+    let patch = ["patch", "pod", "web", "-n", "objects-pods", "-p", mark];
+    until("the policy is in force", || {
+        named.tries(&[&patch[..], &["--dry-run=server"]].concat()).is_err().then_some(())
+    });
+    for who in [&somebody, &named] {
+        who.is_held(annotation, &patch);
+        who.is_held(annotation, &[&patch[..], &["--subresource=status"]].concat());
+    }
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "web", "namespace": "objects-pods",
+        "annotations": {"landfall.dev/images": "{}"}}, "target": {"kind": "Node", "name": "node"}});
+    let binding = plane.write_new(&binding.to_string()).display().to_string();
+    let bind = ["create", "--raw", "/api/v1/namespaces/objects-pods/pods/web/binding", "-f", &binding];
+    somebody.is_held(annotation, &bind);
+    is_well_typed(plane, annotation);
+    assert_eq!(somebody.tries(&["annotate", "pod", "web", "-n", "objects-pods", "note=a"]), Ok(()));
+    assert_eq!(somebody.tries(&["label", "pod", "web", "-n", "objects-pods", "a=b"]), Ok(()));
+    plane.told(&["delete", "pod", "web", "-n", "objects-pods", "--now"]);
+
+    // The API server asks no policy about policies.
+    let policies = "validatingadmissionpolicy,validatingadmissionpolicybinding";
+    assert_eq!(somebody.tries(&["delete", policies, webhooks, annotation]), Ok(()));
+    plane.told(&["delete", policies, "objects-own-webhook"]);
+    plane.told(&["delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "objects"]);
+    plane.told(&["delete", "clusterrolebinding", "objects-all"]);
+}

@@ -189,6 +189,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                         "Certificate",
                         "Callers",
                         "Namespaces",
+                        "Entries",
                         "Policies",
                         "Registries",
                         "Serving",
@@ -222,6 +223,8 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ),
         ("landfall_policies_refused", vec![]),
         ("landfall_policies_opened", vec![]),
+        ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
+        ("landfall_validating_entry_restores", vec![]),
     ]
 }
 

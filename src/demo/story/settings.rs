@@ -22,6 +22,7 @@ pub(super) fn text(demo: &Demo, now: Timestamp) -> String {
         "site: ams\nnear: {{ams: [fra]}}\nregistries:\n  fra: {fra}\n  ams: {ams}\n  edge: {edge}\n{REST}"
     )
     .replace("{until}", &until.to_string())
+    .replace("{soon}", &(now + SignedDuration::from_hours(4)).to_string())
 }
 
 const REST: &str = r#"routes:
@@ -68,6 +69,7 @@ policies:
       onVulnerable: Block
       onUnrouted: Block
       scan: {required: Always, maxSeverity: Medium, maxAge: 168h}
+      contact: container-security@example.com
   - metadata: {name: careful}
     spec:
       namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: archive}}
@@ -87,4 +89,12 @@ policies:
       namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: lab}}
       enforcement: Observe
       onMissing: Block
+      warn: true
+  - metadata: {name: stopped} # somebody opened it in an emergency: it only reports until then
+    spec:
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: emergency}}
+      enforcement: Enforce
+      onVulnerable: Block
+      scan: {maxSeverity: Medium}
+      breakGlass: {until: "{soon}", reason: "INC-4711: no time for a new image"}
 "#;

@@ -76,7 +76,18 @@ pub(super) fn act() -> Act {
             "A policy that only observes: it notes what it would have denied.",
             Pod::new("checkout", [fra(MISSING).stays("Fallback").found("Missing", "ams")]).namespace("lab"),
         )
-        .says("tomorrow would deny containers/checkout: Missing at ams"),
+        .says("landfall: policy tomorrow would deny 1 image: Missing"),
+        allowed(
+            "break-glass",
+            "Vulnerable, and blocked here; but somebody opened the policy in an emergency. The audit log says so.",
+            Pod::new(
+                "billing",
+                [fra(VULNERABLE).becomes(Becomes::Pinned("ams"), "Accepted").found("Vulnerable", "ams")],
+            )
+            .namespace("emergency"),
+        )
+        .says("stopped is open until")
+        .before(1),
     ];
     Act {
         title: "Where policies speak",
