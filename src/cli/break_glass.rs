@@ -8,13 +8,11 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{Cluster, Glass, Written};
+use crate::domain::policy::bounds::REASON_LENGTH;
 use crate::domain::policy::{BreakGlass, Enforcement};
 
 /// The longest time. What must last longer is no emergency any more but another policy, and is reviewed as one.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
-
-/// The longest reason, in bytes.
-const LONGEST_REASON: usize = 256;
 
 /// How often a policy is written again that somebody else has changed at the same time.
 const ATTEMPTS: u32 = 5;
@@ -62,10 +60,10 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
 
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
-    match text.len() {
+    match text.chars().count() {
         0 => Err("say why, for those who read the audit log, such as `INC-42`".to_owned()),
-        1..=LONGEST_REASON => Ok(text.to_owned()),
-        _ => Err(format!("at most {LONGEST_REASON} bytes; name the ticket that says more")),
+        1..=REASON_LENGTH => Ok(text.to_owned()),
+        _ => Err(format!("at most {REASON_LENGTH} characters; name the ticket that says more")),
     }
 }
 

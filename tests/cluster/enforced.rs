@@ -87,8 +87,10 @@ async fn with_landfall_gone_the_cluster_lives_and_what_is_blocked_stays_blocked(
     plane.revive("kube-apiserver");
     plane.until_ready();
 
-    for (namespace, image) in [("gone-free", WEB), ("gone-free", &vulnerable()), ("kube-system", WEB)] {
-        assert_eq!(refused(plane, namespace, "meanwhile", image), "", "{namespace}");
+    let free =
+        [("gone-free", "good", WEB), ("gone-free", "bad", &vulnerable()), ("kube-system", "good", WEB)];
+    for (namespace, name, image) in free {
+        assert_eq!(refused(plane, namespace, name, image), "", "{namespace}");
     }
     for image in [WEB, &vulnerable()] {
         let said = refused(plane, "gone-strict", "meanwhile", image);
@@ -269,7 +271,8 @@ async fn a_rollout_under_load_denies_nobody_and_a_death_admits_nobody_unjudged()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_policies_and_two_thousand_namespaces_fit_into_a_replica() {
-    const POLICIES: usize = 200;
+    // With the one of the file there are as many selectors as there may be.
+    const POLICIES: usize = 199;
     const NAMESPACES: usize = 2_000;
     let apart = Apart::start();
     let plane = apart.0;
@@ -304,11 +307,10 @@ async fn two_hundred_policies_and_two_thousand_namespaces_fit_into_a_replica() {
         let path = "{range .items[*]}{.status.conditions[?(@.type==\"Enforcing\")]}{\"\\n\"}{end}";
         let said = plane.told(&["get", "landingpolicies", "-o", &format!("jsonpath={path}")]);
         let in_force = said.lines().filter(|line| line.contains("\"status\":\"True\"")).count();
-        eprintln!("{in_force} {:?}", said.lines().find(|line| !line.contains("\"status\":\"True\"")));
         (in_force == POLICIES).then_some(())
     });
     let selected = plane.told(&["get", "landingpolicy", "many-7", "-o", "jsonpath={.status.namespaces}"]);
-    assert_eq!(selected, (NAMESPACES / POLICIES).to_string());
+    assert_eq!(selected, (0..NAMESPACES).filter(|n| n % POLICIES == 7).count().to_string());
     assert!(refused(plane, "many-7", "bad", &vulnerable()).contains("policy many-7"));
     let after = anonymous();
     println!(

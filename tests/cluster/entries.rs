@@ -1,6 +1,9 @@
 //! The entries of the second door, before a real API server and with no more rights than the chart gives: they come with the
 //! first policy that enforces, hold against whoever edits them, refuse while nobody answers, and go with the last policy.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::plane::{plane, until};
@@ -251,4 +254,61 @@ fn is_closed_while_nobody_answers(release: &Release, bank: &str, skipped: &str) 
         let said = tries(skipped, &["--image", VULNERABLE]).err()?;
         said.contains("denied the request").then_some(())
     });
+}
+
+#[test]
+fn a_policy_is_opened_by_one_command_with_the_rights_of_whoever_types_it() {
+    let plane = plane();
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds.yaml").display().to_string();
+    plane.told(&["apply", "--server-side", "--force-conflicts", "-f", &crds]);
+    plane.told(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds]);
+    let policy = |name: &str, enforcement: &str| {
+        json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "LandingPolicy", "metadata": {"name": name},
+               "spec": {"namespaceSelector": {"matchLabels": {"glass": "none"}}, "enforcement": enforcement, "onMissing": "Block"}})
+    };
+    let both = [policy("glass-acts", "Enforce"), policy("glass-watches", "Observe")];
+    plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": both}).to_string());
+    let glass = |name: &str| -> Value {
+        let found = plane.told(&["get", "landingpolicies.landfall.dev", name, "-o", "json"]);
+        serde_json::from_str::<Value>(&found).unwrap()["spec"]["breakGlass"].take()
+    };
+    let run = |kubeconfig: &Path, line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.arg("break-glass").args(line.split(' ')).env("KUBECONFIG", kubeconfig);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+        (output.status.code(), said)
+    };
+    let admin = plane.kubeconfig_of_admin();
+    let open = "--for 1h --reason INC-42 --namespace shop --policy glass-acts";
+    let (status, said) = run(&admin, open);
+    assert!(status == Some(0) && said.contains("opened `glass-acts` until "), "{said}");
+    let opened = glass("glass-acts");
+    assert_eq!((&opened["reason"], &opened["namespaces"]), (&json!("INC-42"), &json!(["shop"])));
+    // The command that it prints does the same.
+    let by_hand = said.lines().find_map(|line| line.split_once("by hand: ")).unwrap().1;
+    plane.told(&[
+        "patch",
+        "landingpolicies.landfall.dev",
+        "glass-acts",
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"breakGlass": null}}"#,
+    ]);
+    plane.shell(plane.folder(), by_hand);
+    assert_eq!(glass("glass-acts"), opened);
+    let (status, said) = run(&admin, "--close --policy glass-acts");
+    assert!(status == Some(0) && said.contains("closed `glass-acts`"), "{said}");
+    assert_eq!(glass("glass-acts"), Value::Null);
+
+    let (status, said) = run(&admin, "--for 1h --reason INC-42 --policy glass-watches");
+    assert!(status == Some(1) && said.contains("nothing is done"), "{said}");
+    let (status, said) = run(&admin, "--for 1h --reason INC-42 --policy glass-acts --policy other");
+    assert!(status == Some(2) && said.contains("there is no LandingPolicy `other`"), "{said}");
+    assert_eq!(glass("glass-acts"), Value::Null, "not one of them");
+    plane.namespace("glass");
+    let nobody = plane.kubeconfig_of("glass", "default");
+    let (status, said) = run(&nobody, open);
+    assert!(status == Some(2) && said.contains("cannot list LandingPolicies"), "{said}");
+    plane.told(&["delete", "landingpolicies.landfall.dev", "glass-acts", "glass-watches"]);
 }

@@ -10,9 +10,13 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 
+use super::plan::MOST;
 use super::*;
 use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Term};
-use crate::domain::policy::{BreakGlass, LabelRequirement, LabelTest, Policy, Warning};
+use crate::domain::name::PolicyName;
+use crate::domain::policy::{
+    BreakGlass, Enforcement, LabelRequirement, LabelTest, Policy, Selector, Warning,
+};
 use crate::domain::settings::sample;
 
 /// The API server: the validating configuration, and the bundle of the other one.
