@@ -349,7 +349,8 @@ impl Plane {
 
     /// The resource LandingPolicy, of which there is one for all releases.
     fn define_policies(&self) {
-        let definition = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds.yaml").display().to_string();
+        let definition =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds.yaml").display().to_string();
         self.told(&["apply", "--server-side", "-f", &definition]);
         self.told(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &definition]);
     }
