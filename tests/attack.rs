@@ -1,4 +1,4 @@
-//! `landfall serve` with 128 MiB, attacked on both ports with everything at once while ordinary Pods come from elsewhere.
+//! `landfall serve` with 128 MiB, attacked on all ports with everything at once while ordinary Pods come from elsewhere.
 //!
 //! It counts answers and looks at no clock: an ordinary review that waits longer than an API server does is not answered.
 //! The rounds of the attack are counted, too, so it ends by itself.
@@ -49,10 +49,11 @@ const REVIEWS: usize = 40;
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// The two ports, and how to speak to the first.
+/// The ports, and how to speak to those of the doors.
 #[derive(Clone)]
 struct Target {
     webhook: SocketAddr,
+    validate: SocketAddr,
     admin: SocketAddr,
     tls: Arc<ClientConfig>,
 }
@@ -64,8 +65,13 @@ impl Target {
         socket.connect(to).await
     }
 
-    async fn connect(&self, from: IpAddr, protocol: &[u8]) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = Self::tcp(from, self.webhook).await?;
+    async fn connect(
+        &self,
+        from: IpAddr,
+        to: SocketAddr,
+        protocol: &[u8],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = Self::tcp(from, to).await?;
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols = vec![protocol.to_vec()];
         TlsConnector::from(Arc::new(tls)).connect("127.0.0.1".try_into().unwrap(), tcp).await
@@ -74,7 +80,7 @@ impl Target {
     /// An ordinary review on a connection of its own; whether it was answered with a patch in time.
     async fn ordinary(&self, review: &[u8]) -> Result<(), String> {
         let ask = async {
-            let mut tls = self.connect(API_SERVER, b"http/1.1").await?;
+            let mut tls = self.connect(API_SERVER, self.webhook, b"http/1.1").await?;
             tls.write_all(review).await?;
             tls.flush().await?;
             let mut answer = Vec::new();
@@ -109,6 +115,14 @@ enum Way {
     LargeReview,
     /// A complete review of 20 MiB.
     LargestReview,
+    /// An idle connection to the validating door.
+    SecondIdle,
+    /// A body of 8 MiB there, whose last byte never comes.
+    SecondSlowBody,
+    /// As many large heads there as h2 allows and more.
+    SecondHeads,
+    /// The largest review there.
+    SecondLargest,
     /// An idle connection to the admin port.
     AdminIdle,
     /// A part of a head at the admin port.
@@ -118,7 +132,7 @@ enum Way {
 }
 
 /// What each round brings, and how often.
-const WAYS: [(Way, usize); 11] = [
+const WAYS: [(Way, usize); 15] = [
     (Way::Idle, 600),
     (Way::Mute, 200),
     (Way::SlowBody, 9),
@@ -127,6 +141,10 @@ const WAYS: [(Way, usize); 11] = [
     (Way::Windows, 40),
     (Way::LargeReview, 12),
     (Way::LargestReview, 4),
+    (Way::SecondIdle, 300),
+    (Way::SecondSlowBody, 9),
+    (Way::SecondHeads, 40),
+    (Way::SecondLargest, 6),
     (Way::AdminIdle, 200),
     (Way::AdminHead, 50),
     (Way::AdminDeaf, 50),
@@ -143,24 +161,20 @@ async fn attack(target: Target, way: Way) -> io::Result<Held> {
         tcp.write_all(said).await?;
         Ok(Held::Tcp(tcp))
     };
-    let webhook = async |protocol: &[u8], said: &[u8]| {
-        let mut tls = target.connect(ATTACKER, protocol).await?;
+    let door = async |to: SocketAddr, protocol: &[u8], said: &[u8]| {
+        let mut tls = target.connect(ATTACKER, to, protocol).await?;
         tls.write_all(said).await?;
         tls.flush().await?;
         Ok(Held::Tls(Box::new(tls)))
     };
+    let webhook = async |protocol: &[u8], said: &[u8]| door(target.webhook, protocol, said).await;
+    let second = async |protocol: &[u8], said: &[u8]| door(target.validate, protocol, said).await;
     match way {
         Way::Idle => webhook(b"http/1.1", b"").await,
         Way::Mute => Ok(Held::Tcp(Target::tcp(ATTACKER, target.webhook).await?)),
         Way::SlowBody => webhook(b"http/1.1", &part(8 * MIB, &vec![b' '; 8 * MIB - 1])).await,
         Way::SlowSmallBody => webhook(b"http/1.1", &part(20_000, b"{")).await,
-        Way::LargeHeads => {
-            // Many small fields: a head is larger in memory than on the wire.
-            let fields: Vec<_> = (0..300).map(|n| format!("x-{n}")).collect();
-            let fields: Vec<_> = fields.iter().map(|name| (name.as_str(), "y")).collect();
-            let heads = (0..100).flat_map(|n| h2::head(2 * n + 1, "POST", "/mutate", &fields));
-            webhook(b"h2", &h2::hello(&[]).into_iter().chain(heads).collect::<Vec<_>>()).await
-        }
+        Way::LargeHeads => webhook(b"h2", &large_heads()).await,
         Way::Windows => {
             let head = h2::head(1, "POST", "/mutate", &[("content-type", "application/json")]);
             let data = (0..4).flat_map(|_| h2::frame(0, 0, 1, &[b' '; 16_000]));
@@ -168,10 +182,22 @@ async fn attack(target: Target, way: Way) -> io::Result<Held> {
         }
         Way::LargeReview => webhook(b"http/1.1", &large(8 * MIB)).await,
         Way::LargestReview => webhook(b"http/1.1", &large(20 * MIB)).await,
+        Way::SecondIdle => second(b"http/1.1", b"").await,
+        Way::SecondSlowBody => second(b"http/1.1", &part(8 * MIB, &vec![b' '; 8 * MIB - 1])).await,
+        Way::SecondHeads => second(b"h2", &large_heads()).await,
+        Way::SecondLargest => second(b"http/1.1", &large(10 * MIB)).await,
         Way::AdminIdle => admin(b"").await,
         Way::AdminHead => admin(b"GET /readyz?verbose HTTP/1.1\r\nhost: ").await,
         Way::AdminDeaf => admin(&b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200)).await,
     }
+}
+
+/// Many small fields: a head is larger in memory than on the wire.
+fn large_heads() -> Vec<u8> {
+    let fields: Vec<_> = (0..300).map(|n| format!("x-{n}")).collect();
+    let fields: Vec<_> = fields.iter().map(|name| (name.as_str(), "y")).collect();
+    let heads = (0..100).flat_map(|n| h2::head(2 * n + 1, "POST", "/mutate", &fields));
+    h2::hello(&[]).into_iter().chain(heads).collect()
 }
 
 fn part(length: usize, sent: &[u8]) -> Vec<u8> {
@@ -222,6 +248,7 @@ async fn whoever_may_only_reach_the_ports_ends_nobody_and_keeps_no_pod_waiting()
     let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
     let target = Target {
         webhook: cell.process.address,
+        validate: cell.process.validate_address().unwrap(),
         admin: cell.process.admin_address().unwrap(),
         tls: Arc::new(tls.with_no_client_auth()),
     };

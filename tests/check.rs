@@ -1,6 +1,6 @@
 //! `landfall check` and `landfall generate`, as people run them.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::process::{Command, Output};
 
@@ -53,6 +53,85 @@ fn a_policy_may_not_name_landfalls_own_namespace() {
     assert!(stdout(&output).contains(told), "{}", stdout(&output));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(landfall(&["check", "--no-files", file]).status.code(), Some(0));
+}
+
+#[test]
+fn policies_of_files_of_their_own_are_checked_against_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (config, policies, other) = (path("landfall.yaml"), path("policies.yaml"), path("other.json"));
+    let text = "site: a
+registries: {a: {host: a.example, site: a, kind: harbor}}
+exclude: {namespaces: [harbor]}
+policies: [{metadata: {name: taken}, spec: {namespaceSelector: {}, enforcement: Observe}}]
+";
+    std::fs::write(&config, text).unwrap();
+    let head = "apiVersion: landfall.dev/v1alpha1\nkind: LandingPolicy\n";
+    let named = |namespace: &str| {
+        format!(
+            "spec: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}, enforcement: Enforce}}\n"
+        )
+    };
+    let text = [
+        format!("# three\n---\n{head}metadata: {{name: one}}\n{}", named("harbor")),
+        format!("---\n{head}metadata: {{name: taken}}\n{}", named("shop")),
+        format!("---\n{head}metadata: {{name: own}}\n{}", named("port")),
+    ];
+    std::fs::write(&policies, text.concat()).unwrap();
+    let json = r#"{"kind": "LandingPolicy", "metadata": {"name": "own"}, "spec": {"namespaceSelector": {}, "enforcement": "Observed"}}"#;
+    std::fs::write(&other, json).unwrap();
+    // The order of the files does not matter.
+    let output = landfall(&["check", "--no-files", "--namespace", "port", &other, &policies, &config]);
+    let said = stdout(&output);
+    for (line, words) in [
+        (6, "error: spec.namespaceSelector: the policy names the namespace `harbor`, which is excluded"),
+        (
+            7,
+            "warning: metadata.name: the configuration has a policy `taken`, too, which applies instead of this one",
+        ),
+        (12, "error: spec.namespaceSelector: the policy names the namespace `port`, in which Landfall runs"),
+    ] {
+        let place = said.lines().find(|one| one.contains(words)).unwrap_or_else(|| panic!("{words}: {said}"));
+        assert!(place.starts_with(&format!("{policies}:{line}:")), "{line}: {place}");
+    }
+    assert!(said.contains("other.json:1:") && said.contains("did you mean `Observe`?"), "{said}");
+    assert!(said.ends_with("3 files checked: 3 errors, 1 warning\n"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+
+    // Twice the same name, in two files.
+    let (a, b) = (path("a.yaml"), path("b.yaml"));
+    for file in [&a, &b] {
+        std::fs::write(file, format!("{head}metadata: {{name: same}}\n{}", named("shop"))).unwrap();
+    }
+    let output = landfall(&["check", &a, &b]);
+    let said = stdout(&output);
+    assert!(
+        said.contains(&format!("the policy name `same` is used twice; it is first used in {a}:1")),
+        "{said}"
+    );
+    assert_eq!(landfall(&["check", &a]).status.code(), Some(0));
+}
+
+#[test]
+fn the_ready_policies_pass() {
+    let mut arguments =
+        vec!["check".to_owned(), "--no-files".to_owned(), "manifests/landfall.yaml".to_owned()];
+    let files = std::fs::read_dir("manifests/policies").unwrap().map(|entry| entry.unwrap().path());
+    arguments.extend(
+        files
+            .filter(|path| path.extension().is_some_and(|of| of == "yaml"))
+            .map(|path| path.display().to_string()),
+    );
+    let output = landfall(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(stdout(&output).contains("7 files checked: 0 errors, "), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_definition_of_policies_can_be_printed() {
+    let output = landfall(&["generate", "crd"]);
+    let definition: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(definition["metadata"]["name"], "landingpolicies.landfall.dev");
 }
 
 #[test]

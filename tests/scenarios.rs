@@ -66,11 +66,12 @@ fn scene(told: &Told) -> Value {
         "audit": audit,
         "patch": patch,
     });
+    let Some(more) = scene.as_object_mut() else { return scene };
     if let Some(second) = &told.second {
-        scene["second door"] = json!(second);
+        more.insert("second door".into(), json!(second));
     }
     if told.door != "/mutate" {
-        scene["door"] = json!(told.door);
+        more.insert("door".into(), json!(told.door));
     }
     scene
 }

@@ -39,6 +39,7 @@ use crate::domain::scan::{Required, Severity};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[expect(clippy::duplicated_attributes, reason = "each column has a type")]
 #[serde(rename_all = "camelCase")]
 pub struct LandingPolicySpec {
     /// The namespaces that it applies to; `{}` for all.

@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::discovery::ApiResource;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
@@ -194,10 +192,9 @@ impl PolicyObjects {
         let meta = &object.metadata;
         let name = meta.name.as_deref()?;
         let ApiResource { api_version, kind, .. } = &self.resource;
-        let mut text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
-        if let Some(spec) = object.data.get("spec") {
-            text["spec"] = spec.clone();
-        }
+        // An object without a `spec` is read as one whose `spec` is null.
+        let spec = object.data.get("spec");
+        let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
         let status = object.data.get("status").cloned().unwrap_or(Value::Null);
         Some(PolicyObject {
             name: PolicyName::new(name),
@@ -286,20 +283,4 @@ pub fn seconds(moment: Timestamp) -> String {
 fn is_unknown(failure: &ClusterError) -> bool {
     matches!(failure, ClusterError::Call { source, .. }
         if matches!(&**source, kube::Error::Api(status) if status.code == 404))
-}
-
-impl Cluster {
-    /// The `caBundle` of each entry of a ValidatingWebhookConfiguration, by the name of the entry; none if there is no such
-    /// configuration.
-    ///
-    /// # Errors
-    /// If the API server cannot be asked.
-    pub async fn validating_bundles(&self, name: &str) -> Result<BTreeMap<String, Vec<u8>>, ClusterError> {
-        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
-        let what = || format!("read ValidatingWebhookConfiguration `{name}`");
-        let found = call(what, api.get_opt(name)).await?;
-        let entries = found.and_then(|found| found.webhooks).unwrap_or_default().into_iter();
-        let bundle = |bundle: Option<ByteString>| bundle.map(|ByteString(bytes)| bytes).unwrap_or_default();
-        Ok(entries.map(|entry| (entry.name, bundle(entry.client_config.ca_bundle))).collect())
-    }
 }

@@ -469,8 +469,7 @@ async fn each_door_has_its_own_port() {
         open.push(tokio::net::TcpStream::connect(door.address()).await.unwrap());
     }
     let closed = [("port", "Webhook"), ("reason", "Share")];
-    until("the first port is full", || door.metric("landfall_connections_refused_total", &closed) > 0.0)
-        .await;
+    until("the first port is full", || door.metric(name::CONNECTIONS_REFUSED, &closed) > 0.0).await;
     message(&door.validate("regulated", &review("bank", &["postgres:16"])).await);
 }
 

@@ -29,9 +29,11 @@ pub fn block_vulnerable() -> Value {
     json!({"onVulnerable": "Block", "scan": {"required": "Auto", "maxSeverity": "Medium"}})
 }
 
-/// A namespace with this label `tier`.
+/// All namespaces but those that are left alone.
+const ALL: &str = "--set-json=namespaces.matchExpressions=[]";
+
+/// Gives a namespace this label `tier`.
 pub fn tier(plane: &Plane, namespace: &str, tier: &str) {
-    plane.namespace(namespace);
     plane.told(&["label", "namespace", namespace, &format!("tier={tier}")]);
 }
 
@@ -68,8 +70,11 @@ fn get(plane: &Plane, namespace: &str, pod: &str) -> Value {
 async fn with_landfall_gone_the_cluster_lives_and_what_is_blocked_stays_blocked() {
     let apart = Apart::start();
     let plane = apart.0;
-    let release = Release::install(plane, "gone", &[]).await;
+    let release = Release::install(plane, "gone", &[ALL]).await;
     plane.apply(&policy("strict", "strict", block_vulnerable()).to_string());
+    for namespace in ["gone-strict", "gone-free"] {
+        plane.namespace(namespace);
+    }
     tier(plane, "gone-strict", "strict");
     tier(plane, "gone-free", "free");
     until_enforcing(plane, "strict");
@@ -82,8 +87,10 @@ async fn with_landfall_gone_the_cluster_lives_and_what_is_blocked_stays_blocked(
     plane.revive("kube-apiserver");
     plane.until_ready();
 
-    for (namespace, image) in [("gone-free", WEB), ("gone-free", &vulnerable()), ("kube-system", WEB)] {
-        assert_eq!(refused(plane, namespace, "meanwhile", image), "", "{namespace}");
+    let free =
+        [("gone-free", "good", WEB), ("gone-free", "bad", &vulnerable()), ("kube-system", "good", WEB)];
+    for (namespace, name, image) in free {
+        assert_eq!(refused(plane, namespace, name, image), "", "{namespace}");
     }
     for image in [WEB, &vulnerable()] {
         let said = refused(plane, "gone-strict", "meanwhile", image);
@@ -186,8 +193,8 @@ async fn a_policy_moves_from_the_file_into_an_object_without_a_gap() {
     let apart = Apart::start();
     let plane = apart.0;
     let release = Release::prepare(plane, "moved").await;
-    let in_file = "\n- metadata: {name: moving}\n  spec:\n    namespaceSelector: {matchLabels: {tier: moving}}\n    \
-                   enforcement: Enforce\n    onVulnerable: Block\n    scan: {required: Auto, maxSeverity: Medium}\n";
+    let in_file = "  - metadata: {name: moving}\n    spec:\n      namespaceSelector: {matchLabels: {tier: moving}}\n      \
+                   enforcement: Enforce\n      onVulnerable: Block\n      scan: {required: Auto, maxSeverity: Medium}\n";
     release.helm_with("install", &format!("{}{in_file}", release.config()), &[]);
     release.until_in_force();
     tier(plane, &release.pods, "moving");
@@ -264,11 +271,12 @@ async fn a_rollout_under_load_denies_nobody_and_a_death_admits_nobody_unjudged()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_policies_and_two_thousand_namespaces_fit_into_a_replica() {
-    const POLICIES: usize = 200;
+    // With the one of the file there are as many selectors as there may be.
+    const POLICIES: usize = 199;
     const NAMESPACES: usize = 2_000;
     let apart = Apart::start();
     let plane = apart.0;
-    let release = Release::install(plane, "many", &[]).await;
+    let release = Release::install(plane, "many", &[ALL]).await;
     let anonymous = || {
         let containers = plane.containers.lock().unwrap();
         let of = |process: &u32| {
@@ -295,9 +303,14 @@ async fn two_hundred_policies_and_two_thousand_namespaces_fit_into_a_replica() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     let one = |n: usize| policy(&format!("many-{n}"), &format!("t{n}"), block_vulnerable());
     plane.apply(&list((0..POLICIES).map(one).collect()));
-    plane.told(&["wait", "--for=condition=Enforcing", "landingpolicy", "--all", "--timeout=120s"]);
+    until("all are in force", || {
+        let path = "{range .items[*]}{.status.conditions[?(@.type==\"Enforcing\")]}{\"\\n\"}{end}";
+        let said = plane.told(&["get", "landingpolicies", "-o", &format!("jsonpath={path}")]);
+        let in_force = said.lines().filter(|line| line.contains("\"status\":\"True\"")).count();
+        (in_force == POLICIES).then_some(())
+    });
     let selected = plane.told(&["get", "landingpolicy", "many-7", "-o", "jsonpath={.status.namespaces}"]);
-    assert_eq!(selected, (NAMESPACES / POLICIES).to_string());
+    assert_eq!(selected, (0..NAMESPACES).filter(|n| n % POLICIES == 7).count().to_string());
     assert!(refused(plane, "many-7", "bad", &vulnerable()).contains("policy many-7"));
     let after = anonymous();
     println!(

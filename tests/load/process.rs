@@ -22,6 +22,7 @@ pub struct Process {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    validate: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -29,6 +30,8 @@ pub struct Process {
 #[derive(Deserialize)]
 struct Serving {
     listen: SocketAddr,
+    #[serde(rename = "validate.listen")]
+    validate: Option<SocketAddr>,
     #[serde(rename = "admin.listen")]
     admin: Option<SocketAddr>,
 }
@@ -86,7 +89,13 @@ impl Process {
         };
         // It must not block on a full pipe; what it says now is an error.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        Ok(Self { child, address: serving.listen, admin: serving.admin })
+        let Serving { listen, validate, admin } = serving;
+        Ok(Self { child, address: listen, validate, admin })
+    }
+
+    /// Where its validating door is.
+    pub fn validate_address(&self) -> Result<SocketAddr> {
+        self.validate.context("no validating door")
     }
 
     /// Where its admin port is.

@@ -16,6 +16,7 @@ pub mod name {
     pub const COALESCED: &str = "landfall_lookups_coalesced_total";
     pub const CONFIG_ERRORS: &str = "landfall_config_errors";
     pub const CONFIG_GENERATION: &str = "landfall_config_generation";
+    pub const CONNECTIONS_REFUSED: &str = "landfall_connections_refused_total";
     pub const FINDINGS: &str = "landfall_findings_total";
     pub const HEALTH: &str = "landfall_registry_health";
     pub const IMAGES: &str = "landfall_images_total";

@@ -110,9 +110,13 @@ impl Page {
             writeln!(out, "{:1$}{style}{mark}{style:#} {door}{alone}: {said}", "", self.images - 2)?;
         }
         for line in told.message.iter().flat_map(|message| message.lines()) {
-            // It begins with the image, which is printed above.
-            let line = line.split_once(": ").map_or(line, |(_, line)| line);
+            // Most begin with the image, which is printed above.
+            let image = |(begin, _): &(&str, &str)| images.iter().any(|image| image.was == *begin);
+            let line = line.split_once(": ").filter(image).map_or(line, |(_, line)| line);
             self.paragraph(&format!("{BAD}✗{BAD:#}"), &short(line), self.images, out)?;
+        }
+        if let Some(opened) = told.audit_annotations.get("break-glass") {
+            self.paragraph(&format!("{MIND}!{MIND:#}"), &format!("Break-glass: {opened}"), self.images, out)?;
         }
         if let Some(warning) = told.warnings.first() {
             let more = told.warnings.len() - 1;

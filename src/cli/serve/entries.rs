@@ -5,15 +5,20 @@ use tokio::sync::watch;
 use crate::controllers::entries::{EntryKeeper, Report};
 use crate::server::{Condition, ConditionName, Conditions, Drain};
 
-/// Keeps the entries until the drain begins, and shows how they stand. The condition never makes a replica unready: an
+/// Keeps the entries until the drain begins, and tells how they stand. The condition never makes a replica unready: an
 /// entry that is missing is no reason to answer less.
-pub(super) async fn keep(keeper: Option<EntryKeeper>, conditions: Conditions, drain: Drain) {
+pub(super) async fn keep(
+    keeper: Option<EntryKeeper>,
+    told: watch::Sender<Report>,
+    conditions: Conditions,
+    drain: Drain,
+) {
     let show = |condition| conditions.set(ConditionName::Entries, condition);
     let Some(keeper) = keeper else {
         show(Condition::good("not kept: no webhook is named, or there is no Lease"));
         return drain.begun().await;
     };
-    let (told, mut news) = watch::channel(Report::default());
+    let mut news = told.subscribe();
     let shown = async {
         while news.changed().await.is_ok() {
             show(condition(&news.borrow_and_update()));

@@ -8,6 +8,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
@@ -19,7 +20,7 @@ use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
-use crate::controllers::entries::{self as entry, EntryKeeper};
+use crate::controllers::entries::{self as entry, EntryKeeper, Report};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
@@ -156,7 +157,9 @@ impl Parts {
 
         let may_call = callers.as_ref().map_or(Callers::Anyone, CallerFile::callers);
         let tls = server_config(serving.clone(), versions, may_call)?;
-        let counted = objects.spawn(&mut tasks, settings.settings(), &namespaces, conditions.clone());
+        let (told, entries) = watch::channel(Report::default());
+        let counted =
+            objects.spawn(&mut tasks, settings.settings(), entries, &namespaces, conditions.clone());
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
             .labels(Arc::new(move |namespace| labels.labels(namespace)))
@@ -186,7 +189,7 @@ impl Parts {
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
-        tasks.spawn("entries", entries::keep(keeper, conditions.clone(), drain.clone()));
+        tasks.spawn("entries", entries::keep(keeper, told, conditions.clone(), drain.clone()));
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }

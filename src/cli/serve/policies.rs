@@ -13,6 +13,7 @@ use super::tasks::Tasks;
 use crate::admission::OnDenied;
 use crate::cluster::{Cluster, Namespaces, PolicyObjects};
 use crate::config::watch::Handle;
+use crate::controllers::entries::Report;
 use crate::controllers::leader::Leading;
 use crate::controllers::policies::{
     Denials, Held, PolicyController, PolicyMetrics, Reporter, ReporterNames, Standing,
@@ -43,7 +44,13 @@ pub(super) struct Read {
 }
 
 /// The numbers of denied Pods, and where they go.
-pub(super) struct Counted(Option<(Denials, PolicyObjects, watch::Receiver<Arc<[Held]>>)>);
+pub(super) struct Counted(Option<Counts>);
+
+struct Counts {
+    denials: Denials,
+    objects: PolicyObjects,
+    held: watch::Receiver<Arc<[Held]>>,
+}
 
 impl Objects {
     /// Those of this cluster, where we know our own names and may lead.
@@ -83,6 +90,7 @@ impl Objects {
         self,
         tasks: &mut Tasks,
         settings: Arc<ArcSwap<Settings>>,
+        entries: watch::Receiver<Report>,
         namespaces: &Namespaces,
         conditions: Conditions,
     ) -> Counted {
@@ -103,6 +111,7 @@ impl Objects {
             leading,
             events,
             held.clone(),
+            entries,
             settings,
             file,
             Timestamp::now,
@@ -112,7 +121,7 @@ impl Objects {
         tasks.spawn("policies", controller.run(show));
         tasks.spawn("policy status", reporter.run());
         tasks.spawn("denied Pods", denials.clone().run(objects.clone(), held.clone()));
-        Counted(Some((denials, objects, held)))
+        Counted(Some(Counts { denials, objects, held }))
     }
 }
 
@@ -121,7 +130,7 @@ impl Counted {
     pub(super) fn on_denied(&self) -> OnDenied {
         match &self.0 {
             None => Arc::new(|_| {}),
-            Some((denials, ..)) => {
+            Some(Counts { denials, .. }) => {
                 let denials = denials.clone();
                 Arc::new(move |policy| denials.count(policy))
             }
@@ -130,7 +139,7 @@ impl Counted {
 
     /// Adds what was counted last. Nothing is judged any more.
     pub(super) async fn fold(self) {
-        let Self(Some((denials, objects, held))) = self else { return };
+        let Self(Some(Counts { denials, objects, held })) = self else { return };
         let held = held.borrow().clone();
         if timeout(LAST, denials.fold(&objects, &held)).await.is_err() {
             tracing::warn!("the last denied Pods were not counted");

@@ -242,10 +242,10 @@ impl Build<'_> {
             && selector.matches(&opted_out)
         {
             let hint = format!(
-                "see that only you may label namespaces; `matchExpressions: [{{key: {MODE}, operator: NotIn, values: [{SKIP}]}}]` says that this is meant"
+                "nothing pins a tag there, so that Pods which name one are denied: label only namespaces that name digests; `matchExpressions: [{{key: {MODE}, operator: NotIn, values: [{SKIP}]}}]` says that this is meant"
             );
             let message = format!(
-                "namespaces with the label `{MODE}: {SKIP}` can be selected, but their Pods do not come to Landfall"
+                "namespaces with the label `{MODE}: {SKIP}` can be selected: their Pods are judged, but not rewritten"
             );
             self.warn(*node, message, hint);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Held, Instead, Reading};
 use crate::cluster::PolicyObject;
@@ -117,8 +117,11 @@ impl Reader<'_> {
 
     /// A policy that states nothing but this one key, where that much can be understood.
     fn part(&self, key: &str, value: &Value) -> Option<Arc<Policy>> {
-        let mut spec = json!({"namespaceSelector": {}, "enforcement": "Enforce"});
-        spec[key] = value.clone();
+        let mut spec = Map::from_iter([
+            ("namespaceSelector".to_owned(), json!({})),
+            ("enforcement".to_owned(), json!("Enforce")),
+        ]);
+        spec.insert(key.to_owned(), value.clone());
         let alone = json!({"metadata": {"name": "part"}, "spec": spec});
         config::policy(&alone.to_string(), "part", self.defaults, &[], self.now)
             .ok()

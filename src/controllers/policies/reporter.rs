@@ -10,12 +10,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::status::{Entries, Facts, Fleet, Name, is_shown, mark, news, status};
+use super::status::{Facts, Fleet, Name, is_shown, mark, news, status};
 use super::{Held, TICK};
 use crate::cluster::{
-    Cluster, Event, EventRecorder, LandingPolicyStatus, Namespaces, PolicyObjects, Replicas, Webhook, Written,
+    Cluster, ClusterError, Event, EventRecorder, LandingPolicyStatus, Namespaces, PolicyObjects, Replicas,
+    Written,
 };
 use crate::config::watch::Handle;
+use crate::controllers::entries::Report;
 use crate::controllers::leader::Leading;
 use crate::domain::error_chain::error_chain;
 use crate::domain::name::PolicyName;
@@ -33,7 +35,7 @@ const LATER: Duration = Duration::from_secs(20);
 pub struct ReporterNames {
     /// Our namespace.
     pub namespace: String,
-    /// The name of our Service and of our webhook configurations. The ConfigMap is called `<release>-replicas`.
+    /// The name of our Service. The ConfigMap is called `<release>-replicas`.
     pub release: String,
     /// The name of our Pod.
     pub pod: String,
@@ -42,10 +44,9 @@ pub struct ReporterNames {
 /// Says how the policies stand.
 pub struct Reporter {
     names: ReporterNames,
-    cluster: Cluster,
     objects: PolicyObjects,
     replicas: Replicas,
-    webhook: Webhook,
+    entries: watch::Receiver<Report>,
     namespaces: Namespaces,
     leading: Leading,
     events: EventRecorder,
@@ -62,17 +63,11 @@ struct Memory {
     /// What this replica has written, and when it was last seen to be there.
     own: Option<(String, Instant)>,
     /// What was asked last, and when.
-    asked: Option<(Asked, Instant)>,
+    asked: Option<(Result<Fleet, String>, Instant)>,
     /// Whether anything was not yet as it should be.
     unsettled: bool,
     /// The version of each object that we have written to: until another one is seen, it is not written again.
     written: HashMap<PolicyName, String>,
-}
-
-/// What the API server said; the errors as text.
-struct Asked {
-    fleet: Result<Fleet, String>,
-    entries: Result<Entries, String>,
 }
 
 impl Reporter {
@@ -88,6 +83,7 @@ impl Reporter {
         leading: Leading,
         events: EventRecorder,
         held: watch::Receiver<Arc<[Held]>>,
+        entries: watch::Receiver<Report>,
         settings: Arc<ArcSwap<Settings>>,
         file: Handle,
         clock: fn() -> Timestamp,
@@ -95,8 +91,7 @@ impl Reporter {
         Self {
             objects: cluster.policies(),
             replicas: cluster.replicas(&names.namespace, &names.release),
-            webhook: cluster.webhook(&names.release),
-            cluster: cluster.clone(),
+            entries,
             names,
             namespaces,
             leading,
@@ -135,7 +130,7 @@ impl Reporter {
     }
 
     /// Writes what this replica has in force, if that is not there.
-    async fn tell_own(&self, held: &[Held], memory: &mut Memory) -> Result<(), crate::cluster::ClusterError> {
+    async fn tell_own(&self, held: &[Held], memory: &mut Memory) -> Result<(), ClusterError> {
         let settings = self.settings.load();
         let own = own(held, &settings.policies);
         let is_fresh = |(written, seen): &(String, Instant)| *written == own && seen.elapsed() < LATER;
@@ -159,7 +154,8 @@ impl Reporter {
         if memory.asked.as_ref().is_none_or(|(_, since)| since.elapsed() >= every) {
             memory.asked = Some((self.ask().await, Instant::now()));
         }
-        let Some((asked, _)) = &memory.asked else { return };
+        let Some((fleet, _)) = &memory.asked else { return };
+        let entries = self.entries.borrow().clone();
         let file = self.file.snapshot().settings.clone();
         let mut selected: HashMap<SelectorId, Vec<Box<str>>> = HashMap::new();
         let (now, mut unsettled) = ((self.clock)(), false);
@@ -172,8 +168,8 @@ impl Reporter {
             };
             let in_file = file.policies.iter().any(|policy| policy.name == held.object.name);
             let facts = Facts {
-                replicas: asked.fleet.as_ref().map_err(String::as_str),
-                entries: asked.entries.as_ref().map_err(String::as_str),
+                replicas: fleet.as_ref().map_err(String::as_str),
+                entries: &entries,
                 name: if in_file { Name::InFile } else { Name::Own },
                 selected,
                 excluded: &file.exclude.namespaces,
@@ -218,29 +214,18 @@ impl Reporter {
         }
     }
 
-    /// Asks what the replicas hold and what the webhook configurations say, and removes the keys of Pods that are gone.
-    async fn ask(&self) -> Asked {
-        let fleet = async {
-            // The keys first: a Pod that has written is known to its Service a moment later at most.
-            let written = self.replicas.read().await?;
-            let endpoints = self.replicas.endpoints().await?;
-            let gone: BTreeMap<&str, Option<&str>> = written
-                .keys()
-                .filter(|pod| !endpoints.all.contains(*pod))
-                .map(|pod| (&**pod, None))
-                .collect();
-            if !gone.is_empty() && !endpoints.all.is_empty() {
-                self.replicas.write(&gone).await?;
-            }
-            Ok(Fleet { written, endpoints })
-        };
-        let entries = async {
-            let mutating = self.webhook.read().await?.bundles;
-            let validating = self.cluster.validating_bundles(&self.names.release).await?;
-            Ok(Entries { mutating, validating })
-        };
-        let said = |error: crate::cluster::ClusterError| error_chain(&error);
-        Asked { fleet: fleet.await.map_err(said), entries: entries.await.map_err(said) }
+    /// Asks what the replicas hold, and removes the keys of Pods that are gone. An error is told as text.
+    async fn ask(&self) -> Result<Fleet, String> {
+        let said = |error: ClusterError| error_chain(&error);
+        // The keys first: a Pod that has written is known to its Service a moment later at most.
+        let written = self.replicas.read().await.map_err(said)?;
+        let endpoints = self.replicas.endpoints().await.map_err(said)?;
+        let gone: BTreeMap<&str, Option<&str>> =
+            written.keys().filter(|pod| !endpoints.all.contains(*pod)).map(|pod| (&**pod, None)).collect();
+        if !gone.is_empty() && !endpoints.all.is_empty() {
+            self.replicas.write(&gone).await.map_err(said)?;
+        }
+        Ok(Fleet { written, endpoints })
     }
 }
 

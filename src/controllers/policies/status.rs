@@ -9,6 +9,7 @@ use crate::cluster::{
     Endpoints, EventReason, LandingPolicyStatus, PolicyCondition, PolicyObject, Severity, seconds,
 };
 use crate::config::Problem;
+use crate::controllers::entries::{EntryState, Report};
 use crate::domain::policy::{Enforcement, NAMESPACE_NAME, Policy};
 
 /// The condition that says whether the object could be understood.
@@ -29,8 +30,8 @@ const LISTED: usize = 5;
 pub(super) struct Facts<'a> {
     /// What the replicas hold and which of them are called; or why that is not known.
     pub(super) replicas: Result<&'a Fleet, &'a str>,
-    /// The entries of our webhook configurations; or why they are not known.
-    pub(super) entries: Result<&'a Entries, &'a str>,
+    /// How the entries of the validating webhook stand.
+    pub(super) entries: &'a Report,
     /// Where the object's name stands.
     pub(super) name: Name,
     /// The namespaces that it selects.
@@ -60,22 +61,10 @@ pub(super) struct Fleet {
     pub(super) endpoints: Endpoints,
 }
 
-/// The `caBundle` of each entry, by the name of the entry.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Entries {
-    pub(super) mutating: BTreeMap<String, Vec<u8>>,
-    pub(super) validating: BTreeMap<String, Vec<u8>>,
-}
-
 /// What a replica writes for one object that it has in force: the beginning of its uid, and the generation.
 pub(super) fn mark(object: &PolicyObject) -> String {
     let uid = object.uid.get(..8).unwrap_or(&object.uid);
     format!("{uid}:{}", object.generation)
-}
-
-/// The name of the entry of the validating webhook for this policy.
-pub(super) fn entry_name(policy: &Policy) -> String {
-    format!("validate-{}.{}", policy.selector.id(), crate::domain::api_group::API_GROUP)
 }
 
 /// One condition without its times.
@@ -217,23 +206,25 @@ fn lacking(held: &Held, policy: &Policy, facts: &Facts<'_>) -> Option<Said> {
         let message = format!("not yet in force at {}", list(others.iter().copied()));
         return Some(Said::new("False", "WaitingForReplicas", message));
     }
-    let entries = match facts.entries {
-        Ok(entries) => entries,
-        Err(why) => return unknown(why),
-    };
-    let name = entry_name(policy);
-    match entries.validating.get(&name) {
-        None => {
-            let message =
-                format!("the entry `{name}` of the ValidatingWebhookConfiguration is not there yet");
-            Some(Said::new("False", "WaitingForEntry", message))
-        }
-        Some(bundle) if bundle.is_empty() || !entries.mutating.values().any(|other| other == bundle) => {
-            let message =
-                format!("the entry `{name}` does not have the caBundle of the mutating webhook yet");
-            Some(Said::new("False", "WaitingForBundle", message))
-        }
-        Some(_) => None,
+    match facts.entries.entries.get(&policy.selector.id()) {
+        Some(EntryState::Standing) => None,
+        Some(EntryState::Refused) => Some(Said::new(
+            "False",
+            "TooManyEntries",
+            "it has no entry of the validating webhook, because there are too many: let policies share a namespaceSelector",
+        )),
+        Some(EntryState::Missing) => Some(Said::new(
+            "False",
+            "WaitingForEntry",
+            "its entry of the validating webhook is missing, or is not as it should be",
+        )),
+        None => unknown(
+            facts
+                .entries
+                .trouble
+                .as_deref()
+                .unwrap_or("its entry of the validating webhook was not looked at yet"),
+        ),
     }
 }
 

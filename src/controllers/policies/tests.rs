@@ -11,16 +11,18 @@ use kube::client::{Body, ClientBuilder};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use super::*;
-use crate::cluster::{Cluster, Namespaces, Written};
+use crate::cluster::{Cluster, MOST_POLICIES, Namespaces, Written};
 use crate::config::Files;
 use crate::config::watch::Watch;
+use crate::controllers::entries::{EntryState, Report};
 use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Term};
 use crate::controllers::settings::SettingsController;
 use crate::domain::finding::{Action, FindingKind};
+use crate::domain::name::PolicyName;
 use crate::domain::policy::{Enforcement, Labels, NAMESPACE_NAME};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
@@ -58,8 +60,6 @@ struct State {
     replicas: BTreeMap<String, Value>,
     /// The Pods of the Service, and whether each is ready.
     pods: BTreeMap<String, bool>,
-    /// The validating entries and their bundles. That of the mutating entry is `right`.
-    entries: BTreeMap<String, String>,
     /// The status of which object was applied.
     applied: Vec<String>,
     /// The reasons and messages of events.
@@ -151,21 +151,6 @@ impl State {
                     json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {}, "items": [slice]}),
                 )
             }
-            [
-                ..,
-                kind @ ("mutatingwebhookconfigurations" | "validatingwebhookconfigurations"),
-                "landfall",
-            ] => {
-                let right = BTreeMap::from([("mutate.landfall.dev".to_owned(), "right".to_owned())]);
-                let entries = if kind.starts_with('m') { &right } else { &self.entries };
-                let entry = |(name, bundle): (&String, &String)| {
-                    let bundle = k8s_openapi::ByteString(bundle.as_bytes().to_vec());
-                    json!({"name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": {"caBundle": bundle}})
-                };
-                fine(
-                    json!({"metadata": {"name": "landfall"}, "webhooks": entries.iter().map(entry).collect::<Vec<_>>()}),
-                )
-            }
             [.., "leases", "landfall"] if method == Method::GET => fail(StatusCode::NOT_FOUND),
             [.., "leases"] => fine(body.clone()),
             [.., "events"] => {
@@ -248,6 +233,7 @@ struct Replica {
     standing: Arc<Mutex<Standing>>,
     held: watch::Receiver<Arc<[Held]>>,
     page: Registry,
+    entries: watch::Sender<Report>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -277,7 +263,7 @@ impl Replica {
         );
         let (settings, held) = (in_force.settings(), controller.held());
         let standing = Arc::new(Mutex::new(Standing::Unlisted(String::new())));
-        let shown = standing.clone();
+        let (shown, (entries, told)) = (standing.clone(), watch::channel(Report::default()));
         let (stop, stopped) = oneshot::channel::<()>();
         let reporting = pod.map(|pod| {
             let namespace = "landfall".to_owned();
@@ -298,6 +284,7 @@ impl Replica {
                 leader.leading(),
                 events,
                 held.clone(),
+                told,
                 settings.clone(),
                 handle,
                 clock,
@@ -320,7 +307,7 @@ impl Replica {
                 _ = stopped => {}
             }
         });
-        Self { _folder: folder, path, settings, standing, held, page, stop: Some(stop) }
+        Self { _folder: folder, path, settings, standing, held, page, entries, stop: Some(stop) }
     }
 
     fn standing(&self) -> Standing {
@@ -561,13 +548,29 @@ async fn the_status_says_what_is_still_missing_until_a_policy_acts_everywhere() 
 
     let other = Replica::start(&server, FILE, Some("pod-b"));
     settle().await;
-    assert_eq!(enforcing().1, "WaitingForEntry");
-    let entry = status::entry_name(&replica.policy("regulated").unwrap());
-    server.set(|state| drop(state.entries.insert(entry.clone(), String::new())));
-    settle().await;
-    assert_eq!(enforcing().1, "WaitingForBundle");
-    server.set(|state| drop(state.entries.insert(entry.clone(), "right".to_owned())));
-    settle().await;
+    assert_eq!(
+        enforcing(),
+        (
+            "Unknown".to_owned(),
+            "Unknown".to_owned(),
+            "it is not known: its entry of the validating webhook was not looked at yet".to_owned()
+        )
+    );
+    let id = replica.policy("regulated").unwrap().selector.id();
+    let entry = |state| {
+        for replica in [&replica, &other] {
+            replica.entries.send_replace(Report { entries: [(id, state)].into(), trouble: None });
+        }
+    };
+    for (state, expected) in [
+        (EntryState::Missing, "WaitingForEntry"),
+        (EntryState::Refused, "TooManyEntries"),
+        (EntryState::Standing, "Enforced"),
+    ] {
+        entry(state);
+        settle().await;
+        assert_eq!(enforcing().1, expected);
+    }
     assert_eq!((enforcing().0, enforcing().1), ("True".to_owned(), "Enforced".to_owned()));
 
     // Nothing is written where nothing changes, by two replicas that both take themselves for the leader.
@@ -627,13 +630,9 @@ async fn what_ends_by_itself_is_said_without_an_event_from_outside() {
     spec["exceptions"] = json!([{"images": ["two.example.com/a/**"], "findings": ["Missing"], "until": "2026-11-21T00:02:00Z", "reason": "x"}]);
     server.put("regulated", &spec);
     let mut replica = Replica::start(&server, FILE, Some("pod-a"));
-    let entry = loop {
-        settle().await;
-        if let Some(policy) = replica.policy("regulated") {
-            break status::entry_name(&policy);
-        }
-    };
-    server.set(|state| drop(state.entries.insert(entry, "right".to_owned())));
+    settle().await;
+    let id = replica.policy("regulated").unwrap().selector.id();
+    replica.entries.send_replace(Report { entries: [(id, EntryState::Standing)].into(), trouble: None });
     settle().await;
     let (status, reason, message) = server.says("regulated", "Enforcing");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "BreakGlass"));
