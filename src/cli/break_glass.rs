@@ -71,7 +71,8 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     // Before anything uses TLS. It fails if a provider is installed already, which can only be the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
-    runtime.block_on(act(args, &Cluster::from_environment()?, Timestamp::now(), out))
+    // Its client needs the runtime from the start.
+    runtime.block_on(async { act(args, &Cluster::from_environment()?, Timestamp::now(), out).await })
 }
 
 async fn act(

@@ -260,13 +260,13 @@ async fn each_of_ten_mistakes_is_found_and_what_to_do_is_said() {
 
     // A port that the Service does not have.
     let port = "/webhooks/0/clientConfig/service/port";
-    webhook(json!({"op": "replace", "path": port, "value": 8443}));
+    webhook(json!({"op": "replace", "path": port, "value": 9443}));
     until("nobody is called", || (!release.probe().contains("harbor.ams")).then_some(()));
     let came_back = ("pod", "came back unchanged", "correct what is wrong above");
     sick(&[
         (
             "service",
-            "calls port 8443 of Service `doctored`, which has [443, 8080]",
+            "calls port 9443 of Service `doctored`, which has [443, 8443, 8080]",
             "restore the webhook's port",
         ),
         came_back,

@@ -178,6 +178,38 @@ fn is_taken_back(release: &Release, good: &[Value]) {
     });
 }
 
+/// `landfall doctor` says that nobody answers, and what of an entry is not as it should be.
+fn is_found_by_doctor(release: &Release, bank: &str) {
+    let plane = release.plane;
+    let config = plane.write_new(&config(release, "entries", "Enforce")).display().to_string();
+    let doctor = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(["doctor", "--no-files", "--release", release.name, "--namespace", release.name]);
+        command.args(["--pods-in", bank, "--config", &config]).env("KUBECONFIG", plane.kubeconfig_of_admin());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let wrong = |said: &str, words: &str| {
+        let mut lines = said.lines().filter(|line| line.starts_with("WRONG    second door"));
+        assert!(lines.any(|line| line.contains(words)), "{words}: {said}");
+    };
+    wrong(&doctor(), "failed calling webhook");
+    let what = ["validatingwebhookconfiguration", release.name];
+    let good = json!([{"op": "replace", "path": "/webhooks", "value": entries(release)}]).to_string();
+    for (path, value, words) in [
+        ("failurePolicy", json!("Ignore"), "failurePolicy Ignore: it is open where nobody answers"),
+        ("objectSelector", json!({"matchLabels": {"a": "b"}}), "it has an objectSelector"),
+        ("namespaceSelector", json!({"matchLabels": {"a": "b"}}), "its namespaceSelector is not the one"),
+        ("clientConfig/service/path", json!("/mutate"), "it does not call `/validate/"),
+        ("timeoutSeconds", json!(1), "the API server waits 1s"),
+        ("name", json!("other.example.com"), "policy `bank` has no entry"),
+    ] {
+        let edit = json!([{"op": "add", "path": format!("/webhooks/0/{path}"), "value": value}]).to_string();
+        plane.told(&[&["patch"], &what[..], &["--type=json", "-p", &edit]].concat());
+        wrong(&doctor(), words);
+        plane.told(&[&["patch"], &what[..], &["--type=json", "-p", &good]].concat());
+    }
+}
+
 /// No replica is there. Pods of the namespace do not start; what runs can change, and go.
 fn is_closed_while_nobody_answers(release: &Release, bank: &str, skipped: &str) {
     let plane = release.plane;
@@ -236,6 +268,8 @@ fn is_closed_while_nobody_answers(release: &Release, bank: &str, skipped: &str) 
     assert_eq!(by(&["delete", "pod", "many", "-n", skipped, "--now"]), Ok(()));
     assert_eq!(tries("default", &["--image", WEB]), Ok(()), "other namespaces");
     assert_eq!(entries(release).len(), 1, "nobody took it away");
+
+    is_found_by_doctor(release, bank);
 
     // Somebody opens it by hand; whoever leads closes it again.
     let open = [

@@ -83,6 +83,7 @@ fn entries(registered: &Registered, installation: &Installation, settings: Optio
     if lines.is_empty() {
         let said = match registered.entries.len() {
             0 => "no policy enforces, so it has no entry".to_owned(),
+            1 => "one entry, for the namespaces of its policies, and closed where nobody answers".to_owned(),
             many => format!(
                 "{many} entries, each for the namespaces of its policies, and closed where nobody answers"
             ),
