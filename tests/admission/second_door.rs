@@ -227,6 +227,26 @@ async fn no_way_round_the_policy_gets_past_both_doors() {
     }
 }
 
+/// The pull secrets of a Pod that runs cannot change, so the first door cannot always rewrite a debugging container.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debugging_container_is_admitted_as_it_was_rewritten_or_says_how_to_write_it() {
+    let door = Door::open().await;
+    let mut body = debug("bank", &fra(seed::MULTI_ARCH));
+    let (first, second) = door.both("regulated", &body).await;
+    let warning = first["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("lacks pull secret harbor-ams-creds"), "{first}");
+    let written = pinned(&door.demo.ams, seed::MULTI_ARCH);
+    assert!(message(&second).contains(&format!("write {written}, or replace the Pod")), "{second}");
+    let (_, second) = door.both("regulated", &debug("bank", &written)).await;
+    admitted(&second);
+    for pod in ["object", "oldObject"] {
+        body["request"][pod]["spec"]["imagePullSecrets"] = json!([{"name": "harbor-ams-creds"}]);
+    }
+    let (first, second) = door.both("regulated", &body).await;
+    assert_eq!(first["auditAnnotations"]["verdict"], "Patched");
+    admitted(&second);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_is_judged_by_its_changed_images_alone() {
     let door = Door::open().await;

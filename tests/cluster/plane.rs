@@ -127,6 +127,7 @@ impl Plane {
         plane.until_ready();
         plane.run("kube-controller-manager", plane.controller_manager());
         plane.run("kube-scheduler", plane.scheduler());
+        plane.define_policies();
         plane
     }
 
@@ -344,6 +345,14 @@ impl Plane {
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
         assert!(output.status.success(), "{script}{said}");
         said
+    }
+
+    /// The resource LandingPolicy, of which there is one for all releases.
+    fn define_policies(&self) {
+        let definition =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds.yaml").display().to_string();
+        self.told(&["apply", "--server-side", "-f", &definition]);
+        self.told(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &definition]);
     }
 
     /// The resources of cert-manager and of Prometheus's operator, as they define them.

@@ -1,8 +1,7 @@
 //! What cannot be forced, before a real API server: a tenant who may create Pods and add debug containers, and nothing else, in
 //! namespaces where a policy enforces. Judged by what the API server answers, by what it stores, and by what its audit log says.
 //!
-//! Where only a validating webhook could hold what is tried, the test says what happens without one, and its name ends in
-//! `needs_the_second_door`: it fails on the day when that door is there (`tenant/second_door.rs`).
+//! What only the validating webhook can hold is in `tenant/second_door.rs`.
 
 #[path = "tenant/children.rs"]
 mod children;
@@ -89,13 +88,15 @@ async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String)
         }
     }
     plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights}).to_string());
-    let landfall = Landfall::start(plane, namespaces[0], configuration).await;
+    let home = format!("{}-home", namespaces[0]);
+    plane.namespace(&home);
+    let landfall = Landfall::start_both(plane, &home, configuration).await;
     // As the chart has it: a label takes a namespace out.
     let selector = json!([{"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": {"matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces},
         {"key": "landfall.dev/mode", "operator": "NotIn", "values": ["Skip"]},
     ]}}]);
-    let webhook = format!("landfall-{}", namespaces[0]);
+    let webhook = format!("landfall-{home}");
     plane.told(&[
         "patch",
         "mutatingwebhookconfiguration",
@@ -108,6 +109,13 @@ async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String)
     for namespace in namespaces {
         tenant.until_called(namespace).await;
     }
+    let page = "jsonpath={.webhooks[*].name}";
+    until("the second door stands", async || {
+        let entries = plane.told(&["get", "validatingwebhookconfiguration", &webhook, "-o", page]);
+        let page = landfall.admin("/readyz?verbose").await.unwrap();
+        page.contains("[+]Entries") && entries.contains("validate-")
+    })
+    .await;
     landfall
 }
 
@@ -160,6 +168,19 @@ impl Said {
         assert_eq!(self.of("verdict"), "Denied");
         let denied = "admission webhook \"mutate.landfall.dev\" denied the request: ";
         message.strip_prefix(denied).unwrap_or_else(|| panic!("{message}"))
+    }
+
+    /// Why the second door denies it, after the first one let it pass or was not asked.
+    fn denied_as_it_stands(&self) -> &str {
+        assert_eq!(self.status, 403, "{self:#?}");
+        let message = self.body["message"].as_str().unwrap();
+        let said = message.strip_prefix("admission webhook \"validate-");
+        let (_, said) = said.and_then(|said| said.split_once("\" denied the request: ")).expect(message);
+        let verdict = |(key, value): (&String, &Value)| {
+            key.starts_with("validate-") && key.ends_with(".landfall.dev/verdict") && value == "Denied"
+        };
+        assert!(self.audit.iter().any(verdict), "{:#?}", self.audit);
+        said
     }
 
     /// The Pod, which is created.

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use landfall::facade::demo::world::World;
 use landfall::facade::demo::world::authority::Validity;
 use landfall::facade::demo::world::seed::{self, Demo};
+use serde_json::json;
 
 use crate::kept::keep;
 use crate::plane::{Plane, free_port, until};
@@ -57,6 +58,28 @@ impl<'a> Landfall<'a> {
         Self::start_with(plane, namespace, configuration, &[]).await
     }
 
+    /// The same with both doors: its leader keeps the entries of the second one.
+    pub async fn start_both(
+        plane: &'a Plane,
+        namespace: &str,
+        configuration: impl FnOnce(&Demo) -> String,
+    ) -> Self {
+        let name = format!("landfall-{namespace}");
+        let empty = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": name},
+        });
+        plane.apply(&empty.to_string());
+        let more = [
+            format!("--namespace={namespace}"),
+            format!("--pod-name={name}"),
+            format!("--lease={name}"),
+            "--service=landfall".to_owned(),
+            format!("--webhook={name}"),
+        ];
+        Self::start_with(plane, namespace, configuration, &more).await
+    }
+
     async fn start_with(
         plane: &'a Plane,
         namespace: &str,
@@ -70,7 +93,7 @@ impl<'a> Landfall<'a> {
         let certificate = demo.world.write("tls/tls.crt", &identity.certificate_pem).unwrap();
         let key = demo.world.write("tls/tls.key", &identity.key_pem).unwrap();
         let here = plane.net.here();
-        let (door, admin) = (free_port(here), free_port(here));
+        let (door, validate, admin) = (free_port(here), free_port(here), free_port(here));
         let arguments = [
             // Its policies select by labels: without an API server to ask, they would apply everywhere.
             format!("KUBECONFIG={}", plane.kubeconfig_of_admin().display()),
@@ -80,7 +103,7 @@ impl<'a> Landfall<'a> {
             format!("--tls-cert={}", certificate.display()),
             format!("--tls-key={}", key.display()),
             format!("--listen={here}:{door}"),
-            format!("--validate-listen={here}:0"),
+            format!("--validate-listen={here}:{validate}"),
             format!("--admin-listen={here}:{admin}"),
             "--drain-delay=0s".to_owned(),
         ];
@@ -89,7 +112,7 @@ impl<'a> Landfall<'a> {
         let process = keep(Path::new("env"), &arguments, &log);
         let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process, admin };
         landfall.until_ready(&log).await;
-        landfall.register(door);
+        landfall.register(door, validate);
         landfall
     }
 
@@ -109,9 +132,20 @@ impl<'a> Landfall<'a> {
         }
     }
 
-    fn register(&self, door: u16) {
+    fn register(&self, door: u16, validate: u16) {
         let (namespace, ca) = (&self.namespace, STANDARD.encode(self.demo.world.authority().pem()));
-        self.plane.apply(&registration(self.plane, namespace, "mutate.landfall.dev", door, &ca));
+        let text = registration(self.plane, namespace, "mutate.landfall.dev", door, &ca)
+            .replace(
+                &format!("[{{port: 443, targetPort: {door}}}]"),
+                &format!(
+                    "[{{name: https, port: 443, targetPort: {door}}}, {{name: validate, port: 8443, targetPort: {validate}}}]"
+                ),
+            )
+            .replace(
+                &format!("ports: [{{port: {door}}}]"),
+                &format!("ports: [{{name: https, port: {door}}}, {{name: validate, port: {validate}}}]"),
+            );
+        self.plane.apply(&text);
     }
 }
 
@@ -160,8 +194,10 @@ webhooks:
 
 impl Drop for Landfall<'_> {
     fn drop(&mut self) {
-        let gone = ["delete", "mutatingwebhookconfiguration", &format!("landfall-{}", self.namespace)];
-        drop(self.plane.kubectl(&gone));
+        for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
+            let name = format!("landfall-{}", self.namespace);
+            drop(self.plane.kubectl(&["delete", kind, &name, "--ignore-not-found"]));
+        }
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }

@@ -22,7 +22,8 @@ pub struct Process {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
-    validate: Option<SocketAddr>,
+    /// Where its validating door listens; a bare server has none.
+    pub validate: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -60,6 +61,7 @@ impl Process {
         command.arg("--config").arg(config);
         command.arg("--tls-cert").arg(folder.join(CERTIFICATE)).arg("--tls-key").arg(folder.join(KEY));
         let process = Self::start(&mut command)?;
+        ensure!(process.validate.is_some(), "it does not say where its validating door listens");
         let late = Instant::now() + START;
         while !process.admin("/readyz").await?.starts_with("HTTP/1.1 200 ") {
             ensure!(Instant::now() < late, "not ready: {}", process.admin("/readyz?verbose").await?);
@@ -91,11 +93,6 @@ impl Process {
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
         let Serving { listen, validate, admin } = serving;
         Ok(Self { child, address: listen, validate, admin })
-    }
-
-    /// Where its validating door is.
-    pub fn validate_address(&self) -> Result<SocketAddr> {
-        self.validate.context("no validating door")
     }
 
     /// Where its admin port is.
