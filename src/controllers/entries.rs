@@ -27,6 +27,7 @@ use strum::VariantArray as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+pub use self::plan::{EntryState, Issuer, Names, Report};
 use self::plan::{Look, Needed, common};
 use super::leader::Leading;
 use crate::cluster::{
@@ -48,48 +49,6 @@ const NEWS: Duration = Duration::from_millis(500);
 
 /// How long an entry stays that no policy needs any more: longer than a replica leads after it last heard of its Lease.
 const LINGER: Duration = Duration::from_secs(12);
-
-/// The names of the objects that entries need. The chart renders all of them.
-#[derive(Debug, Clone)]
-pub struct Names {
-    /// Our namespace.
-    pub namespace: String,
-    /// The Service that the API server calls.
-    pub service: String,
-    /// The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
-    pub webhook: String,
-    /// Whose authorities the entries have.
-    pub issuer: Issuer,
-}
-
-/// Whose authorities the entries have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Issuer {
-    /// Our own: `controllers/certificates.rs` keeps them beside the entries.
-    Us,
-    /// Others': those of the other door's entry.
-    Others,
-}
-
-/// How the entry for one selector stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
-pub enum EntryState {
-    /// As it should.
-    Standing,
-    /// It is missing, or not as it should be; the leader writes it as soon as it can.
-    Missing,
-    /// There is none, because there would be too many.
-    Refused,
-}
-
-/// How the entries stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The state of each entry that a policy needs.
-    pub entries: BTreeMap<SelectorId, EntryState>,
-    /// The policies without an entry, and why; empty if all entries stand.
-    pub trouble: Option<String>,
-}
 
 /// The metrics of the entries. A clone counts the same.
 #[derive(Debug, Clone, Default)]

@@ -635,6 +635,15 @@ fn landfall_may_do_what_it_must_and_no_more() {
     at_home.extend(["mutating", "validating"].map(|kind| configuration(kind, "rights", all)));
     at_home.extend(lease("rights"));
     let events = "events.events.k8s.io [] [] [create patch]".to_owned();
+    let of_policies = |name: &str| {
+        [
+            format!("configmaps [] [{name}-replicas] [get patch]"),
+            "endpointslices.discovery.k8s.io [] [] [list]".to_owned(),
+            "landingpolicies.landfall.dev [] [] [get list watch]".to_owned(),
+            "landingpolicies.landfall.dev/status [] [] [patch]".to_owned(),
+        ]
+    };
+    at_home.extend(of_policies("rights"));
     at_home.extend(["secrets [] [rights-ca] [get list watch update patch]".to_owned(), events.clone()]);
     until("its rights are known", || (rights(plane, "rights", "rights") == at_home).then_some(()));
     // The same account, elsewhere.
@@ -679,6 +688,7 @@ fn landfall_may_do_what_it_must_and_no_more() {
     grant("rights-provided", "CertManager");
     let mut provided = BTreeSet::from([namespaces, events]);
     provided.extend(lease("rights-provided"));
+    provided.extend(of_policies("rights-provided"));
     provided.insert(configuration("mutating", "rights-provided", "get list watch"));
     provided.insert(configuration("validating", "rights-provided", all));
     until("its rights are known", || {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{EntryState, Issuer, Names, Report};
 use crate::cluster::{Common, Entry, Filled, Registered};
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{Enforcement, SYSTEM_NAMESPACES, Selector, SelectorId};
@@ -19,6 +18,48 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(10);
 /// How much longer it waits than the door takes.
 const WAY_BACK: Duration = Duration::from_secs(1);
+
+/// The names of the objects that entries need. The chart renders all of them.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Our namespace.
+    pub namespace: String,
+    /// The Service that the API server calls.
+    pub service: String,
+    /// The MutatingWebhookConfiguration and the ValidatingWebhookConfiguration.
+    pub webhook: String,
+    /// Whose authorities the entries have.
+    pub issuer: Issuer,
+}
+
+/// Whose authorities the entries have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issuer {
+    /// Our own: `controllers/certificates.rs` keeps them beside the entries.
+    Us,
+    /// Others': those of the other door's entry.
+    Others,
+}
+
+/// How the entry for one selector stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+pub enum EntryState {
+    /// As it should.
+    Standing,
+    /// It is missing, or not as it should be; the leader writes it as soon as it can.
+    Missing,
+    /// There is none, because there would be too many.
+    Refused,
+}
+
+/// How the entries stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The state of each entry that a policy needs.
+    pub entries: BTreeMap<SelectorId, EntryState>,
+    /// The policies without an entry, and why; empty if all entries stand.
+    pub trouble: Option<String>,
+}
 
 /// The selectors of the policies that are to enforce.
 #[derive(Debug, Default)]
