@@ -90,7 +90,7 @@ async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String)
     plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights}).to_string());
     let home = format!("{}-home", namespaces[0]);
     plane.namespace(&home);
-    let landfall = Landfall::start_both(plane, &home, configuration).await;
+    let landfall = Landfall::start(plane, &home, configuration).await;
     // As the chart has it: a label takes a namespace out.
     let selector = json!([{"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": {"matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces},

@@ -49,17 +49,9 @@ impl<'a> Landfall<'a> {
         landfall
     }
 
-    /// The same with a configuration of the caller's, who may change the world first, and waits until the API server calls it.
+    /// Both doors, with a configuration of the caller's, who may change the world first: its leader keeps the entries of the
+    /// second one.
     pub async fn start(
-        plane: &'a Plane,
-        namespace: &str,
-        configuration: impl FnOnce(&Demo) -> String,
-    ) -> Self {
-        Self::start_with(plane, namespace, configuration, &[]).await
-    }
-
-    /// The same with both doors: its leader keeps the entries of the second one.
-    pub async fn start_both(
         plane: &'a Plane,
         namespace: &str,
         configuration: impl FnOnce(&Demo) -> String,
