@@ -1,6 +1,6 @@
 //! `landfall check` and `landfall generate`, as people run them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::process::{Command, Output};
 

@@ -113,7 +113,7 @@ async fn start(namespaces: &[&str], configuration: impl FnOnce(&Demo) -> String)
     until("the second door stands", async || {
         let entries = plane.told(&["get", "validatingwebhookconfiguration", &webhook, "-o", page]);
         let page = landfall.admin("/readyz?verbose").await.unwrap();
-        page.contains("[+]Entries") && entries.contains("validate-")
+        page.contains("[+] Entries: ") && entries.contains("validate-")
     })
     .await;
     landfall

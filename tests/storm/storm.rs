@@ -174,10 +174,9 @@ fn name(number: usize) -> String {
 
 /// The hour begins: the primary is gone, and Amsterdam far away and busy.
 async fn become_slow(site: &Site) {
-    let mut faults = site.ams.faults();
-    faults.add(Scope::Everything, Fault::Pace(PACE));
-    faults.add(Scope::Everything, Fault::Delay(LATENCY));
-    drop(faults);
+    for fault in [Fault::Pace(PACE), Fault::Delay(LATENCY)] {
+        site.ams.faults().add(Scope::Everything, fault);
+    }
     site.fra.down().await;
 }
 
