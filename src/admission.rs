@@ -30,4 +30,3 @@ pub use mutate::MUTATE;
 pub use recreations::PodLoop;
 pub use router::Routers;
 pub use selectors::Selectors;
-pub use validate::VALIDATE;

@@ -38,12 +38,9 @@ use crate::domain::case::PodContext;
 use crate::domain::decision::ImageDecision;
 use crate::domain::messages::{self, Unpinned};
 use crate::domain::name::PolicyName;
-use crate::domain::policy::{Policy, SelectorId};
+use crate::domain::policy::{Policy, SelectorId, VALIDATE};
 use crate::domain::verdict::Reason;
 use crate::pod::{AdmissionKind, Slot, audit, plan};
-
-/// The path of the door; the last segment names the selector of an entry.
-pub const VALIDATE: &str = "/validate";
 
 /// The most images of one Pod that are judged at once.
 const AT_ONCE: usize = 64;

@@ -24,7 +24,7 @@ use super::registration::Registration;
 use super::secret::manager;
 use super::{Changes, Cluster, ClusterError, Written, call, write};
 use crate::domain::api_group::api_group;
-use crate::domain::policy::{LabelRequirement, LabelTest, Selector, SelectorId};
+use crate::domain::policy::{LabelRequirement, LabelTest, Selector, SelectorId, VALIDATE};
 
 /// The annotation with the certificate authorities (PEM) that every entry must have.
 const BUNDLE: &str = concat!(api_group!(), "/ca-bundle");
@@ -214,7 +214,7 @@ impl Common {
                 service: Some(ServiceReference {
                     namespace: self.namespace.clone(),
                     name: self.service.clone(),
-                    path: Some(format!("/validate/{id}")),
+                    path: Some(format!("{VALIDATE}/{id}")),
                     port: Some(PORT),
                 }),
                 url: None,
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!((entry.selector_id(), entry.bundle()), (Some(selector.id()), &b"one"[..]));
         assert_eq!(entry.clone().with(b"two").bundle(), b"two");
         let text = serde_json::to_value(&entry.0).unwrap();
-        let path = format!("/validate/{}", selector.id());
+        let path = format!("{VALIDATE}/{}", selector.id());
         assert_eq!(text["clientConfig"]["service"]["path"], path.as_str());
         let expressions = json!([{"key": "tier", "operator": "In", "values": ["regulated"]}]);
         assert_eq!(text["namespaceSelector"], json!({"matchExpressions": expressions}));

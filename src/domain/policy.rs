@@ -16,7 +16,7 @@ use super::pattern::ImagePattern;
 use super::scan::Requirement;
 
 pub use selector::{
-    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, SYSTEM_NAMESPACES, Selector, SelectorId,
+    LabelRequirement, LabelTest, Labels, NAMESPACE_NAME, SYSTEM_NAMESPACES, Selector, SelectorId, VALIDATE,
 };
 
 /// The action for each policy key. `on_missing` and `on_unknown` are never `Accept`; `on_vulnerable` and

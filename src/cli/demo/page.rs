@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::Summary;
-use crate::admission::{MUTATE, VALIDATE};
+use crate::admission::MUTATE;
 use crate::demo::story::{Admission, GapState, Told, ToldImage, tally};
+use crate::domain::policy::VALIDATE;
 
 /// The least and the greatest width of a page; without a terminal it is [`USUAL`].
 const NARROWEST: usize = 80;

@@ -23,9 +23,9 @@ use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
 use super::world::{Embedded, Reachable, Scan};
 use super::{PATIENCE, StoryError, script, settings};
-use crate::admission::{Doors, MUTATE, VALIDATE};
+use crate::admission::{Doors, MUTATE};
 use crate::config::{self, Files};
-use crate::domain::policy::{Labels, NAMESPACE_NAME};
+use crate::domain::policy::{Labels, NAMESPACE_NAME, VALIDATE};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::server::{

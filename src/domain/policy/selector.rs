@@ -73,6 +73,9 @@ pub struct Selector {
     id: SelectorId,
 }
 
+/// The path of the validating door; the id of a selector follows it.
+pub const VALIDATE: &str = "/validate";
+
 /// Names a selector by what it requires: equal selectors have the same one, in every replica and after every restart. It is
 /// a part of the path of the validating door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

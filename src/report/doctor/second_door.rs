@@ -9,7 +9,7 @@ use super::certificate::{Caller, caller, roots};
 use super::{Installation, Line, NAME, Sample, TestImage, pods, webhook};
 use crate::cluster::{Backends, Called, Cluster, Entry, Registered, Registration, Trial, TrialPod};
 use crate::domain::finding::{Action, FindingKind};
-use crate::domain::policy::{Enforcement, Labels, Selector};
+use crate::domain::policy::{Enforcement, Labels, Selector, VALIDATE};
 use crate::domain::settings::Settings;
 
 const ABOUT: &str = "second door";
@@ -104,10 +104,10 @@ fn differences(
     let Some(id) = entry.selector_id() else { return vec!["it is no entry of Landfall".to_owned()] };
     let mut wrong = Vec::new();
     let right = |called: &Called| {
-        called.namespace == *home && called.name == *release && called.path == format!("/validate/{id}")
+        called.namespace == *home && called.name == *release && called.path == format!("{VALIDATE}/{id}")
     };
     if !service.as_ref().is_some_and(right) {
-        wrong.push(format!("it does not call `/validate/{id}` of Service `{release}` in `{home}`"));
+        wrong.push(format!("it does not call `{VALIDATE}/{id}` of Service `{release}` in `{home}`"));
     }
     if namespaces.id() != id {
         wrong.push("its namespaceSelector is not the one that it is named by".to_owned());

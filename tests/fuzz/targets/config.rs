@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
             assert_ne!(problems.errors().count(), 0, "refused, and nothing is wrong");
         }
     }
-    match policy(text, "policy.yaml", &DEFAULTS, Timestamp::UNIX_EPOCH) {
+    match policy(text, "policy.yaml", &DEFAULTS, &[], Timestamp::UNIX_EPOCH) {
         Ok((_, problems)) => placed(text, &problems),
         Err(problems) => {
             placed(text, &problems);
