@@ -44,6 +44,8 @@ mod other;
 mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
+#[path = "cluster/policies.rs"]
+mod policies;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/release.rs"]
