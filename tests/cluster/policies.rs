@@ -149,8 +149,7 @@ async fn what_readme_says_of_policies_is_what_happens() {
     // The glass is broken, and closed again.
     chapter.follow();
     chapter.until("the policy is open", &create, true);
-    let ready = chapter.run("kubectl get lpol block-unscanned");
-    assert!(ready.contains("BreakGlass"), "{ready}");
+    chapter.until_row(&["Enforce", "1", "2", "BreakGlass"]);
     chapter.follow();
     chapter.until("the policy is closed", &create, false);
 
