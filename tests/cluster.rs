@@ -44,10 +44,10 @@ mod other;
 mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
-#[path = "cluster/policies.rs"]
-mod policies;
 #[path = "cluster/pods.rs"]
 mod pods;
+#[path = "cluster/policies.rs"]
+mod policies;
 #[path = "cluster/release.rs"]
 mod release;
 #[path = "cluster/rights.rs"]
