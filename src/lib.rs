@@ -1,6 +1,6 @@
 //! Landfall: every image comes ashore at the nearest harbor that can prove it holds it.
 //!
-//! A mutating admission webhook for clusters beside geo-replicated registries. The folders stand from the
+//! An admission webhook for clusters beside geo-replicated registries. The folders stand from the
 //! centre outwards; a module imports only what its row of the table in `tests/tidy.rs` allows.
 
 mod admission;

@@ -46,6 +46,8 @@ mod outage;
 mod plane;
 #[path = "cluster/pods.rs"]
 mod pods;
+#[path = "cluster/policies.rs"]
+mod policies;
 #[path = "cluster/release.rs"]
 mod release;
 #[path = "cluster/rights.rs"]

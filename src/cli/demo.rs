@@ -1,4 +1,4 @@
-//! `landfall demo`: a world of registries, the real door in front of it, and stories about both.
+//! `landfall demo`: a world of registries, the real doors in front of it, and stories about both.
 
 mod page;
 

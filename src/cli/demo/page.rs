@@ -60,7 +60,8 @@ impl Page {
         self.paragraph(
             "",
             "They run in this process, on 127.0.0.1, over TLS. So does Landfall's server: every Pod below is sent \
-             through its real door as an API server would send it, and what comes back is applied.",
+             to its real webhook /mutate as an API server would send it, and what comes back is applied. Where a policy \
+             enforces, the result is sent to /validate, too, which may only allow or deny it.",
             3,
             out,
         )

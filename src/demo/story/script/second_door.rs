@@ -17,28 +17,28 @@ pub(super) fn act() -> Act {
     let stories = vec![
         past(
             "second-door-skipped",
-            "The first door did not answer in time. The image is good, but nobody pinned it: try again.",
+            "/mutate did not answer in time, so nobody pinned the image to a digest. It is a good one: try again.",
             Pod::new("web", [fra(PRESENT).stays("Denied")]),
         )
         .says("try again"),
         past(
             "second-door-forged",
-            "Its annotation says that Landfall wrote it. Landfall does not believe that.",
+            "Somebody gave the Pod the annotation that Landfall writes. It is not believed: the image is judged.",
             Pod::new("billing", [vulnerable()]).annotation(IMAGES, FORGED),
         ),
         past(
             "second-door-replaced",
-            "A webhook that came later put another image in.",
+            "Another webhook replaced the image after /mutate had answered.",
             Pod::new("db", [Image::of("postgres:16").stays("Denied").found("NotRouted", "")]),
         ),
         past(
             "second-door-update",
-            "An update changes one image of three. Only that one is judged.",
+            "An update of a Pod, which /mutate does not see, changes one image of three. Only that one is judged.",
             Pod::new("web", [fra(PRESENT), vulnerable().was(fra(MULTI_ARCH)), Image::of("postgres:16")]),
         ),
         past(
             "second-door-ephemeral",
-            "kubectl debug, with an image that was never scanned here.",
+            "kubectl debug, past /mutate, with an image that was never scanned here.",
             Pod::new(
                 "web",
                 [fra(UNSCANNED).stands(Stands::Ephemeral).stays("Denied").found("Unscanned", "ams")],
@@ -46,8 +46,10 @@ pub(super) fn act() -> Act {
         ),
     ];
     Act {
-        title: "Past the first door",
-        narration: "Where a policy enforces, the second door judges every Pod as it stands in the end.",
+        title: "The second door: /validate",
+        narration: "Some Pods get past the first door, /mutate: it may not answer, other webhooks come after it, and it sees no \
+                    updates. So where a policy enforces, the API server asks a second time, at /validate, about the Pod \
+                    as it stands in the end.",
         events: Vec::new(),
         stories,
     }
