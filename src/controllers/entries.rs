@@ -104,6 +104,10 @@ struct Memory {
     unneeded: BTreeMap<SelectorId, Instant>,
     /// What was written or seen as it should be.
     good: Option<Vec<Entry>>,
+    /// Whether the last round wrote. What it wrote was not seen since.
+    wrote: bool,
+    /// Whether what the last round wrote did not stand in this one.
+    undone: bool,
     /// When the next round should begin.
     expected: Option<Instant>,
 }
@@ -150,16 +154,18 @@ impl EntryKeeper {
             let pause = match self.round(report, &mut memory, leads, &settings).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    let trouble = format!("they cannot be looked after: {}", error_chain(&error));
-                    report.send_if_modified(|report| {
-                        let changed = report.trouble.as_ref() != Some(&trouble);
-                        report.trouble = Some(trouble);
-                        changed
-                    });
+                    // What stood before may stand no more.
+                    let trouble = Some(format!("they cannot be looked after: {}", error_chain(&error)));
+                    self.tell(report, Report { trouble, ..Report::default() });
                     AGAIN
                 }
             };
             memory.expected = Some(Instant::now() + pause);
+            if memory.undone {
+                // Whoever changes what we write rings the bell, too.
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             let _ = timeout(pause, async {
                 tokio::select! {
                     () = bell.notified() => {}
@@ -199,7 +205,8 @@ impl EntryKeeper {
                 self.tell(report, Report::default());
                 return Ok(LOOK);
             }
-            return Err(missing);
+            self.tell(report, Report::of_none(&needed, error_chain(&missing)));
+            return Ok(AGAIN);
         };
         let now = Instant::now();
         memory.forget_after_a_gap(now, leads);
@@ -212,8 +219,13 @@ impl EntryKeeper {
             ready: (self.is_ready)(),
             over: &memory.over(&needed, &registered, now),
         };
-        let plan = look.plan();
+        let mut plan = look.plan();
         let is_good = plan.entries == registered.entries;
+        memory.undone = !is_good && memory.wrote && memory.good.as_ref() == Some(&plan.entries);
+        memory.wrote = false;
+        if memory.undone {
+            plan.reason = Some("something changes what the leader writes");
+        }
         self.tell(report, plan.report(&needed, &registered));
         if !leads {
             return Ok(LOOK);
@@ -226,7 +238,7 @@ impl EntryKeeper {
         let written = self.validators.write(&registered, &plan.entries).await?;
         tracing::info!(entries = plan.entries.len(), ?written, "wrote the entries of the validating webhook");
         if written == Written::Outdated {
-            return Ok(Duration::ZERO);
+            return Ok(AGAIN);
         }
         if memory.good.as_ref() == Some(&plan.entries) {
             self.metrics.restored.inc();
@@ -238,9 +250,10 @@ impl EntryKeeper {
                     .to_owned(),
             });
         }
-        memory.good = Some(plan.entries);
-        // Read again at once: the write has changed something.
-        Ok(Duration::ZERO)
+        (memory.good, memory.wrote) = (Some(plan.entries), true);
+        // Read again at once: the write has changed something. But whoever changes it back would make that a loop without a
+        // pause: some platforms change every webhook configuration as it is written.
+        Ok(if memory.undone { AGAIN } else { Duration::ZERO })
     }
 
     fn tell(&self, told: &watch::Sender<Report>, report: Report) {
@@ -269,7 +282,7 @@ impl Memory {
     fn forget_after_a_gap(&mut self, now: Instant, leads: bool) {
         if !leads || self.expected.is_some_and(|expected| now > expected + LINGER / 2) {
             self.unneeded.clear();
-            self.good = None;
+            (self.good, self.wrote) = (None, false);
         }
     }
 
