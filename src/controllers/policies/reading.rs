@@ -37,18 +37,18 @@ impl Reader<'_> {
                 && before.due.is_none_or(|due| self.now < due)
         });
         if let (Some(before), true, false) = (&before, same, again) {
-            return Held { object: object.clone(), ..before.clone() };
+            let is_good = before.good.as_ref().is_some_and(|good| good.generation == object.generation);
+            let good = if is_good { Some(object.clone()) } else { before.good.clone() };
+            return Held { object: object.clone(), good, ..before.clone() };
         }
         let name = object.name.as_str();
         let parse = |text: &str| config::policy(text, name, self.defaults, &[], self.now);
         let (policy, reading, good) = match parse(&object.text) {
-            Ok((policy, warnings)) => {
-                (policy, Reading::Accepted(warnings), Some((object.generation, object.text.clone())))
-            }
+            Ok((policy, warnings)) => (policy, Reading::Accepted(warnings), Some(object.clone())),
             Err(problems) => {
                 let good = before.as_ref().and_then(|before| before.good.clone());
                 let earlier =
-                    good.as_ref().and_then(|(generation, text)| Some((*generation, parse(text).ok()?.0)));
+                    good.as_ref().and_then(|good| Some((good.generation, parse(&good.text).ok()?.0)));
                 match earlier {
                     Some((generation, policy)) => {
                         (policy, Reading::Refused(problems, Instead::Earlier(generation)), good)
