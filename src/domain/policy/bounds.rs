@@ -28,8 +28,9 @@ pub const NAME_LENGTH: usize = 63;
 pub const IMAGE_LENGTH: usize = 256;
 /// Pairs of braces in an image pattern.
 pub const BRACES: usize = 2;
-/// Commas in an image pattern. Two pairs then expand to 256 alternatives at most.
-pub const COMMAS: usize = 30;
+/// Commas in an image pattern. Two pairs then expand to 25 alternatives at most: a policy may have hundreds of patterns, and
+/// each replica keeps all alternatives.
+pub const COMMAS: usize = 8;
 /// Characters of the name of a vulnerability.
 pub const VULNERABILITY_LENGTH: usize = 128;
 /// Characters of a duration.
@@ -54,3 +55,9 @@ pub const TIME: &str = "^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01
 /// An image pattern, but for the number of its braces and commas: a host, and components with `*`, `?` and `{a,b/c}`, where
 /// braces hold no braces and no alternative is empty.
 pub const IMAGE: &str = r"^(localhost|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[0-9]+)?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[0-9]+|\[[0-9A-Fa-f:]+\]:[0-9]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:]*\])(/([A-Za-z0-9._*?-]|\{[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*(,[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*)*\})+)+$";
+
+/// All alternatives of all patterns of one policy take a few megabytes: a replica has 128 MiB, and there may be many policies.
+const _: () = {
+    let alternatives = (COMMAS / BRACES + 1).pow(2);
+    assert!(EXCEPTIONS * IMAGES * alternatives * (IMAGE_LENGTH + size_of::<Box<str>>()) < 4 * 1024 * 1024);
+};
