@@ -11,6 +11,7 @@ use crate::cluster::PolicyObject;
 use crate::config;
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
+use crate::domain::policy::bounds::EMERGENCY;
 use crate::domain::policy::{
     Actions, Enforcement, LabelRequirement, LabelTest, NAMESPACE_NAME, OnUnknown, OnUnscannable, Policy,
     Rules, SYSTEM_NAMESPACES, Selector, Warning,
@@ -70,8 +71,11 @@ impl Reader<'_> {
     /// The next moment at which time alone changes what is said of a policy.
     fn due(&self, policy: &Policy) -> Option<Timestamp> {
         let exceptions = policy.rules.exceptions.iter().map(|exception| exception.until);
+        // From a day before its end a break-glass is no longer warned of.
+        let glass = policy.break_glass.iter().map(|glass| glass.until);
         exceptions
-            .chain(policy.break_glass.iter().map(|glass| glass.until))
+            .chain(glass.clone().filter_map(|until| until.checked_sub(EMERGENCY).ok()))
+            .chain(glass)
             .filter(|until| self.now < *until)
             .min()
     }

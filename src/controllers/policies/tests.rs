@@ -766,3 +766,20 @@ async fn a_status_that_is_refused_is_not_written_again_at_once() {
     settle().await;
     assert_eq!(server.says("regulated", "Accepted").0, "True");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_break_glass_that_does_not_end_soon_has_a_warning() {
+    let server = Server::default();
+    let mut spec = blocking("bank");
+    spec["breakGlass"] = json!({"until": "2026-11-22T00:01:00Z", "reason": "incident 7"});
+    server.put("regulated", &spec);
+    let _replica = Replica::start(&server, FILE, Some("pod-a"));
+    settle().await;
+    let warned = || {
+        server.says("regulated", "Warnings").2.contains("open until 2026-11-22T00:01:00Z, for more than 24")
+    };
+    assert!(warned(), "{:?}", server.says("regulated", "Warnings"));
+    NOW.set(61);
+    settle().await;
+    assert!(!warned() && server.says("regulated", "Enforcing").1 == "BreakGlass");
+}

@@ -1,6 +1,8 @@
 //! How much one policy may hold, and the form of its texts. The configuration file and the resource LandingPolicy have the
 //! same bounds, so that a policy can move from one to the other.
 
+use jiff::SignedDuration;
+
 /// Labels under `matchLabels`. The API server charges a rule over the keys of a map for the longest key there could be.
 pub const LABELS: usize = 8;
 /// Requirements under `matchExpressions`.
@@ -15,6 +17,8 @@ pub const IMAGES: usize = 16;
 pub const FINDINGS: usize = 32;
 /// Vulnerabilities under `scan.ignore`.
 pub const IGNORED: usize = 256;
+/// How long an emergency lasts. `landfall break-glass` opens no policy for longer; one that is open for longer has a warning.
+pub const EMERGENCY: SignedDuration = SignedDuration::from_hours(24);
 /// Namespaces under `breakGlass`.
 pub const NAMESPACES: usize = 32;
 
