@@ -382,7 +382,8 @@ async fn what_is_skipped_is_neither_well_nor_wrong() {
     let (status, said) = run(&config, &[]);
     assert_eq!(
         (status, &said["ok"], &said["wrong"], &said["skipped"]),
-        (Some(2), &4.into(), &0.into(), &1.into())
+        (Some(2), &4.into(), &0.into(), &1.into()),
+        "{said:#}"
     );
     let no_cluster =
         "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set";

@@ -1,7 +1,6 @@
 //! What a policy blocks stays blocked: when Landfall is away, while policies are edited under load, and while a policy moves
 //! from the file into an object.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use landfall::facade::demo::world::seed;
 use crate::load::{Counted, Load, clients};
 use crate::plane::{Apart, Plane, until};
 use crate::release::Release;
-use crate::rollout::SHARE;
+use crate::rollout::{SHARE, one_dies};
 use crate::webhook::WEB;
 
 /// A policy as an object, for the namespaces with this label `tier`.
@@ -249,20 +248,7 @@ async fn a_rollout_under_load_denies_nobody_and_a_death_admits_nobody_unjudged()
 
     // One dies without a word.
     let load = Load::refusable(plane, &release.pods, highest * SHARE).await;
-    until("the load is on", || (load.so_far().made > 200).then_some(()));
-    let replicas = release.replicas();
-    let (victim, _) = replicas.iter().next().unwrap();
-    let process = plane.containers.lock().unwrap()[victim].to_string();
-    let on_their_way = load.on_their_way_when(|| {
-        assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
-    });
-    until("its container was restarted", || {
-        let pod = release.replicas().remove(victim).unwrap();
-        let status = &pod["status"]["containerStatuses"][0];
-        (status["restartCount"] == 1 && status["ready"] == true).then_some(())
-    });
-    let after = load.so_far().made;
-    until("the load goes on", || (load.so_far().made > after + 200).then_some(()));
+    let on_their_way = one_dies(&release, &load);
     let outcome = load.stop().await;
     println!("kill -9 with {on_their_way} on their way: {outcome:?}");
     assert_eq!(outcome.missed, 0, "nobody gets in as written: {outcome:?}");

@@ -34,6 +34,25 @@ async fn until_well(release: &Release, name: &str, pod: &Value) {
     }
 }
 
+/// One replica dies under load without a word, and is there again. How many Pods at the most were on their way.
+pub fn one_dies(release: &Release, load: &Load) -> usize {
+    until("the load is on", || (load.so_far().made > 200).then_some(()));
+    let replicas = release.replicas();
+    let (victim, _) = replicas.iter().next().unwrap();
+    let process = release.plane.containers.lock().unwrap()[victim].to_string();
+    let on_their_way = load.on_their_way_when(|| {
+        assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
+    });
+    until("its container was restarted", || {
+        let pod = release.replicas().remove(victim).unwrap();
+        let status = &pod["status"]["containerStatuses"][0];
+        (status["restartCount"] == 1 && status["ready"] == true).then_some(())
+    });
+    let after = load.so_far().made;
+    until("the load goes on", || (load.so_far().made > after + 200).then_some(()));
+    on_their_way
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_under_load_fails_no_call_and_a_death_no_more_than_it_must() {
     let apart = Apart::start();
@@ -68,20 +87,7 @@ async fn a_rollout_under_load_fails_no_call_and_a_death_no_more_than_it_must() {
     // One dies without a word.
     let log = plane.said("kube-apiserver").len();
     let load = Load::start(plane, &release.pods, highest * SHARE).await;
-    until("the load is on", || (load.so_far().made > 200).then_some(()));
-    let replicas = release.replicas();
-    let (victim, _) = replicas.iter().next().unwrap();
-    let process = plane.containers.lock().unwrap()[victim].to_string();
-    let on_their_way = load.on_their_way_when(|| {
-        assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
-    });
-    until("its container was restarted", || {
-        let pod = release.replicas().remove(victim).unwrap();
-        let status = &pod["status"]["containerStatuses"][0];
-        (status["restartCount"] == 1 && status["ready"] == true).then_some(())
-    });
-    let after = load.so_far().made;
-    until("the load goes on", || (load.so_far().made > after + 200).then_some(()));
+    let on_their_way = one_dies(&release, &load);
     let outcome = load.stop().await;
     // A call fails because it was in the hands of the dead; or because it was never made: until the API server is told of
     // the endpoints, some of its new connections go where nobody listens. There is nothing else that may fail.

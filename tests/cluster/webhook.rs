@@ -1,7 +1,7 @@
 //! Landfall as a process, and the API server told of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
@@ -30,6 +30,13 @@ pub struct Landfall<'a> {
     pub demo: Demo,
     pub process: Child,
     admin: u16,
+    /// As what it was started.
+    arguments: Vec<String>,
+}
+
+/// A second replica of a Landfall that leads, too. The API server does not call it.
+pub struct Twin {
+    process: Child,
 }
 
 impl<'a> Landfall<'a> {
@@ -102,7 +109,7 @@ impl<'a> Landfall<'a> {
         let arguments = [&arguments[..], more].concat();
         let log = config.with_extension("log");
         let process = keep(Path::new("env"), &arguments, &log);
-        let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process, admin };
+        let mut landfall = Self { plane, namespace: namespace.to_owned(), demo, process, admin, arguments };
         landfall.until_ready(&log).await;
         landfall.register(door, validate);
         landfall
@@ -113,6 +120,21 @@ impl<'a> Landfall<'a> {
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build()?;
         let url = format!("http://{}:{}{path}", self.plane.net.here(), self.admin);
         client.get(url).send().await?.error_for_status()?.text().await
+    }
+
+    /// Starts another replica, with a Lease of its own: both lead at the same time. It is followed by what it logs.
+    pub fn twin(&self) -> (Twin, PathBuf) {
+        let here = self.plane.net.here();
+        let another = |argument: &String| match argument.split_once('=') {
+            Some((name @ ("--lease" | "--pod-name"), value)) => format!("{name}={value}-twin"),
+            Some((name @ ("--listen" | "--validate-listen" | "--admin-listen"), _)) => {
+                format!("{name}={here}:{}", free_port(here))
+            }
+            _ => argument.clone(),
+        };
+        let arguments: Vec<String> = self.arguments.iter().map(another).collect();
+        let log = self.demo.world.ca_file().with_file_name("twin.log");
+        (Twin { process: keep(Path::new("env"), &arguments, &log) }, log)
     }
 
     async fn until_ready(&mut self, log: &Path) {
@@ -182,6 +204,13 @@ webhooks:
     timeoutSeconds: 5
 "
     )
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
 }
 
 impl Drop for Landfall<'_> {

@@ -149,3 +149,41 @@ async fn a_landfall_that_does_not_answer_admits_nobody() {
         assert_eq!(stored(OWN, name).await, Value::Null);
     }
 }
+
+/// As after one of them was suspended: each holds a Lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_leaders_neither_fight_over_the_entries_nor_open_them() {
+    const OWN: &str = "tenant-led";
+    let landfall = start(&[OWN], |demo| under(demo, &[(OWN, BLOCKS)])).await;
+    let configuration = format!("landfall-{}", landfall.namespace);
+    let read = |path: &str| {
+        let get =
+            ["get", "validatingwebhookconfiguration", &configuration, "-o", &format!("jsonpath={path}")];
+        plane().told(&get)
+    };
+    let (twin, log) = landfall.twin();
+    let leads = || std::fs::read_to_string(&log).unwrap_or_default().contains("leadership changed");
+    super::until("both lead", async || leads()).await;
+    let (names, before) = (read("{.webhooks[*].name}"), read("{.metadata.resourceVersion}"));
+    assert!(names.starts_with("validate-"), "{names}");
+    // Both take back what somebody takes away, and then rest.
+    for empty in [r#"{"webhooks": []}"#, r#"{"webhooks": null}"#] {
+        plane().told(&[
+            "patch",
+            "validatingwebhookconfiguration",
+            &configuration,
+            "--type=merge",
+            "-p",
+            empty,
+        ]);
+        super::until("the entry stands again", async || read("{.webhooks[*].name}") == names).await;
+    }
+    assert_ne!(read("{.metadata.resourceVersion}"), before);
+    let rested = || (read("{.metadata.resourceVersion}"), read("{.metadata.generation}"));
+    let at_rest = rested();
+    for n in 0..20 {
+        is_denied(OWN, "under two leaders", &pod(&format!("bad-{n}"), &[&forbidden()])).await;
+    }
+    assert_eq!(rested(), at_rest, "nobody writes what stands");
+    drop(twin);
+}
