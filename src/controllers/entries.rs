@@ -154,9 +154,12 @@ impl EntryKeeper {
             let pause = match self.round(report, &mut memory, leads, &settings).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    // What stood before may stand no more.
-                    let trouble = Some(format!("they cannot be looked after: {}", error_chain(&error)));
-                    self.tell(report, Report { trouble, ..Report::default() });
+                    let trouble = format!("they cannot be looked after: {}", error_chain(&error));
+                    report.send_if_modified(|report| {
+                        let changed = report.trouble.as_ref() != Some(&trouble);
+                        report.trouble = Some(trouble);
+                        changed
+                    });
                     AGAIN
                 }
             };
@@ -194,12 +197,11 @@ impl EntryKeeper {
         settings: &Settings,
     ) -> Result<Duration, ClusterError> {
         let needed = Needed::of(settings);
-        // The bundle first: an entry is never written with one that is newer than what was read of the entries.
-        let other = match self.names.issuer {
-            Issuer::Us => Vec::new(),
-            Issuer::Others => self.webhook.read().await?.bundles.into_values().next().unwrap_or_default(),
-        };
-        let Some(registered) = self.validators.read().await? else {
+        let wrote = std::mem::take(&mut memory.wrote);
+        memory.undone = false;
+        // What stood before may stand no more.
+        let read = self.read().await.inspect_err(|_| self.tell(report, Report::default()));
+        let (other, Some(registered)) = read? else {
             let missing = ClusterError::Missing { what: self.validators.to_string() };
             if needed.selectors.is_empty() {
                 self.tell(report, Report::default());
@@ -221,8 +223,7 @@ impl EntryKeeper {
         };
         let mut plan = look.plan();
         let is_good = plan.entries == registered.entries;
-        memory.undone = !is_good && memory.wrote && memory.good.as_ref() == Some(&plan.entries);
-        memory.wrote = false;
+        memory.undone = !is_good && wrote && memory.good.as_ref() == Some(&plan.entries);
         if memory.undone {
             plan.reason = Some("something changes what the leader writes");
         }
@@ -256,6 +257,16 @@ impl EntryKeeper {
         Ok(if memory.undone { AGAIN } else { Duration::ZERO })
     }
 
+    /// The authorities of the other door's entry, where they count, and the configuration of this one.
+    async fn read(&self) -> Result<(Vec<u8>, Option<Registered>), ClusterError> {
+        // The bundle first: an entry is never written with one that is newer than what was read of the entries.
+        let other = match self.names.issuer {
+            Issuer::Us => Vec::new(),
+            Issuer::Others => self.webhook.read().await?.bundles.into_values().next().unwrap_or_default(),
+        };
+        Ok((other, self.validators.read().await?))
+    }
+
     fn tell(&self, told: &watch::Sender<Report>, report: Report) {
         self.metrics.show(&report);
         told.send_if_modified(|before| {
@@ -282,7 +293,7 @@ impl Memory {
     fn forget_after_a_gap(&mut self, now: Instant, leads: bool) {
         if !leads || self.expected.is_some_and(|expected| now > expected + LINGER / 2) {
             self.unneeded.clear();
-            (self.good, self.wrote) = (None, false);
+            self.good = None;
         }
     }
 

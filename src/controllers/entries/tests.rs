@@ -326,6 +326,13 @@ async fn without_a_configuration_nothing_stands() {
     let _ = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await;
     assert_eq!(replica.told.borrow().entries[&id], EntryState::Missing);
     assert!(replica.trouble().contains("ValidatingWebhookConfiguration `landfall`"), "{}", replica.trouble());
+    // One that cannot be read may have lost them, too.
+    server.0.lock().unwrap().there = true;
+    replica.settle(&all).await;
+    assert_eq!(replica.told.borrow().entries[&id], EntryState::Standing);
+    server.0.lock().unwrap().validating = json!("not an object");
+    let round = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await;
+    assert!(round.is_err() && replica.told.borrow().entries.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
