@@ -8,11 +8,8 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{Cluster, Glass, Written};
-use crate::domain::policy::bounds::REASON_LENGTH;
+use crate::domain::policy::bounds::{EMERGENCY, REASON_LENGTH};
 use crate::domain::policy::{BreakGlass, Enforcement};
-
-/// The longest time. What must last longer is no emergency any more but another policy, and is reviewed as one.
-const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// How often a policy is written again that somebody else has changed at the same time.
 const ATTEMPTS: u32 = 5;
@@ -49,7 +46,7 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     if lasts < SignedDuration::from_secs(1) {
         return Err("it must last a second at least".to_owned());
     }
-    if lasts > LONGEST {
+    if lasts > EMERGENCY {
         return Err(
             "at most 24h: what must last longer is a change of the policy, and should be reviewed as one"
                 .to_owned(),

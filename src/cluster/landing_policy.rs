@@ -305,7 +305,7 @@ fn has_few_braces() -> Rule {
         braces + 1,
         commas + 1
     ))
-    .message("an image pattern has at most 2 pairs of braces and 30 commas: write several patterns")
+    .message("an image pattern has at most 2 pairs of braces and 8 commas: write several patterns")
 }
 
 #[cfg(test)]

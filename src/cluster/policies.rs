@@ -52,6 +52,13 @@ pub struct PolicyObject {
     pub status: LandingPolicyStatus,
 }
 
+impl PolicyObject {
+    /// Sorts the oldest first.
+    fn by_age(&self) -> (&str, &PolicyName) {
+        (&self.created, &self.name)
+    }
+}
+
 /// Whether the objects are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Sight {
@@ -93,6 +100,9 @@ const MOST: usize = 2 * MOST_POLICIES;
 /// How many bytes the texts of all objects may have together.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
+/// How many objects one answer lists: one may have a megabyte, and takes some times that while it is read.
+const PAGE: u32 = 10;
+
 /// The objects by name, within bounds.
 #[derive(Default)]
 struct Table {
@@ -101,16 +111,18 @@ struct Table {
 }
 
 impl Table {
+    /// Of more than are looked at, the youngest are left out, whatever their names are: nobody puts one that is in force out
+    /// of it by a new one.
     fn put(&mut self, object: PolicyObject) {
-        let is_new = !self.objects.contains_key(&object.name);
-        let bytes = self.bytes + object.text.len();
-        if is_new && (self.objects.len() >= MOST || bytes > MOST_BYTES) {
-            tracing::error!(policy = %object.name, "there are too many LandingPolicies: this one is not looked at");
-            return;
-        }
-        self.bytes = bytes;
+        self.bytes += object.text.len();
         if let Some(before) = self.objects.insert(object.name.clone(), Arc::new(object)) {
             self.bytes -= before.text.len();
+        }
+        while self.objects.len() > MOST || self.bytes > MOST_BYTES {
+            let youngest = self.objects.values().max_by(|a, b| a.by_age().cmp(&b.by_age()));
+            let Some(name) = youngest.map(|youngest| youngest.name.clone()) else { return };
+            tracing::error!(policy = %name, "there are too many LandingPolicies: this one is not looked at");
+            self.remove(&name);
         }
     }
 
@@ -158,7 +170,8 @@ impl PolicyObjects {
 
     /// Lists and watches until something fails.
     async fn follow(&self, seen: &watch::Sender<Seen>, unknown: &mut u32) -> ClusterError {
-        let mut events = pin!(watcher::watcher(self.api.clone(), watcher::Config::default()));
+        let config = watcher::Config::default().page_size(PAGE);
+        let mut events = pin!(watcher::watcher(self.api.clone(), config));
         let mut table = Table::default();
         loop {
             match events.try_next().await {
@@ -183,7 +196,7 @@ impl PolicyObjects {
                 Ok(None) => return ClusterError::Silent { what: "watch the LandingPolicies".to_owned() },
             }
             let mut objects: Vec<_> = table.objects.values().cloned().collect();
-            objects.sort_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
+            objects.sort_by(|a, b| a.by_age().cmp(&b.by_age()));
             seen.send_replace(Seen { listed: Listed::Once, sight: Sight::All, objects });
         }
     }
@@ -283,4 +296,37 @@ pub fn seconds(moment: Timestamp) -> String {
 fn is_unknown(failure: &ClusterError) -> bool {
     matches!(failure, ClusterError::Call { source, .. }
         if matches!(&**source, kube::Error::Api(status) if status.code == 404))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_puts_no_older_policy_out() {
+        let object = |name: String, created: &str, bytes: usize| PolicyObject {
+            uid: name.clone(),
+            name: PolicyName::new(name),
+            generation: 1,
+            version: "1".to_owned(),
+            created: created.to_owned(),
+            text: "x".repeat(bytes),
+            status: LandingPolicyStatus::default(),
+        };
+        let (old, new) = ("2026-11-21T00:00:00Z", "2026-11-27T00:00:00Z");
+        // In the order of a list.
+        let mut table = Table::default();
+        (0..32).for_each(|n| table.put(object(format!("a{n}"), new, MOST_BYTES / 20)));
+        table.put(object("regulated".to_owned(), old, 100));
+        assert!(table.objects.contains_key(&PolicyName::new("regulated")) && table.bytes <= MOST_BYTES);
+        // One grows beyond all bounds.
+        table.put(object("a0".to_owned(), new, 2 * MOST_BYTES));
+        let left: Vec<_> = table.objects.keys().map(PolicyName::as_str).collect();
+        assert_eq!((left, table.bytes), (vec!["regulated"], 100));
+        let mut table = Table::default();
+        (0..MOST).for_each(|n| table.put(object(format!("a{n}"), new, 1)));
+        table.put(object("regulated".to_owned(), old, 1));
+        assert!(table.objects.contains_key(&PolicyName::new("regulated")));
+        assert_eq!((table.objects.len(), table.bytes), (MOST, MOST));
+    }
 }

@@ -165,7 +165,7 @@ scalar! {
 }
 
 scalar! {
-    /// A pattern of images for a policy: as for an image, with at most two pairs of braces, 30 commas and 256 characters.
+    /// A pattern of images for a policy: as for an image, with at most two pairs of braces, 8 commas and 256 characters.
     PolicyImage(ImagePattern), "text",
     { "type": "string", "maxLength": bounds::IMAGE_LENGTH, "pattern": bounds::IMAGE }, policy_image
 }

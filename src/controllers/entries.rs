@@ -104,6 +104,10 @@ struct Memory {
     unneeded: BTreeMap<SelectorId, Instant>,
     /// What was written or seen as it should be.
     good: Option<Vec<Entry>>,
+    /// Whether the last round wrote. What it wrote was not seen since.
+    wrote: bool,
+    /// Whether what the last round wrote did not stand in this one.
+    undone: bool,
     /// When the next round should begin.
     expected: Option<Instant>,
 }
@@ -160,6 +164,11 @@ impl EntryKeeper {
                 }
             };
             memory.expected = Some(Instant::now() + pause);
+            if memory.undone {
+                // Whoever changes what we write rings the bell, too.
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             let _ = timeout(pause, async {
                 tokio::select! {
                     () = bell.notified() => {}
@@ -188,18 +197,18 @@ impl EntryKeeper {
         settings: &Settings,
     ) -> Result<Duration, ClusterError> {
         let needed = Needed::of(settings);
-        // The bundle first: an entry is never written with one that is newer than what was read of the entries.
-        let other = match self.names.issuer {
-            Issuer::Us => Vec::new(),
-            Issuer::Others => self.webhook.read().await?.bundles.into_values().next().unwrap_or_default(),
-        };
-        let Some(registered) = self.validators.read().await? else {
+        let wrote = std::mem::take(&mut memory.wrote);
+        memory.undone = false;
+        // What stood before may stand no more.
+        let read = self.read().await.inspect_err(|_| self.tell(report, Report::default()));
+        let (other, Some(registered)) = read? else {
             let missing = ClusterError::Missing { what: self.validators.to_string() };
             if needed.selectors.is_empty() {
                 self.tell(report, Report::default());
                 return Ok(LOOK);
             }
-            return Err(missing);
+            self.tell(report, Report::of_none(&needed, error_chain(&missing)));
+            return Ok(AGAIN);
         };
         let now = Instant::now();
         memory.forget_after_a_gap(now, leads);
@@ -212,8 +221,12 @@ impl EntryKeeper {
             ready: (self.is_ready)(),
             over: &memory.over(&needed, &registered, now),
         };
-        let plan = look.plan();
+        let mut plan = look.plan();
         let is_good = plan.entries == registered.entries;
+        memory.undone = !is_good && wrote && memory.good.as_ref() == Some(&plan.entries);
+        if memory.undone {
+            plan.reason = Some("something changes what the leader writes");
+        }
         self.tell(report, plan.report(&needed, &registered));
         if !leads {
             return Ok(LOOK);
@@ -226,7 +239,7 @@ impl EntryKeeper {
         let written = self.validators.write(&registered, &plan.entries).await?;
         tracing::info!(entries = plan.entries.len(), ?written, "wrote the entries of the validating webhook");
         if written == Written::Outdated {
-            return Ok(Duration::ZERO);
+            return Ok(AGAIN);
         }
         if memory.good.as_ref() == Some(&plan.entries) {
             self.metrics.restored.inc();
@@ -238,9 +251,20 @@ impl EntryKeeper {
                     .to_owned(),
             });
         }
-        memory.good = Some(plan.entries);
-        // Read again at once: the write has changed something.
-        Ok(Duration::ZERO)
+        (memory.good, memory.wrote) = (Some(plan.entries), true);
+        // Read again at once: the write has changed something. But whoever changes it back would make that a loop without a
+        // pause: some platforms change every webhook configuration as it is written.
+        Ok(if memory.undone { AGAIN } else { Duration::ZERO })
+    }
+
+    /// The authorities of the other door's entry, where they count, and the configuration of this one.
+    async fn read(&self) -> Result<(Vec<u8>, Option<Registered>), ClusterError> {
+        // The bundle first: an entry is never written with one that is newer than what was read of the entries.
+        let other = match self.names.issuer {
+            Issuer::Us => Vec::new(),
+            Issuer::Others => self.webhook.read().await?.bundles.into_values().next().unwrap_or_default(),
+        };
+        Ok((other, self.validators.read().await?))
     }
 
     fn tell(&self, told: &watch::Sender<Report>, report: Report) {

@@ -45,8 +45,8 @@ pub struct Held {
     pub policy: Option<Arc<Policy>>,
     /// Whether that is what the object says.
     pub reading: Reading,
-    /// The last text of the object that could be understood, with its generation.
-    good: Option<(i64, String)>,
+    /// The object when its text could be understood last. It is shared: a text may be long.
+    good: Option<Arc<PolicyObject>>,
     /// The first moment at which it must be read again, because an exception or a break-glass ends then.
     due: Option<Timestamp>,
 }

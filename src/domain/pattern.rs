@@ -237,7 +237,10 @@ impl fmt::Debug for Pattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePattern {
     host: Host,
-    repositories: Pattern,
+    text: Box<str>,
+    /// The alternatives as texts: a policy may have hundreds of patterns, and a list of components takes 50 bytes for each of
+    /// them.
+    repositories: Box<[Box<str>]>,
 }
 
 impl ImagePattern {
@@ -253,27 +256,33 @@ impl ImagePattern {
         if !is_host(host) {
             return Err(PatternError::Host);
         }
-        Ok(Self { host: Host::fold(host), repositories: Pattern::new(repositories)? })
+        let pattern = Pattern::new(repositories)?;
+        let texts = pattern.alternatives.iter().map(|path| path_text(path).into()).collect();
+        Ok(Self { host: Host::fold(host), text: pattern.text, repositories: texts })
     }
 
     /// Whether the pattern matches this host and repository.
     #[must_use]
     pub fn matches(&self, host: &Host, repository: &str) -> bool {
-        self.host == *host && self.repositories.matches(repository)
+        self.host == *host && self.matches_repository(repository)
     }
 
     /// Whether the pattern matches the name `host/repository`.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
         name.split_once('/').is_some_and(|(host, repository)| {
-            folded(host) == self.host.as_str() && self.repositories.matches(repository)
+            folded(host) == self.host.as_str() && self.matches_repository(repository)
         })
+    }
+
+    fn matches_repository(&self, repository: &str) -> bool {
+        self.repositories.iter().any(|path| text_matches(path, repository))
     }
 }
 
 impl fmt::Display for ImagePattern {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.host.as_str(), self.repositories)
+        write!(out, "{}/{}", self.host.as_str(), self.text)
     }
 }
 
@@ -368,7 +377,7 @@ fn path_matches(path: &[Component], name: &str) -> bool {
     wildcard_matches(
         path.iter(),
         name.split('/'),
-        |component| *component == Component::Any,
+        |component| **component == Component::Any,
         |component, text| match component {
             Component::Any => false,
             Component::Literal(literal) => **literal == **text,
@@ -377,9 +386,22 @@ fn path_matches(path: &[Component], name: &str) -> bool {
     )
 }
 
+/// As [`path_matches`], of the text of a path.
+fn text_matches(path: &str, name: &str) -> bool {
+    // A final `**` takes at least one component.
+    let last = path.rsplit('/').next().filter(|last| *last == "**").map(|_| "*");
+    let components = path.split('/').chain(last);
+    wildcard_matches(
+        components,
+        name.split('/'),
+        |component| *component == "**",
+        |component, text| glob_matches(component, text),
+    )
+}
+
 fn glob_matches(glob: &str, text: &str) -> bool {
     wildcard_matches(
-        glob.as_bytes().iter(),
+        glob.bytes(),
         text.bytes(),
         |byte| *byte == b'*',
         |byte, text| *byte == b'?' || byte == text,
@@ -390,22 +412,22 @@ fn glob_matches(glob: &str, text: &str) -> bool {
 ///
 /// After a mismatch only the last star is tried again with one more item. A longer match of an earlier star could not
 /// help, because it would leave fewer items for the rest.
-fn wildcard_matches<'p, P: 'p, T: Iterator + Clone>(
-    mut pattern: std::slice::Iter<'p, P>,
+fn wildcard_matches<P: Iterator + Clone, T: Iterator + Clone>(
+    mut pattern: P,
     mut text: T,
-    star: impl Fn(&P) -> bool,
-    one: impl Fn(&P, &T::Item) -> bool,
+    star: impl Fn(&P::Item) -> bool,
+    one: impl Fn(&P::Item, &T::Item) -> bool,
 ) -> bool {
-    let mut last_star: Option<(std::slice::Iter<'p, P>, T)> = None;
+    let mut last_star: Option<(P, T)> = None;
     loop {
         let rest = text.clone();
         match (pattern.next(), text.next()) {
-            (Some(wanted), _) if star(wanted) => {
+            (Some(wanted), _) if star(&wanted) => {
                 text = rest;
                 last_star = Some((pattern.clone(), text.clone()));
             }
             (None, None) => return true,
-            (Some(wanted), Some(found)) if one(wanted, &found) => {}
+            (Some(wanted), Some(found)) if one(&wanted, &found) => {}
             _ => {
                 let Some((after, taken)) = &mut last_star else { return false };
                 if taken.next().is_none() {
@@ -596,6 +618,8 @@ mod tests {
         fn agrees_with_a_second_matcher(text in patterns(), name in names()) {
             let theirs = GlobBuilder::new(&text).literal_separator(true).build().unwrap().compile_matcher();
             prop_assert_eq!(pattern(&text).matches(&name), theirs.is_match(&name));
+            let image = ImagePattern::new(&format!("a.example/{text}")).unwrap();
+            prop_assert_eq!(image.matches_name(&format!("a.example/{name}")), theirs.is_match(&name));
         }
 
         #[test]

@@ -54,6 +54,14 @@ impl Asker {
             Self::Background => Share::Mutating,
         }
     }
+
+    /// Whose permits are counted together: those of a namespace at both doors. `None`: our own.
+    fn holder(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Pods(_, namespace) => Some(namespace.clone()),
+            Self::Background => None,
+        }
+    }
 }
 
 /// The number of a look-up in the queue. It is never used twice.
@@ -80,8 +88,8 @@ struct State {
     turns: VecDeque<Asker>,
     /// Whose turn it is, while both have lines.
     next: Share,
-    /// The permits that each asker has now.
-    held: HashMap<Asker, usize>,
+    /// The permits that each namespace has now, at both doors together, and our own.
+    held: HashMap<Option<Arc<str>>, usize>,
 }
 
 #[derive(Debug)]
@@ -240,7 +248,7 @@ impl State {
     fn call(&mut self) {
         let share = self.limit - self.limit / RESERVE;
         while self.in_progress < self.limit {
-            let may_have = |asker: &&Asker| self.held.get(*asker).is_none_or(|held| *held < share);
+            let may_have = |asker: &&Asker| self.held.get(&asker.holder()).is_none_or(|held| *held < share);
             let of = |door: Share| self.turns.iter().filter(|asker| asker.share() == door).find(may_have);
             let Some(asker) = of(self.next).or_else(|| of(self.next.other())).cloned() else { return };
             let Some(id) = self.lines.get(&asker).and_then(|line| line.front().copied()) else { return };
@@ -254,7 +262,7 @@ impl State {
             }
             self.next = asker.share().other();
             self.in_progress += 1;
-            *self.held.entry(asker.clone()).or_default() += 1;
+            *self.held.entry(asker.holder()).or_default() += 1;
             // Who waits listens: a ticket that is dropped leaves `waiting` first.
             let _ = waiting.call.send(asker);
         }
@@ -262,10 +270,11 @@ impl State {
 
     fn give_back(&mut self, asker: &Asker) {
         self.in_progress -= 1;
-        if let Some(held) = self.held.get_mut(asker) {
+        let holder = asker.holder();
+        if let Some(held) = self.held.get_mut(&holder) {
             *held -= 1;
             if *held == 0 {
-                self.held.remove(asker);
+                self.held.remove(&holder);
             }
         }
         self.call();

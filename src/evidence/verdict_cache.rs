@@ -40,9 +40,10 @@ const ROOM: usize = 80;
 /// The bytes of an entry beside its texts.
 const ENTRY: usize = 160;
 
-/// The most contexts at once: a few sets of policies times a few platforms. A further one, as of Pods that each demand
-/// another platform, closes the oldest.
-const CONTEXTS: usize = 64;
+/// The most contexts at once: each of 200 selectors that policies may have makes one at least, times a few platforms. A
+/// further one, as of Pods that each demand another platform, closes the oldest, and what the mutating door wrote under it
+/// is judged again at the validating one.
+const CONTEXTS: usize = 512;
 
 /// The number of locks, so that threads seldom wait for each other.
 const SHARDS: usize = 16;

@@ -204,6 +204,15 @@ impl Build<'_> {
         let hint = "it must end by itself: write a time, as in \"2027-01-31T00:00:00Z\"";
         let until = self.need(node, "until", until, hint);
         let reason = self.need(node, "reason", reason, "write why, for whoever reads the audit log later");
+        if let Some(At { node, value }) = &until
+            && self.now.duration_until(value.0) > bounds::EMERGENCY
+        {
+            self.warn(
+                *node,
+                format!("the policy is open until {}, for more than 24 hours", value.0),
+                "what lasts longer is no emergency: set an earlier time, or change the policy".to_owned(),
+            );
+        }
         Some(BreakGlass {
             until: until?.value.0,
             namespaces: namespaces.unwrap_or_default().0.into_iter().map(|name| name.0).collect(),

@@ -126,8 +126,8 @@ pub(super) struct Look<'a> {
 pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     refused: BTreeSet<SelectorId>,
-    /// Why entries that are needed are not among them.
-    reason: Option<&'static str>,
+    /// Why entries that are needed are not among them, or do not stand.
+    pub(super) reason: Option<&'static str>,
     /// Whether an entry is needed that cannot be written yet.
     pub(super) waits: bool,
 }
@@ -178,8 +178,18 @@ impl Look<'_> {
             (Issuer::Us, _) if self.registered.bundle.is_empty() => written.unwrap_or_default(),
             (Issuer::Us, _) => &self.registered.bundle,
             (Issuer::Others, Filled::ByCertManager) => written.unwrap_or(self.other),
+            // Somebody has emptied the other door's: what stands is better than nothing.
+            (Issuer::Others, Filled::ByUs) if self.other.is_empty() => written.unwrap_or_default(),
             (Issuer::Others, Filled::ByUs) => self.other,
         }
+    }
+}
+
+impl Report {
+    /// None stands, for this reason.
+    pub(super) fn of_none(needed: &Needed<'_>, trouble: String) -> Self {
+        let entries = needed.selectors.keys().map(|id| (*id, EntryState::Missing)).collect();
+        Self { entries, trouble: Some(trouble) }
     }
 }
 

@@ -28,6 +28,10 @@ struct State {
     validating: Value,
     version: u64,
     other: &'static str,
+    /// Whether there is a validating configuration.
+    there: bool,
+    /// What the platform does to each write.
+    platform: fn(&mut Value),
     writes: usize,
     events: Vec<String>,
 }
@@ -39,7 +43,15 @@ impl Server {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": "landfall", "resourceVersion": "1", "annotations": annotations},
         });
-        let state = State { validating, version: 1, other: "b3RoZXI=", writes: 0, events: Vec::new() };
+        let state = State {
+            validating,
+            version: 1,
+            other: "b3RoZXI=",
+            there: true,
+            platform: |_| {},
+            writes: 0,
+            events: Vec::new(),
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -71,6 +83,11 @@ impl Server {
             state.events.push(body["reason"].as_str().unwrap().to_owned());
             return (StatusCode::CREATED, body);
         }
+        if !state.there {
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                                 "message": "missing", "reason": "NotFound"});
+            return (StatusCode::NOT_FOUND, missing);
+        }
         if *method == Method::GET {
             return (StatusCode::OK, state.validating.clone());
         }
@@ -80,9 +97,12 @@ impl Server {
             return (StatusCode::CONFLICT, refused);
         }
         state.writes += 1;
-        let webhooks = body["webhooks"].clone();
+        let (webhooks, platform) = (body["webhooks"].clone(), state.platform);
         drop(state);
-        self.edit(|validating| validating["webhooks"] = webhooks);
+        self.edit(|validating| {
+            validating["webhooks"] = webhooks;
+            platform(validating);
+        });
         (StatusCode::OK, self.0.lock().unwrap().validating.clone())
     }
 
@@ -262,6 +282,59 @@ async fn what_somebody_else_changes_is_as_before() {
     assert!(server.0.lock().unwrap().events.iter().all(|reason| reason == "EntriesRestored"));
 }
 
+/// As AKS does, unless an annotation forbids it.
+#[tokio::test(start_paused = true)]
+async fn what_the_platform_changes_as_it_is_written_is_no_loop_without_a_pause() {
+    let server = Server::new(&ours());
+    server.0.lock().unwrap().platform = |found| {
+        for entry in found["webhooks"].as_array_mut().unwrap() {
+            let control_plane = json!({"key": "control-plane", "operator": "DoesNotExist"});
+            entry["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().push(control_plane);
+        }
+    };
+    let mut replica = Replica::new(&server, Issuer::Us);
+    let all = settings(vec![policy("bank", "bank", Enforcement::Enforce)]);
+    let settled = timeout(LOOK, async {
+        for _ in 0..10 {
+            let pause = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await.unwrap();
+            tokio::time::sleep(pause).await;
+        }
+    });
+    settled.await.unwrap();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let pause = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+    assert!(began.elapsed() >= AGAIN * 10, "{:?}", began.elapsed());
+    assert!(replica.trouble().contains("`bank`: something changes what"), "{}", replica.trouble());
+    // It goes on where nobody changes it any more.
+    server.0.lock().unwrap().platform = |_| {};
+    replica.settle_for(&all, AGAIN * 2).await;
+    assert_eq!((replica.trouble(), replica.memory.undone), (String::new(), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_configuration_nothing_stands() {
+    let server = Server::new(&ours());
+    let mut replica = Replica::new(&server, Issuer::Us);
+    let bank = policy("bank", "bank", Enforcement::Enforce);
+    let (id, all) = (bank.selector.id(), settings(vec![bank]));
+    replica.settle(&all).await;
+    assert_eq!(replica.told.borrow().entries[&id], EntryState::Standing);
+    server.0.lock().unwrap().there = false;
+    let _ = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await;
+    assert_eq!(replica.told.borrow().entries[&id], EntryState::Missing);
+    assert!(replica.trouble().contains("ValidatingWebhookConfiguration `landfall`"), "{}", replica.trouble());
+    // One that cannot be read may have lost them, too.
+    server.0.lock().unwrap().there = true;
+    replica.settle(&all).await;
+    assert_eq!(replica.told.borrow().entries[&id], EntryState::Standing);
+    server.0.lock().unwrap().validating = json!("not an object");
+    let round = replica.keeper.round(&replica.told, &mut replica.memory, true, &all).await;
+    assert!(round.is_err() && replica.told.borrow().entries.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_waits_for_readiness_and_for_an_authority() {
     let server = Server::new(&json!({}));
@@ -349,6 +422,9 @@ async fn where_others_issue_the_certificate_entries_have_the_bundle_of_the_other
     server.0.lock().unwrap().other = "bmV3";
     replica.settle(&all).await;
     assert_eq!(server.bundles(), ["bmV3"]);
+    server.0.lock().unwrap().other = "";
+    replica.settle(&all).await;
+    assert_eq!(server.bundles(), ["bmV3"], "what stands is better than nothing");
 
     // What cert-manager has written stays: the two would fight.
     let server = Server::new(&json!({"cert-manager.io/inject-ca-from": "landfall/landfall"}));

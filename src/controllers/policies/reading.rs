@@ -11,6 +11,7 @@ use crate::cluster::PolicyObject;
 use crate::config;
 use crate::domain::finding::Action;
 use crate::domain::name::PolicyName;
+use crate::domain::policy::bounds::EMERGENCY;
 use crate::domain::policy::{
     Actions, Enforcement, LabelRequirement, LabelTest, NAMESPACE_NAME, OnUnknown, OnUnscannable, Policy,
     Rules, SYSTEM_NAMESPACES, Selector, Warning,
@@ -37,18 +38,18 @@ impl Reader<'_> {
                 && before.due.is_none_or(|due| self.now < due)
         });
         if let (Some(before), true, false) = (&before, same, again) {
-            return Held { object: object.clone(), ..before.clone() };
+            let is_good = before.good.as_ref().is_some_and(|good| good.generation == object.generation);
+            let good = if is_good { Some(object.clone()) } else { before.good.clone() };
+            return Held { object: object.clone(), good, ..before.clone() };
         }
         let name = object.name.as_str();
         let parse = |text: &str| config::policy(text, name, self.defaults, &[], self.now);
         let (policy, reading, good) = match parse(&object.text) {
-            Ok((policy, warnings)) => {
-                (policy, Reading::Accepted(warnings), Some((object.generation, object.text.clone())))
-            }
+            Ok((policy, warnings)) => (policy, Reading::Accepted(warnings), Some(object.clone())),
             Err(problems) => {
                 let good = before.as_ref().and_then(|before| before.good.clone());
                 let earlier =
-                    good.as_ref().and_then(|(generation, text)| Some((*generation, parse(text).ok()?.0)));
+                    good.as_ref().and_then(|good| Some((good.generation, parse(&good.text).ok()?.0)));
                 match earlier {
                     Some((generation, policy)) => {
                         (policy, Reading::Refused(problems, Instead::Earlier(generation)), good)
@@ -70,8 +71,11 @@ impl Reader<'_> {
     /// The next moment at which time alone changes what is said of a policy.
     fn due(&self, policy: &Policy) -> Option<Timestamp> {
         let exceptions = policy.rules.exceptions.iter().map(|exception| exception.until);
+        // From a day before its end a break-glass is no longer warned of.
+        let glass = policy.break_glass.iter().map(|glass| glass.until);
         exceptions
-            .chain(policy.break_glass.iter().map(|glass| glass.until))
+            .chain(glass.clone().filter_map(|until| until.checked_sub(EMERGENCY).ok()))
+            .chain(glass)
             .filter(|until| self.now < *until)
             .min()
     }

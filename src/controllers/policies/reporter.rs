@@ -13,8 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::status::{Facts, Fleet, Name, is_shown, mark, news, status};
 use super::{Held, TICK};
 use crate::cluster::{
-    Cluster, ClusterError, Event, EventRecorder, LandingPolicyStatus, Namespaces, PolicyObjects, Replicas,
-    Written,
+    Cluster, ClusterError, Event, EventRecorder, LandingPolicyStatus, Namespaces, PolicyObject,
+    PolicyObjects, Replicas, Written,
 };
 use crate::config::watch::Handle;
 use crate::controllers::entries::Report;
@@ -29,6 +29,9 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// The same when everything is, and how often a replica looks whether its key is still there.
 const LATER: Duration = Duration::from_secs(20);
+
+/// How long a status that could not be written is not written again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The names that the reporter needs.
 #[derive(Debug, Clone)]
@@ -66,8 +69,27 @@ struct Memory {
     asked: Option<(Result<Fleet, String>, Instant)>,
     /// Whether anything was not yet as it should be.
     unsettled: bool,
-    /// The version of each object that we have written to: until another one is seen, it is not written again.
-    written: HashMap<PolicyName, String>,
+    /// What we have written last of each object.
+    written: HashMap<PolicyName, Wrote>,
+}
+
+/// A status that we have written, or have tried to write.
+struct Wrote {
+    /// The version of the object that it was written to.
+    version: String,
+    /// `None`: it was not written.
+    status: Option<LandingPolicyStatus>,
+    /// It is not written again before this moment, but for a newer version that nobody else has written to.
+    again: Instant,
+}
+
+impl Wrote {
+    /// Whether this object waits: it is not yet seen what we wrote, or somebody else writes another status, as the leader of
+    /// a second release does. Two that answer each other at once would never end.
+    fn waits(&self, object: &PolicyObject) -> bool {
+        let is_undone = || self.status.as_ref().is_some_and(|status| !is_shown(&object.status, status));
+        (self.version == object.version || is_undone()) && Instant::now() < self.again
+    }
 }
 
 impl Reporter {
@@ -186,32 +208,29 @@ impl Reporter {
         memory.unsettled = unsettled;
     }
 
-    async fn show(
-        &self,
-        held: &Held,
-        status: LandingPolicyStatus,
-        written: &mut HashMap<PolicyName, String>,
-    ) {
+    async fn show(&self, held: &Held, status: LandingPolicyStatus, written: &mut HashMap<PolicyName, Wrote>) {
         let object = &held.object;
-        if is_shown(&object.status, &status) || written.get(&object.name) == Some(&object.version) {
+        if is_shown(&object.status, &status) || written.get(&object.name).is_some_and(|one| one.waits(object))
+        {
             return;
         }
-        match self.objects.show(object, &status).await {
+        let (done, pause) = match self.objects.show(object, &status).await {
             Ok(Written::Done) => {
-                written.insert(object.name.clone(), object.version.clone());
                 for (reason, severity, message) in news(&object.status, &status) {
                     let about = self.objects.reference(object);
                     self.events.record(Event { about, severity, reason, message });
                 }
+                (Some(status), LATER)
             }
             // A newer object is on its way to us.
-            Ok(Written::Outdated) => {
-                written.insert(object.name.clone(), object.version.clone());
-            }
+            Ok(Written::Outdated) => (None, LATER),
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), policy = %object.name, "the status cannot be written");
+                (None, AGAIN)
             }
-        }
+        };
+        let wrote = Wrote { version: object.version.clone(), status: done, again: Instant::now() + pause };
+        written.insert(object.name.clone(), wrote);
     }
 
     /// Asks what the replicas hold, and removes the keys of Pods that are gone. An error is told as text.

@@ -66,6 +66,9 @@ struct State {
     events: Vec<(String, String)>,
     /// So many writes of a status are answered with a conflict first.
     conflicts: u32,
+    /// Whether each write of a status is refused, and how many were.
+    refuses: bool,
+    refused: usize,
 }
 
 impl State {
@@ -114,6 +117,10 @@ impl State {
                         let Some(mut object) = self.objects.get(*name).cloned() else {
                             return fail(StatusCode::NOT_FOUND);
                         };
+                        if self.refuses {
+                            self.refused += 1;
+                            return fail(StatusCode::UNPROCESSABLE_ENTITY);
+                        }
                         if self.conflicts > 0 {
                             self.conflicts -= 1;
                             return fail(StatusCode::CONFLICT);
@@ -720,4 +727,59 @@ async fn a_write_that_was_computed_from_an_older_object_is_refused() {
     server.put("regulated", &blocking("shop"));
     let written = server.cluster().policies().show(&object, &object.status).await.unwrap();
     assert_eq!(written, Written::Outdated);
+}
+
+/// Two releases in one cluster: each has a leader, and they do not see the same entries.
+#[tokio::test(start_paused = true)]
+async fn two_that_say_other_things_of_a_policy_do_not_answer_each_other_at_once() {
+    let server = Server::default();
+    server.put("regulated", &blocking("bank"));
+    server.set(|state| state.pods = [("pod-a".to_owned(), true), ("pod-b".to_owned(), true)].into());
+    let (one, other) =
+        (Replica::start(&server, FILE, Some("pod-a")), Replica::start(&server, FILE, Some("pod-b")));
+    settle().await;
+    let id = one.policy("regulated").unwrap().selector.id();
+    for (replica, state) in [(&one, EntryState::Standing), (&other, EntryState::Missing)] {
+        replica.entries.send_replace(Report { entries: [(id, state)].into(), trouble: None });
+    }
+    settle().await;
+    let writes = || server.0.lock().unwrap().applied.len();
+    let before = writes();
+    sleep(Duration::from_secs(600)).await;
+    assert!((10..=70).contains(&(writes() - before)), "{}", writes() - before);
+    // Where one of them is gone, the other's stays.
+    drop(other);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.says("regulated", "Enforcing").1, "Enforced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_refused_is_not_written_again_at_once() {
+    let server = Server::default();
+    server.put("regulated", &blocking("bank"));
+    server.set(|state| state.refuses = true);
+    let _replica = Replica::start(&server, FILE, Some("pod-a"));
+    sleep(Duration::from_secs(60)).await;
+    let refused = server.0.lock().unwrap().refused;
+    assert!((5..=15).contains(&refused), "{refused}");
+    server.set(|state| state.refuses = false);
+    settle().await;
+    assert_eq!(server.says("regulated", "Accepted").0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_break_glass_that_does_not_end_soon_has_a_warning() {
+    let server = Server::default();
+    let mut spec = blocking("bank");
+    spec["breakGlass"] = json!({"until": "2026-11-22T00:01:00Z", "reason": "incident 7"});
+    server.put("regulated", &spec);
+    let _replica = Replica::start(&server, FILE, Some("pod-a"));
+    settle().await;
+    let warned = || {
+        server.says("regulated", "Warnings").2.contains("open until 2026-11-22T00:01:00Z, for more than 24")
+    };
+    assert!(warned(), "{:?}", server.says("regulated", "Warnings"));
+    NOW.set(61);
+    settle().await;
+    assert!(!warned() && server.says("regulated", "Enforcing").1 == "BreakGlass");
 }

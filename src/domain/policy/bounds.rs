@@ -1,6 +1,8 @@
 //! How much one policy may hold, and the form of its texts. The configuration file and the resource LandingPolicy have the
 //! same bounds, so that a policy can move from one to the other.
 
+use jiff::SignedDuration;
+
 /// Labels under `matchLabels`. The API server charges a rule over the keys of a map for the longest key there could be.
 pub const LABELS: usize = 8;
 /// Requirements under `matchExpressions`.
@@ -15,6 +17,8 @@ pub const IMAGES: usize = 16;
 pub const FINDINGS: usize = 32;
 /// Vulnerabilities under `scan.ignore`.
 pub const IGNORED: usize = 256;
+/// How long an emergency lasts. `landfall break-glass` opens no policy for longer; one that is open for longer has a warning.
+pub const EMERGENCY: SignedDuration = SignedDuration::from_hours(24);
 /// Namespaces under `breakGlass`.
 pub const NAMESPACES: usize = 32;
 
@@ -28,8 +32,9 @@ pub const NAME_LENGTH: usize = 63;
 pub const IMAGE_LENGTH: usize = 256;
 /// Pairs of braces in an image pattern.
 pub const BRACES: usize = 2;
-/// Commas in an image pattern. Two pairs then expand to 256 alternatives at most.
-pub const COMMAS: usize = 30;
+/// Commas in an image pattern. Two pairs then expand to 25 alternatives at most: a policy may have hundreds of patterns, and
+/// each replica keeps all alternatives.
+pub const COMMAS: usize = 8;
 /// Characters of the name of a vulnerability.
 pub const VULNERABILITY_LENGTH: usize = 128;
 /// Characters of a duration.
@@ -54,3 +59,9 @@ pub const TIME: &str = "^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01
 /// An image pattern, but for the number of its braces and commas: a host, and components with `*`, `?` and `{a,b/c}`, where
 /// braces hold no braces and no alternative is empty.
 pub const IMAGE: &str = r"^(localhost|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[0-9]+)?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[0-9]+|\[[0-9A-Fa-f:]+\]:[0-9]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:]*\])(/([A-Za-z0-9._*?-]|\{[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*(,[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*)*\})+)+$";
+
+/// All alternatives of all patterns of one policy take a few megabytes: a replica has 128 MiB, and there may be many policies.
+const _: () = {
+    let alternatives = (COMMAS / BRACES + 1).pow(2);
+    assert!(EXCEPTIONS * IMAGES * alternatives * (IMAGE_LENGTH + size_of::<Box<str>>()) < 4 * 1024 * 1024);
+};

@@ -158,7 +158,7 @@ proptest! {
             prop_assert!(state.lines.values().all(|line| !line.is_empty()));
             // Nobody waits who could be served.
             let share = limit - limit / RESERVE;
-            let could = |asker| state.held.get(asker).is_none_or(|held| *held < share);
+            let could = |asker: &Asker| state.held.get(&asker.holder()).is_none_or(|held| *held < share);
             prop_assert!(in_progress >= limit || !state.turns.iter().any(could));
         }
         drop(tickets);
@@ -170,6 +170,19 @@ proptest! {
 
 fn at(share: Share, namespace: &str) -> Asker {
     Asker::Pods(share, namespace.into())
+}
+
+#[test]
+fn at_both_doors_together_one_namespace_leaves_an_eighth_to_the_others() {
+    let queue = FairQueue::new(16);
+    let _many: Vec<_> = (0..100).map(|_| join(&queue, "many")).collect();
+    let second = |name: &str| queue.join(queue.next_id(), at(Share::Validating, name)).unwrap();
+    let at_second: Vec<_> = (0..100).map(|_| second("many")).collect();
+    assert!(!at_second.iter().any(is_called), "it has its seven eighths at the first door");
+    assert!(is_called(&second("one")) && is_called(&join(&queue, "two")));
+    // Its own doors still take turns.
+    drop(_many);
+    assert_eq!(at_second.iter().filter(|ticket| is_called(ticket)).count(), 14);
 }
 
 /// However many namespaces wait at the mutating door, every second permit is for the validating one.
