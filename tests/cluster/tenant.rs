@@ -175,7 +175,8 @@ impl Said {
         assert_eq!(self.status, 403, "{self:#?}");
         let message = self.body["message"].as_str().unwrap();
         let said = message.strip_prefix("admission webhook \"validate-");
-        let (_, said) = said.and_then(|said| said.split_once("\" denied the request: ")).expect(message);
+        let said = said.and_then(|said| said.split_once("\" denied the request: "));
+        let (_, said) = said.unwrap_or_else(|| panic!("{message}"));
         let verdict = |(key, value): (&String, &Value)| {
             key.starts_with("validate-") && key.ends_with(".landfall.dev/verdict") && value == "Denied"
         };

@@ -18,8 +18,8 @@ use crate::table::{Row, mib};
 
 /// As by default.
 const ENTRIES: usize = 100_000;
-/// Of one image by its tag: what the tag is here, what it means at the primary, the digest's presence, its scan.
-const ENTRIES_PER_IMAGE: usize = 4;
+/// Of one image by its tag at least: what the tag is here, what it means at the primary, and a scan.
+const ENTRIES_PER_IMAGE: usize = 3;
 /// Images of one Pod while the memory is filled: as many as the audit annotation names.
 const IMAGES_PER_POD: usize = 20;
 /// Pods a second of the soak.
