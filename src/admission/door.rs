@@ -32,6 +32,7 @@ use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
 use super::recreations::{PodLoop, Recreations};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
+use super::selections::Selections;
 use super::selectors::Selectors;
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
@@ -173,6 +174,8 @@ pub(super) struct DoorState {
     pub(super) cache: VerdictCache<CachedDecision>,
     /// What the mutating door wrote a moment ago, for the validating one.
     pub(super) first_answers: FirstAnswers,
+    /// Which policies select each namespace.
+    pub(super) selections: Selections,
     /// Limits the observing policies that are judged after their Pods were answered.
     pub(super) observing: Arc<Semaphore>,
     pub(super) recreations: Recreations,
@@ -184,6 +187,7 @@ impl DoorState {
             deps,
             cache: VerdictCache::default(),
             first_answers: FirstAnswers::default(),
+            selections: Selections::default(),
             observing: Arc::new(Semaphore::new(OBSERVED_LATER)),
             recreations: Recreations::default(),
         }

@@ -30,7 +30,8 @@ use super::observe::{judge_with, told};
 use super::recreations::{PodLoop, Seen, message, warning};
 use super::review::{Door, DryRun, Review};
 use super::scope::context;
-use crate::domain::policy::{Labels, Policy, Regime};
+use crate::domain::case::with_enforcement;
+use crate::domain::policy::{Enforcement, Policy, Regime};
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
 use crate::pod::owner::OwnerReference;
@@ -69,17 +70,19 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
         }
         let labels = state.labels(review, &terms.settings).await;
         let now = (state.deps.clock)();
-        let regime = terms.settings.regime(&labels, now);
+        let selected = state.selections.of(&terms.settings, &review.namespace, &labels);
+        let regime = terms.settings.regime_of(&*selected, labels.namespace(), now);
+        let observing: Vec<&Arc<Policy>> =
+            with_enforcement(Enforcement::Observe, &*selected, labels.namespace(), now).collect();
         if review.is_leaving() && !regime.enforces() {
             let (unchanged, at) = (Answer::unchanged(), (terms.door, review.dry_run));
             return state.concluded(unchanged, PodOutcome::Unchanged, Reason::Excluded, at);
         }
         let slots = review.slots();
         if review.unread() > 0 || is_beyond(&slots) {
-            let observing: Vec<&Arc<Policy>> = terms.settings.observing(&labels, now).collect();
             return state.too_many(review, &slots, &terms, (&regime, &observing), now);
         }
-        state.verdict(review, &slots, &terms, (&labels, regime), now).await
+        state.verdict(review, &slots, &terms, (regime, &observing), now).await
     }
     .boxed()
 }
@@ -91,16 +94,15 @@ impl DoorState {
         review: &Review<'_>,
         slots: &[Slot<'_>],
         terms: &Terms,
-        (labels, regime): (&Labels, Arc<Regime>),
+        (regime, observing): (Arc<Regime>, &[&Arc<Policy>]),
         now: Timestamp,
     ) -> Answer {
         let settings = &terms.settings;
         let context = context(review, settings, regime, now);
-        let observing: Vec<&Arc<Policy>> = settings.observing(labels, now).collect();
         let judge = self.judge(terms, &review.namespace, now);
         let own = judge.pod(slots, &context);
-        let (decided, ready) = judge_with(own, judge, &observing, slots, &context).await;
-        let observed = self.all_observed(&observing, &ready, (review, terms), slots, &context);
+        let (decided, ready) = judge_with(own, judge, observing, slots, &context).await;
+        let observed = self.all_observed(observing, &ready, (review, terms), slots, &context);
         let decisions = decided.by_slot().collect();
         let plan =
             Plan { pod: &review.pod, kind: review.kind, slots, decisions, settings, context: &context };

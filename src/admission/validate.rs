@@ -34,11 +34,11 @@ use super::metrics::PodOutcome;
 use super::observe::{judge_with, told};
 use super::review::{Door, DryRun, Review};
 use super::scope::context;
-use crate::domain::case::PodContext;
+use crate::domain::case::{PodContext, with_enforcement};
 use crate::domain::decision::ImageDecision;
 use crate::domain::messages::{self, Unpinned};
 use crate::domain::name::PolicyName;
-use crate::domain::policy::{Policy, SelectorId, VALIDATE};
+use crate::domain::policy::{Enforcement, Policy, SelectorId, VALIDATE};
 use crate::domain::verdict::Reason;
 use crate::pod::{AdmissionKind, Slot, audit, plan};
 
@@ -88,13 +88,20 @@ fn judge<'a>(state: &'a Arc<DoorState>, review: &'a Review<'a>, terms: Terms) ->
         }
         let labels = state.labels(review, &terms.settings).await;
         let now = (state.deps.clock)();
+        let selected = state.selections.of(&terms.settings, &review.namespace, &labels);
+        let is_selected = |id| selected.iter().any(|policy| policy.selector.id() == id);
         let regime = match terms.selector {
-            Some(selector) => terms.settings.regime_selected_by(selector, &labels, now),
-            None => terms.settings.regime(&labels, now),
+            // The API server knows labels that we do not.
+            Some(selector) if !is_selected(selector) => {
+                terms.settings.regime_selected_by(selector, &labels, now)
+            }
+            _ => terms.settings.regime_of(&*selected, labels.namespace(), now),
         };
         // The mutating door has told what they would have denied of a new Pod, and counted it. It sees no update.
         let observing: Vec<&Arc<Policy>> = match review.kind {
-            AdmissionKind::Update => terms.settings.observing(&labels, now).collect(),
+            AdmissionKind::Update => {
+                with_enforcement(Enforcement::Observe, &*selected, labels.namespace(), now).collect()
+            }
             AdmissionKind::Create | AdmissionKind::Ephemeral => Vec::new(),
         };
         if !regime.enforces() && observing.is_empty() {

@@ -17,7 +17,7 @@ use super::registry::SharedRegistry;
 use super::route::{Collision, Pin, Rewrite, Serves, TagProof};
 use super::verdict::KeepReason;
 
-pub use build::{Exemption, PodContext, Pull};
+pub use build::{Exemption, PodContext, Pull, with_enforcement};
 
 /// One image to judge.
 #[derive(Debug, Clone)]

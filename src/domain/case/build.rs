@@ -58,38 +58,38 @@ impl Settings {
     /// Returns the rules of a namespace with these labels at `now`.
     #[must_use]
     pub fn regime(&self, labels: &Labels, now: Timestamp) -> Arc<Regime> {
-        let enforcing: Vec<_> = self.selecting(labels, now, Enforcement::Enforce).cloned().collect();
+        self.regime_of(self.selecting(labels), labels.namespace(), now)
+    }
+
+    /// Returns the rules of a namespace that these policies select, at `now`.
+    pub fn regime_of<'a>(
+        &self,
+        selected: impl IntoIterator<Item = &'a Arc<Policy>>,
+        namespace: &str,
+        now: Timestamp,
+    ) -> Arc<Regime> {
+        let enforcing = with_enforcement(Enforcement::Enforce, selected, namespace, now).cloned().collect();
         Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
+    }
+
+    /// Returns the policies that select a namespace with these labels, whatever they do there now.
+    pub fn selecting(&self, labels: &Labels) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().filter(|policy| policy.selector.matches(labels))
     }
 
     /// Returns the rules of a namespace that the API server says this selector selects, too. What we know of its labels may
     /// be older.
     #[must_use]
     pub fn regime_selected_by(&self, selector: SelectorId, labels: &Labels, now: Timestamp) -> Arc<Regime> {
-        let applies = |policy: &&Arc<Policy>| {
-            (policy.selector.id() == selector || policy.selector.matches(labels))
-                && policy.enforcement(labels.namespace(), now) == Enforcement::Enforce
-        };
-        let enforcing = self.policies.iter().filter(applies).cloned().collect();
-        Arc::new(Regime { defaults: self.defaults.clone(), enforcing })
+        let selects =
+            |policy: &&Arc<Policy>| policy.selector.id() == selector || policy.selector.matches(labels);
+        self.regime_of(self.policies.iter().filter(selects), labels.namespace(), now)
     }
 
     /// Returns the policies that only observe a namespace with these labels at `now`. Each is judged separately, by
     /// [`Regime::of_one`], and its result is reported.
     pub fn observing(&self, labels: &Labels, now: Timestamp) -> impl Iterator<Item = &Arc<Policy>> {
-        self.selecting(labels, now, Enforcement::Observe)
-    }
-
-    fn selecting(
-        &self,
-        labels: &Labels,
-        now: Timestamp,
-        enforcement: Enforcement,
-    ) -> impl Iterator<Item = &Arc<Policy>> {
-        let selects = move |policy: &&Arc<Policy>| {
-            policy.selector.matches(labels) && policy.enforcement(labels.namespace(), now) == enforcement
-        };
-        self.policies.iter().filter(selects)
+        with_enforcement(Enforcement::Observe, self.selecting(labels), labels.namespace(), now)
     }
 
     /// Returns the platforms that a Pod with this demand may run on.
@@ -259,6 +259,16 @@ impl Settings {
     fn distance(&self, site: &Site) -> usize {
         self.near.iter().position(|near| near == site).unwrap_or(self.near.len())
     }
+}
+
+/// Those of the policies that do this in a namespace at `now`.
+pub fn with_enforcement<'a>(
+    what: Enforcement,
+    policies: impl IntoIterator<Item = &'a Arc<Policy>>,
+    namespace: &str,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a Arc<Policy>> {
+    policies.into_iter().filter(move |policy| policy.enforcement(namespace, now) == what)
 }
 
 impl RouteMatch<'_> {
