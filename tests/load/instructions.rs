@@ -37,6 +37,8 @@ struct Gate {
     name: &'static str,
     body: &'static str,
     images: u64,
+    /// So many policies that select other namespaces.
+    policies: usize,
     /// Instructions that were counted on x86-64, profile `count`; write down anew what was made cheaper.
     counted: u64,
 }
@@ -48,18 +50,27 @@ impl Gate {
     }
 }
 
-const GATES: [Gate; 2] = [
+const GATES: [Gate; 3] = [
     Gate {
         name: "deployment-web",
         body: include_str!("../vectors/admission/deployment-web.json"),
         images: 4,
+        policies: 0,
         counted: 190_800,
     },
     Gate {
         name: "pod-50-containers",
         body: include_str!("../vectors/admission/pod-50-containers.json"),
         images: 60,
+        policies: 0,
         counted: 814_000,
+    },
+    Gate {
+        name: "200-policies",
+        body: include_str!("../vectors/admission/deployment-web.json"),
+        images: 4,
+        policies: 200,
+        counted: 192_000,
     },
 ];
 
@@ -145,19 +156,31 @@ fn answer(gate: &Gate, requests: u64) -> Result<()> {
     Ok(())
 }
 
+fn policy(n: usize) -> String {
+    format!(
+        "- metadata: {{name: p{n}}}\n  spec: {{namespaceSelector: {{matchLabels: {{tier: t{n}}}}}, enforcement: Enforce, \
+         onVulnerable: Block, onUnknown: Block}}\n"
+    )
+}
+
 /// The door with the memory of this review's images.
 async fn warm(gate: &Gate) -> Result<(Site, Router)> {
     let site = Site::start().await?;
     for harbor in [&site.fra, &site.ams] {
         seed::hold_reviewed(&mut harbor.store(), "harbor.fra.example.com", &[gate.body])?;
     }
-    let text = std::fs::read_to_string(site.configure("counted", &format!("{ROUTES}{PATIENT}"))?)?;
+    let policies: String = (0..gate.policies).map(policy).collect();
+    let policies = if gate.policies == 0 { String::new() } else { format!("policies:\n{policies}") };
+    let text = std::fs::read_to_string(site.configure("counted", &format!("{ROUTES}{PATIENT}{policies}"))?)?;
     let settings = config::parse(&text, "counted.yaml", Files::Check, Timestamp::now())?.settings;
     let mut page = Registry::default();
     let observatory = Arc::new(Observatory::new(&settings, &mut page));
     let settings = Arc::new(ArcSwap::from_pointee(settings));
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let labels = [label("kubernetes.io/metadata.name", "shop"), label("team", "shop"), label("tier", "open")];
+    let labels = Arc::new(Labels::from(labels));
     let door = Doors::new(settings, observatory, Metrics::register(&mut page))
-        .labels(Arc::new(|_| Box::pin(std::future::ready(Arc::new(Labels::new())))))
+        .labels(Arc::new(move |_| Box::pin(std::future::ready(labels.clone()))))
         .routers()
         .mutate;
     call(&door, gate).await?;
