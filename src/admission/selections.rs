@@ -10,6 +10,9 @@ use crate::domain::settings::Settings;
 /// The most namespaces that are remembered. Beyond that, all are forgotten.
 const MOST: usize = 8_192;
 
+/// The policies that select one namespace, in the order of the settings.
+pub(super) type Selected = Arc<[Arc<Policy>]>;
+
 /// The policies that select each namespace.
 #[derive(Debug, Default)]
 pub(super) struct Selections(RwLock<Remembered>);
@@ -18,18 +21,13 @@ pub(super) struct Selections(RwLock<Remembered>);
 struct Remembered {
     /// The settings whose policies they are.
     settings: Option<Arc<Settings>>,
-    of: HashMap<Box<str>, (Arc<Labels>, Arc<[Arc<Policy>]>)>,
+    of: HashMap<Box<str>, (Arc<Labels>, Selected)>,
 }
 
 impl Selections {
     /// Returns the policies of these settings that select the namespace with these labels, enforcing and observing ones.
     /// Settings and labels are compared by address: as long as we hold them, nothing else has theirs.
-    pub(super) fn of(
-        &self,
-        settings: &Arc<Settings>,
-        namespace: &str,
-        labels: &Arc<Labels>,
-    ) -> Arc<[Arc<Policy>]> {
+    pub(super) fn of(&self, settings: &Arc<Settings>, namespace: &str, labels: &Arc<Labels>) -> Selected {
         if settings.policies.is_empty() {
             return Arc::default();
         }
@@ -41,7 +39,7 @@ impl Selections {
             return selected.clone();
         }
         drop(remembered);
-        let selected: Arc<[Arc<Policy>]> = settings.selecting(labels).cloned().collect();
+        let selected: Selected = settings.selecting(labels).cloned().collect();
         let mut remembered = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let is_current = remembered.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, settings));
         if !is_current || remembered.of.len() >= MOST {
