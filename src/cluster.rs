@@ -39,8 +39,6 @@ pub use glass::Glass;
 pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
-#[cfg(test)]
-pub(crate) use pace::Pace;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
@@ -176,6 +174,33 @@ impl Cluster {
     #[must_use]
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster whose API server is this function: from the head of a request and its body, null where it has none, to a
+    /// status and a body.
+    pub(crate) fn answered_by<A>(
+        answer: impl Fn(http::request::Parts, serde_json::Value) -> A + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: Future<Output = (http::StatusCode, String)> + Send,
+    {
+        use http_body_util::BodyExt;
+        use kube::client::Body;
+
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let answer = answer.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let (status, said) = answer(head, serde_json::from_slice(&body).unwrap_or_default()).await;
+                let answer = http::Response::builder().status(status).body(Body::from(said.into_bytes()));
+                Ok::<_, kube::Error>(answer.unwrap())
+            }
+        });
+        Self::of(ClientBuilder::new(service, "default").with_layer(&pace::Pace).build())
     }
 }
 

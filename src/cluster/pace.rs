@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Puts the bounds around the client of the API server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace;
+pub(super) struct Pace;
 
 impl<S> Layer<S> for Pace {
     type Service = Paced<S>;
@@ -35,7 +35,7 @@ impl<S> Layer<S> for Pace {
 
 /// A client with the bounds.
 #[derive(Debug)]
-pub(crate) struct Paced<S> {
+pub(super) struct Paced<S> {
     inner: S,
     /// When each watch may be opened again. It grows with the number of watches in the code, not with time.
     next: Arc<Mutex<HashMap<String, Instant>>>,
