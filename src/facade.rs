@@ -86,7 +86,7 @@ pub mod domain {
     }
     /// See [`crate::domain::case`].
     pub mod case {
-        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
+        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject, with_enforcement};
     }
     /// See [`crate::domain::decide`].
     pub mod decide {

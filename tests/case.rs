@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use landfall::facade::config::{self, Files};
 use landfall::facade::domain::case::{Case, Subject};
-use landfall::facade::domain::case::{Exemption, PodContext, Pull};
-use landfall::facade::domain::policy::Labels;
+use landfall::facade::domain::case::{Exemption, PodContext, Pull, with_enforcement};
+use landfall::facade::domain::policy::{Enforcement, Labels};
 use landfall::facade::domain::route::Collision;
 use landfall::facade::domain::settings::Settings;
 
@@ -164,7 +164,8 @@ fn an_observing_policy_is_judged_apart_and_never_part_of_the_regime() {
         let labels = labels(namespace);
         let regime = settings.regime(&labels, now());
         let enforcing: Vec<_> = regime.enforcing.iter().map(|policy| policy.name.to_string()).collect();
-        let observing = settings.observing(&labels, now()).map(|policy| policy.name.to_string());
+        let observing = with_enforcement(Enforcement::Observe, settings.selecting(&labels), namespace, now())
+            .map(|policy| policy.name.to_string());
         (enforcing, observing.collect::<Vec<_>>())
     };
     assert_eq!(names("bank"), (vec!["regulated".to_owned()], vec!["watching".to_owned()]));

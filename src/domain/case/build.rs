@@ -86,12 +86,6 @@ impl Settings {
         self.regime_of(self.policies.iter().filter(selects), labels.namespace(), now)
     }
 
-    /// Returns the policies that only observe a namespace with these labels at `now`. Each is judged separately, by
-    /// [`Regime::of_one`], and its result is reported.
-    pub fn observing(&self, labels: &Labels, now: Timestamp) -> impl Iterator<Item = &Arc<Policy>> {
-        with_enforcement(Enforcement::Observe, self.selecting(labels), labels.namespace(), now)
-    }
-
     /// Returns the platforms that a Pod with this demand may run on.
     #[must_use]
     pub fn platforms(&self, demand: &PlatformDemand) -> Arc<[PlatformPattern]> {
@@ -261,7 +255,8 @@ impl Settings {
     }
 }
 
-/// Those of the policies that do this in a namespace at `now`.
+/// Those of the policies that do this in a namespace at `now`. One that only observes is judged separately, by
+/// [`Regime::of_one`], and its result is reported.
 pub fn with_enforcement<'a>(
     what: Enforcement,
     policies: impl IntoIterator<Item = &'a Arc<Policy>>,
