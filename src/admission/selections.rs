@@ -53,22 +53,14 @@ impl Selections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::name::PolicyName;
-    use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Selector, Warning};
+    use crate::domain::policy::{LabelRequirement, LabelTest, Selector};
     use crate::domain::settings::sample;
 
     fn settings(tiers: &[&str]) -> Arc<Settings> {
         let policy = |tier: &&str| {
             let test = LabelTest::In(vec![(*tier).into()]);
-            Arc::new(Policy {
-                name: PolicyName::new(*tier),
-                selector: Selector::new(vec![LabelRequirement { key: "tier".into(), test }]),
-                enforcement: Enforcement::Enforce,
-                rules: sample::rules(),
-                contact: None,
-                warning: Warning::Withheld,
-                break_glass: None,
-            })
+            let selector = Selector::new(vec![LabelRequirement { key: "tier".into(), test }]);
+            Arc::new(sample::policy(tier, selector))
         };
         let mut settings = sample::settings(std::time::Duration::from_secs(1));
         settings.policies = tiers.iter().map(policy).collect();

@@ -60,8 +60,7 @@ impl Selectors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::name::PolicyName;
-    use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Policy, Selector, Warning};
+    use crate::domain::policy::{LabelRequirement, LabelTest, Selector};
     use crate::domain::settings::sample;
 
     fn selector(key: &str) -> Selector {
@@ -69,17 +68,7 @@ mod tests {
     }
 
     fn settings(keys: &[&str]) -> Arc<Settings> {
-        let policy = |key: &&str| {
-            Arc::new(Policy {
-                name: PolicyName::new(*key),
-                selector: selector(key),
-                enforcement: Enforcement::Enforce,
-                rules: sample::rules(),
-                contact: None,
-                warning: Warning::Withheld,
-                break_glass: None,
-            })
-        };
+        let policy = |key: &&str| Arc::new(sample::policy(key, selector(key)));
         let policies = keys.iter().map(policy).collect();
         Arc::new(sample::settings(Duration::from_secs(1)).with_policies(policies))
     }

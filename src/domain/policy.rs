@@ -427,31 +427,16 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::scan::{Allowlist, Required};
+    use crate::domain::settings::sample;
 
     fn rules(on_stale: Action) -> Rules {
-        Rules {
-            actions: Actions { on_stale, ..Actions::default() },
-            scan: Requirement {
-                required: Required::Auto,
-                max_severity: None,
-                max_age: None,
-                ignore: Arc::default(),
-                allowlist: Allowlist::Honoured,
-            },
-            exceptions: Vec::new(),
-        }
+        Rules { actions: Actions { on_stale, ..Actions::default() }, ..sample::rules() }
     }
 
     fn policy(name: &str, on_stale: Action, exceptions: Vec<Exception>) -> Arc<Policy> {
         Arc::new(Policy {
-            name: PolicyName::new(name),
-            selector: Selector::default(),
-            enforcement: Enforcement::Enforce,
             rules: Rules { exceptions, ..rules(on_stale) },
-            contact: None,
-            warning: Warning::Withheld,
-            break_glass: None,
+            ..sample::policy(name, Selector::default())
         })
     }
 

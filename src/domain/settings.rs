@@ -95,7 +95,8 @@ impl Exclude {
 #[cfg(test)]
 pub(crate) mod sample {
     use super::*;
-    use crate::domain::policy::Actions;
+    use crate::domain::name::PolicyName;
+    use crate::domain::policy::{Actions, Enforcement, Selector, Warning};
     use crate::domain::scan::{Allowlist, Required, Requirement};
 
     /// Rules with the built-in actions, and a scan that is required where there is a scanner.
@@ -108,6 +109,19 @@ pub(crate) mod sample {
             allowlist: Allowlist::Honoured,
         };
         Rules { actions: Actions::default(), scan, exceptions: Vec::new() }
+    }
+
+    /// An enforcing policy with these rules.
+    pub(crate) fn policy(name: &str, selector: Selector) -> Policy {
+        Policy {
+            name: PolicyName::new(name),
+            selector,
+            enforcement: Enforcement::Enforce,
+            rules: rules(),
+            contact: None,
+            warning: Warning::Withheld,
+            break_glass: None,
+        }
     }
 
     /// The settings; `each` is every TTL and every budget.

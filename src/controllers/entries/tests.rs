@@ -4,19 +4,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{Method, StatusCode};
 use jiff::Timestamp;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::plan::MOST;
 use super::*;
 use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Term};
-use crate::domain::name::PolicyName;
-use crate::domain::policy::{
-    BreakGlass, Enforcement, LabelRequirement, LabelTest, Policy, Selector, Warning,
-};
+use crate::domain::policy::{BreakGlass, Enforcement, LabelRequirement, LabelTest, Policy, Selector};
 use crate::domain::settings::sample;
 
 /// The API server: the validating configuration, and the bundle of the other one.
@@ -57,19 +52,10 @@ impl Server {
 
     fn cluster(&self) -> Cluster {
         let this = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let this = this.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
-                let body = serde_json::from_slice(&body).unwrap_or_default();
-                let (status, answer) = this.answer(&head.method, head.uri.path(), body);
-                let answer =
-                    Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
-                Ok::<_, kube::Error>(answer.unwrap())
-            }
-        });
-        Cluster::of(kube::Client::new(service, "default"))
+        Cluster::answered_by(move |head, body| {
+            let (status, answer) = this.answer(&head.method, head.uri.path(), body);
+            std::future::ready((status, answer.to_string()))
+        })
     }
 
     fn answer(&self, method: &Method, path: &str, body: Value) -> (StatusCode, Value) {
@@ -138,15 +124,7 @@ fn ours() -> Value {
 
 fn policy(name: &str, tier: &str, enforcement: Enforcement) -> Policy {
     let tier = LabelRequirement { key: "tier".into(), test: LabelTest::In(vec![tier.into()]) };
-    Policy {
-        name: PolicyName::new(name),
-        selector: Selector::new(vec![tier]),
-        enforcement,
-        rules: sample::rules(),
-        contact: None,
-        warning: Warning::Withheld,
-        break_glass: None,
-    }
+    Policy { enforcement, ..sample::policy(name, Selector::new(vec![tier])) }
 }
 
 fn settings(policies: Vec<Policy>) -> Settings {

@@ -3,24 +3,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::name::PolicyName;
 use crate::domain::platform::PlatformDemand;
-use crate::domain::policy::{Enforcement, LabelRequirement, LabelTest, Labels, Policy, Selector, Warning};
+use crate::domain::policy::{LabelRequirement, LabelTest, Labels, Selector};
 use crate::domain::settings::sample;
 
 const IMAGE: &str = "fra.example.com/shop/web:1";
 
 fn settings(entries: u64) -> Arc<Settings> {
     let test = LabelTest::In(vec!["strict".into()]);
-    let policy = Policy {
-        name: PolicyName::new("strict"),
-        selector: Selector::new(vec![LabelRequirement { key: "tier".into(), test }]),
-        enforcement: Enforcement::Enforce,
-        rules: sample::rules(),
-        contact: None,
-        warning: Warning::Withheld,
-        break_glass: None,
-    };
+    let policy = sample::policy("strict", Selector::new(vec![LabelRequirement { key: "tier".into(), test }]));
     let mut settings = sample::settings(Duration::from_secs(3600));
     settings.policies = vec![Arc::new(policy)];
     settings.cache.entries = entries;
