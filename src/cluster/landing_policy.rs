@@ -47,7 +47,7 @@ pub struct LandingPolicySpec {
     namespace_selector: NamespaceSelector,
     /// Whether it acts (`Enforce`), or only reports what it would deny (`Observe`).
     enforcement: Enforcement,
-    /// What to do about Missing, ChildMissing, ProxyCache, Refused, PullFailed: use another site's copy (`Fallback`), or deny
+    /// What to do about Missing, ChildMissing, LayerMissing, ProxyCache, Refused, PullFailed: use another site's copy (`Fallback`), or deny
     /// the Pod (`Block`).
     #[serde(skip_serializing_if = "Option::is_none")]
     on_missing: Option<Elsewhere>,

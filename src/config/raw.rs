@@ -213,7 +213,7 @@ pub(super) struct Replica {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Defaults {
-    /// What to do about Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    /// What to do about Missing, ChildMissing, LayerMissing, ProxyCache, Refused, PullFailed.
     #[schemars(extend("default" = "Fallback"))]
     pub on_missing: Option<Elsewhere>,
     /// What to do about Stale.
@@ -291,7 +291,7 @@ pub(super) struct Spec {
     /// Whether it acts, or only reports.
     #[schemars(required)]
     pub enforcement: Option<Enforcement>,
-    /// What to do about Missing, ChildMissing, ProxyCache, Refused, PullFailed.
+    /// What to do about Missing, ChildMissing, LayerMissing, ProxyCache, Refused, PullFailed.
     pub on_missing: Option<Elsewhere>,
     /// What to do about Stale.
     pub on_stale: Option<Any>,

@@ -113,6 +113,23 @@ pub enum Role {
     Replica,
 }
 
+impl Case {
+    /// Returns the Case as if this Place were the only local one, so that its verdict tells how this copy stands, whatever
+    /// the others are like. `None` where there is no such Place, or it is not local.
+    #[must_use]
+    pub fn at(&self, ix: PlaceIx) -> Option<Self> {
+        let mut case = self.clone();
+        let Subject::Routed(routed) = &mut case.subject else { return None };
+        routed.place(ix).filter(|place| place.locality == Locality::Local)?;
+        for (other, place) in (0..=u8::MAX).map(PlaceIx).zip(&mut routed.places) {
+            if other != ix {
+                place.locality = Locality::Remote;
+            }
+        }
+        Some(case)
+    }
+}
+
 impl Routed {
     /// Iterates over the Places with their indices, in the order of preference.
     pub fn iter(&self) -> impl Iterator<Item = (PlaceIx, &Place)> {

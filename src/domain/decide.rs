@@ -79,6 +79,9 @@ use assessment::Assessment;
 pub use expiry::expires_at;
 pub use too_many::too_many;
 
+/// Findings with which a copy is known not to start a Pod, so that it is never presumed right.
+const GONE: [FindingKind; 3] = [FindingKind::Missing, FindingKind::LayerMissing, FindingKind::PullFailed];
+
 /// One step of a judgement: it names the evidence that is still missing, or gives the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -264,11 +267,14 @@ impl<'a> Judge<'a> {
 
     /// Chooses the verdict when no local Place qualifies.
     fn resolve(&self, assessments: &[Assessment]) -> Step<Verdict> {
-        // `min_by_key` keeps the first of equals, so order decides among Places that are equally mild.
-        let deciding = self
-            .unseen(assessments)
-            .or_else(|| assessments.iter().find(|one| one.is_available()))
-            .or_else(|| assessments.iter().min_by_key(|one| one.action()));
+        let alone = self.unseen(assessments).or_else(|| assessments.iter().find(|one| one.is_available()));
+        let deciding = match alone {
+            Some(deciding) => Some(deciding),
+            None => match self.mildest(assessments) {
+                Step::Ask(queries) => return Step::Ask(queries),
+                Step::Settle(mildest) => mildest,
+            },
+        };
         let Some(deciding) = deciding else { return Step::Settle(keep(KeepReason::NotRouted)) };
         let verdict = |ruling| {
             let findings = assessments.iter().flat_map(|one| one.findings.iter().cloned()).collect();
@@ -299,6 +305,25 @@ impl<'a> Judge<'a> {
                 }),
             }
         })
+    }
+
+    /// The Place with the mildest action; of equals, the first. Where its copy would be accepted, but its digest is denied,
+    /// the next of them is taken: otherwise a copy that can be used would count only while nobody knows of the other one.
+    fn mildest<'b>(&self, assessments: &'b [Assessment]) -> Step<Option<&'b Assessment>> {
+        // `min_by_key` keeps the first of equals.
+        let Some(first) = assessments.iter().min_by_key(|one| one.action()) else {
+            return Step::Settle(None);
+        };
+        if first.action() == Action::Accept {
+            for one in assessments.iter().filter(|one| one.action() == Action::Accept) {
+                match self.denial_when_pinned(one.held) {
+                    Step::Ask(queries) => return Step::Ask(queries),
+                    Step::Settle(None) => return Step::Settle(Some(one)),
+                    Step::Settle(Some(_)) => {}
+                }
+            }
+        }
+        Step::Settle(Some(first))
     }
 
     /// The first local Place that is unknown, where a policy blocks that and the answer could have decided. Beside an
@@ -449,7 +474,7 @@ impl<'a> Judge<'a> {
         let mut candidates: Vec<_> = assessments
             .iter()
             .filter(|one| one.action() < Action::Block)
-            .filter(|one| !one.has(FindingKind::Missing) && !one.has(FindingKind::PullFailed))
+            .filter(|one| !GONE.iter().any(|kind| one.has(*kind)))
             .filter(|one| self.may_presume(one))
             .collect();
         candidates.sort_by_key(|one| (!one.is_available(), one.held.is_none()));

@@ -142,7 +142,8 @@ impl ImageDecision {
     pub fn heap_bytes(&self) -> usize {
         let of_finding = |finding: &Finding| finding.detail.len() + size_of_val(&*finding.policies);
         let findings = self.findings.iter().map(of_finding).sum::<usize>();
-        let gaps = self.gaps.iter().map(|gap| gap.key.image.len()).sum::<usize>();
+        let of_gap = |gap: &Gap| gap.detail.len() + gap.key.heap_bytes();
+        let gaps = self.gaps.iter().map(of_gap).sum::<usize>();
         size_of_val(&*self.findings)
             + findings
             + size_of_val(&*self.gaps)

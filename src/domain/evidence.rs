@@ -82,7 +82,10 @@ pub enum Presence {
     },
     /// The image is there, but Harbor refuses to serve it (412). Holds Harbor's message.
     Refused(Arc<str>),
-    /// Nodes reported that they cannot pull the image there, although the registry says that it is present.
+    /// The manifest is there, but a look at all its layers found that this one is lost.
+    LayerMissing(Digest),
+    /// The registry says that the image is present, but a look at it, after nodes reported that they cannot pull it there,
+    /// found that it cannot be pulled.
     PullFailed,
     /// The presence could not be learned.
     Unknown(Unknown),

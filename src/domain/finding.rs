@@ -43,6 +43,8 @@ pub enum FindingKind {
     Missing,
     /// The index is there, a child that the Pod needs is not.
     ChildMissing,
+    /// The manifest is there, a layer of it is lost: nodes could not pull it.
+    LayerMissing,
     /// A proxy-cache project: reachable, not proved to be here.
     ProxyCache,
     /// It is there, but the registry refuses to hand it out.
@@ -109,9 +111,12 @@ impl FindingKind {
     #[must_use]
     pub fn key(self) -> PolicyKey {
         match self {
-            Self::Missing | Self::ChildMissing | Self::ProxyCache | Self::Refused | Self::PullFailed => {
-                PolicyKey::OnMissing
-            }
+            Self::Missing
+            | Self::ChildMissing
+            | Self::LayerMissing
+            | Self::ProxyCache
+            | Self::Refused
+            | Self::PullFailed => PolicyKey::OnMissing,
             Self::Stale => PolicyKey::OnStale,
             Self::Unreachable | Self::Unauthorized | Self::RateLimited | Self::Deadline | Self::TooMany => {
                 PolicyKey::OnUnknown

@@ -128,6 +128,9 @@ pub fn advice(finding: FindingKind) -> &'static str {
         FindingKind::Missing | FindingKind::ChildMissing => {
             "replicate it to this site, or wait until its replication is done"
         }
+        FindingKind::LayerMissing => {
+            "delete it here and replicate it again: replication skips a manifest that is there"
+        }
         FindingKind::ProxyCache => {
             "replicate it to this site; a proxy cache may have dropped it by the time it is needed"
         }
@@ -169,6 +172,7 @@ fn seen(finding: &Finding) -> &str {
         // Digests, severities and ages, and what the user wrote.
         FindingKind::Missing
         | FindingKind::ChildMissing
+        | FindingKind::LayerMissing
         | FindingKind::ProxyCache
         | FindingKind::PullFailed
         | FindingKind::Stale

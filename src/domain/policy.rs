@@ -23,7 +23,7 @@ pub use selector::{
 /// `on_unrouted` are never `Fallback`. The types of the configuration ensure this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Actions {
-    /// For Missing, ChildMissing, ProxyCache, Refused and PullFailed.
+    /// For Missing, ChildMissing, LayerMissing, ProxyCache, Refused and PullFailed.
     pub on_missing: Action,
     /// For Stale: the local tag is another digest than the primary's.
     pub on_stale: Action,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::gap::{Axis, Gap, GapKey};
+use crate::domain::gap::{GapKey, GapKind};
 use crate::domain::image::Reference;
 use crate::domain::name::RegistryName;
 
@@ -222,20 +222,19 @@ impl Performance {
     /// The gaps that the stories met, each once.
     #[must_use]
     pub fn gaps(&self) -> Vec<SeenGap> {
-        let mut gaps: BTreeMap<Gap, SeenGap> = BTreeMap::new();
+        let mut gaps: BTreeMap<(GapKey, GapKind), SeenGap> = BTreeMap::new();
         for image in self.stories().flat_map(|told| told.actual.images.iter().flatten()) {
             let Ok(reference) = Reference::parse(&image.was) else { continue };
             let key = |place: &str| GapKey::written(&reference, RegistryName::new(place));
             if let (Some("Local" | "AlreadyLocal"), Some(place)) = (image.reason.as_deref(), &image.place) {
-                let closed = gaps.iter_mut().filter(|(gap, _)| gap.key == key(place));
+                let closed = gaps.iter_mut().filter(|((gap, _), _)| *gap == key(place));
                 closed.for_each(|(_, seen)| seen.state = GapState::Closed);
             }
             for Found { finding, place } in &image.findings {
-                let kind = finding.parse().ok().filter(|kind| Axis::of(*kind).is_some());
+                let kind = finding.parse::<GapKind>().ok();
                 let (Some(kind), Some(place)) = (kind, place) else { continue };
                 let (finding, image, place) = (finding.clone(), image.was.clone(), place.clone());
-                let gap = Gap { key: key(&place), finding: kind };
-                gaps.insert(gap, SeenGap { finding, image, place, state: GapState::Open });
+                gaps.insert((key(&place), kind), SeenGap { finding, image, place, state: GapState::Open });
             }
         }
         let mut gaps: Vec<SeenGap> = gaps.into_values().collect();

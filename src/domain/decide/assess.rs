@@ -211,6 +211,9 @@ impl<'a> Judge<'a> {
             Presence::Present { .. } | Presence::ProxyCache { .. } => {}
             Presence::Absent => found(FindingKind::Missing, absent),
             Presence::Refused(message) => found(FindingKind::Refused, message),
+            Presence::LayerMissing(layer) => {
+                found(FindingKind::LayerMissing, &format!("its layer {layer} is lost"));
+            }
             Presence::PullFailed => found(FindingKind::PullFailed, "nodes could not pull it from there"),
             Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
         }

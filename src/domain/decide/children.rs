@@ -100,6 +100,9 @@ impl Judge<'_> {
                 found(FindingKind::ChildMissing, "a child that the Pod may need is missing");
             }
             Presence::Refused(message) => found(FindingKind::Refused, message),
+            Presence::LayerMissing(layer) => {
+                found(FindingKind::LayerMissing, &format!("layer {layer} of a child is lost"));
+            }
             Presence::PullFailed => {
                 found(FindingKind::PullFailed, "nodes could not pull a child from there");
             }

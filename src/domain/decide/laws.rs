@@ -199,7 +199,8 @@ impl World {
         }
         let digest = wanted.unwrap_or_else(|| digest(dice.pick(&IMAGES)));
         let shape = shape(digest);
-        match dice.below(20) {
+        match dice.below(21) {
+            20 => Presence::LayerMissing(digest),
             0..=12 => Presence::Present { digest, shape },
             13 | 14 => Presence::Absent,
             15 => Presence::ProxyCache { digest, shape },
