@@ -21,6 +21,7 @@ mod secret;
 mod trial;
 mod validators;
 mod webhook;
+mod workloads;
 
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
+pub use workloads::{WorkloadKind, Workloads};
 
 /// Our name as a field manager: the API server records who owns which field.
 const MANAGER: &str = "landfall";

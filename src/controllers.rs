@@ -5,3 +5,4 @@ pub mod entries;
 pub mod leader;
 pub mod policies;
 pub mod settings;
+pub mod sweep;

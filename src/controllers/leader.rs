@@ -76,6 +76,14 @@ impl Leading {
     }
 }
 
+#[cfg(test)]
+impl Leading {
+    /// It leads, and will not cease to.
+    pub fn always() -> Self {
+        Self(watch::channel(true).1)
+    }
+}
+
 /// The metric `landfall_leader`.
 #[derive(Debug, Clone, Default)]
 pub struct LeaderMetrics {

@@ -114,18 +114,19 @@ pub enum Role {
 }
 
 impl Case {
-    /// Returns the Case as if this Place were the only local one, so that its verdict tells how this copy stands, whatever
-    /// the others are like. `None` where there is no such Place, or it is not local.
+    /// Returns the Case with this Place as its first, so that its verdict tells how this copy stands: a verdict says nothing of
+    /// the Places behind one that qualifies. `None` where there is no such Place, or it is not local.
     #[must_use]
     pub fn at(&self, ix: PlaceIx) -> Option<Self> {
         let mut case = self.clone();
         let Subject::Routed(routed) = &mut case.subject else { return None };
         routed.place(ix).filter(|place| place.locality == Locality::Local)?;
-        for (other, place) in (0..=u8::MAX).map(PlaceIx).zip(&mut routed.places) {
-            if other != ix {
-                place.locality = Locality::Remote;
-            }
-        }
+        routed.places.get_mut(..=usize::from(ix.0))?.rotate_right(1);
+        routed.named = match routed.named {
+            named if named == ix => PlaceIx(0),
+            PlaceIx(named) if named < ix.0 => PlaceIx(named + 1),
+            named => named,
+        };
         Some(case)
     }
 }

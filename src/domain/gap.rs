@@ -211,7 +211,8 @@ impl Axis {
 }
 
 /// Returns the Gaps that a Verdict shows at local replicas, each once. A primary never has a Gap, nor has a replica that is
-/// declared to be a proxy cache. A site without a Place of the Route has none either, because no copy is expected there.
+/// declared to be a proxy cache. A site without a Place of the Route has none either, because no copy is expected there. That
+/// a plain registry has no scans is no Gap: nobody can close it.
 #[must_use]
 pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
     let Subject::Routed(routed) = &case.subject else { return Vec::new() };
@@ -222,6 +223,9 @@ pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
         let holds =
             |place: &&super::case::Place| place.role == Role::Replica && place.serves == Serves::Copies;
         let Some(place) = place.filter(holds) else { continue };
+        if kind.axis() == Axis::Scan && !place.registry.kind.scans() {
+            continue;
+        }
         let version = version(finding, routed);
         let key = GapKey::image(case.name.clone(), version, place.registry.name.clone());
         if !gaps.iter().any(|gap| (&gap.key, gap.kind) == (&key, kind)) {

@@ -24,7 +24,7 @@ use crate::domain::settings::Settings;
 use crate::domain::verdict::KeepReason;
 
 /// Whether a container's image is ever pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pull {
     /// The node pulls it from a registry, always or when it does not have it.
     Registry,
@@ -33,7 +33,7 @@ pub enum Pull {
 }
 
 /// Whether a Pod asks to be left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exemption {
     /// The Pod does not ask for it.
     None,

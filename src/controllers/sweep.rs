@@ -1,0 +1,330 @@
+//! The sweep: reads what runs and judges it, so that what is missing is known before anything starts again.
+//!
+//! ```text
+//! lists of Pods (and of templates) ─needs─► each different image ─ Case at each local replica ─ judge ─► Gaps
+//!                                                     │ what is there
+//!                                                     └─ inspect: layers, accessories, tags, a few at a time
+//! ```
+//!
+//! Only the leader sweeps. One sweep reads page by page, and asks registries as one more namespace would, so Pods that start
+//! meanwhile hardly notice it. Between two sweeps the copies are inspected, those first that were not for the longest time.
+
+mod metrics;
+mod needs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{ClusterError, Namespaces, ObjectRef, WorkloadKind, Workloads};
+use crate::controllers::leader::Leading;
+use crate::domain::case::{Case, Locality, Role, Subject};
+use crate::domain::error_chain::error_chain;
+use crate::domain::finding::Finding;
+use crate::domain::gap::{Gap, GapKey, GapKind, gaps};
+use crate::domain::place::PlaceIx;
+use crate::domain::settings::Settings;
+use crate::evidence::{Asking, Observatory, Share};
+
+pub use metrics::SweepMetrics;
+use needs::{Ground, Needs, Users};
+
+/// As whose Pod the sweep asks: look-ups queue fairly by namespace, and no namespace has this name.
+const NAMESPACE: &str = "(sweep)";
+
+/// How many images are judged at once.
+const AT_ONCE: usize = 4;
+
+/// How long one image is waited for. Nobody is in a hurry, and an answer that comes too late says nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between two pages of a list.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a list is begun anew because it changed too much while it was read.
+const ATTEMPTS: u32 = 3;
+
+/// How and how often is swept.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The time from one sweep to the next.
+    pub every: Duration,
+    /// Whether objects with templates are read, too.
+    pub templates: Templates,
+}
+
+/// Whether the templates of workloads count, so that what is scaled down, or runs at night only, is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Templates {
+    /// Pods alone count.
+    Left,
+    /// They are read. The chart gives the right to do so only then.
+    Read,
+}
+
+/// What a sweep found.
+#[derive(Debug)]
+pub struct Swept {
+    /// Each image that the cluster needs, as it was judged.
+    pub cases: Vec<Case>,
+    /// The Gaps, and who meets them.
+    pub found: Vec<(Gap, Running)>,
+    /// Whether everything was read and judged. If not, a Gap that was not found may be there.
+    pub coverage: Coverage,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// How much of what runs was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// Everything.
+    Whole,
+    /// Something could not be read or learned.
+    Part,
+}
+
+/// What runs with a Gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// How many Pods; 0 where only a template names the image.
+    pub pods: u32,
+    /// The first of their namespaces.
+    pub namespaces: Vec<Box<str>>,
+    /// The first of their owners.
+    pub owners: Vec<ObjectRef>,
+}
+
+/// Why a sweep ended early.
+#[derive(Debug, Error)]
+enum SweepError {
+    /// The API server could not be asked.
+    #[error("what runs cannot be read")]
+    Cluster {
+        /// The cause.
+        #[source]
+        source: ClusterError,
+    },
+    /// A list is not what the API server promises.
+    #[error("the list of {kind}s cannot be read")]
+    Page {
+        /// Which list.
+        kind: &'static str,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Sweeps while this replica leads.
+pub struct Sweeper {
+    workloads: Workloads,
+    namespaces: Namespaces,
+    observatory: Arc<Observatory>,
+    settings: Arc<ArcSwap<Settings>>,
+    leading: Leading,
+    own_namespace: Box<str>,
+    terms: Terms,
+    metrics: SweepMetrics,
+    clock: fn() -> Timestamp,
+    swept: watch::Sender<Option<Arc<Swept>>>,
+}
+
+impl Sweeper {
+    /// It does not sweep before [`run`](Self::run) is polled.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the composition root knows all of them, and nobody else calls it"
+    )]
+    pub fn new(
+        workloads: Workloads,
+        namespaces: Namespaces,
+        observatory: Arc<Observatory>,
+        settings: Arc<ArcSwap<Settings>>,
+        leading: Leading,
+        own_namespace: impl Into<Box<str>>,
+        terms: Terms,
+        metrics: SweepMetrics,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        Self {
+            workloads,
+            namespaces,
+            observatory,
+            settings,
+            leading,
+            own_namespace: own_namespace.into(),
+            terms,
+            metrics,
+            clock,
+            swept: watch::Sender::new(None),
+        }
+    }
+
+    /// What the last sweep of this process found; `None` before the first.
+    pub fn swept(&self) -> watch::Receiver<Option<Arc<Swept>>> {
+        self.swept.subscribe()
+    }
+
+    /// Sweeps for as long as it is polled, while this replica leads. A sweep ends at once when another replica leads.
+    pub async fn run(mut self) {
+        let mut leading = self.leading.clone();
+        loop {
+            if !leading.now() {
+                leading.changed().await;
+                continue;
+            }
+            tokio::select! {
+                () = self.lead() => {}
+                () = leading.changed() => {}
+            }
+        }
+    }
+
+    async fn lead(&mut self) {
+        loop {
+            let began = Instant::now();
+            match self.sweep().await {
+                Ok(swept) => {
+                    self.metrics.ended(&swept, began.elapsed());
+                    self.swept.send_replace(Some(Arc::new(swept)));
+                }
+                Err(error) => {
+                    self.metrics.failed();
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        "the sweep could not be done; it is tried again"
+                    );
+                }
+            }
+            // A little earlier or later, so that several clusters do not ask one registry in step.
+            let next = began + self.terms.every.mul_f64(0.9 + 0.2 * fastrand::f64());
+            sleep(next.saturating_duration_since(Instant::now()).max(PAUSE)).await;
+        }
+    }
+
+    /// Reads and judges once.
+    async fn sweep(&self) -> Result<Swept, SweepError> {
+        let settings = self.settings.load_full();
+        let ground = Ground { settings: &settings, own_namespace: &self.own_namespace, now: (self.clock)() };
+        let mut needs = Needs::default();
+        self.read(WorkloadKind::Pod, &mut needs, ground).await?;
+        if self.terms.templates == Templates::Read {
+            for kind in WorkloadKind::TEMPLATES {
+                self.read(kind, &mut needs, ground).await?;
+            }
+        }
+        Ok(self.judge(&needs, ground).await)
+    }
+
+    /// Reads one list. What a list says again after it was begun anew is counted once more: the numbers of Pods are a little
+    /// too high then, until the next sweep.
+    async fn read(
+        &self,
+        kind: WorkloadKind,
+        needs: &mut Needs,
+        ground: Ground<'_>,
+    ) -> Result<(), SweepError> {
+        let unreadable = |source| SweepError::Page { kind: kind.names().1, source };
+        let (mut after, mut attempts) = (None, 1);
+        loop {
+            let page = match self.workloads.page(kind, after.as_deref()).await {
+                Ok(page) => page,
+                Err(error) if error.is_status(410) && attempts < ATTEMPTS => {
+                    (after, attempts) = (None, attempts + 1);
+                    continue;
+                }
+                Err(source) => return Err(SweepError::Cluster { source }),
+            };
+            for namespace in needs.strangers(&page, ground).map_err(unreadable)? {
+                let labels = self.namespaces.labels(&namespace).await;
+                needs.know(&namespace, &labels, ground);
+            }
+            after = needs.add(kind, &page, ground).map_err(unreadable)?;
+            if after.is_none() {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Judges every need at each local replica.
+    async fn judge(&self, needs: &Needs, ground: Ground<'_>) -> Swept {
+        let mut found: HashMap<(GapKey, GapKind), (Gap, Users)> = HashMap::new();
+        let (mut cases, mut unknown) = (Vec::new(), 0_u64);
+        let judged = stream::iter(needs.iter()).map(async |(need, users)| {
+            let cases = needs.cases(need, ground.settings, ground.now);
+            let mut seen = Seen::default();
+            for case in &cases {
+                self.see(case, &mut seen).await;
+            }
+            (cases, seen, users)
+        });
+        let mut judged = std::pin::pin!(judged.buffer_unordered(AT_ONCE));
+        while let Some((more, seen, users)) = judged.next().await {
+            cases.extend(more);
+            unknown += u64::from(seen.unknown);
+            for gap in seen.gaps {
+                let at = found.entry((gap.key.clone(), gap.kind)).or_insert_with(|| (gap, Users::default()));
+                at.1.merge(users);
+            }
+        }
+        let is_whole = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
+        self.metrics.judged(needs, unknown);
+        Swept {
+            cases,
+            found: found.into_values().map(|(gap, users)| (gap, Running::of(users))).collect(),
+            coverage: if is_whole { Coverage::Whole } else { Coverage::Part },
+            at: (self.clock)(),
+        }
+    }
+
+    /// Judges one image at each local replica.
+    async fn see(&self, case: &Case, seen: &mut Seen) {
+        let Subject::Routed(routed) = &case.subject else { return };
+        for (ix, place) in routed.iter() {
+            if (place.locality, place.role) != (Locality::Local, Role::Replica) {
+                continue;
+            }
+            let Some(here) = case.at(ix) else { continue };
+            let deadline = Instant::now() + PATIENCE;
+            let asking = Asking { share: Share::Mutating, namespace: NAMESPACE, deadline };
+            let judgement = self.observatory.judge(&here, asking).await;
+            let unknown = |finding: &Finding| finding.place == Some(PlaceIx(0)) && finding.kind.is_unknown();
+            seen.unknown |= judgement.verdict.findings.iter().any(unknown);
+            let here = gaps(&here, &judgement.verdict);
+            for gap in here.into_iter().filter(|gap| gap.key.registry == place.registry.name) {
+                if !seen.gaps.iter().any(|known| (&known.key, known.kind) == (&gap.key, gap.kind)) {
+                    seen.gaps.push(gap);
+                }
+            }
+        }
+    }
+}
+
+/// What was seen of one need.
+#[derive(Default)]
+struct Seen {
+    gaps: Vec<Gap>,
+    /// Whether something could not be learned.
+    unknown: bool,
+}
+
+impl Running {
+    fn of(users: Users) -> Self {
+        Self {
+            pods: users.pods,
+            namespaces: users.namespaces.into_iter().collect(),
+            owners: users.owners.iter().map(|owner| (**owner).clone()).collect(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The metrics of the sweep.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry as Page;
+
+use super::Swept;
+use super::needs::Needs;
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The metrics of the sweep. A clone is a handle to the same. Those of a replica that does not lead stay as they were.
+#[derive(Debug, Clone, Default)]
+pub struct SweepMetrics {
+    duration: Seconds,
+    ended: Seconds,
+    failures: Counter,
+    pods: Gauge,
+    images: Gauge,
+    unknown: Gauge,
+    left_out: Gauge,
+}
+
+impl SweepMetrics {
+    /// Registers them.
+    pub fn register(page: &mut Page) -> Self {
+        let metrics = Self::default();
+        page.register(
+            "landfall_sweep_duration_seconds",
+            "How long the last sweep took",
+            metrics.duration.clone(),
+        );
+        page.register(
+            "landfall_sweep_ended_timestamp_seconds",
+            "When the last sweep of this replica ended",
+            metrics.ended.clone(),
+        );
+        page.register(
+            "landfall_sweep_failures",
+            "Sweeps that could not be done, because the API server could not be asked",
+            metrics.failures.clone(),
+        );
+        page.register("landfall_sweep_pods", "Pods that the last sweep read", metrics.pods.clone());
+        page.register(
+            "landfall_sweep_images",
+            "Different images that the last sweep judged, each once for each set of rules and platforms",
+            metrics.images.clone(),
+        );
+        page.register(
+            "landfall_sweep_images_unknown",
+            "Those of which something could not be learned",
+            metrics.unknown.clone(),
+        );
+        page.register(
+            "landfall_sweep_images_left_out",
+            "Those that were not judged, because there were too many or their Pod could not be read",
+            metrics.left_out.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn judged(&self, needs: &Needs, unknown: u64) {
+        let gauge = |gauge: &Gauge, number: u64| gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        gauge(&self.pods, needs.pods);
+        gauge(&self.images, u64::try_from(needs.len()).unwrap_or(u64::MAX));
+        gauge(&self.unknown, unknown);
+        gauge(&self.left_out, needs.left_out.saturating_add(needs.unreadable));
+    }
+
+    pub(super) fn ended(&self, swept: &Swept, took: Duration) {
+        self.duration.set(took.as_secs_f64());
+        self.ended.set(swept.at.as_duration().as_secs_f64());
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.inc();
+    }
+}
