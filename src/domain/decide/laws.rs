@@ -730,6 +730,36 @@ fn law_5_the_first_that_qualifies_wins() {
     assert!(passed_over > 500, "{passed_over}");
 }
 
+/// A Gap is looked for at each local Place, as the first: what is used today has none, and is used there, too.
+#[test]
+fn a_place_that_is_first_tells_of_its_own_copy() {
+    let (mut used, mut lacking) = (0, 0);
+    for (seed, case, world) in worlds() {
+        let Subject::Routed(routed) = &case.subject else { continue };
+        let today = verdict(&case, &world);
+        for (ix, place) in routed.iter() {
+            let Some(at) = case.at(ix) else {
+                assert_eq!(place.locality, Locality::Remote, "seed {seed}");
+                continue;
+            };
+            let there = verdict(&at, &world);
+            let Ruling::Local { place: PlaceIx(0), .. } = there.ruling else {
+                let of_place = there.findings.iter().filter(|finding| finding.place == Some(PlaceIx(0)));
+                assert!(of_place.count() > 0 || there.ruling == Ruling::Deny, "seed {seed}: {there:?}");
+                lacking += 1;
+                continue;
+            };
+            assert!(there.findings.is_empty(), "seed {seed}: {there:?}");
+            if matches!(today.ruling, Ruling::Local { place, .. } if place == ix) {
+                let (today, there) = (Outcome::of(&case, &today), Outcome::of(&at, &there));
+                assert_eq!((today.reason, today.image), (there.reason, there.image), "seed {seed}");
+                used += 1;
+            }
+        }
+    }
+    assert!(used > 5_000 && lacking > 5_000, "{used} used, {lacking} lacking");
+}
+
 fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {
     let more_missing = actions(dice);
     let Actions {
