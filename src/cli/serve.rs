@@ -13,6 +13,7 @@ mod namespaces;
 mod parts;
 mod policies;
 mod probe;
+mod sweep;
 mod tasks;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use parts::{Ended, Parts};
 
 use crate::cluster::Cluster;
 use crate::controllers::leader::{Candidate, Term};
+use crate::controllers::sweep::{Templates, Terms};
 use crate::domain::error_chain::error_chain;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
@@ -85,6 +87,13 @@ pub(super) struct Args {
     /// our webhook configurations; the ConfigMap `<NAME>-replicas` keeps what each replica has in force.
     #[arg(long, env = "LANDFALL_POLICIES", value_name = "NAME", requires = "lease")]
     policies: Option<String>,
+    /// The time from one sweep to the next: what runs is read and judged, so that what is missing is known before anything
+    /// starts again. `0s`: never.
+    #[arg(long, env = "LANDFALL_SWEEP_EVERY", value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    sweep_every: Duration,
+    /// Let the sweep read the templates of workloads too, so that it knows what is scaled down or runs at night only.
+    #[arg(long, env = "LANDFALL_SWEEP_TEMPLATES")]
+    sweep_templates: bool,
     /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -126,6 +135,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         pod_name,
         lease,
         policies,
+        sweep_every,
+        sweep_templates,
         log_format: _,
         log: _,
     } = args;
@@ -173,6 +184,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         cluster,
         candidate,
         policies,
+        sweep: (!sweep_every.is_zero()).then_some(Terms {
+            every: sweep_every,
+            templates: if sweep_templates { Templates::Read } else { Templates::Left },
+        }),
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -261,16 +262,15 @@ impl Sweeper {
     async fn judge(&self, needs: &Needs, ground: Ground<'_>) -> Swept {
         let mut found: HashMap<(GapKey, GapKind), (Gap, Users)> = HashMap::new();
         let (mut cases, mut unknown) = (Vec::new(), 0_u64);
-        let judged = stream::iter(needs.iter()).map(async |(need, users)| {
-            let cases = needs.cases(need, ground.settings, ground.now);
-            let mut seen = Seen::default();
-            for case in &cases {
-                self.see(case, &mut seen).await;
-            }
-            (cases, seen, users)
-        });
-        let mut judged = std::pin::pin!(judged.buffer_unordered(AT_ONCE));
-        while let Some((more, seen, users)) = judged.next().await {
+        let (mut waiting, mut judged) = (needs.iter(), FuturesUnordered::new());
+        loop {
+            let more = waiting.by_ref().take(AT_ONCE - judged.len());
+            judged.extend(
+                more.map(|(need, users)| {
+                    self.judge_one(needs.cases(need, ground.settings, ground.now), users)
+                }),
+            );
+            let Some((more, seen, users)) = judged.next().await else { break };
             cases.extend(more);
             unknown += u64::from(seen.unknown);
             for gap in seen.gaps {
@@ -286,6 +286,14 @@ impl Sweeper {
             coverage: if is_whole { Coverage::Whole } else { Coverage::Part },
             at: (self.clock)(),
         }
+    }
+
+    async fn judge_one<'u>(&self, cases: Vec<Case>, users: &'u Users) -> (Vec<Case>, Seen, &'u Users) {
+        let mut seen = Seen::default();
+        for case in &cases {
+            self.see(case, &mut seen).await;
+        }
+        (cases, seen, users)
     }
 
     /// Judges one image at each local replica.

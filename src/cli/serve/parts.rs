@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::certificate::Source;
 use super::leadership::lead;
 use super::policies::Objects;
+use super::sweep::sweeper;
 use super::tasks::Tasks;
 use super::{entries, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
@@ -24,6 +25,7 @@ use crate::controllers::entries::{self as entry, EntryKeeper, Report};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
+use crate::controllers::sweep::{SweepMetrics, Terms};
 use crate::evidence::Observatory;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
@@ -57,6 +59,8 @@ pub struct Parts {
     pub candidate: Option<Candidate>,
     /// The name of our Service and of our webhook configurations, if LandingPolicies are read; `None`: the file alone counts.
     pub policies: Option<String>,
+    /// How and how often the leader looks at what runs; `None`: never.
+    pub sweep: Option<Terms>,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -79,6 +83,7 @@ struct Instruments {
     leader: LeaderMetrics,
     entries: entry::Metrics,
     policies: PolicyMetrics,
+    sweep: SweepMetrics,
 }
 
 impl Instruments {
@@ -91,6 +96,7 @@ impl Instruments {
             leader: LeaderMetrics::register(page),
             entries: entry::Metrics::register(page),
             policies: PolicyMetrics::register(page),
+            sweep: SweepMetrics::register(page),
         }
     }
 }
@@ -118,6 +124,7 @@ impl Parts {
             cluster,
             candidate,
             policies,
+            sweep,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -160,6 +167,12 @@ impl Parts {
         let (told, entries) = watch::channel(Report::default());
         let counted =
             objects.spawn(&mut tasks, settings.settings(), entries, &namespaces, conditions.clone());
+        let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
+        if let Some(((at, own), terms)) = may_sweep {
+            let (settings, metrics) = (settings.settings(), instruments.sweep);
+            let sweeper = sweeper(at, &namespaces, &observatory, settings, own, (terms, metrics));
+            tasks.spawn("sweep", sweeper.run());
+        }
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
             .labels(Arc::new(move |namespace| labels.labels(namespace)))
