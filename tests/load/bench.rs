@@ -6,6 +6,9 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a bench prints, and may stop at once")]
 
+#[path = "../support/api.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the suites look at more of it")]
+mod api;
 mod bare;
 #[path = "../storm/blackhole.rs"]
 mod blackhole;
@@ -26,6 +29,7 @@ mod served;
 mod site;
 #[path = "../storm/storm.rs"]
 mod storm;
+mod sweep;
 mod table;
 mod trouble;
 mod warm;
@@ -56,6 +60,8 @@ enum Part {
     Blackhole,
     /// The restart storm, and the one with an outage and a policy
     Storm,
+    /// The sweep over 5,000 and over 50,000 Pods
+    Sweep,
     /// The release binaries
     Size,
 }
@@ -113,6 +119,7 @@ fn main() -> Result<()> {
             Part::Cold => runtime.block_on(trouble::cold()),
             Part::Blackhole => runtime.block_on(trouble::blackhole()),
             Part::Storm => runtime.block_on(trouble::storm()),
+            Part::Sweep => runtime.block_on(sweep::rows(scale)),
             Part::Size => sizes(),
         };
         // One part that fails does not take the figures of the others with it.
