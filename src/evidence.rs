@@ -23,6 +23,7 @@
 //! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
+//! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
@@ -32,6 +33,7 @@
 mod answer_cache;
 mod background;
 mod cached_answer;
+mod facts;
 mod fair_queue;
 mod health;
 mod invalidation;
@@ -44,6 +46,7 @@ mod ttl;
 mod upstream;
 mod verdict_cache;
 
+pub use facts::{CopyFacts, Replication, Right};
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;

@@ -20,17 +20,20 @@
 mod answer;
 mod api;
 mod client;
+mod facts;
 mod overview;
 mod project;
 #[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod replay;
+mod replication;
 mod report;
 mod scan;
 mod self_test;
 
 pub use client::Harbor;
+pub use replication::{Allowed, MOST_PAGES};
 pub use self_test::{Check, SelfTestResult};
 
 /// Parsers for `tests/fuzz`, which otherwise only the network reaches.

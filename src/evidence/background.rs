@@ -1,4 +1,4 @@
-//! Background look-ups: proofs of tags, and renewals of answers that end soon. Nobody waits for them.
+//! Background look-ups: proofs of tags, renewals of answers that end soon, facts and rules of a Harbor. No Pod waits for them.
 //!
 //! They get a small share of the registry's `inFlight` and a queue of their own, so that they hardly delay a Pod.
 
@@ -55,6 +55,13 @@ impl Background {
         Some(Permit { _permit: permit, _slot: None })
     }
 
+    /// Waits for a permit, first come, first served. Whoever waits so bounds how many do.
+    pub async fn permit(&self) -> Option<Permit> {
+        // The semaphore is never closed.
+        let permit = self.share.clone().acquire_owned().await.ok()?;
+        Some(Permit { _permit: permit, _slot: None })
+    }
+
     /// A slot in the queue.
     pub fn queue(&self, question: &Question) -> Result<QueueSlot, NoSlot> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,9 +77,8 @@ impl Background {
 
     /// Waits for a permit, first come, first served.
     pub async fn acquire(&self, slot: QueueSlot) -> Option<Permit> {
-        // The semaphore is never closed.
-        let permit = self.share.clone().acquire_owned().await.ok()?;
-        Some(Permit { _permit: permit, _slot: Some(slot) })
+        let permit = self.permit().await?;
+        Some(Permit { _slot: Some(slot), ..permit })
     }
 }
 

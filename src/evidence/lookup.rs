@@ -180,7 +180,7 @@ impl Lookups {
         terms: Terms,
     ) -> Arc<CachedAnswer> {
         let queued = Instant::now();
-        let attempt = upstream.attempt(ticket, question).await;
+        let attempt = upstream.attempt(ticket, &question.repository).await;
         let began = Instant::now();
         self.metrics.queued(upstream, began - queued);
         let cached = |question: Question, answer, epoch, previous: Option<&Arc<CachedAnswer>>| {
@@ -196,11 +196,11 @@ impl Lookups {
             }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, attempt.ask(deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
             let detail = format!("`{}` gave no answer within {:?}", upstream.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, detail))
         });
-        attempt.end(&answer, fastrand::f64());
+        attempt.end(question, &answer, fastrand::f64());
         upstream.phase(Instant::now());
         self.metrics.answered(upstream, question, &answer, Some(began.elapsed()));
         let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);

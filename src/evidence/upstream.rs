@@ -73,7 +73,7 @@ pub(super) struct Upstream {
 /// An attempt in progress.
 pub(super) struct Attempt<'a> {
     upstream: &'a Upstream,
-    question: &'a Question,
+    repository: &'a Repository,
     ticket: Option<Ticket>,
     _permit: Permit,
 }
@@ -81,23 +81,32 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Asks, until the deadline. If the connection broke at once, asks a second time if the retry budget allows it. A
     /// timeout, a 429 and a 5xx are never retried, because more requests would do harm there.
-    pub async fn ask(&self, deadline: Instant) -> Observation {
+    pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = self.upstream.ask(self.question, deadline).await;
+        let answer = self.upstream.ask(question, deadline).await;
         let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
         if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.upstream.health().may_retry()
         {
-            return self.upstream.ask(self.question, deadline).await;
+            return self.upstream.ask(question, deadline).await;
         }
         answer
     }
 
     /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
     /// 0 to 1.
-    pub fn end(mut self, answer: &Observation, random: f64) {
+    pub fn end(mut self, question: &Question, answer: &Observation, random: f64) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now().into_std();
-        if self.upstream.health().record(ticket, self.question, answer, now, random) {
+        if self.upstream.health().record(ticket, question, answer, now, random) {
+            self.upstream.request_probe();
+        }
+    }
+
+    /// Ends the attempt of a question to Harbor's API, which says nothing of the storage. `unknown`: why there is no answer.
+    pub fn end_api(mut self, unknown: Option<&Unknown>, random: f64) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = Instant::now().into_std();
+        if self.upstream.health().record_api(ticket, self.repository, unknown, now, random) {
             self.upstream.request_probe();
         }
     }
@@ -108,7 +117,7 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = Instant::now().into_std();
-            self.upstream.health().abandon(ticket, &self.question.repository, now);
+            self.upstream.health().abandon(ticket, self.repository, now);
         }
     }
 }
@@ -314,19 +323,19 @@ impl Upstream {
         Unknown::new(Cause::Overloaded, format!("the queue for `{name}` is full: {LONGEST} questions wait"))
     }
 
-    /// Waits in the queue until this question may be asked.
+    /// Waits in the queue until this repository may be asked for.
     ///
     /// # Errors
     /// The queue became full, or the registry may no longer be asked.
     pub async fn attempt<'a>(
         &'a self,
         queued: QueueTicket,
-        question: &'a Question,
+        repository: &'a Repository,
     ) -> Result<Attempt<'a>, Unknown> {
         let permit = queued.permit().await.ok_or_else(|| self.overloaded())?;
-        let admitted = self.health().admit(&question.repository, Instant::now().into_std());
-        let ticket = admitted.map_err(|limit| self.limited(limit, &question.repository))?;
-        Ok(Attempt { upstream: self, question, ticket: Some(ticket), _permit: permit })
+        let admitted = self.health().admit(repository, Instant::now().into_std());
+        let ticket = admitted.map_err(|limit| self.limited(limit, repository))?;
+        Ok(Attempt { upstream: self, repository, ticket: Some(ticket), _permit: permit })
     }
 
     async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
