@@ -9,6 +9,8 @@
 
 #[path = "cluster/certificates.rs"]
 mod certificates;
+#[path = "cluster/chapter.rs"]
+mod chapter;
 #[path = "cluster/chart.rs"]
 mod chart;
 #[path = "cluster/doctor.rs"]
