@@ -9,12 +9,13 @@
 //! Only the leader sweeps. One sweep reads page by page, and asks registries as one more namespace would, so Pods that start
 //! meanwhile hardly notice it. Between two sweeps the copies are inspected, those first that were not for the longest time.
 
+mod inspect;
 mod metrics;
 mod needs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,16 +27,18 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{ClusterError, Namespaces, ObjectRef, WorkloadKind, Workloads};
+use crate::cluster::{ClusterError, Namespaces, WorkloadKind, Workloads};
 use crate::controllers::leader::Leading;
 use crate::domain::case::{Case, Locality, Role, Subject};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::Finding;
-use crate::domain::gap::{Gap, GapKey, GapKind, gaps};
+use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
 use crate::domain::settings::Settings;
 use crate::evidence::{Asking, Observatory, Share};
+use crate::ledger::{Running, Swept};
 
+use inspect::{Changed, Copy, Inspections};
 pub use metrics::SweepMetrics;
 use needs::{Ground, Needs, Users};
 
@@ -59,6 +62,8 @@ const ATTEMPTS: u32 = 3;
 pub struct Terms {
     /// The time from one sweep to the next.
     pub every: Duration,
+    /// The time from one inspection of a copy to the next.
+    pub inspect: Duration,
     /// Whether objects with templates are read, too.
     pub templates: Templates,
 }
@@ -72,37 +77,13 @@ pub enum Templates {
     Read,
 }
 
-/// What a sweep found.
+/// What this cluster needs, and what is lacking of it.
 #[derive(Debug)]
-pub struct Swept {
+pub struct Survey {
     /// Each image that the cluster needs, as it was judged.
     pub cases: Vec<Case>,
-    /// The Gaps, and who meets them.
-    pub found: Vec<(Gap, Running)>,
-    /// Whether everything was read and judged. If not, a Gap that was not found may be there.
-    pub coverage: Coverage,
-    /// When it ended.
-    pub at: Timestamp,
-}
-
-/// How much of what runs was judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coverage {
-    /// Everything.
-    Whole,
-    /// Something could not be read or learned.
-    Part,
-}
-
-/// What runs with a Gap.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
-    /// How many Pods; 0 where only a template names the image.
-    pub pods: u32,
-    /// The first of their namespaces.
-    pub namespaces: Vec<Box<str>>,
-    /// The first of their owners.
-    pub owners: Vec<ObjectRef>,
+    /// The Gaps, and what runs with each.
+    pub swept: Swept,
 }
 
 /// Why a sweep ended early.
@@ -137,7 +118,7 @@ pub struct Sweeper {
     terms: Terms,
     metrics: SweepMetrics,
     clock: fn() -> Timestamp,
-    swept: watch::Sender<Option<Arc<Swept>>>,
+    surveys: watch::Sender<Option<Arc<Survey>>>,
 }
 
 impl Sweeper {
@@ -167,13 +148,13 @@ impl Sweeper {
             terms,
             metrics,
             clock,
-            swept: watch::Sender::new(None),
+            surveys: watch::Sender::new(None),
         }
     }
 
-    /// What the last sweep of this process found; `None` before the first.
-    pub fn swept(&self) -> watch::Receiver<Option<Arc<Swept>>> {
-        self.swept.subscribe()
+    /// What this process knows since its last sweep; `None` before the first.
+    pub fn surveys(&self) -> watch::Receiver<Option<Arc<Survey>>> {
+        self.surveys.subscribe()
     }
 
     /// Sweeps for as long as it is polled, while this replica leads. A sweep ends at once when another replica leads.
@@ -191,32 +172,48 @@ impl Sweeper {
         }
     }
 
-    async fn lead(&mut self) {
+    async fn lead(&self) {
+        let mut inspections = Inspections::new((self.clock)());
         loop {
             let began = Instant::now();
+            // A little earlier or later, so that several clusters do not ask one registry in step.
+            let next = began + self.terms.every.mul_f64(0.9 + 0.2 * fastrand::f64());
             match self.sweep().await {
-                Ok(swept) => {
-                    self.metrics.ended(&swept, began.elapsed());
-                    self.swept.send_replace(Some(Arc::new(swept)));
+                Ok((needs, settings)) => {
+                    self.survey(&needs, &settings, &mut inspections).await;
+                    self.metrics.ended((self.clock)(), began.elapsed());
+                    self.inspect(next, &needs, &settings, &mut inspections).await;
                 }
                 Err(error) => {
                     self.metrics.failed();
-                    tracing::warn!(
-                        error = error_chain(&error),
-                        "the sweep could not be done; it is tried again"
-                    );
+                    tracing::warn!(error = error_chain(&error), "the sweep could not be done; it is tried again");
                 }
             }
-            // A little earlier or later, so that several clusters do not ask one registry in step.
-            let next = began + self.terms.every.mul_f64(0.9 + 0.2 * fastrand::f64());
             sleep(next.saturating_duration_since(Instant::now()).max(PAUSE)).await;
         }
     }
 
-    /// Reads and judges once.
-    async fn sweep(&self) -> Result<Swept, SweepError> {
+    /// Inspects copies until the next sweep, and tells what that changes.
+    async fn inspect(
+        &self,
+        until: Instant,
+        needs: &Needs,
+        settings: &Settings,
+        inspections: &mut Inspections,
+    ) {
+        while Instant::now() < until {
+            match inspections.round(&self.observatory, self.terms.inspect, &self.metrics).await {
+                None => return,
+                Some(Changed::Nothing) => {}
+                Some(Changed::Findings) => self.survey(needs, settings, inspections).await,
+            }
+        }
+    }
+
+    /// Reads everything once.
+    async fn sweep(&self) -> Result<(Needs, Arc<Settings>), SweepError> {
         let settings = self.settings.load_full();
-        let ground = Ground { settings: &settings, own_namespace: &self.own_namespace, now: (self.clock)() };
+        let ground = self.ground(&settings);
         let mut needs = Needs::default();
         self.read(WorkloadKind::Pod, &mut needs, ground).await?;
         if self.terms.templates == Templates::Read {
@@ -224,7 +221,11 @@ impl Sweeper {
                 self.read(kind, &mut needs, ground).await?;
             }
         }
-        Ok(self.judge(&needs, ground).await)
+        Ok((needs, settings))
+    }
+
+    fn ground<'a>(&'a self, settings: &'a Settings) -> Ground<'a> {
+        Ground { settings, own_namespace: &self.own_namespace, now: (self.clock)() }
     }
 
     /// Reads one list. What a list says again after it was begun anew is counted once more: the numbers of Pods are a little
@@ -258,34 +259,49 @@ impl Sweeper {
         }
     }
 
+    /// Judges every need, and tells what is known now.
+    async fn survey(&self, needs: &Needs, settings: &Settings, inspections: &mut Inspections) {
+        let survey = self.judge(needs, self.ground(settings), inspections).await;
+        self.surveys.send_replace(Some(Arc::new(survey)));
+    }
+
     /// Judges every need at each local replica.
-    async fn judge(&self, needs: &Needs, ground: Ground<'_>) -> Swept {
-        let mut found: HashMap<(GapKey, GapKind), (Gap, Users)> = HashMap::new();
+    async fn judge(&self, needs: &Needs, ground: Ground<'_>, inspections: &mut Inspections) -> Survey {
+        let mut found = Found::default();
         let (mut cases, mut unknown) = (Vec::new(), 0_u64);
+        let (mut copies, mut users_of) = (HashMap::new(), Vec::new());
         let (mut waiting, mut judged) = (needs.iter(), FuturesUnordered::new());
         loop {
             let more = waiting.by_ref().take(AT_ONCE - judged.len());
             judged.extend(
-                more.map(|(need, users)| {
-                    self.judge_one(needs.cases(need, ground.settings, ground.now), users)
-                }),
+                more.map(|(need, users)| self.judge_one(needs.cases(need, ground.settings, ground.now), users)),
             );
             let Some((more, seen, users)) = judged.next().await else { break };
             cases.extend(more);
             unknown += u64::from(seen.unknown);
-            for gap in seen.gaps {
-                let at = found.entry((gap.key.clone(), gap.kind)).or_insert_with(|| (gap, Users::default()));
-                at.1.merge(users);
+            seen.gaps.into_iter().for_each(|gap| found.add(gap, users));
+            for copy in seen.copies {
+                let id = copy.id();
+                users_of.push((id.clone(), users));
+                copies.insert(id, copy);
             }
         }
-        let is_whole = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
-        self.metrics.judged(needs, unknown);
-        Swept {
-            cases,
-            found: found.into_values().map(|(gap, users)| (gap, Running::of(users))).collect(),
-            coverage: if is_whole { Coverage::Whole } else { Coverage::Part },
-            at: (self.clock)(),
+        inspections.take(copies);
+        let mut good = HashSet::new();
+        for (id, users) in users_of {
+            match inspections.risk(&id) {
+                Some(Ok(gap)) => found.add(gap, users),
+                Some(Err(key)) => {
+                    good.insert(key);
+                }
+                None => {}
+            }
         }
+        let complete = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
+        self.metrics.judged(needs, unknown);
+        let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
+        let swept = Swept { found: found.into(), good, complete, at: ground.now };
+        Survey { cases, swept }
     }
 
     async fn judge_one<'u>(&self, cases: Vec<Case>, users: &'u Users) -> (Vec<Case>, Seen, &'u Users) {
@@ -309,6 +325,7 @@ impl Sweeper {
             let judgement = self.observatory.judge(&here, asking).await;
             let unknown = |finding: &Finding| finding.place == Some(PlaceIx(0)) && finding.kind.is_unknown();
             seen.unknown |= judgement.verdict.findings.iter().any(unknown);
+            seen.copies.extend(Copy::of(&here, &judgement.evidence));
             let here = gaps(&here, &judgement.verdict);
             for gap in here.into_iter().filter(|gap| gap.key.registry == place.registry.name) {
                 if !seen.gaps.iter().any(|known| (&known.key, known.kind) == (&gap.key, gap.kind)) {
@@ -323,16 +340,27 @@ impl Sweeper {
 #[derive(Default)]
 struct Seen {
     gaps: Vec<Gap>,
+    copies: Vec<Copy>,
     /// Whether something could not be learned.
     unknown: bool,
 }
 
-impl Running {
-    fn of(users: Users) -> Self {
-        Self {
-            pods: users.pods,
-            namespaces: users.namespaces.into_iter().collect(),
-            owners: users.owners.iter().map(|owner| (**owner).clone()).collect(),
-        }
+/// The Gaps of a sweep, each once.
+#[derive(Default)]
+struct Found(HashMap<(GapKey, GapKind), (Gap, Users)>);
+
+impl Found {
+    fn add(&mut self, gap: Gap, users: &Users) {
+        let (_, all) = self
+            .0
+            .entry((gap.key.clone(), gap.kind))
+            .or_insert_with(|| (gap, Users::default()));
+        all.merge(users);
+    }
+}
+
+impl From<Found> for Vec<(Gap, Running)> {
+    fn from(Found(found): Found) -> Self {
+        found.into_values().map(|(gap, users)| (gap, users.into())).collect()
     }
 }

@@ -7,7 +7,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry as Page;
 
-use super::Swept;
 use super::needs::Needs;
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -70,9 +69,9 @@ impl SweepMetrics {
         gauge(&self.left_out, needs.left_out.saturating_add(needs.unreadable));
     }
 
-    pub(super) fn ended(&self, swept: &Swept, took: Duration) {
+    pub(super) fn ended(&self, at: Timestamp, took: Duration) {
         self.duration.set(took.as_secs_f64());
-        self.ended.set(swept.at.as_duration().as_secs_f64());
+        self.ended.set(at.as_duration().as_secs_f64());
     }
 
     pub(super) fn failed(&self) {

@@ -9,9 +9,11 @@ use serde::Deserialize;
 
 use crate::cluster::{ObjectRef, WorkloadKind};
 use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
+use crate::domain::image::{Reference, Tag};
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
+use crate::ledger::Running;
 use crate::pod::surface::{Metadata, MirrorMark, Mode};
 use crate::pod::{OldEntries, Pod, PullPolicy, plan, platform};
 
@@ -40,6 +42,8 @@ pub(super) struct Need {
 pub(super) struct Users {
     /// How many Pods; 0 where only a template names it.
     pub(super) pods: u32,
+    /// The tag by which one of them names it.
+    pub(super) tag: Option<Tag>,
     /// The first of their namespaces.
     pub(super) namespaces: BTreeSet<Box<str>>,
     /// The first of their owners.
@@ -317,9 +321,13 @@ impl Needs {
             self.left_out += 1;
             return;
         }
+        let tag = Reference::parse(&need.written).ok().and_then(|reference| reference.owned_tag());
         let users = self.table.entry(need).or_default();
         users.pods = users.pods.saturating_add(pods);
         users.add(namespace, owner);
+        if users.tag.is_none() {
+            users.tag = tag;
+        }
     }
 
     /// What a need's images have in common.
@@ -351,6 +359,13 @@ impl Needs {
     }
 }
 
+impl From<Users> for Running {
+    fn from(Users { pods, tag, namespaces, owners }: Users) -> Self {
+        let owners = owners.iter().map(|owner| (**owner).clone()).collect();
+        Self { pods, tag, namespaces, owners }
+    }
+}
+
 impl Users {
     fn add(&mut self, namespace: &str, owner: &Arc<ObjectRef>) {
         if self.namespaces.len() < MOST_USERS && !self.namespaces.contains(namespace) {
@@ -364,6 +379,7 @@ impl Users {
     /// Adds the users of another need with the same Gap.
     pub(super) fn merge(&mut self, other: &Self) {
         self.pods = self.pods.saturating_add(other.pods);
+        self.tag = self.tag.take().or_else(|| other.tag.clone());
         for namespace in &other.namespaces {
             if self.namespaces.len() < MOST_USERS {
                 self.namespaces.insert(namespace.clone());
