@@ -55,8 +55,9 @@ pub mod demo {
     pub mod world {
         pub use crate::demo::world::{
             Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Execution, Login,
-            Namespace, PathClass, Permission, Reachable, ReplicationRule, Report, Request, Scan, ScannerState,
-            Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
+            Namespace, PathClass, Permission, Reachable, ReplicationRule, Report, Request, Scan,
+            ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, entry,
+            seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {

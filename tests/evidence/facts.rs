@@ -71,8 +71,7 @@ async fn what_keeps_a_copy() {
     let child = content.child("linux/arm64").unwrap().digest;
     assert_eq!(known(&site, &index, "ams", &child).await.held, Held::ByAnother);
     // Without the right to list nobody can tell.
-    let may: Vec<_> =
-        Permission::ALL.into_iter().filter(|one| *one != Permission::ArtifactList).collect();
+    let may: Vec<_> = Permission::ALL.into_iter().filter(|one| *one != Permission::ArtifactList).collect();
     site.demo.ams.store().add_account(Account::robot("landfall", Namespace::All, &may));
     assert_eq!(known(&site, &case, "ams", &digest).await.held, Held::Untold);
 }

@@ -82,7 +82,10 @@ async fn every_kind_of_trouble_is_seen_and_ends() {
     let healthy = fra.store().add_rule(hourly("healthy"));
     let run = |rule, execution| fra.store().execute(rule, execution);
     run(failing, Execution::succeeded(ago(70)));
-    run(failing, Execution::new("Failed", "", ago(10), &[("Failed", "production/shop/web"), ("Succeed", "b")]));
+    run(
+        failing,
+        Execution::new("Failed", "", ago(10), &[("Failed", "production/shop/web"), ("Succeed", "b")]),
+    );
     run(early, Execution::failed(ago(10), "dial tcp: connection refused"));
     run(overdue, Execution::succeeded(ago(60 * 5)));
     run(idle, Execution::succeeded(ago(60 * 3)));
@@ -110,7 +113,8 @@ async fn every_kind_of_trouble_is_seen_and_ends() {
         .map(|gap| gap.detail.into())
         .collect();
     assert!(
-        details[1].ends_with("1 of 2 tasks failed, the first of them for production/shop/web [1 item(s) in total]"),
+        details[1]
+            .ends_with("1 of 2 tasks failed, the first of them for production/shop/web [1 item(s) in total]"),
         "{details:?}"
     );
     assert!(details[2].ends_with("dial tcp: connection refused"), "{details:?}");
@@ -188,7 +192,8 @@ async fn more_than_a_page_of_rules_and_more_than_we_look_at() {
     let (fra, ams) = (&site.demo.fra, &site.demo.ams);
     fra.store().add_rule(ours("the first", ams).scheduled("0 0 * * * *"));
     for number in 0..250 {
-        fra.store().add_rule(ReplicationRule::to(&format!("other {number}"), "https://harbor.par.example.com"));
+        fra.store()
+            .add_rule(ReplicationRule::to(&format!("other {number}"), "https://harbor.par.example.com"));
     }
     // Harbor lists the newest first, so it stands on the third page.
     assert_eq!(names(&site, "fra").await, ["the first"]);
@@ -209,7 +214,8 @@ async fn names_from_outside_are_one_short_line() {
     fra.store().execute(rule, Execution::failed(ago(5), &hostile));
     let (rules, _) = read(&site, "fra").await;
     let gaps = rule_gaps(&RegistryName::new("fra"), &rules, Timestamp::now());
-    for text in [gaps[0].key.subject.to_string(), gaps[0].detail.to_string(), rules[0].rule.name.to_string()] {
+    for text in [gaps[0].key.subject.to_string(), gaps[0].detail.to_string(), rules[0].rule.name.to_string()]
+    {
         assert!(text.chars().count() <= 306 && !text.contains(['\u{202e}', '\n']), "{text}");
     }
 }

@@ -54,7 +54,8 @@ async fn rules_executions_and_tasks_have_the_recorded_form() {
     let executions = api(&client, &harbor, &path).await;
     let theirs = recorded("replication-and-notifications", "m04-executions-after-event");
     assert_eq!(keys(&executions[0]), keys(&theirs[0]));
-    for field in ["status", "status_text", "end_time", "total", "succeed", "failed", "in_progress", "stopped"] {
+    for field in ["status", "status_text", "end_time", "total", "succeed", "failed", "in_progress", "stopped"]
+    {
         assert_eq!(executions[0][field], theirs[0][field], "{field}");
     }
     let theirs = recorded("late-probes", "v09-exec-dest-down");

@@ -134,7 +134,8 @@ impl Execution {
         started: Timestamp,
         tasks: &[(&'static str, &str)],
     ) -> Self {
-        let task = |(status, about): &(&'static str, &str)| (*status, format!("{about} [1 item(s) in total]"));
+        let task =
+            |(status, about): &(&'static str, &str)| (*status, format!("{about} [1 item(s) in total]"));
         Self { id: 0, status, reason: reason.into(), started, tasks: tasks.iter().map(task).collect() }
     }
 

@@ -34,7 +34,9 @@ fn every_recorded_artifact_can_be_read() {
     let artifacts = crate::harbor::recordings::all().iter().filter(|recording| {
         let path = recording.path().split('?').next().unwrap_or_default();
         let found = recording.response.as_ref().is_some_and(|response| response.status == 200);
-        found && path.contains("/artifacts/sha256:") && path.rsplit('/').next().unwrap().starts_with("sha256:")
+        found
+            && path.contains("/artifacts/sha256:")
+            && path.rsplit('/').next().unwrap().starts_with("sha256:")
     });
     let mut read = 0;
     for recording in artifacts {
@@ -65,7 +67,8 @@ fn what_is_missing_null_or_hostile() {
     let many: Vec<_> = (0..2000).map(|number| json!({"name": format!("v{number}")})).collect();
     let Held::Tags(tags) = read(json!({"tags": many})).unwrap().held else { panic!() };
     assert_eq!(tags.len(), MOST);
-    let odd = json!({"accessories": [{"digest": digest(2).to_string(), "type": "a\u{202e}\n".repeat(9_000)}]});
+    let odd =
+        json!({"accessories": [{"digest": digest(2).to_string(), "type": "a\u{202e}\n".repeat(9_000)}]});
     assert!(read(odd).unwrap().accessories[0].kind.chars().count() <= 300);
     for wrong in [json!({"tags": {}}), json!({"tags": [["v1"]]}), json!({"push_time": 7})] {
         assert!(matches!(read(wrong.clone()), Err(Malformed::Json { .. })), "{wrong}");

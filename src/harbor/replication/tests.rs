@@ -19,7 +19,8 @@ fn recorded_rules() {
         event.copies,
         Copies::To(Remote { name: "B-admin".into(), url: "http://127.0.0.1:8100".into() })
     );
-    let pattern = |text: &str| Filter { on: On::Name(Pattern::new(text).unwrap()), selects: Selects::Matching };
+    let pattern =
+        |text: &str| Filter { on: On::Name(Pattern::new(text).unwrap()), selects: Selects::Matching };
     assert_eq!(event.filters, [pattern("lib/**")]);
     assert_eq!(event.destination, ("".into(), -1));
     assert!(event.created.is_some());
@@ -140,7 +141,8 @@ async fn a_right_that_is_missing_is_not_an_empty_list() {
 
 #[tokio::test]
 async fn tasks_are_counted_where_the_last_execution_failed() {
-    let failed = json!({"id": 9, "status": "Failed", "total": 2, "failed": 2, "succeed": 0, "status_text": ""});
+    let failed =
+        json!({"id": 9, "status": "Failed", "total": 2, "failed": 2, "succeed": 0, "status_text": ""});
     let running = json!({"id": 10, "status": "InProgress"});
     let ask = |tasks: &str| {
         let list = json!([failed, running]).to_string();
@@ -178,11 +180,9 @@ async fn pushes_of_a_harbor_that_does_not_list_them() {
         {"repository_name": "lib/b", "push_time": "0001-01-01T00:00:00.000Z", "tags": null},
         {"push_time": "2026-07-01T00:00:00.000Z"},
     ]);
-    for (answer, count) in [
-        (Response::new(404, "application/json", none), 0),
-        (ok(&list.to_string()), 1),
-        (ok("null"), 0),
-    ] {
+    for (answer, count) in
+        [(Response::new(404, "application/json", none), 0), (ok(&list.to_string()), 1), (ok("null"), 0)]
+    {
         let replay = Script::of("sysrobot", &[]).at("GET", path, answer).play().await;
         let Allowed::Granted(found) = replay.harbor.pushes("lib", soon()).await.unwrap() else { panic!() };
         assert_eq!(found.len(), count);

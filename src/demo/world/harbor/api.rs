@@ -180,7 +180,8 @@ fn list(store: &Store, ask: &Ask, counts: impl Fn(&str) -> bool) -> Answer {
     }
     // Harbor's default order.
     found.sort_by_key(|(_, _, artifact)| std::cmp::Reverse((artifact.pushed, artifact.id)));
-    let shown = page(ask, &found).map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact));
+    let shown =
+        page(ask, &found).map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact));
     let shown: Vec<Value> = shown.collect();
     with(json(&shown.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
 }

@@ -12,13 +12,15 @@ use crate::demo::world::store::Store;
 /// Answers a `GET`. `rest` is the path below `replication`.
 pub(super) fn answer(store: &Store, caller: &Caller, ask: &Ask, rest: &[&str], path: &str) -> Answer {
     let (permission, found): (_, Option<Vec<Value>>) = match rest {
-        ["policies"] => {
-            (Permission::ReplicationPolicyList, Some(store.rules.iter().rev().map(|rule| rule.render()).collect()))
-        }
+        ["policies"] => (
+            Permission::ReplicationPolicyList,
+            Some(store.rules.iter().rev().map(|rule| rule.render()).collect()),
+        ),
         ["executions"] => (Permission::ReplicationList, Some(executions(store, ask))),
         ["executions", number, "tasks"] => {
             let executions = store.rules.iter().flat_map(|rule| &rule.executions);
-            let found = number.parse().ok().and_then(|id: u64| executions.into_iter().find(|one| one.id == id));
+            let found =
+                number.parse().ok().and_then(|id: u64| executions.into_iter().find(|one| one.id == id));
             (Permission::ReplicationList, found.map(|execution| execution.tasks()))
         }
         _ => return no_such_path(path),
