@@ -54,9 +54,10 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Login, Namespace,
-            PathClass, Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing,
-            Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Execution, Login,
+            Namespace, PathClass, Permission, Reachable, ReplicationRule, Report, Request, Scan,
+            ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, entry,
+            seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {
@@ -105,6 +106,10 @@ pub mod domain {
         pub use crate::domain::evidence::{
             Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
         };
+    }
+    /// See [`crate::domain::facts`].
+    pub mod facts {
+        pub use crate::domain::facts::{Accessory, Facts, Held, lag, missing_accessories, untagged};
     }
     /// See [`crate::domain::finding`].
     pub mod finding {
@@ -158,6 +163,10 @@ pub mod domain {
             CredentialSource, Kind, Plugin, Registry, Service, SharedRegistry,
         };
     }
+    /// See [`crate::domain::replication`].
+    pub mod replication {
+        pub use crate::domain::replication::{Observed, RuleGap, Standing, Status, rule_gaps};
+    }
     /// See [`crate::domain::route`].
     pub mod route {
         pub use crate::domain::route::Collision;
@@ -174,7 +183,7 @@ pub mod domain {
     }
     /// See [`crate::domain::unknown`].
     pub mod unknown {
-        pub use crate::domain::unknown::Cause;
+        pub use crate::domain::unknown::{Cause, Unknown};
     }
     /// See [`crate::domain::verdict`].
     pub mod verdict {
@@ -183,7 +192,9 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope, Share};
+    pub use crate::evidence::{
+        Asking, CopyFacts, Health, Judgement, Observatory, Replication, Right, Scope, Share,
+    };
 }
 /// See [`crate::harbor`].
 pub mod harbor {

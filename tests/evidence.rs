@@ -4,6 +4,8 @@
 
 #[path = "evidence/cache_life.rs"]
 mod cache_life;
+#[path = "evidence/facts.rs"]
+mod facts;
 #[path = "evidence/harbor_states.rs"]
 mod harbor_states;
 #[path = "evidence/health.rs"]
@@ -18,6 +20,8 @@ mod look_up;
 mod neighbours;
 #[path = "evidence/remembered.rs"]
 mod remembered;
+#[path = "evidence/replication.rs"]
+mod replication;
 #[path = "evidence/site.rs"]
 mod site;
 #[path = "evidence/split_dns.rs"]

@@ -139,7 +139,11 @@ mod tests {
             (None, Some("2026-07-01T10:00:00Z"), None),
             (Some("2026-07-01T10:00:00Z"), None, None),
         ] {
-            assert_eq!(lag(&at(primary), &at(here)), expected.map(Duration::from_millis), "{primary:?} {here:?}");
+            assert_eq!(
+                lag(&at(primary), &at(here)),
+                expected.map(Duration::from_millis),
+                "{primary:?} {here:?}"
+            );
         }
     }
 }

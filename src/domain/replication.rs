@@ -202,8 +202,8 @@ pub struct Observed {
     pub rule: Rule,
     /// Its newest executions. `None`: we may not read them.
     pub executions: Option<Vec<Execution>>,
-    /// The newest push that it covers, as far as is known.
-    pub pushed: Option<Timestamp>,
+    /// When something was pushed that it covers, as far as is known.
+    pub pushed: Vec<Timestamp>,
 }
 
 /// Returns the Routes that a rule fills: it copies from their primary to a replica of theirs that is at our site. Rules of
@@ -219,13 +219,15 @@ pub fn fills<'a>(
             _ => None,
         });
         let covered = names.into_iter().all(|pattern| pattern.may_overlap(&route.repositories));
-        covered && route.replicas.iter().any(|replica| {
-            let local = replica.registry.site == settings.site && replica.serves == Serves::Copies;
-            local && match &rule.copies {
-                Copies::To(remote) => route.primary.name == *keeper && remote.is(&replica.registry),
-                Copies::From(remote) => replica.registry.name == *keeper && remote.is(&route.primary),
-            }
-        })
+        covered
+            && route.replicas.iter().any(|replica| {
+                let local = replica.registry.site == settings.site && replica.serves == Serves::Copies;
+                local
+                    && match &rule.copies {
+                        Copies::To(remote) => route.primary.name == *keeper && remote.is(&replica.registry),
+                        Copies::From(remote) => replica.registry.name == *keeper && remote.is(&route.primary),
+                    }
+            })
     })
 }
 
@@ -378,9 +380,10 @@ impl Observed {
 
     fn idle(&self, now: Timestamp) -> Option<String> {
         let (Trigger::OnPush, Copies::To(_)) = (&self.rule.trigger, &self.rule.copies) else { return None };
-        let (pushed, since) = (self.pushed?, self.since()?);
-        let missed = pushed > since && later(pushed, now)? > PATIENCE;
-        missed.then(|| {
+        let since = self.since()?;
+        // The oldest of what it did not follow: on a busy day something was always pushed a moment ago.
+        let pushed = self.pushed.iter().copied().filter(|pushed| *pushed > since).min()?;
+        (later(pushed, now)? > PATIENCE).then(|| {
             format!("it runs on each push, and has not run since what was pushed at {}", minute(pushed))
         })
     }

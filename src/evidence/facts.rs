@@ -156,8 +156,8 @@ impl Observatory {
                 rule.covers(push) == Some(true) && routes().any(routed)
             };
             let pushed = match rule.trigger {
-                Trigger::OnPush => pushes.values().flatten().filter(ours).map(|push| push.at).max(),
-                _ => None,
+                Trigger::OnPush => pushes.values().flatten().filter(ours).map(|push| push.at).collect(),
+                _ => Vec::new(),
             };
             observed.push(Observed { rule, executions, pushed });
         }

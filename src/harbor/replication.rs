@@ -267,7 +267,9 @@ fn filter(raw: &RawFilter<'_>) -> Option<Filter> {
     let selects = match raw.decoration.as_deref() {
         None | Some("" | "matches") => Selects::Matching,
         Some("excludes") => Selects::Others,
-        Some(other) => return Some(Filter { on: On::Other(plain(other).into()), selects: Selects::Matching }),
+        Some(other) => {
+            return Some(Filter { on: On::Other(plain(other).into()), selects: Selects::Matching });
+        }
     };
     let text = match &raw.value {
         None => return None,
@@ -324,18 +326,12 @@ impl Harbor {
     ///
     /// # Errors
     /// What could not be learned.
-    pub async fn executions(
-        &self,
-        rule: i64,
-        deadline: Instant,
-    ) -> Result<Allowed<Vec<Execution>>, Unknown> {
+    pub async fn executions(&self, rule: i64, deadline: Instant) -> Result<Allowed<Vec<Execution>>, Unknown> {
         let answer = self.api.executions(rule, deadline).await;
         let found = self.allowed(answer, executions, deadline).await?;
         let Allowed::Granted(mut executions) = found else { return Ok(found) };
         executions.sort_by_key(|execution| std::cmp::Reverse(execution.id));
-        let ended = |execution: &&mut Execution| {
-            matches!(execution.status, Status::Succeed | Status::Failed)
-        };
+        let ended = |execution: &&mut Execution| matches!(execution.status, Status::Succeed | Status::Failed);
         let last = executions.iter_mut().find(ended);
         if let Some(last) =
             last.filter(|last| last.status == Status::Failed && (1..=PAGE).contains(&count(last.tasks.total)))
@@ -378,7 +374,8 @@ impl Harbor {
             ApiAnswer::Forbidden => Ok(Allowed::Forbidden),
             ApiAnswer::Unauthorized => Err(self.unauthorized(deadline).await),
             ApiAnswer::NotFound => {
-                let detail = "Harbor answered 404 to a question about replication: it does not exist any more";
+                let detail =
+                    "Harbor answered 404 to a question about replication: it does not exist any more";
                 Err(Unknown::new(Cause::NotRegistry, detail))
             }
         }

@@ -80,7 +80,6 @@ const IGNORED: &[&str] = &[
     "realname",
     "user_id",
     "email",
-    "accessories",
 ];
 
 /// The Harbor of the recordings, rebuilt, and the one that its proxy project looks at.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
+use super::replication::{Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
@@ -34,6 +35,7 @@ pub struct Store {
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) scans: HashMap<Digest, Scan>,
+    pub(super) rules: Vec<ReplicationRule>,
     pub(super) harbor_tokens: HarborTokens,
     pub(super) plain_tokens: PlainTokens,
     next_id: u64,
@@ -157,14 +159,22 @@ pub(super) struct Artifact {
     pub role: Role,
     pub pushed: Timestamp,
     pub stored: Stored,
-    pub signed: Signed,
+    pub accessories: Vec<Accessory>,
 }
 
-/// Whether an artifact has a cosign signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signed {
-    Yes,
-    No,
+/// What belongs to an artifact. Its own manifest is not served.
+#[derive(Debug, Clone)]
+pub(super) struct Accessory {
+    pub id: u64,
+    pub kind: String,
+    pub digest: Digest,
+}
+
+impl Artifact {
+    /// Whether it has an accessory of this type.
+    pub fn has_accessory(&self, kind: &str) -> bool {
+        self.accessories.iter().any(|accessory| accessory.kind == kind)
+    }
 }
 
 /// Whether the manifest's file is there.
@@ -196,6 +206,7 @@ impl Store {
             projects: BTreeMap::new(),
             repositories: BTreeMap::new(),
             scans: HashMap::new(),
+            rules: Vec::new(),
             harbor_tokens: HarborTokens::default(),
             plain_tokens: PlainTokens::default(),
             next_id: 0,
@@ -309,8 +320,51 @@ impl Store {
 
     /// Signs an artifact, as cosign would.
     pub fn sign(&mut self, repository: &str, digest: &Digest) {
+        let signature = Content::image(&format!("signature of {digest}")).digest;
+        self.attach(repository, digest, "signature.cosign", signature);
+    }
+
+    /// Adds an accessory of this type, as Harbor spells it, with this digest.
+    pub fn attach(&mut self, repository: &str, subject: &Digest, kind: &str, digest: Digest) {
+        let id = self.id();
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(subject) {
+            artifact.accessories.retain(|accessory| accessory.digest != digest);
+            artifact.accessories.push(Accessory { id, kind: kind.into(), digest });
+        }
+    }
+
+    /// Removes all accessories of an artifact.
+    pub fn detach(&mut self, repository: &str, subject: &Digest) {
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(subject) {
+            artifact.accessories.clear();
+        }
+    }
+
+    /// Changes when an artifact was pushed.
+    pub fn set_pushed(&mut self, repository: &str, digest: &Digest, at: Timestamp) {
         if let Some(artifact) = self.repository(repository).artifacts.get_mut(digest) {
-            artifact.signed = Signed::Yes;
+            artifact.pushed = at;
+        }
+    }
+
+    /// Adds a replication rule, and returns its number.
+    pub fn add_rule(&mut self, mut rule: ReplicationRule) -> u64 {
+        rule.id = self.id();
+        let id = rule.id;
+        self.rules.push(rule);
+        id
+    }
+
+    /// Removes all replication rules.
+    pub fn remove_rules(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Adds an execution to a rule.
+    pub fn execute(&mut self, rule: u64, mut execution: Execution) {
+        execution.id = self.id();
+        if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
+            rule.executions.push(execution);
         }
     }
 
@@ -401,7 +455,8 @@ impl Store {
             repository.blobs.insert(blob.digest, blob.bytes.clone());
         }
         let content = Arc::new(content.clone());
-        let artifact = Artifact { id, content, role, pushed, stored: Stored::Intact, signed: Signed::No };
+        let (stored, accessories) = (Stored::Intact, Vec::new());
+        let artifact = Artifact { id, content, role, pushed, stored, accessories };
         repository.artifacts.entry(digest).or_insert(artifact).stored = Stored::Intact;
     }
 

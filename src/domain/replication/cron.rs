@@ -9,9 +9,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan as _};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 
 /// How far runs are looked for: the 29th of February is at most 8 years away.
 const HORIZON_DAYS: u32 = 9 * 366;
@@ -233,12 +233,8 @@ impl Field {
 
 impl Kind {
     fn field(&self, text: &str) -> Result<Field, CronError> {
-        let unreadable = || CronError::Field {
-            name: self.name,
-            text: text.into(),
-            least: self.least,
-            most: self.most,
-        };
+        let unreadable =
+            || CronError::Field { name: self.name, text: text.into(), least: self.least, most: self.most };
         let mut field = Field { bits: 0, limits: Limits::Something };
         // As in Go, empty items of a list are passed over.
         for item in text.split(',').filter(|item| !item.is_empty()) {

@@ -110,7 +110,7 @@ fn run(id: i64, status: Status, started: &str) -> Execution {
 }
 
 fn observed(rule: Rule, executions: Vec<Execution>) -> Observed {
-    Observed { rule, executions: Some(executions), pushed: None }
+    Observed { rule, executions: Some(executions), pushed: Vec::new() }
 }
 
 /// The risks of one rule, at this time.
@@ -282,7 +282,10 @@ fn a_schedule_that_is_not_kept() {
     let running = run(1, Status::InProgress, "2026-07-15T09:00:00Z");
     assert!(risks_at(observed(rule(hourly()), vec![running]), NOW).is_empty(), "it runs");
     let said = gaps(&[observed(rule(hourly()), vec![])], NOW).remove(0);
-    assert_eq!(said.detail.as_ref(), "its schedule is `0 0 * * * *`, and it has never run since 2026-01-01 00:00 UTC");
+    assert_eq!(
+        said.detail.as_ref(),
+        "its schedule is `0 0 * * * *`, and it has never run since 2026-01-01 00:00 UTC"
+    );
     assert_eq!(said.key.subject, GapSubject::Rule("rule".into()));
     assert_eq!(said.key.registry, RegistryName::new("fra"));
 }
@@ -290,19 +293,34 @@ fn a_schedule_that_is_not_kept() {
 #[test]
 fn a_push_that_was_not_followed() {
     for (trigger, last, pushed, idle) in [
-        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), Some("2026-07-15T09:30:00Z"), true),
-        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), Some("2026-07-15T09:45:00Z"), false),
-        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), Some("2026-07-15T09:44:59Z"), true),
-        (Trigger::OnPush, Some("2026-07-15T09:30:01Z"), Some("2026-07-15T09:30:00Z"), false),
-        (Trigger::OnPush, None, Some("2026-07-15T09:30:00Z"), true),
-        (Trigger::OnPush, None, Some("2025-12-31T23:00:00Z"), false),
-        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), None, false),
-        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), Some("2026-07-15T11:00:00Z"), false),
-        (Trigger::Manual, Some("2026-07-15T09:00:00Z"), Some("2026-07-15T09:30:00Z"), false),
+        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), vec!["2026-07-15T09:30:00Z"], true),
+        (
+            Trigger::OnPush,
+            Some("2026-07-15T09:00:00Z"),
+            vec!["2026-07-15T09:59:00Z", "2026-07-15T09:30:00Z"],
+            true,
+        ),
+        (
+            Trigger::OnPush,
+            Some("2026-07-15T09:40:00Z"),
+            vec!["2026-07-15T09:59:00Z", "2026-07-15T09:30:00Z"],
+            false,
+        ),
+        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), vec!["2026-07-15T09:45:00Z"], false),
+        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), vec!["2026-07-15T09:44:59Z"], true),
+        (Trigger::OnPush, Some("2026-07-15T09:30:01Z"), vec!["2026-07-15T09:30:00Z"], false),
+        (Trigger::OnPush, None, vec!["2026-07-15T09:30:00Z"], true),
+        (Trigger::OnPush, None, vec!["2025-12-31T23:00:00Z"], false),
+        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), vec![], false),
+        (Trigger::OnPush, Some("2026-07-15T09:00:00Z"), vec!["2026-07-15T11:00:00Z"], false),
+        (Trigger::Manual, Some("2026-07-15T09:00:00Z"), vec!["2026-07-15T09:30:00Z"], false),
     ] {
         let executions = last.map(|last| run(1, Status::Succeed, last)).into_iter().collect();
         let case = format!("{trigger:?} {last:?} {pushed:?}");
-        let observed = Observed { pushed: pushed.map(at), ..observed(rule(trigger), executions) };
+        let observed = Observed {
+            pushed: pushed.iter().copied().map(at).collect(),
+            ..observed(rule(trigger), executions)
+        };
         assert_eq!(risks_at(observed, NOW), if idle { vec![Risk::RuleIdle] } else { vec![] }, "{case}");
     }
 }
@@ -329,6 +347,11 @@ fn what_a_rule_covers() {
         (vec![name("a/**"), other], "a/b", vec!["v1"], None),
     ] {
         let rule = Rule { filters, ..rule(Trigger::OnPush) };
-        assert_eq!(rule.covers(&push(repository, &tags)), covered, "{:?} {repository} {tags:?}", rule.filters);
+        assert_eq!(
+            rule.covers(&push(repository, &tags)),
+            covered,
+            "{:?} {repository} {tags:?}",
+            rule.filters
+        );
     }
 }
