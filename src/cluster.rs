@@ -8,15 +8,18 @@
 mod backends;
 mod changes;
 mod events;
+mod gaps;
 mod glass;
 mod kubeconfig;
 mod landing_policy;
 mod lease;
 mod namespaces;
+mod owners;
 mod pace;
 mod policies;
 mod registration;
 mod replicas;
+mod replication_gap;
 mod secret;
 mod trial;
 mod validators;
@@ -25,6 +28,7 @@ mod workloads;
 
 use std::time::Duration;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::client::ClientBuilder;
 use kube::config::{InClusterError, Kubeconfig, KubeconfigError};
 use kube::runtime::watcher;
@@ -36,13 +40,18 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use gaps::{GapChange, GapObject, GapObjects};
 pub use glass::Glass;
 pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
+pub use owners::Owners;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
+pub use replication_gap::{
+    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
+};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use validators::{Common, Entry, Filled, Registered, Validators};
@@ -206,7 +215,37 @@ impl Cluster {
     }
 }
 
+/// The definitions of all resources.
+pub fn definitions() -> [CustomResourceDefinition; 2] {
+    [landing_policy::definition(), replication_gap::definition()]
+}
+
 impl ClusterError {
+    /// Whether the API server says that it does not know the object, or the resource.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether we lack a right.
+    pub fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    /// Whether the API server says that what we sent is wrong.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.code(), Some(400 | 422))
+    }
+
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Call { source, .. } => match &**source {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// A failed watch of these objects.
     fn watch(objects: &str, error: watcher::Error) -> Self {
         let (verb, source) = match error {

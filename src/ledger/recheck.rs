@@ -1,0 +1,169 @@
+//! Judges one image at one registry again, for the leader's look at a gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::keeper::Recheck;
+use super::record::{Record, Standing, State};
+use crate::domain::case::{Case, Exemption, Locality, PodContext, Pull, Role, Subject};
+use crate::domain::finding::{About, FindingKind};
+use crate::domain::gap::{Axis, GapKey, GapSubject, Version, gaps};
+use crate::domain::image::Repository;
+use crate::domain::place::PlaceIx;
+use crate::domain::policy::{Labels, Regime};
+use crate::domain::route::{Serves, TagProof};
+use crate::domain::settings::Settings;
+use crate::domain::verdict::Verdict;
+use crate::evidence::{Asking, Observatory, Scope, Share};
+
+/// Returns the labels of a namespace by its name.
+type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
+
+/// How long a look may take: nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Judges under the rules of the namespaces that the record names, from the registry's answers of now.
+#[must_use]
+pub fn recheck(
+    settings: Arc<ArcSwap<Settings>>,
+    observatory: Arc<Observatory>,
+    labels: LabelsOf,
+    clock: fn() -> Timestamp,
+) -> Recheck {
+    Arc::new(move |key: &GapKey, record: &Record| {
+        let (key, namespaces) = (key.clone(), record.namespaces.clone());
+        let (settings, observatory, labels) = (settings.load_full(), observatory.clone(), labels.clone());
+        async move {
+            let labels: Vec<Arc<Labels>> =
+                futures::future::join_all(namespaces.iter().map(|namespace| labels(namespace))).await;
+            look(&key, &settings, &observatory, &labels, clock()).await
+        }
+        .boxed()
+    })
+}
+
+async fn look(
+    key: &GapKey,
+    settings: &Settings,
+    observatory: &Observatory,
+    namespaces: &[Arc<Labels>],
+    now: Timestamp,
+) -> Standing {
+    // A rule is read by whoever watches the rules.
+    let GapSubject::Image { version, .. } = &key.subject else { return Standing::UNKNOWN };
+    let written = key.subject.to_string();
+    let mut regimes: Vec<Arc<Regime>> = Vec::new();
+    for labels in namespaces {
+        let regime = settings.regime(labels, now);
+        if !regimes.contains(&regime) {
+            regimes.push(regime);
+        }
+    }
+    if regimes.is_empty() {
+        regimes.push(settings.regime(&Labels::new(), now));
+    }
+    let mut standing: Option<Standing> = None;
+    for regime in regimes {
+        let platforms = settings.platforms.clone();
+        let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+        let case = settings.case_for(&written, Pull::Registry, &context);
+        let one = match at_registry(&case, key) {
+            Err(why) => Standing::not_expected(why),
+            Ok((ix, repository, case)) => {
+                if standing.is_none() {
+                    observatory.invalidate(&key.registry, scope(version, repository));
+                }
+                let asking =
+                    Asking { share: Share::Mutating, namespace: "", deadline: Instant::now() + PATIENCE };
+                let verdict = observatory.judge(&case, asking).await.verdict;
+                stands(&case, ix, &verdict, key)
+            }
+        };
+        standing = Some(standing.map_or(one.clone(), |before| worse(before, one)));
+    }
+    standing.unwrap_or(Standing::UNKNOWN)
+}
+
+fn scope(version: &Version, repository: Repository) -> Scope {
+    match version {
+        Version::Digest(digest) => Scope::Digest(*digest),
+        Version::Tag(tag) => Scope::Tag(repository, tag.clone()),
+    }
+}
+
+/// The Case as if this registry were the only one of our site, or why no copy is expected there.
+fn at_registry(case: &Case, key: &GapKey) -> Result<(PlaceIx, Repository, Case), &'static str> {
+    let Subject::Routed(routed) = &case.subject else {
+        return Err("no route covers the image any more");
+    };
+    let holds = |place: &crate::domain::case::Place| {
+        place.registry.name == key.registry
+            && place.locality == Locality::Local
+            && place.role == Role::Replica
+            && place.serves == Serves::Copies
+    };
+    let found = routed.iter().find(|(_, place)| holds(place));
+    let found = found.and_then(|(ix, place)| Some((ix, place.repository.clone(), case.at(ix)?)));
+    let Some((ix, repository, mut case)) = found else {
+        return Err("no route has copies of the image there any more");
+    };
+    if let Subject::Routed(routed) = &mut case.subject {
+        // Without a proof, a tag that was stale would seem to be in order.
+        routed.tag_proof = TagProof::Required;
+    }
+    Ok((ix, repository, case))
+}
+
+/// What a Verdict says of one Place.
+fn stands(case: &Case, ix: PlaceIx, verdict: &Verdict, key: &GapKey) -> Standing {
+    let found = gaps(case, verdict);
+    let lacking = |axis: Axis| {
+        let mut of_axis = found.iter().filter(|gap| gap.key == *key && gap.kind.axis() == axis);
+        of_axis.next().map(|gap| State::Lacking(gap.kind, gap.detail.clone()))
+    };
+    let here = || verdict.findings.iter().filter(|finding| finding.place == Some(ix));
+    let is_of_copy = |about: About| matches!(about, About::Copy | About::Tag);
+    let presence = lacking(Axis::Presence).unwrap_or_else(|| {
+        let in_doubt = here().any(|finding| {
+            is_of_copy(finding.about) && (finding.kind.is_unknown() || finding.kind == FindingKind::Unproved)
+        });
+        if in_doubt { State::Unknown } else { State::Good }
+    });
+    let scan = lacking(Axis::Scan).unwrap_or_else(|| {
+        let is_scan = |about: About| about == About::Scan;
+        let in_doubt = here().any(|finding| finding.kind.is_unknown() && is_scan(finding.about));
+        let unscannable = here().any(|finding| finding.kind == FindingKind::Unscannable);
+        // Of a copy that is not there, or that nobody could look at, no scan is known.
+        let no_copy = here().any(|finding| is_of_copy(finding.about) && finding.kind != FindingKind::Unproved);
+        if unscannable {
+            State::NotExpected("no scanner there can scan it".into())
+        } else if in_doubt || no_copy {
+            State::Unknown
+        } else {
+            State::Good
+        }
+    });
+    Standing { presence, scan, risk: State::Unknown }
+}
+
+/// Under two sets of rules: what is lacking under one of them is lacking.
+fn worse(one: Standing, other: Standing) -> Standing {
+    let weight = |state: &State| match state {
+        State::Lacking(..) => 0,
+        State::Unknown => 1,
+        State::Good => 2,
+        State::NotExpected(_) => 3,
+    };
+    let of = |one: State, other: State| if weight(&other) < weight(&one) { other } else { one };
+    Standing {
+        presence: of(one.presence, other.presence),
+        scan: of(one.scan, other.scan),
+        risk: of(one.risk, other.risk),
+    }
+}
