@@ -23,6 +23,7 @@
 //! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
+//! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
@@ -35,6 +36,7 @@ mod cached_answer;
 mod fair_queue;
 mod health;
 mod invalidation;
+mod inventory;
 mod judge;
 mod lookup;
 mod metrics;
@@ -47,6 +49,13 @@ mod verdict_cache;
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
+pub use inventory::{Damage, Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
 pub use observatory::{Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
+
+/// Parsers for `tests/fuzz`, which otherwise only the API server reaches.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use super::inventory::fuzz::{encode_text, read_all};
+}
