@@ -49,6 +49,8 @@ mod verdict_cache;
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
+#[cfg(test)]
+pub use inventory::fingerprint;
 pub use inventory::{Damage, Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
 pub use observatory::{Asking, Observatory};

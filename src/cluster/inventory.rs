@@ -46,6 +46,8 @@ pub struct Parts {
 pub enum Kept {
     /// Nothing was ever written.
     Nothing,
+    /// The write that is known.
+    Known,
     /// A whole, and the id of its write.
     Whole(Box<str>, Vec<u8>),
     /// Parts that do not belong together, as in the middle of a write; and what does not fit.
@@ -71,15 +73,18 @@ impl Parts {
         format!("{}-inventory-{part}", self.release)
     }
 
-    /// Reads them all.
+    /// Reads them all, unless they are of the write that is known.
     ///
     /// # Errors
     /// If the API server cannot be asked, or one of them does not exist.
-    pub async fn read(&self) -> Result<Kept, ClusterError> {
+    pub async fn read(&self, known: Option<&str>) -> Result<Kept, ClusterError> {
         let head = self.part(0).await?;
         let (Some(id), Some(hash)) = (head.data.get(WRITE), head.data.get(HASH)) else {
             return Ok(Kept::Nothing);
         };
+        if known == Some(id) {
+            return Ok(Kept::Known);
+        }
         let parts = head.data.get(PARTS).and_then(|parts| parts.parse::<usize>().ok());
         let Some(parts) = parts.filter(|parts| (1..=MOST_PARTS).contains(parts)) else {
             return Ok(Kept::Torn("the first part names no number of parts that there could be"));

@@ -46,6 +46,8 @@ mod export;
 mod format;
 mod import;
 
+#[cfg(test)]
+pub use document::fingerprint;
 pub use document::{Damage, Inventory};
 pub use format::{Unusable, decode, encode};
 pub use import::{Imported, Reading, Refusal};

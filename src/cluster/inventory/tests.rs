@@ -75,11 +75,12 @@ fn bytes(count: usize) -> Vec<u8> {
 #[tokio::test]
 async fn what_is_written_is_read_whatever_was_there() {
     let parts = Server::new().parts();
-    assert_eq!(parts.read().await.unwrap(), Kept::Nothing);
+    assert_eq!(parts.read(None).await.unwrap(), Kept::Nothing);
     for (id, size) in [("a", MOST_BYTES), ("b", 1), ("c", PART), ("d", PART + 1), ("e", 0)] {
         let whole = bytes(size);
         assert_eq!(parts.write(id, &whole).await.unwrap(), Written::Done);
-        assert!(parts.read().await.unwrap() == Kept::Whole(id.into(), whole), "{id}");
+        assert!(parts.read(Some("z")).await.unwrap() == Kept::Whole(id.into(), whole), "{id}");
+        assert_eq!(parts.read(Some(id)).await.unwrap(), Kept::Known);
     }
 }
 
@@ -92,7 +93,7 @@ async fn parts_of_two_writes_are_not_used() {
     for key in ["data", "binaryData"] {
         one.set(1, key, other.at(1, key));
     }
-    assert_eq!(one.parts().read().await.unwrap(), Kept::Torn("its parts are of different writes"));
+    assert_eq!(one.parts().read(None).await.unwrap(), Kept::Torn("its parts are of different writes"));
 }
 
 #[tokio::test]
@@ -105,14 +106,14 @@ async fn what_was_changed_by_hand_is_not_used() {
         let mut changed = head.clone();
         changed["parts"] = json!(number);
         server.set(0, "data", changed);
-        assert!(matches!(parts.read().await.unwrap(), Kept::Torn(_)), "{number}");
+        assert!(matches!(parts.read(None).await.unwrap(), Kept::Torn(_)), "{number}");
     }
     server.set(0, "data", head);
-    assert!(matches!(parts.read().await.unwrap(), Kept::Whole(..)));
+    assert!(matches!(parts.read(None).await.unwrap(), Kept::Whole(..)));
     server.set(1, "binaryData", json!({"part": "AAAA"}));
-    assert_eq!(parts.read().await.unwrap(), Kept::Torn("its hash is another than it says"));
+    assert_eq!(parts.read(None).await.unwrap(), Kept::Torn("its hash is another than it says"));
     server.set(0, "data", json!(null));
-    assert_eq!(parts.read().await.unwrap(), Kept::Nothing);
+    assert_eq!(parts.read(None).await.unwrap(), Kept::Nothing);
 }
 
 #[tokio::test]
@@ -133,12 +134,12 @@ async fn of_two_writers_one_is_refused() {
     })
     .inventory("landfall", "landfall");
     assert_eq!(parts.write("slow", &bytes(PART + 1)).await.unwrap(), Written::Outdated);
-    assert_eq!(parts.read().await.unwrap(), Kept::Whole("other".into(), b"other".to_vec()));
+    assert_eq!(parts.read(None).await.unwrap(), Kept::Whole("other".into(), b"other".to_vec()));
 }
 
 #[tokio::test]
 async fn a_configmap_that_is_missing_is_named() {
-    let error = Server::default().parts().read().await.unwrap_err();
+    let error = Server::default().parts().read(None).await.unwrap_err();
     let said = "there is no ConfigMap `landfall-inventory-0`; it comes with the chart or the manifests";
     assert_eq!(error.to_string(), said);
 }
