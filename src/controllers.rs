@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod entries;
+pub mod inventory;
 pub mod leader;
 pub mod policies;
 pub mod settings;

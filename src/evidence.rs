@@ -24,6 +24,7 @@
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
+//! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
@@ -37,6 +38,7 @@ mod facts;
 mod fair_queue;
 mod health;
 mod invalidation;
+mod inventory;
 mod judge;
 mod lookup;
 mod metrics;
@@ -50,6 +52,15 @@ pub use facts::{CopyFacts, Replication, Right};
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
+#[cfg(test)]
+pub use inventory::fingerprint;
+pub use inventory::{Damage, Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
 pub use observatory::{Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
+
+/// Parsers for `tests/fuzz`, which otherwise only the API server reaches.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use super::inventory::fuzz::{encode_text, read_all};
+}

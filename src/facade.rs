@@ -129,7 +129,7 @@ pub mod domain {
     }
     /// See [`crate::domain::name`].
     pub mod name {
-        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName};
+        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName, Site};
     }
     /// See [`crate::domain::text`].
     pub mod text {
@@ -193,8 +193,14 @@ pub mod domain {
 /// See [`crate::evidence`].
 pub mod evidence {
     pub use crate::evidence::{
-        Asking, CopyFacts, Health, Judgement, Observatory, Replication, Right, Scope, Share,
+        Asking, CopyFacts, Damage, Health, Imported, Inventory, Judgement, Observatory, Reading, Refusal,
+        Replication, Right, Scope, Share, Unusable, decode, encode,
     };
+    /// See [`crate::evidence::fuzz`].
+    #[cfg(fuzzing)]
+    pub mod fuzz {
+        pub use crate::evidence::fuzz::{encode_text, read_all};
+    }
 }
 /// See [`crate::harbor`].
 pub mod harbor {

@@ -12,6 +12,8 @@ mod harbor_states;
 mod health;
 #[path = "evidence/invalidation.rs"]
 mod invalidation;
+#[path = "evidence/inventory.rs"]
+mod inventory;
 #[path = "evidence/judgement.rs"]
 mod judgement;
 #[path = "evidence/look_up.rs"]

@@ -8,6 +8,7 @@
 
 pub mod certificate;
 mod entries;
+mod inventory;
 mod leadership;
 mod namespaces;
 mod parts;

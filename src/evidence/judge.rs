@@ -12,7 +12,7 @@ use super::cached_answer::Served;
 use super::observatory::{Asking, CacheLookup, Observatory};
 
 /// More rounds than any Case takes. The laws of `domain::decide` are tested against this bound.
-const ROUNDS: u32 = 64;
+pub(super) const ROUNDS: u32 = 64;
 
 /// A judgement, and the evidence for it.
 #[derive(Debug, Clone)]

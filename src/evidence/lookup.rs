@@ -107,8 +107,14 @@ impl Lookups {
         }
     }
 
-    /// Looks up in the background what a tag means, for later callers.
-    pub fn prove(self: &Arc<Self>, upstream: &Arc<Upstream>, question: Question, terms: Terms) {
+    /// Looks up in the background, for later callers.
+    pub fn look_up_later(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        question: Question,
+        terms: Terms,
+        task: BackgroundTask,
+    ) {
         if upstream.unavailable().is_some() || upstream.limit(&question.repository, Instant::now()).is_some()
         {
             return;
@@ -121,7 +127,7 @@ impl Lookups {
         let (lookups, upstream) = (self.clone(), upstream.clone());
         self.tasks.spawn(async move {
             let permit = upstream.background.acquire(slot).await;
-            lookups.metrics.ran(&upstream, BackgroundTask::Proof);
+            lookups.metrics.ran(&upstream, task);
             lookups.start(&upstream, question, terms, Accept::Fresh, (Asker::Background, permit));
         });
     }

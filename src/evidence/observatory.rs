@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::case::Routed;
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Ask, Observation, Query, Reachability, TagDigest};
-use crate::domain::name::RegistryName;
+use crate::domain::image::Repository;
+use crate::domain::name::{RegistryName, Site};
 use crate::domain::registry::SharedRegistry;
 use crate::domain::settings::Settings;
 use crate::domain::unknown::{Cause, Unknown};
@@ -23,8 +24,8 @@ use super::cached_answer::{CachedAnswer, Served};
 use super::fair_queue::{Asker, Share};
 use super::invalidation::{Scope, View};
 use super::lookup::{Lookups, Start, Terms};
-use super::metrics::{CacheResult, Metrics};
-use super::question::{Aspect, Question, UpstreamId, unanswered};
+use super::metrics::{BackgroundTask, CacheResult, Metrics};
+use super::question::{Aspect, Question, UpstreamId, What, unanswered};
 use super::upstream::{Deps, Source, Upstream, no_scans};
 use super::verdict_cache::Generation;
 
@@ -53,6 +54,8 @@ pub(super) struct Upstreams {
     /// The registries that a route names. The others are never asked, so they are not probed.
     routed: HashSet<RegistryName>,
     pub terms: Terms,
+    /// Our site.
+    pub site: Site,
 }
 
 impl Upstreams {
@@ -66,6 +69,44 @@ impl Upstreams {
     pub fn is_routed(&self, upstream: &Upstream) -> bool {
         self.routed.contains(&upstream.registry.name)
     }
+
+    /// Who answers this query?
+    pub fn address<'a>(&'a self, routed: &'a Routed, query: Query) -> Address<'a> {
+        let place = match query {
+            Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
+                routed.place(ix)
+            }
+            Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
+        };
+        let upstream = place.and_then(|place| self.upstreams.get(&place.registry.name));
+        let Some((place, upstream)) = place.zip(upstream) else { return Address::Nowhere };
+        let question = match query {
+            Query::Presence(_, wanted) => Question::presence(upstream.id, routed, place, wanted),
+            Query::Children(_, digest) => Question::children(upstream.id, place, digest),
+            Query::Scan(..)
+                if matches!(*upstream.source, Source::Distribution(_))
+                    && upstream.unavailable().is_none() =>
+            {
+                return Address::NoScans;
+            }
+            Query::Scan(_, digest, detail) => Question::scan(upstream.id, place, digest, detail),
+            Query::TagDigest(_) => Question::meaning(upstream.id, routed, place),
+            Query::Reachable(_) => return Address::Memory(upstream, &place.repository),
+        };
+        Address::Registry(upstream, question)
+    }
+}
+
+/// Who answers a query.
+pub(super) enum Address<'a> {
+    /// Nobody: its registry is no longer configured.
+    Nowhere,
+    /// Nobody need be asked: this kind of registry has no scans. That holds as long as it is configured as it is.
+    NoScans,
+    /// Our own memory of this registry's health.
+    Memory(&'a Arc<Upstream>, &'a Repository),
+    /// This registry, or the cache of its answers.
+    Registry(&'a Arc<Upstream>, Question),
 }
 
 /// A registry that cannot be asked as it is configured.
@@ -110,7 +151,12 @@ impl Observatory {
         let (generation, tasks) = (Generation::default(), Tasks::default());
         let metrics = Metrics::register(page);
         let lookups = Arc::new(Lookups::new(metrics, generation.clone(), tasks.clone()));
-        let none = Upstreams { upstreams: HashMap::new(), routed: HashSet::new(), terms: terms(settings) };
+        let none = Upstreams {
+            upstreams: HashMap::new(),
+            routed: HashSet::new(),
+            terms: terms(settings),
+            site: settings.site.clone(),
+        };
         let observatory = Self {
             upstreams: ArcSwap::from_pointee(none),
             lookups,
@@ -148,7 +194,8 @@ impl Observatory {
             std::iter::once(&route.primary).chain(replicas).map(|registry| registry.name.clone())
         });
         let routed = routed.collect();
-        self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms: terms(settings) }));
+        let (terms, site) = (terms(settings), settings.site.clone());
+        self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms, site }));
         self.adopted.notify_one();
         let size = self.lookups.answers.adopt(&settings.cache, |id| !kept.contains(&id));
         self.lookups.metrics.cache_size(size);
@@ -175,8 +222,8 @@ impl Observatory {
             upstreams.insert(next.registry.name.clone(), Arc::new(next));
         }
         if changed {
-            let (routed, terms) = (old.routed.clone(), old.terms);
-            self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms }));
+            let (routed, terms, site) = (old.routed.clone(), old.terms, old.site.clone());
+            self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms, site }));
             self.adopted.notify_one();
         }
         if usable {
@@ -239,36 +286,17 @@ impl Observatory {
         query: Query,
         now: Instant,
     ) -> CacheLookup {
-        let place = match query {
-            Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
-                routed.place(ix)
+        match upstreams.address(routed, query) {
+            Address::Nowhere => not_configured(query, now),
+            Address::NoScans => hit(Observation::Scan(no_scans()), now + upstreams.terms.life.remember),
+            Address::Memory(upstream, repository) => {
+                hit(Observation::Reachable(upstream.reachability(repository, now)), now)
             }
-            Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
-        };
-        let upstream = place.and_then(|place| upstreams.upstreams.get(&place.registry.name));
-        let Some((place, upstream)) = place.zip(upstream) else { return not_configured(query, now) };
-        let question = match query {
-            Query::Presence(_, wanted) => Question::presence(upstream.id, routed, place, wanted),
-            Query::Children(_, digest) => Question::children(upstream.id, place, digest),
-            // A registry without scans need not be asked. That holds as long as it is configured as it is.
-            Query::Scan(..)
-                if matches!(*upstream.source, Source::Distribution(_))
-                    && upstream.unavailable().is_none() =>
-            {
-                return hit(Observation::Scan(no_scans()), now + upstreams.terms.life.remember);
+            Address::Registry(upstream, question) if query == Query::TagDigest(Ask::Remembered) => {
+                self.remembered_meaning(upstreams, upstream, question, now)
             }
-            Query::Scan(_, digest, detail) => Question::scan(upstream.id, place, digest, detail),
-            Query::TagDigest(Ask::Now) => Question::meaning(upstream.id, routed, place),
-            Query::TagDigest(Ask::Remembered) => {
-                let question = Question::meaning(upstream.id, routed, place);
-                return self.remembered_meaning(upstreams, upstream, question, now);
-            }
-            Query::Reachable(_) => {
-                let reachability = upstream.reachability(&place.repository, now);
-                return hit(Observation::Reachable(reachability), now);
-            }
-        };
-        self.cached(upstreams, upstream, question, now)
+            Address::Registry(upstream, question) => self.cached(upstreams, upstream, question, now),
+        }
     }
 
     /// What the cache knows of a tag, however old. A stale answer is looked up in the background, for later callers.
@@ -282,7 +310,7 @@ impl Observatory {
         let view = upstream.view(now, &upstreams.terms.life);
         let cached = self.lookups.answers.get(&question);
         if !cached.as_ref().is_some_and(|cached| self.is_fresh(upstream, cached, &view, upstreams)) {
-            self.lookups.prove(upstream, question, upstreams.terms);
+            self.lookups.look_up_later(upstream, question, upstreams.terms, BackgroundTask::Proof);
         }
         match cached.and_then(|cached| cached.meaning(&view)) {
             Some(meaning) => {
@@ -312,6 +340,16 @@ impl Observatory {
             Some(cached) if self.is_fresh(upstream, &cached, &view, upstreams) => {
                 self.lookups.metrics.requested(aspect, CacheResult::Fresh);
                 hit(cached.serve(&view))
+            }
+            Some(cached) if is_told_at_start(upstream, &cached, &view) => {
+                let is_due = cached.is_due_since_start(now);
+                if is_due {
+                    let task = BackgroundTask::Renewal;
+                    self.lookups.look_up_later(upstream, question, upstreams.terms, task);
+                }
+                let result = if is_due { CacheResult::Stale } else { CacheResult::Fresh };
+                self.lookups.metrics.requested(aspect, result);
+                hit(Served { fresh_until: now + REFRESH_STALE, ..cached.serve(&view) })
             }
             stale => {
                 let result = if stale.is_some() { CacheResult::Stale } else { CacheResult::Miss };
@@ -361,7 +399,11 @@ impl Observatory {
             Start::Refused(why) => return unknown(why),
             Start::InProgress(flight) => flight,
         };
-        let slow = stale.as_ref().filter(|stale| upstream.is_slow(&stale.question.repository, &asker));
+        let slow = stale.as_ref().filter(|stale| {
+            let repository = &stale.question.repository;
+            upstream.is_slow(repository, &asker)
+                || stale.counts_at_start(&view()) && is_up(&upstream, repository)
+        });
         if let Some(served) = slow.and_then(|stale| stale.told_at_once(&view())) {
             return served;
         }
@@ -374,6 +416,19 @@ impl Observatory {
             Err(_) => unknown(late(&upstream)),
         }
     }
+}
+
+/// Is it told from the inventory without a place in the queue? A tag has one: it may have moved, so it is looked up at once,
+/// as if a Pod waited for it.
+fn is_told_at_start(upstream: &Upstream, cached: &CachedAnswer, view: &View<'_>) -> bool {
+    let question = &cached.question;
+    !matches!(question.what, What::Tag(_))
+        && cached.counts_at_start(view)
+        && is_up(upstream, &question.repository)
+}
+
+fn is_up(upstream: &Upstream, repository: &Repository) -> bool {
+    upstream.reachability(repository, Instant::now()) == Reachability::Up
 }
 
 fn terms(settings: &Settings) -> Terms {

@@ -16,12 +16,13 @@ use super::leadership::lead;
 use super::policies::Objects;
 use super::sweep::sweeper;
 use super::tasks::Tasks;
-use super::{entries, namespaces, probe};
+use super::{entries, inventory, namespaces, probe};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
 use crate::controllers::entries::{self as entry, EntryKeeper, Report};
+use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
@@ -84,6 +85,7 @@ struct Instruments {
     entries: entry::Metrics,
     policies: PolicyMetrics,
     sweep: SweepMetrics,
+    inventory: InventoryMetrics,
 }
 
 impl Instruments {
@@ -97,6 +99,7 @@ impl Instruments {
             entries: entry::Metrics::register(page),
             policies: PolicyMetrics::register(page),
             sweep: SweepMetrics::register(page),
+            inventory: InventoryMetrics::register(page),
         }
     }
 }
@@ -146,6 +149,15 @@ impl Parts {
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
         let names =
             policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        // What a sweep found goes here.
+        let (_swept, last_sweep) = watch::channel(None);
+        let kept = cluster.zip(leadership.as_ref()).zip(names.as_ref());
+        let kept = kept.map(|((cluster, leadership), ReporterNames { namespace, release, .. })| {
+            let (observatory, leading) = (observatory.clone(), leadership.leading.clone());
+            let metrics = instruments.inventory;
+            let names = (namespace.as_str(), release.as_str());
+            InventoryKeeper::new(cluster, names, observatory, leading, last_sweep, metrics, Timestamp::now)
+        });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
         let settings =
             SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
@@ -200,6 +212,7 @@ impl Parts {
         };
         tasks.spawn("settings", settings.run(show));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
+        tasks.spawn("inventory", inventory::keep(kept, conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
         tasks.spawn("entries", entries::keep(keeper, told, conditions.clone(), drain.clone()));
