@@ -5,7 +5,7 @@
 //! oldest. A copy is due again after [`Terms::inspect`](super::Terms). What one Range GET of a layer shows is told by
 //! [`Observatory::layers`], which also remembers a lost one for the doors.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::metrics::{Layered, SweepMetrics};
-use super::{NAMESPACE, PATIENCE};
+use super::PATIENCE;
+use super::metrics::SweepMetrics;
 use crate::domain::case::{Case, Place, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Evidence, Layers, Observation, Presence, Query, Shape, Wanted};
@@ -24,7 +24,7 @@ use crate::domain::gap::{Gap, GapKey, GapKind, Risk, Version};
 use crate::domain::image::Repository;
 use crate::domain::name::{RegistryName, RouteName};
 use crate::domain::place::PlaceIx;
-use crate::evidence::{Asking, CopyFacts, Look, Observatory, Share};
+use crate::evidence::{CopyFacts, Look, Observatory};
 
 /// How many copies are inspected at once.
 const AT_ONCE: usize = 2;
@@ -43,7 +43,16 @@ pub(super) struct Copy {
     /// What the image means there.
     digest: Digest,
     /// The manifests that nodes need of it: itself, or the children of an index.
-    manifests: Vec<Digest>,
+    manifests: Vec<(Digest, Known)>,
+}
+
+/// What is known of a manifest before its inspection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing is wrong with it.
+    Whole,
+    /// It was found damaged.
+    Damaged,
 }
 
 /// Identifies a copy.
@@ -103,18 +112,17 @@ impl Copy {
                 continue;
             }
             let found = match (presence, wanted) {
-                (Presence::Present { digest, shape: Shape::Manifest }, _) => Some(*digest),
+                (Presence::Present { digest, shape: Shape::Manifest }, _) => (*digest, Known::Whole),
                 (Presence::Present { digest: index, shape: Shape::Index }, Wanted::Tag) => {
                     digest = digest.or(Some(*index));
-                    None
+                    continue;
                 }
-                // What is damaged is looked at until it is mended.
-                (Presence::LayerMissing(_) | Presence::PullFailed, Wanted::Digest(damaged)) => Some(damaged),
-                _ => None,
+                // It is looked at until it is mended.
+                (Presence::LayerMissing(_) | Presence::PullFailed, Wanted::Digest(of)) => (of, Known::Damaged),
+                _ => continue,
             };
-            let Some(found) = found else { continue };
             if wanted == Wanted::Tag {
-                digest = digest.or(Some(found));
+                digest = digest.or(Some(found.0));
             }
             if !manifests.contains(&found) {
                 manifests.push(found);
@@ -215,21 +223,14 @@ async fn inspect(
     metrics: &SweepMetrics,
 ) -> (Copy, Risks, Changed) {
     let mut changed = Changed::Nothing;
-    let mut seen = HashSet::new();
-    for manifest in copy.manifests.iter().filter(|manifest| seen.insert(**manifest)) {
-        let damaged = || observatory.is_damaged(&copy.place.registry.name, manifest);
-        let before = damaged();
-        let asking = Asking { share: Share::Mutating, namespace: NAMESPACE, deadline: Instant::now() + PATIENCE };
-        // What was found lost by a thorough look is lifted by one only.
-        let look = if before { Look::Deep } else { Look::Sample };
-        let layers = observatory.layers(&copy.place, manifest, look, asking).await;
-        metrics.layered(match layers {
-            Layers::Complete { .. } => Layered::Complete,
-            Layers::Lost(_) => Layered::Lost,
-            Layers::Absent => Layered::Absent,
-            Layers::Unknown(_) => Layered::Unknown,
-        });
-        if before != damaged() {
+    for (manifest, known) in &copy.manifests {
+        let deadline = Instant::now() + PATIENCE;
+        let layers = observatory.layers(&copy.place, *manifest, Look::Sample, deadline).await;
+        metrics.layered(&layers);
+        if matches!(
+            (layers, known),
+            (Layers::Lost(_), Known::Whole) | (Layers::Complete { .. }, Known::Damaged)
+        ) {
             changed = Changed::Findings;
         }
     }

@@ -3,13 +3,31 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry as Page;
 
 use super::needs::Needs;
+use crate::domain::evidence::Layers;
 
 type Seconds = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: LayersResult,
+}
+
+/// What the inspection of a manifest's layers found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum LayersResult {
+    Complete,
+    Lost,
+    Absent,
+    Unknown,
+}
 
 /// The metrics of the sweep. A clone is a handle to the same. Those of a replica that does not lead stay as they were.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +39,9 @@ pub struct SweepMetrics {
     images: Gauge,
     unknown: Gauge,
     left_out: Gauge,
+    manifests: Family<ByResult, Counter>,
+    copies: Gauge,
+    inspected: Gauge,
 }
 
 impl SweepMetrics {
@@ -58,7 +79,40 @@ impl SweepMetrics {
             "Those that were not judged, because there were too many or their Pod could not be read",
             metrics.left_out.clone(),
         );
+        page.register(
+            "landfall_sweep_manifests",
+            "Manifests at local replicas whose layers were looked at, by what was found",
+            metrics.manifests.clone(),
+        );
+        page.register(
+            "landfall_sweep_copies",
+            "Copies at local replicas that something needs",
+            metrics.copies.clone(),
+        );
+        page.register(
+            "landfall_sweep_copies_inspected",
+            "Those that this replica has inspected: layers, accessories, tags",
+            metrics.inspected.clone(),
+        );
         metrics
+    }
+
+    /// Counts the inspection of one manifest.
+    pub(super) fn layered(&self, layers: &Layers) {
+        let result = match layers {
+            Layers::Complete { .. } => LayersResult::Complete,
+            Layers::Lost(_) => LayersResult::Lost,
+            Layers::Absent => LayersResult::Absent,
+            Layers::Unknown(_) => LayersResult::Unknown,
+        };
+        self.manifests.get_or_create(&ByResult { result }).inc();
+    }
+
+    /// Shows how many copies there are, and how many of them were inspected.
+    pub(super) fn inspected(&self, inspected: usize, copies: usize) {
+        let gauge = |gauge: &Gauge, number: usize| gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        gauge(&self.inspected, inspected);
+        gauge(&self.copies, copies);
     }
 
     pub(super) fn judged(&self, needs: &Needs, unknown: u64) {
