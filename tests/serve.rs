@@ -55,6 +55,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         cluster: None,
         candidate: None,
         policies: None,
+        gap_retention: Duration::from_hours(168),
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

@@ -9,6 +9,7 @@
 pub mod certificate;
 mod entries;
 mod leadership;
+mod ledger;
 mod namespaces;
 mod parts;
 mod policies;
@@ -85,6 +86,9 @@ pub(super) struct Args {
     /// our webhook configurations; the ConfigMap `<NAME>-replicas` keeps what each replica has in force.
     #[arg(long, env = "LANDFALL_POLICIES", value_name = "NAME", requires = "lease")]
     policies: Option<String>,
+    /// How long closed ReplicationGaps are kept.
+    #[arg(long, env = "LANDFALL_GAP_RETENTION", value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    gap_retention: Duration,
     /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -126,6 +130,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         pod_name,
         lease,
         policies,
+        gap_retention,
         log_format: _,
         log: _,
     } = args;
@@ -173,6 +178,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         cluster,
         candidate,
         policies,
+        gap_retention,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

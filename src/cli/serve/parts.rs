@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
+use super::ledger::{Ledger, Sources};
 use super::policies::Objects;
 use super::tasks::Tasks;
 use super::{entries, namespaces, probe};
@@ -25,6 +26,7 @@ use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::evidence::Observatory;
+use crate::ledger::LedgerMetrics;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
     Served, ServerMetrics, ServingCertificate, TlsVersions, Transport, admin, server_config,
@@ -57,6 +59,8 @@ pub struct Parts {
     pub candidate: Option<Candidate>,
     /// The name of our Service and of our webhook configurations, if LandingPolicies are read; `None`: the file alone counts.
     pub policies: Option<String>,
+    /// How long closed gaps are kept.
+    pub gap_retention: Duration,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -79,6 +83,7 @@ struct Instruments {
     leader: LeaderMetrics,
     entries: entry::Metrics,
     policies: PolicyMetrics,
+    ledger: LedgerMetrics,
 }
 
 impl Instruments {
@@ -91,6 +96,7 @@ impl Instruments {
             leader: LeaderMetrics::register(page),
             entries: entry::Metrics::register(page),
             policies: PolicyMetrics::register(page),
+            ledger: LedgerMetrics::register(page),
         }
     }
 }
@@ -118,6 +124,7 @@ impl Parts {
             cluster,
             candidate,
             policies,
+            gap_retention,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -137,6 +144,7 @@ impl Parts {
         let (observatory, page) = observe(&config, page).await?;
         let file = config.handle();
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let ledger = Ledger::of(cluster, leadership.as_ref(), policies.is_some(), instruments.ledger);
         let names =
             policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
@@ -163,13 +171,22 @@ impl Parts {
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
             .labels(Arc::new(move |namespace| labels.labels(namespace)))
-            .on_denied(counted.on_denied());
+            .on_denied(counted.on_denied())
+            .recorder(ledger.recorder());
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
         if let Some(leadership) = &leadership {
             doors = doors.on_loop(tell_owner(leadership.events.clone()));
         }
+        let recorded = ledger.spawn(
+            &mut tasks,
+            settings.settings(),
+            observatory.clone(),
+            &namespaces,
+            Sources::default(),
+            gap_retention.try_into()?,
+        );
         let behind_answers = doors.tasks();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -222,6 +239,7 @@ impl Parts {
         behind_answers.close();
         behind_answers.wait().await;
         counted.fold().await;
+        recorded.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }
