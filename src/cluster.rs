@@ -44,7 +44,7 @@ pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
 pub use gaps::{GapChange, GapObject, GapObjects};
 pub use glass::Glass;
 pub use inventory::{Kept, MOST_BYTES, Parts};
-pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
+pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use owners::Owners;
@@ -52,7 +52,7 @@ pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sig
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{
-    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
+    AxisRecord, DETAIL_LENGTH, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
 };
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};

@@ -23,7 +23,7 @@ pub mod certs {
 }
 /// See [`crate::cluster`].
 pub mod cluster {
-    pub use crate::cluster::{Cluster, LandingPolicy, definition};
+    pub use crate::cluster::{Cluster, LandingPolicy, definitions};
 }
 /// See [`crate::config`].
 pub mod config {
@@ -210,6 +210,12 @@ pub mod harbor {
     pub mod fuzz {
         pub use crate::harbor::fuzz::{Overview, overview, project, scanner, stored};
     }
+}
+/// See [`crate::ledger`].
+pub mod ledger {
+    pub use crate::ledger::{
+        Book, Keeper, LedgerMetrics, Record, Recorder, Running, Standing, State, Swept,
+    };
 }
 /// See [`crate::pod`].
 pub mod pod {

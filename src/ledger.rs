@@ -33,7 +33,7 @@ mod writer;
 
 pub use crate::cluster::ObjectRef;
 pub use book::Book;
-pub use keeper::{Keeper, Keeping, LagOf, Recheck, Rules};
+pub use keeper::{Keeper, Keeping, LagOf, Rules};
 pub use met::Met;
 pub use metrics::LedgerMetrics;
 pub use notices::Notices;

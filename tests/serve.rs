@@ -56,6 +56,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         candidate: None,
         policies: None,
         sweep: None,
+        gap_retention: Duration::from_hours(168),
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

@@ -10,6 +10,7 @@ pub mod certificate;
 mod entries;
 mod inventory;
 mod leadership;
+mod ledger;
 mod namespaces;
 mod parts;
 mod policies;
@@ -95,6 +96,9 @@ pub(super) struct Args {
     /// Let the sweep read the templates of workloads too, so that it knows what is scaled down or runs at night only.
     #[arg(long, env = "LANDFALL_SWEEP_TEMPLATES")]
     sweep_templates: bool,
+    /// How long closed ReplicationGaps are kept.
+    #[arg(long, env = "LANDFALL_GAP_RETENTION", value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    gap_retention: Duration,
     /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -138,6 +142,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         policies,
         sweep_every,
         sweep_templates,
+        gap_retention,
         log_format: _,
         log: _,
     } = args;
@@ -189,6 +194,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
             every: sweep_every,
             templates: if sweep_templates { Templates::Read } else { Templates::Left },
         }),
+        gap_retention,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

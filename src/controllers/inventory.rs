@@ -21,6 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::leader::Leading;
+use super::sweep::{Survey, Surveys};
 use crate::cluster::{Cluster, Kept, MOST_BYTES, Parts, Written};
 use crate::domain::case::Case;
 use crate::domain::error_chain::error_chain;
@@ -44,18 +45,6 @@ const PACE: Duration = Duration::from_secs(60);
 /// The age at which it is written again though it says the same: ages are counted from the last write.
 const REFRESH: Duration = Duration::from_secs(600);
 
-/// What a sweep found to run, and when it began.
-#[derive(Debug)]
-pub struct Swept {
-    /// The images, each once for each way in which it is judged. Those that matter most come first.
-    pub cases: Vec<Case>,
-    /// When the sweep began.
-    pub at: Timestamp,
-}
-
-/// The last sweep of this process.
-pub type LastSweep = watch::Receiver<Option<Arc<Swept>>>;
-
 /// How the inventory stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -70,7 +59,7 @@ pub struct InventoryKeeper {
     parts: Parts,
     observatory: Arc<Observatory>,
     leading: Leading,
-    swept: LastSweep,
+    surveys: Surveys,
     metrics: InventoryMetrics,
     clock: fn() -> Timestamp,
     began: Instant,
@@ -106,7 +95,7 @@ impl InventoryKeeper {
         (namespace, release): (&str, &str),
         observatory: Arc<Observatory>,
         leading: Leading,
-        swept: LastSweep,
+        surveys: Surveys,
         metrics: InventoryMetrics,
         clock: fn() -> Timestamp,
     ) -> Self {
@@ -114,7 +103,7 @@ impl InventoryKeeper {
             parts: cluster.inventory(namespace, release),
             observatory,
             leading,
-            swept,
+            surveys,
             metrics,
             clock,
             began: Instant::now(),
@@ -142,7 +131,7 @@ impl InventoryKeeper {
         loop {
             let pause = async {
                 let swept = async {
-                    if self.swept.changed().await.is_err() {
+                    if self.surveys.changed().await.is_err() {
                         std::future::pending::<()>().await;
                     }
                 };
@@ -160,11 +149,11 @@ impl InventoryKeeper {
                 continue;
             }
             sleep_until(next_write).await;
-            let Some(swept) = self.swept.borrow_and_update().clone().filter(|_| self.leading.now()) else {
+            let Some(survey) = self.surveys.borrow_and_update().clone().filter(|_| self.leading.now()) else {
                 continue;
             };
             next_write = Instant::now() + PACE;
-            show(self.write(&swept).await);
+            show(self.write(&survey).await);
         }
     }
 
@@ -251,20 +240,20 @@ impl InventoryKeeper {
     }
 
     /// Writes what is known of the images of this sweep, if it is another than was written last.
-    async fn write(&mut self, swept: &Arc<Swept>) -> Standing {
+    async fn write(&mut self, survey: &Arc<Survey>) -> Standing {
         let (generation, now) = (self.observatory.generation(), (self.clock)());
         let is_old = self.last.as_ref().is_none_or(|last| last.at.elapsed() >= REFRESH);
-        let seen = |last: &Last| (last.generation, last.sweep) == (generation, swept.at);
+        let seen = |last: &Last| (last.generation, last.sweep) == (generation, survey.swept.at);
         if !is_old && self.last.as_ref().is_some_and(seen) {
             return good();
         }
-        let (observatory, sweep) = (self.observatory.clone(), swept.clone());
+        let (observatory, sweep) = (self.observatory.clone(), survey.clone());
         let exported = spawn_blocking(move || observatory.export(sweep.cases.iter(), sweep.at, now)).await;
         let Ok(inventory) = exported else { return Standing::Degraded("it cannot be made".to_owned()) };
         let content = inventory.content();
         match &mut self.last {
             Some(last) if !is_old && last.content == content => {
-                (last.generation, last.sweep) = (generation, swept.at);
+                (last.generation, last.sweep) = (generation, survey.swept.at);
                 return good();
             }
             _ => {}
@@ -272,7 +261,7 @@ impl InventoryKeeper {
         let id = format!("{:016x}", fastrand::u64(..));
         match self.put(&id, inventory).await {
             Ok(Written::Done) => {
-                self.last = Some(Last { content, generation, sweep: swept.at, at: Instant::now() });
+                self.last = Some(Last { content, generation, sweep: survey.swept.at, at: Instant::now() });
                 self.known = Some((id.into(), Ok(())));
                 good()
             }

@@ -77,6 +77,9 @@ pub enum Templates {
     Read,
 }
 
+/// What this process knows since its last sweep; `None` before the first.
+pub type Surveys = watch::Receiver<Option<Arc<Survey>>>;
+
 /// What this cluster needs, and what is lacking of it.
 #[derive(Debug)]
 pub struct Survey {
@@ -122,7 +125,7 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// It does not sweep before [`run`](Self::run) is polled.
+    /// It does not sweep before [`run`](Self::run) is polled. `surveys` gets what it finds.
     #[expect(
         clippy::too_many_arguments,
         reason = "the composition root knows all of them, and nobody else calls it"
@@ -137,6 +140,7 @@ impl Sweeper {
         terms: Terms,
         metrics: SweepMetrics,
         clock: fn() -> Timestamp,
+        surveys: watch::Sender<Option<Arc<Survey>>>,
     ) -> Self {
         Self {
             workloads,
@@ -148,13 +152,8 @@ impl Sweeper {
             terms,
             metrics,
             clock,
-            surveys: watch::Sender::new(None),
+            surveys,
         }
-    }
-
-    /// What this process knows since its last sweep; `None` before the first.
-    pub fn surveys(&self) -> watch::Receiver<Option<Arc<Survey>>> {
-        self.surveys.subscribe()
     }
 
     /// Sweeps for as long as it is polled, while this replica leads. A sweep ends at once when another replica leads.

@@ -43,7 +43,11 @@ pub struct LedgerMetrics {
 impl LedgerMetrics {
     /// Registers them.
     pub fn register(page: &mut Page) -> Self {
-        let metrics = Self::default();
+        Self::default().on(page)
+    }
+
+    pub(super) fn on(self, page: &mut Page) -> Self {
+        let metrics = self;
         page.register(
             "landfall_gap_sightings",
             "Images of Pods with a gap, by what was found",
@@ -111,8 +115,12 @@ impl LedgerMetrics {
             }
         }
         self.open.clear();
-        open.iter().for_each(|(label, number)| drop(self.open.get_or_create(label).set(*number)));
+        for (label, number) in &open {
+            self.open.get_or_create(label).set(*number);
+        }
         self.oldest.clear();
-        oldest.iter().for_each(|(label, age)| drop(self.oldest.get_or_create(label).set(*age)));
+        for (label, age) in &oldest {
+            self.oldest.get_or_create(label).set(*age);
+        }
     }
 }

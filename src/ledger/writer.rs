@@ -24,8 +24,8 @@ const NO_KIND: Duration = Duration::from_mins(1);
 /// How many owners are looked up in one round.
 const LOOKS: u32 = 20;
 
-/// Folds sightings.
-#[derive(Debug)]
+/// Folds sightings. A clone folds what the same recorder takes.
+#[derive(Debug, Clone)]
 pub struct Writer {
     objects: GapObjects,
     recorder: Recorder,

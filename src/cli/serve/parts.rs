@@ -13,10 +13,10 @@ use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
+use super::ledger::{Ledger, Sources};
 use super::policies::Objects;
-use super::sweep::sweeper;
 use super::tasks::Tasks;
-use super::{entries, inventory, namespaces, probe};
+use super::{entries, inventory, namespaces, probe, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -28,6 +28,7 @@ use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::controllers::sweep::{SweepMetrics, Terms};
 use crate::evidence::Observatory;
+use crate::ledger::LedgerMetrics;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
     Served, ServerMetrics, ServingCertificate, TlsVersions, Transport, admin, server_config,
@@ -62,6 +63,8 @@ pub struct Parts {
     pub policies: Option<String>,
     /// How and how often the leader looks at what runs; `None`: never.
     pub sweep: Option<Terms>,
+    /// How long closed gaps are kept.
+    pub gap_retention: Duration,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -86,6 +89,7 @@ struct Instruments {
     policies: PolicyMetrics,
     sweep: SweepMetrics,
     inventory: InventoryMetrics,
+    ledger: LedgerMetrics,
 }
 
 impl Instruments {
@@ -100,6 +104,7 @@ impl Instruments {
             policies: PolicyMetrics::register(page),
             sweep: SweepMetrics::register(page),
             inventory: InventoryMetrics::register(page),
+            ledger: LedgerMetrics::register(page),
         }
     }
 }
@@ -128,6 +133,7 @@ impl Parts {
             candidate,
             policies,
             sweep,
+            gap_retention,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -147,16 +153,24 @@ impl Parts {
         let (observatory, page) = observe(&config, page).await?;
         let file = config.handle();
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let ledger = Ledger::of(cluster, leadership.as_ref(), policies.is_some(), instruments.ledger);
         let names =
             policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
-        // What a sweep found goes here.
-        let (_swept, last_sweep) = watch::channel(None);
+        let surveys = watch::Sender::new(None);
         let kept = cluster.zip(leadership.as_ref()).zip(names.as_ref());
         let kept = kept.map(|((cluster, leadership), ReporterNames { namespace, release, .. })| {
             let (observatory, leading) = (observatory.clone(), leadership.leading.clone());
             let metrics = instruments.inventory;
             let names = (namespace.as_str(), release.as_str());
-            InventoryKeeper::new(cluster, names, observatory, leading, last_sweep, metrics, Timestamp::now)
+            InventoryKeeper::new(
+                cluster,
+                names,
+                observatory,
+                leading,
+                surveys.subscribe(),
+                metrics,
+                Timestamp::now,
+            )
         });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
         let settings =
@@ -179,21 +193,33 @@ impl Parts {
         let (told, entries) = watch::channel(Report::default());
         let counted =
             objects.spawn(&mut tasks, settings.settings(), entries, &namespaces, conditions.clone());
-        let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
-        if let Some(((at, own), terms)) = may_sweep {
-            let (settings, metrics) = (settings.settings(), instruments.sweep);
-            let sweeper = sweeper(at, &namespaces, &observatory, settings, own, (terms, metrics));
-            tasks.spawn("sweep", sweeper.run());
-        }
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
             .labels(Arc::new(move |namespace| labels.labels(namespace)))
-            .on_denied(counted.on_denied());
+            .on_denied(counted.on_denied())
+            .recorder(ledger.recorder());
+        let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
+        let told = surveys.subscribe();
+        if let Some(((at, own), terms)) = may_sweep {
+            let (rules, terms) = ((settings.settings(), own), (terms, instruments.sweep));
+            sweep::spawn(&mut tasks, at, &namespaces, &observatory, rules, terms, surveys);
+        }
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
         if let Some(leadership) = &leadership {
             doors = doors.on_loop(tell_owner(leadership.events.clone()));
+        }
+        let recorded = ledger.spawn(
+            &mut tasks,
+            settings.settings(),
+            observatory.clone(),
+            &namespaces,
+            Sources::default(),
+            gap_retention.try_into()?,
+        );
+        if let Some(keeper) = &recorded.keeper {
+            tasks.spawn("sweep and ledger", sweep::tell(keeper.clone(), told));
         }
         let behind_answers = doors.tasks();
         tracing::info!(
@@ -248,6 +274,7 @@ impl Parts {
         behind_answers.close();
         behind_answers.wait().await;
         counted.fold().await;
+        recorded.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }

@@ -4,23 +4,27 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::leadership::Leadership;
+use super::tasks::Tasks;
 use crate::cluster::{Cluster, Namespaces};
-use crate::controllers::sweep::{SweepMetrics, Sweeper, Terms};
+use crate::controllers::sweep::{Survey, SweepMetrics, Sweeper, Surveys, Terms};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
+use crate::ledger::Keeper;
 
-/// What sweeps, if anything does.
-pub(super) fn sweeper(
+/// Starts the sweep. Its surveys go to `surveys`, whoever reads them.
+pub(super) fn spawn(
+    tasks: &mut Tasks,
     (cluster, leadership): (&Cluster, &Leadership),
     namespaces: &Namespaces,
     observatory: &Arc<Observatory>,
-    settings: Arc<ArcSwap<Settings>>,
-    own_namespace: &str,
+    (settings, own_namespace): (Arc<ArcSwap<Settings>>, &str),
     (terms, metrics): (Terms, SweepMetrics),
-) -> Sweeper {
-    Sweeper::new(
+    surveys: watch::Sender<Option<Arc<Survey>>>,
+) {
+    let sweeper = Sweeper::new(
         cluster.workloads(),
         namespaces.clone(),
         observatory.clone(),
@@ -30,5 +34,18 @@ pub(super) fn sweeper(
         terms,
         metrics,
         Timestamp::now,
-    )
+        surveys,
+    );
+    tasks.spawn("sweep", sweeper.run());
+}
+
+/// Tells the ledger what sweeps find, for as long as it is polled.
+pub(super) async fn tell(keeper: Keeper, mut surveys: Surveys) {
+    while surveys.changed().await.is_ok() {
+        let survey = surveys.borrow_and_update().clone();
+        if let Some(survey) = survey {
+            keeper.swept(survey.swept.clone());
+        }
+    }
+    std::future::pending().await
 }

@@ -100,7 +100,7 @@ fn settings() -> Settings {
     config::parse(SITE, "site.yaml", Files::Skip, Timestamp::now()).unwrap().settings
 }
 
-fn swept(settings: &Settings) -> Arc<Swept> {
+fn swept(settings: &Settings) -> Arc<Survey> {
     let now = Timestamp::now();
     let context = PodContext {
         regime: settings.regime(&Labels::new(), now),
@@ -109,7 +109,8 @@ fn swept(settings: &Settings) -> Arc<Swept> {
         now,
     };
     let case = settings.case_for(&format!("fra.example.com/shop/web@{DIGEST}"), Pull::Registry, &context);
-    Arc::new(Swept { cases: vec![case], at: now })
+    let swept = Swept { found: Vec::new(), good: Vec::new(), complete: true, at: now };
+    Arc::new(Survey { cases: vec![case], swept })
 }
 
 /// An inventory of one digest in Amsterdam, as this observatory would write it, learned by somebody just now.
@@ -134,7 +135,7 @@ struct Replica {
     observatory: Arc<Observatory>,
     settings: Settings,
     shown: Arc<Mutex<Vec<Standing>>>,
-    swept: watch::Sender<Option<Arc<Swept>>>,
+    swept: watch::Sender<Option<Arc<Survey>>>,
     page: Page,
     running: tokio::task::JoinHandle<()>,
 }
