@@ -93,6 +93,9 @@ pub(super) struct Args {
     /// starts again. `0s`: never.
     #[arg(long, env = "LANDFALL_SWEEP_EVERY", value_name = "DURATION", default_value = "15m", value_parser = duration)]
     sweep_every: Duration,
+    /// How long the inspection of a copy counts: whether all its layers are there, and what its primary has beside it.
+    #[arg(long, env = "LANDFALL_INSPECT_EVERY", value_name = "DURATION", default_value = "6h", value_parser = duration)]
+    inspect_every: Duration,
     /// Let the sweep read the templates of workloads too, so that it knows what is scaled down or runs at night only.
     #[arg(long, env = "LANDFALL_SWEEP_TEMPLATES")]
     sweep_templates: bool,
@@ -141,6 +144,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         lease,
         policies,
         sweep_every,
+        inspect_every,
         sweep_templates,
         gap_retention,
         log_format: _,
@@ -192,6 +196,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         policies,
         sweep: (!sweep_every.is_zero()).then_some(Terms {
             every: sweep_every,
+            inspect: inspect_every,
             templates: if sweep_templates { Templates::Read } else { Templates::Left },
         }),
         gap_retention,

@@ -16,14 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::leader::Leading;
 use super::sweep::{Survey, Surveys};
 use crate::cluster::{Cluster, Kept, MOST_BYTES, Parts, Written};
-use crate::domain::case::Case;
 use crate::domain::error_chain::error_chain;
 use crate::evidence::{Imported, Inventory, Observatory, Reading, Unusable, decode, encode};
 
@@ -248,7 +247,7 @@ impl InventoryKeeper {
             return good();
         }
         let (observatory, sweep) = (self.observatory.clone(), survey.clone());
-        let exported = spawn_blocking(move || observatory.export(sweep.cases.iter(), sweep.at, now)).await;
+        let exported = spawn_blocking(move || observatory.export(sweep.cases.iter(), sweep.swept.at, now)).await;
         let Ok(inventory) = exported else { return Standing::Degraded("it cannot be made".to_owned()) };
         let content = inventory.content();
         match &mut self.last {

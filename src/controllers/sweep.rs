@@ -157,7 +157,7 @@ impl Sweeper {
     }
 
     /// Sweeps for as long as it is polled, while this replica leads. A sweep ends at once when another replica leads.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let mut leading = self.leading.clone();
         loop {
             if !leading.now() {

@@ -329,6 +329,8 @@ pub struct NamespaceLabels {
 pub struct Sweep {
     /// The time from one sweep to the next, as in `15m`; `0s`: never.
     pub every: String,
+    /// How long the inspection of a copy counts, as in `6h`.
+    pub inspect: String,
     /// Whether the templates of workloads are read too.
     pub templates: bool,
 }

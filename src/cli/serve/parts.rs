@@ -199,7 +199,7 @@ impl Parts {
             .on_denied(counted.on_denied())
             .recorder(ledger.recorder());
         let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
-        let told = surveys.subscribe();
+        let surveyed = surveys.subscribe();
         if let Some(((at, own), terms)) = may_sweep {
             let (rules, terms) = ((settings.settings(), own), (terms, instruments.sweep));
             sweep::spawn(&mut tasks, at, &namespaces, &observatory, rules, terms, surveys);
@@ -219,7 +219,7 @@ impl Parts {
             gap_retention.try_into()?,
         );
         if let Some(keeper) = &recorded.keeper {
-            tasks.spawn("sweep and ledger", sweep::tell(keeper.clone(), told));
+            tasks.spawn("sweep and ledger", sweep::tell(keeper.clone(), surveyed));
         }
         let behind_answers = doors.tasks();
         tracing::info!(

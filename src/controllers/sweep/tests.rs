@@ -88,7 +88,7 @@ exclude: {{namespaces: [harbor]}}
             self.settings.clone(),
             Leading::always(),
             "landfall",
-            Terms { every: Duration::from_secs(900), templates },
+            Terms { every: Duration::from_secs(900), inspect: Duration::from_secs(3600), templates },
             SweepMetrics::default(),
             Timestamp::now,
         )
