@@ -4,4 +4,5 @@ pub mod certificates;
 pub mod entries;
 pub mod leader;
 pub mod policies;
+pub mod replication;
 pub mod settings;
