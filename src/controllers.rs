@@ -5,5 +5,6 @@ pub mod entries;
 pub mod inventory;
 pub mod leader;
 pub mod policies;
+pub mod replication;
 pub mod settings;
 pub mod sweep;

@@ -41,7 +41,11 @@ pub mod controllers {
     }
     /// See [`crate::controllers::leader`].
     pub mod leader {
-        pub use crate::controllers::leader::{Candidate, Term};
+        pub use crate::controllers::leader::{Candidate, Leading, Term};
+    }
+    /// See [`crate::controllers::replication`].
+    pub mod replication {
+        pub use crate::controllers::replication::{Reading, ReplicationMetrics, RuleReport, RuleWatch};
     }
 }
 /// See [`crate::demo`].

@@ -63,6 +63,12 @@ pub struct Candidate {
 pub struct Leading(watch::Receiver<bool>);
 
 impl Leading {
+    /// Without a Lease: it leads when the channel says so.
+    #[must_use]
+    pub fn told_by(leads: watch::Receiver<bool>) -> Self {
+        Self(leads)
+    }
+
     /// Whether it leads now. [`changed`](Self::changed) then waits for the next change.
     pub fn now(&mut self) -> bool {
         *self.0.borrow_and_update()

@@ -91,10 +91,6 @@ async fn every_kind_of_trouble_is_seen_and_ends() {
     run(idle, Execution::succeeded(ago(60 * 3)));
     run(healthy, Execution::failed(ago(70), "a moment of trouble"));
     run(healthy, Execution::succeeded(ago(10)));
-    let digests: Vec<_> = ["production/shop/web", "production/shop/api"]
-        .into_iter()
-        .map(|repository| (repository, fra.store().push(repository, "new", &Content::image(repository))))
-        .collect();
     // The seed was pushed a moment ago, which is no failure yet.
     assert_eq!(
         gaps(&site, "fra").await,
@@ -122,7 +118,6 @@ async fn every_kind_of_trouble_is_seen_and_ends() {
     run(early, Execution::succeeded(ago(1)));
     run(overdue, Execution::succeeded(ago(1)));
     assert_eq!(gaps(&site, "fra").await, ["rule disabled: RuleDisabled", "rule never ran: RuleOverdue"]);
-    let _ = digests;
 }
 
 #[tokio::test]
@@ -179,11 +174,6 @@ async fn a_missing_right_is_named_and_never_a_gap() {
     let (rules, lacking, _) = without(&[Permission::ArtifactList]).await;
     assert_eq!((rules, lacking), (3, vec!["artifact:list".to_owned()]));
     assert_eq!(without(&[]).await.1, Vec::<String>::new());
-    // A project's robot cannot have them.
-    let own = Account::robot("landfall", Namespace::Project("production".into()), &Permission::ALL);
-    let secret = (own.name.clone(), own.secret.clone());
-    fra.store().add_account(own);
-    site.demo.world.credentials("fra", &secret.0, &secret.1).unwrap();
 }
 
 #[tokio::test]

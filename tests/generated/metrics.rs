@@ -1,8 +1,9 @@
 //! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
 //!
 //! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
-//! not show any others. Three pages together show every family: that of `landfall serve` in a process of its own, that of a
-//! door at which a little of everything happens, and the metrics of self-managed certificates, which need an API server.
+//! not show any others. Four pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, and the metrics of self-managed certificates and of replication, which
+//! only a leader has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,12 +11,16 @@ use std::path::Path;
 
 use landfall::facade::certs;
 use landfall::facade::certs::rotation::Step;
-use landfall::facade::demo::world::PathClass;
+use landfall::facade::config::{self, Files};
+use landfall::facade::controllers::leader::Leading;
+use landfall::facade::controllers::replication::{ReplicationMetrics, RuleWatch};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationRule, entry};
 use landfall::facade::domain::finding::FindingKind;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
+use landfall::facade::evidence::Observatory;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use strum::VariantArray as _;
@@ -48,6 +53,10 @@ const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
 const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Admin"]));
 const DOOR: (&str, Values) = ("door", Closed(&["Mutate", "Validate"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
+
+const RULE: (&str, Values) =
+    ("rule", Free("the name of a replication rule, of at most 64 for each registry"));
+const STATUS: (&str, Values) = ("status", Closed(&["InProgress", "Succeed", "Failed", "Stopped"]));
 
 /// Every family, as its page calls it, and its labels.
 fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
@@ -218,6 +227,10 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
+        ("landfall_replication_lag_seconds", vec![("route", Configured("a route"))]),
+        ("landfall_replication_executions", vec![REGISTRY, RULE, STATUS]),
+        ("landfall_replication_tasks", vec![REGISTRY, RULE, STATUS]),
+        ("landfall_replication_rule_last_run_timestamp_seconds", vec![REGISTRY, RULE]),
         (
             "landfall_policies",
             vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
@@ -354,10 +367,45 @@ fn certificates() -> Page {
     Page::of(&page)
 }
 
+/// What the leader shows of replication: of a rule that ran, and of a copy that came.
+async fn replication() -> Page {
+    let demo = seed::demo().await.unwrap();
+    let now = jiff::Timestamp::now();
+    let rule = demo.fra.store().add_rule(ReplicationRule::to("production", &demo.ams.url()));
+    demo.fra.store().execute(rule, Execution::succeeded(now));
+    let entry =
+        |at: &Embedded, name: &str| entry(&at.registry(name, &format!("harbor.{name}.example.com")), "");
+    let text = format!(
+        "site: ams\nregistries: {{fra: {}, ams: {}}}\nroutes:\n  - name: production\n    \
+         primary: {{registry: fra, repositories: \"production/**\"}}\n    \
+         replicas: [{{registry: ams, namespace: production, flatten: 1}}]\n",
+        entry(&demo.fra, "fra"),
+        entry(&demo.ams, "ams"),
+    );
+    let settings = config::parse(&text, "test.yaml", Files::Check, now).unwrap().settings;
+    let mut page = Registry::default();
+    let observatory = Observatory::new(&settings, &mut Registry::default());
+    let metrics = ReplicationMetrics::register(&mut page);
+    metrics.lag(&settings.routes[0].name, std::time::Duration::from_secs(2));
+    let settings = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(settings));
+    let watch = RuleWatch::new(
+        observatory.into(),
+        settings,
+        Leading::told_by(tokio::sync::watch::channel(true).1),
+        jiff::Timestamp::now,
+        metrics,
+    );
+    let mut report = watch.report();
+    let task = tokio::spawn(watch.run());
+    report.wait_for(|report| !report.read.is_empty()).await.unwrap();
+    task.abort();
+    Page::of(&page)
+}
+
 /// All families of all pages. One that several pages show says the same on each.
 async fn shown() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
-    for page in [served().await, busy().await, certificates()] {
+    for page in [served().await, busy().await, certificates(), replication().await] {
         for (name, family) in page.families {
             let Some(known) = all.get_mut(&name) else {
                 all.insert(name, family);
@@ -451,7 +499,7 @@ const HEAD: &str = "# Metrics
 Made from the code by `LANDFALL_GENERATE=1 cargo test --test generated`. Every replica serves them at `/metrics` of its admin port, in the OpenMetrics format.
 
 - A counter or histogram with labels appears when it has been counted once.
-- Label values are names from the configuration (of registries, routes and policies), or one of the words below. No image, namespace or Pod is ever a label.
+- Label values are names from the configuration (of registries, routes and policies), names of replication rules, or one of the words below. No image, namespace or Pod is ever a label.
 - The three about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`) are
   there only where Landfall is its own certificate authority.
 
