@@ -13,12 +13,14 @@
 //! | `writer` | in every replica: folds sightings into the objects |
 //! | `keeper` | in the leader: re-checks, closes, counts Pods, deletes what is old |
 //! | `recheck` | judges one image at one registry again |
+//! | `lag` | how late a copy came |
 //! | `store` | reads an object, changes it, writes it, until nobody was faster |
 //! | `notices` | Events on owners, each once in a while |
 //! | `book` | the same ledger in memory |
 
 mod book;
 mod keeper;
+mod lag;
 mod met;
 mod metrics;
 mod notices;
@@ -33,7 +35,8 @@ mod writer;
 
 pub use crate::cluster::ObjectRef;
 pub use book::Book;
-pub use keeper::{Keeper, Keeping, LagOf, Rules};
+pub use keeper::{Keeper, Keeping, LagOf, RuleReading, Rules};
+pub use lag::lag_of;
 pub use met::Met;
 pub use metrics::LedgerMetrics;
 pub use notices::Notices;

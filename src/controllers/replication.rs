@@ -13,16 +13,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use jiff::Timestamp;
+use strum::VariantArray as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::leader::Leading;
-use crate::domain::gap::Risk;
+use crate::domain::gap::{Gap, GapKind, Risk};
 use crate::domain::name::RegistryName;
 use crate::domain::replication::{RuleGap, keepers, rule_gaps};
 use crate::domain::settings::Settings;
 use crate::domain::unknown::Unknown;
 use crate::evidence::{Observatory, Replication, Right};
+use crate::ledger::RuleReading;
 
 pub use metrics::ReplicationMetrics;
 
@@ -70,6 +72,25 @@ impl RuleReport {
             // A plain registry has no rule that could be in trouble.
             Some(Reading::Plain) => true,
             Some(Reading::Unknown(_)) | None => false,
+        }
+    }
+}
+
+impl From<&RuleReport> for RuleReading {
+    fn from(report: &RuleReport) -> Self {
+        let gap = |gap: &RuleGap| Gap {
+            key: gap.key.clone(),
+            kind: GapKind::Risk(gap.risk),
+            detail: gap.detail.to_string().into(),
+        };
+        let kinds = |keeper: &RegistryName| {
+            let judged = Risk::VARIANTS.iter().filter(|risk| report.judges(keeper, **risk));
+            judged.map(|risk| (keeper.clone(), GapKind::Risk(*risk))).collect::<Vec<_>>()
+        };
+        Self {
+            gaps: report.gaps.iter().map(gap).collect(),
+            keepers: report.read.keys().cloned().collect(),
+            judged: report.read.keys().flat_map(kinds).collect(),
         }
     }
 }

@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::{ClusterError, Namespaces, WorkloadKind, Workloads};
 use crate::controllers::leader::Leading;
+use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::Finding;
@@ -120,6 +121,7 @@ pub struct Sweeper {
     own_namespace: Box<str>,
     terms: Terms,
     metrics: SweepMetrics,
+    replication: ReplicationMetrics,
     clock: fn() -> Timestamp,
     surveys: watch::Sender<Option<Arc<Survey>>>,
 }
@@ -138,7 +140,7 @@ impl Sweeper {
         leading: Leading,
         own_namespace: impl Into<Box<str>>,
         terms: Terms,
-        metrics: SweepMetrics,
+        (metrics, replication): (SweepMetrics, ReplicationMetrics),
         clock: fn() -> Timestamp,
         surveys: watch::Sender<Option<Arc<Survey>>>,
     ) -> Self {
@@ -151,6 +153,7 @@ impl Sweeper {
             own_namespace: own_namespace.into(),
             terms,
             metrics,
+            replication,
             clock,
             surveys,
         }
@@ -201,7 +204,7 @@ impl Sweeper {
         inspections: &mut Inspections,
     ) {
         while Instant::now() < until {
-            match inspections.round(&self.observatory, self.terms.inspect, &self.metrics).await {
+            match inspections.round(&self.observatory, self.terms.inspect, (&self.metrics, &self.replication)).await {
                 None => return,
                 Some(Changed::Nothing) => {}
                 Some(Changed::Findings) => self.survey(needs, settings, inspections).await,

@@ -5,7 +5,7 @@
 
 mod plan;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::cluster::{ClusterError, EventReason, GapObject, GapObjects, GapState}
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, GapSubject};
+use crate::domain::name::RegistryName;
 use plan::Plan;
 
 /// How many gaps are looked at at once.
@@ -46,8 +47,26 @@ pub type Recheck = Arc<dyn Fn(&GapKey, &Record) -> BoxFuture<'static, Standing> 
 /// How long after its push to the primary an image was pushed here; `None` where that is not known.
 pub type LagOf = Arc<dyn Fn(&GapKey) -> BoxFuture<'static, Option<Duration>> + Send + Sync>;
 
-/// The gaps of all replication rules, as they were read last; `None` until they were read.
-pub type Rules = watch::Receiver<Option<Arc<Vec<Gap>>>>;
+/// What was read last of the replication rules; `None` until they were read.
+pub type Rules = watch::Receiver<Option<Arc<RuleReading>>>;
+
+/// What was read of the replication rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleReading {
+    /// The gaps of all rules.
+    pub gaps: Vec<Gap>,
+    /// The registries that keep rules which fill Places of ours.
+    pub keepers: BTreeSet<RegistryName>,
+    /// Which kinds of trouble would be among the gaps, if there was any. What could not be read, or may not be, is not here.
+    pub judged: BTreeSet<(RegistryName, GapKind)>,
+}
+
+impl RuleReading {
+    /// Whether a gap that is not listed is none any more.
+    fn ends(&self, key: &GapKey, kind: GapKind) -> bool {
+        !self.keepers.contains(&key.registry) || self.judged.contains(&(key.registry.clone(), kind))
+    }
+}
 
 /// Tells the leader's part of the ledger what others have found. It may be told in a replica that does not lead, and then
 /// changes nothing.
@@ -161,8 +180,8 @@ impl Keeping {
                     }
                 }
                 () = news(rules), if listed => {
-                    if let Some(gaps) = rules.borrow_and_update().clone() {
-                        work.extend(hands.rules(&plan(), &gaps));
+                    if let Some(reading) = rules.borrow_and_update().clone() {
+                        work.extend(hands.rules(&plan(), &reading));
                     }
                 }
                 () = at(next) => {}
@@ -264,8 +283,9 @@ impl Hands {
         None
     }
 
-    /// What is to be written after the rules were read: what is listed is open, and what is not is closed.
-    fn rules(self: &Arc<Self>, plan: &Plan, gaps: &Arc<Vec<Gap>>) -> Vec<Work> {
+    /// What is to be written after the rules were read: what is listed is open, and what would be listed is closed.
+    fn rules(self: &Arc<Self>, plan: &Plan, reading: &RuleReading) -> Vec<Work> {
+        let gaps = &reading.gaps;
         let (now, room) = ((self.clock)(), Arc::new(Room::beside(plan.len())));
         let is_listed = |key: &GapKey, kind| gaps.iter().any(|gap| gap.key == *key && gap.kind == kind);
         let risk = |key: &GapKey| plan.record(key).and_then(|record| record.lacking(Axis::Risk));
@@ -290,8 +310,9 @@ impl Hands {
             work.push(open.boxed());
         }
         let of_rule = |key: &GapKey| matches!(key.subject, GapSubject::Rule(_));
-        for (key, _) in plan.records().filter(|(key, record)| of_rule(key) && record.is_open()) {
-            if !done.contains(key) {
+        for (key, record) in plan.records().filter(|(key, record)| of_rule(key) && record.is_open()) {
+            let ends = record.lacking(Axis::Risk).is_none_or(|kind| reading.ends(key, kind));
+            if !done.contains(key) && ends {
                 let good = Standing { risk: State::Good, ..Standing::UNKNOWN };
                 work.push(self.clone().stands(key.clone(), good, now).boxed());
             }

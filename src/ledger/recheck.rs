@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use super::keeper::Recheck;
 use super::record::{Record, Standing, State};
-use crate::domain::case::{Case, Exemption, Locality, PodContext, Pull, Role, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
 use crate::domain::finding::{About, FindingKind};
-use crate::domain::gap::{Axis, GapKey, GapSubject, Version, gaps};
+use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};
 use crate::domain::image::Repository;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::{Labels, Regime};
 use crate::domain::route::{Serves, TagProof};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Verdict;
-use crate::evidence::{Asking, Observatory, Scope, Share};
+use crate::evidence::{Asking, Look, Observatory, Scope, Share};
 
 /// Returns the labels of a namespace by its name.
 type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
@@ -37,19 +37,19 @@ pub fn recheck(
     clock: fn() -> Timestamp,
 ) -> Recheck {
     Arc::new(move |key: &GapKey, record: &Record| {
-        let (key, namespaces) = (key.clone(), record.namespaces.clone());
+        let (key, record) = (key.clone(), record.clone());
         let (settings, observatory, labels) = (settings.load_full(), observatory.clone(), labels.clone());
         async move {
             let labels: Vec<Arc<Labels>> =
-                futures::future::join_all(namespaces.iter().map(|namespace| labels(namespace))).await;
-            look(&key, &settings, &observatory, &labels, clock()).await
+                futures::future::join_all(record.namespaces.iter().map(|namespace| labels(namespace))).await;
+            look((&key, &record), &settings, &observatory, &labels, clock()).await
         }
         .boxed()
     })
 }
 
 async fn look(
-    key: &GapKey,
+    (key, record): (&GapKey, &Record),
     settings: &Settings,
     observatory: &Observatory,
     namespaces: &[Arc<Labels>],
@@ -75,19 +75,35 @@ async fn look(
         let case = settings.case_for(&written, Pull::Registry, &context);
         let one = match at_registry(&case, key) {
             Err(why) => Standing::not_expected(why),
-            Ok((ix, repository, case)) => {
+            Ok((place, case)) => {
                 if standing.is_none() {
-                    observatory.invalidate(&key.registry, scope(version, repository));
+                    look_at_damage(record, version, &place, observatory).await;
+                    observatory.invalidate(&key.registry, scope(version, place.repository));
                 }
                 let asking =
                     Asking { share: Share::Mutating, namespace: "", deadline: Instant::now() + PATIENCE };
                 let verdict = observatory.judge(&case, asking).await.verdict;
-                stands(&case, ix, &verdict, key)
+                stands(&case, &verdict, key)
             }
         };
         standing = Some(standing.map_or(one.clone(), |before| worse(before, one)));
     }
     standing.unwrap_or(Standing::UNKNOWN)
+}
+
+/// Damage stands until a look finds the image whole, so a judgement alone would find it for ever.
+async fn look_at_damage(record: &Record, version: &Version, place: &Place, observatory: &Observatory) {
+    let Version::Digest(digest) = version else { return };
+    let deadline = Instant::now() + PATIENCE;
+    match record.lacking(Axis::Presence) {
+        Some(GapKind::Finding(FindingKind::LayerMissing)) => {
+            observatory.layers(place, *digest, Look::Deep, deadline).await;
+        }
+        Some(GapKind::Finding(FindingKind::PullFailed)) => {
+            observatory.pullable(place, *digest, deadline).await;
+        }
+        _ => {}
+    }
 }
 
 fn scope(version: &Version, repository: Repository) -> Scope {
@@ -97,37 +113,37 @@ fn scope(version: &Version, repository: Repository) -> Scope {
     }
 }
 
-/// The Case as if this registry were the only one of our site, or why no copy is expected there.
-fn at_registry(case: &Case, key: &GapKey) -> Result<(PlaceIx, Repository, Case), &'static str> {
+/// The Case with this registry's Place as its first, and that Place; or why no copy is expected there.
+pub(super) fn at_registry(case: &Case, key: &GapKey) -> Result<(Place, Case), &'static str> {
     let Subject::Routed(routed) = &case.subject else {
         return Err("no route covers the image any more");
     };
-    let holds = |place: &crate::domain::case::Place| {
+    let holds = |place: &Place| {
         place.registry.name == key.registry
             && place.locality == Locality::Local
             && place.role == Role::Replica
             && place.serves == Serves::Copies
     };
     let found = routed.iter().find(|(_, place)| holds(place));
-    let found = found.and_then(|(ix, place)| Some((ix, place.repository.clone(), case.at(ix)?)));
-    let Some((ix, repository, mut case)) = found else {
+    let found = found.and_then(|(ix, place)| Some((place.clone(), case.at(ix)?)));
+    let Some((place, mut case)) = found else {
         return Err("no route has copies of the image there any more");
     };
     if let Subject::Routed(routed) = &mut case.subject {
         // Without a proof, a tag that was stale would seem to be in order.
         routed.tag_proof = TagProof::Required;
     }
-    Ok((ix, repository, case))
+    Ok((place, case))
 }
 
-/// What a Verdict says of one Place.
-fn stands(case: &Case, ix: PlaceIx, verdict: &Verdict, key: &GapKey) -> Standing {
+/// What a Verdict says of its first Place.
+fn stands(case: &Case, verdict: &Verdict, key: &GapKey) -> Standing {
     let found = gaps(case, verdict);
     let lacking = |axis: Axis| {
         let mut of_axis = found.iter().filter(|gap| gap.key == *key && gap.kind.axis() == axis);
         of_axis.next().map(|gap| State::Lacking(gap.kind, gap.detail.clone()))
     };
-    let here = || verdict.findings.iter().filter(|finding| finding.place == Some(ix));
+    let here = || verdict.findings.iter().filter(|finding| finding.place == Some(PlaceIx(0)));
     let is_of_copy = |about: About| matches!(about, About::Copy | About::Tag);
     let presence = lacking(Axis::Presence).unwrap_or_else(|| {
         let in_doubt = here().any(|finding| {

@@ -401,7 +401,7 @@ struct Led {
     server: Server,
     replica: Replica,
     keeper: Keeper,
-    rules: watch::Sender<Option<Arc<Vec<Gap>>>>,
+    rules: watch::Sender<Option<Arc<RuleReading>>>,
     found: Arc<Mutex<Standing>>,
     looks: Arc<Mutex<Vec<u64>>>,
 }
@@ -558,12 +558,17 @@ async fn a_risk_closes_when_a_sweep_has_looked_and_found_nothing() {
 async fn rules_open_and_close_by_what_was_read_of_them() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");
-    let read = async |gaps: &[Gap]| {
-        led.rules.send_replace(Some(Arc::new(gaps.to_vec())));
+    let registry = rule(Risk::RuleIdle).key.registry;
+    let all: Vec<Risk> = Risk::VARIANTS.to_vec();
+    let read_of = async |gaps: &[Gap], keeper: &RegistryName, judged: &[Risk]| {
+        let judged = judged.iter().map(|risk| (keeper.clone(), GapKind::Risk(*risk))).collect();
+        let reading = RuleReading { gaps: gaps.to_vec(), keepers: [keeper.clone()].into(), judged };
+        led.rules.send_replace(Some(Arc::new(reading)));
         sleep(Duration::from_secs(10)).await;
         let records: BTreeMap<String, Record> = server.records();
         records.get("to-ams").map(|record| (record.state, record.lacking(Axis::Risk)))
     };
+    let read = async |gaps: &[Gap]| read_of(gaps, &registry, &all).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(server.records().len(), 0);
     let disabled = GapKind::Risk(Risk::RuleDisabled);
@@ -573,8 +578,13 @@ async fn rules_open_and_close_by_what_was_read_of_them() {
     assert_eq!(server.with(|state| state.writes.len()), writes);
     let failing = GapKind::Risk(Risk::RuleFailing);
     assert_eq!(read(&[rule(Risk::RuleFailing)]).await, Some((GapState::Open, Some(failing))));
+    // That it may not be read says nothing of it.
+    assert_eq!(read_of(&[], &registry, &[Risk::RuleDisabled]).await, Some((GapState::Open, Some(failing))));
     assert_eq!(read(&[]).await, Some((GapState::Closed, None)));
     assert_eq!(read(&[rule(Risk::RuleFailing)]).await, Some((GapState::Open, Some(failing))));
+    // Nobody needs its rules any more.
+    let other = RegistryName::new("other");
+    assert_eq!(read_of(&[], &other, &[]).await, Some((GapState::Closed, None)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::leadership::Leadership;
@@ -15,7 +14,7 @@ use crate::controllers::leader::Leading;
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::ledger::{
-    Keeper, Keeping, LagOf, LedgerMetrics, Notices, Pace, Recorder, Rules, Writer, recheck,
+    Keeper, Keeping, LedgerMetrics, Notices, Pace, Recorder, Rules, Writer, lag_of, recheck,
 };
 
 /// How long we wait at the end until the last sightings are recorded.
@@ -34,21 +33,6 @@ struct Kept {
     notices: Notices,
     pace: Pace,
     writer: Writer,
-}
-
-/// What others find out for the leader.
-pub(super) struct Sources {
-    /// The gaps of the replication rules.
-    pub(super) rules: Rules,
-    /// How long after its push to the primary an image was pushed here.
-    pub(super) lag: LagOf,
-}
-
-impl Default for Sources {
-    /// Nobody reads rules and push times.
-    fn default() -> Self {
-        Self { rules: watch::channel(None).1, lag: Arc::new(|_| Box::pin(std::future::ready(None))) }
-    }
 }
 
 /// The ledger at work.
@@ -94,7 +78,7 @@ impl Ledger {
         settings: Arc<ArcSwap<Settings>>,
         observatory: Arc<Observatory>,
         namespaces: &Namespaces,
-        Sources { rules, lag }: Sources,
+        rules: Rules,
         retention: SignedDuration,
     ) -> Recorded {
         let Self { recorder: _, metrics, kept } = self;
@@ -103,6 +87,7 @@ impl Ledger {
         };
         let labels = namespaces.clone();
         let labels = Arc::new(move |namespace: &str| labels.labels(namespace));
+        let lag = lag_of(settings.clone(), observatory.clone(), Timestamp::now);
         let looks = recheck(settings, observatory, labels, Timestamp::now);
         let (keeper, keeping) = Keeping::new(
             cluster.gaps(),

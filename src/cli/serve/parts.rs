@@ -13,10 +13,10 @@ use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
-use super::ledger::{Ledger, Sources};
+use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, inventory, namespaces, probe, sweep};
+use super::{entries, inventory, namespaces, probe, rules, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -25,6 +25,7 @@ use crate::controllers::entries::{self as entry, EntryKeeper, Report};
 use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::replication::ReplicationMetrics;
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::controllers::sweep::{SweepMetrics, Terms};
 use crate::evidence::Observatory;
@@ -90,6 +91,7 @@ struct Instruments {
     sweep: SweepMetrics,
     inventory: InventoryMetrics,
     ledger: LedgerMetrics,
+    replication: ReplicationMetrics,
 }
 
 impl Instruments {
@@ -105,6 +107,7 @@ impl Instruments {
             sweep: SweepMetrics::register(page),
             inventory: InventoryMetrics::register(page),
             ledger: LedgerMetrics::register(page),
+            replication: ReplicationMetrics::register(page),
         }
     }
 }
@@ -201,7 +204,7 @@ impl Parts {
         let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
         let surveyed = surveys.subscribe();
         if let Some(((at, own), terms)) = may_sweep {
-            let (rules, terms) = ((settings.settings(), own), (terms, instruments.sweep));
+            let (rules, terms) = ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));
             sweep::spawn(&mut tasks, at, &namespaces, &observatory, rules, terms, surveys);
         }
         if let Some(own) = own_namespace {
@@ -210,12 +213,19 @@ impl Parts {
         if let Some(leadership) = &leadership {
             doors = doors.on_loop(tell_owner(leadership.events.clone()));
         }
+        let rules = match &leadership {
+            Some(leadership) => {
+                let (settings, metrics) = (settings.settings(), instruments.replication);
+                rules::spawn(&mut tasks, leadership, settings, observatory.clone(), metrics)
+            }
+            None => watch::channel(None).1,
+        };
         let recorded = ledger.spawn(
             &mut tasks,
             settings.settings(),
             observatory.clone(),
             &namespaces,
-            Sources::default(),
+            rules,
             gap_retention.try_into()?,
         );
         if let Some(keeper) = &recorded.keeper {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::leadership::Leadership;
 use super::tasks::Tasks;
 use crate::cluster::{Cluster, Namespaces};
+use crate::controllers::replication::ReplicationMetrics;
 use crate::controllers::sweep::{Survey, SweepMetrics, Sweeper, Surveys, Terms};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
@@ -21,7 +22,7 @@ pub(super) fn spawn(
     namespaces: &Namespaces,
     observatory: &Arc<Observatory>,
     (settings, own_namespace): (Arc<ArcSwap<Settings>>, &str),
-    (terms, metrics): (Terms, SweepMetrics),
+    (terms, metrics): (Terms, (SweepMetrics, ReplicationMetrics)),
     surveys: watch::Sender<Option<Arc<Survey>>>,
 ) {
     let sweeper = Sweeper::new(

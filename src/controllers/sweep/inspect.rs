@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::PATIENCE;
 use super::metrics::SweepMetrics;
+use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Place, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Evidence, Layers, Observation, Presence, Query, Shape, Wanted};
@@ -188,7 +189,7 @@ impl Inspections {
         &mut self,
         observatory: &Observatory,
         every: Duration,
-        metrics: &SweepMetrics,
+        metrics: (&SweepMetrics, &ReplicationMetrics),
     ) -> Option<Changed> {
         let due = self.due(every, Instant::now());
         if due.is_empty() {
@@ -210,7 +211,7 @@ impl Inspections {
             }
             self.done.insert(id, Inspected { at: Instant::now(), risk });
         }
-        metrics.inspected(self.done.len(), self.copies.len());
+        metrics.0.inspected(self.done.len(), self.copies.len());
         Some(changed)
     }
 }
@@ -220,7 +221,7 @@ async fn inspect(
     copy: Copy,
     observatory: &Observatory,
     since: Option<Timestamp>,
-    metrics: &SweepMetrics,
+    (metrics, replication): (&SweepMetrics, &ReplicationMetrics),
 ) -> (Copy, Risks, Changed) {
     let mut changed = Changed::Nothing;
     for (manifest, known) in &copy.manifests {
@@ -234,7 +235,7 @@ async fn inspect(
             changed = Changed::Findings;
         }
     }
-    let risk = facts(&copy, observatory, since, metrics).await;
+    let risk = facts(&copy, observatory, since, replication).await;
     (copy, risk, changed)
 }
 
@@ -243,7 +244,7 @@ async fn facts(
     copy: &Copy,
     observatory: &Observatory,
     since: Option<Timestamp>,
-    metrics: &SweepMetrics,
+    metrics: &ReplicationMetrics,
 ) -> Risks {
     let deadline = Instant::now() + PATIENCE;
     let here = match observatory.facts(&copy.place, &copy.digest, deadline).await {

@@ -89,8 +89,9 @@ exclude: {{namespaces: [harbor]}}
             Leading::always(),
             "landfall",
             Terms { every: Duration::from_secs(900), inspect: Duration::from_secs(3600), templates },
-            SweepMetrics::default(),
+            (SweepMetrics::default(), ReplicationMetrics::register(&mut Default::default())),
             Timestamp::now,
+            watch::Sender::new(None),
         )
     }
 
