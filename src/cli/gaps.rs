@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::Output;
 use crate::cluster::{Cluster, GapState};
-use crate::domain::gap::GapKind;
+use crate::domain::gap::{GapKey, GapKind};
+use crate::ledger::Record;
 use crate::report::gaps::{Row, Selection, rows, table};
 
 /// The width of a terminal that does not say how wide it is.
@@ -34,6 +35,10 @@ pub(super) struct Args {
     /// Only images that Pods of this namespace use.
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Those of the demo, whose stories are played first, instead of a cluster's.
+    #[cfg(feature = "demo")]
+    #[arg(long)]
+    demo: bool,
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -61,17 +66,18 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         columns.unwrap_or(WIDTH)
     });
     // Its client needs the runtime from the start.
-    runtime.block_on(async { show(args, &Cluster::from_environment()?, Timestamp::now(), width, out).await })
+    runtime.block_on(async {
+        #[cfg(feature = "demo")]
+        if args.demo {
+            let entries = super::demo::ledger().await?;
+            return show(args, &entries, Timestamp::now(), width, out);
+        }
+        show(args, &listed(&Cluster::from_environment()?).await?, Timestamp::now(), width, out)
+    })
 }
 
-async fn show(
-    args: &Args,
-    cluster: &Cluster,
-    now: Timestamp,
-    width: Option<usize>,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
-    let Args { all, finding, registry, namespace, output } = args;
+/// What the objects of a cluster say.
+async fn listed(cluster: &Cluster) -> anyhow::Result<Vec<(GapKey, Record)>> {
     let listed = cluster.gaps().list().await;
     let forbidden = listed.as_ref().err().is_some_and(|error| error.is_forbidden());
     let listed = if forbidden {
@@ -82,11 +88,20 @@ async fn show(
     let found = listed?.context(
         "the cluster does not know the resource ReplicationGap: it comes with the chart or the manifests, and nothing is recorded without it",
     )?;
-    let entries: Vec<_> =
-        found.into_iter().filter_map(|object| Some((object.key, object.record?))).collect();
+    Ok(found.into_iter().filter_map(|object| Some((object.key, object.record?))).collect())
+}
+
+fn show(
+    args: &Args,
+    entries: &[(GapKey, Record)],
+    now: Timestamp,
+    width: Option<usize>,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let Args { all, finding, registry, namespace, output, .. } = args;
     let (finding, registry, namespace) = (*finding, registry.clone(), namespace.clone());
     let selection = Selection { closed: *all, finding, registry, namespace };
-    let rows = rows(&entries, &selection, now);
+    let rows = rows(entries, &selection, now);
     match output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Printed { gaps: &rows })?)?,
         Output::Text if rows.is_empty() => writeln!(out, "no gaps")?,
