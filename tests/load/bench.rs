@@ -6,6 +6,8 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a bench prints, and may stop at once")]
 
+#[path = "../storm/api_server.rs"]
+mod api_server;
 mod bare;
 #[path = "../storm/blackhole.rs"]
 mod blackhole;
@@ -13,6 +15,8 @@ mod blackhole;
 mod cold;
 mod driver;
 mod flat;
+#[path = "../storm/known.rs"]
+mod known;
 mod memory;
 #[path = "../support/metrics.rs"]
 #[expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "the suites look at more of it")]
