@@ -45,6 +45,8 @@ mod document;
 mod export;
 mod format;
 mod import;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub use document::fingerprint;

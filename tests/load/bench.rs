@@ -9,6 +9,8 @@
 #[path = "../support/api.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the suites look at more of it")]
 mod api;
+#[path = "../storm/api_server.rs"]
+mod api_server;
 mod bare;
 #[path = "../storm/blackhole.rs"]
 mod blackhole;
@@ -16,6 +18,8 @@ mod blackhole;
 mod cold;
 mod driver;
 mod flat;
+#[path = "../storm/known.rs"]
+mod known;
 mod memory;
 #[path = "../support/metrics.rs"]
 #[expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "the suites look at more of it")]

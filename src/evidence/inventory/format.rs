@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::document::{Inventory, VERSION};
 
-/// The most bytes of an unpacked document. One of 50,000 images has some 12 MiB (measured). A replica of 128 MiB must survive
+/// The most bytes of an unpacked document. One of 50,000 images has 20 MiB (measured). A replica of 128 MiB must survive
 /// a document that was made to be unpacked.
 const MOST_UNPACKED: u64 = 32 << 20;
 
