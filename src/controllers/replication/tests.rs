@@ -1,3 +1,5 @@
+//! The rules of the demo's Harbors, read over real HTTP by a leader that reads them again after some milliseconds.
+
 use jiff::SignedDuration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry as Page;

@@ -1,3 +1,5 @@
+//! Which rules concern us, and what is wrong with them: tables.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Facts of artifacts: recorded answers, and answers by hand.
+
 use serde_json::json;
 
 use super::*;

@@ -1,6 +1,10 @@
+//! Rules, executions, tasks and pushes: recorded answers, and answers by hand.
+
 use serde_json::json;
 
 use super::*;
+use crate::domain::pattern::Pattern;
+use crate::domain::replication::{Copies, Filter, On, Remote, Selects, Standing, Tasks, Trigger};
 use crate::harbor::recordings::{Response, named};
 use crate::harbor::replay::{Script, soon};
 

@@ -180,19 +180,9 @@ fn list(store: &Store, ask: &Ask, counts: impl Fn(&str) -> bool) -> Answer {
     }
     // Harbor's default order.
     found.sort_by_key(|(_, _, artifact)| std::cmp::Reverse((artifact.pushed, artifact.id)));
-    let shown =
-        page(ask, &found).map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact));
+    let shown = ask.page(&found).map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact));
     let shown: Vec<Value> = shown.collect();
     with(json(&shown.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
-}
-
-/// The page of a list that the query asks for: of ten, unless it says otherwise.
-pub(super) fn page<'a, T>(ask: &Ask, found: &'a [T]) -> impl Iterator<Item = &'a T> {
-    let number = |name: &str, default: usize| {
-        ask.parameter(name).and_then(|value| value.parse().ok()).filter(|value| *value > 0).unwrap_or(default)
-    };
-    let (page, size) = (number("page", 1), number("page_size", 10));
-    found.iter().skip((page - 1) * size).take(size)
 }
 
 fn project_exists(store: &Store, caller: &Caller, ask: &Ask) -> Answer {

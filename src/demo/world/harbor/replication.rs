@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::HeaderName;
 use serde_json::Value;
 
-use super::api::{no_such_path, page, unauthorized};
+use super::api::{no_such_path, unauthorized};
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::message::{Answer, Ask, error, json, with};
 use crate::demo::world::store::Store;
@@ -34,7 +34,7 @@ pub(super) fn answer(store: &Store, caller: &Caller, ask: &Ask, rest: &[&str], p
     let Some(found) = found else {
         return error(StatusCode::NOT_FOUND, "NOT_FOUND", "replication execution not found");
     };
-    let page = page(ask, &found).cloned().collect::<Vec<Value>>();
+    let page = ask.page(&found).cloned().collect::<Vec<Value>>();
     with(json(&page.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
 }
 

@@ -1,3 +1,5 @@
+//! Schedules: a table of those that Harbor reads and of those that it refuses, and what holds for all.
+
 use proptest::prelude::*;
 
 use super::*;
