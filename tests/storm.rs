@@ -12,7 +12,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
-#[path = "storm/api_server.rs"]
+#[path = "support/api_server.rs"]
 mod api_server;
 #[path = "storm/blackhole.rs"]
 mod blackhole;

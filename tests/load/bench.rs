@@ -6,10 +6,7 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a bench prints, and may stop at once")]
 
-#[path = "../support/api.rs"]
-#[expect(dead_code, clippy::unwrap_used, reason = "the suites look at more of it")]
-mod api;
-#[path = "../storm/api_server.rs"]
+#[path = "../support/api_server.rs"]
 mod api_server;
 mod bare;
 #[path = "../storm/blackhole.rs"]

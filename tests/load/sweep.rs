@@ -1,7 +1,5 @@
 //! The sweep: how long it takes and how much memory, by the number of Pods.
 
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::Scale;
-use crate::api::Api;
+use crate::api_server::ApiServer;
 use crate::memory::{filled, hold, image};
 use crate::metrics::Page;
 use crate::process::Process;
@@ -40,18 +38,18 @@ pub async fn rows(scale: Scale) -> Result<Vec<Row>> {
 }
 
 async fn one(site: &Site, pods: usize) -> Result<Vec<Row>> {
-    let api = Api::default();
-    api.list("/api/v1/pods", pods, Arc::new(pod));
-    let folder = site.folder()?;
-    let kubeconfig = folder.join(format!("api-{pods}"));
-    api.start(&kubeconfig).await?;
+    let api = ApiServer::start().await?;
+    api.list("/api/v1/pods", pods, pod);
     let name = format!("sweep-{pods}");
+    api.render(&name);
+    let folder = site.folder()?;
+    let write = |file: &str, text: &str| {
+        let path = folder.join(file);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    };
+    let command = api.command(&name, write)?;
     let config = site.configure(&name, &filled(100_000))?;
-    let mut command = Command::new("env");
-    command.arg(format!("KUBECONFIG={}", kubeconfig.display()));
-    for (variable, value) in [("NAMESPACE", "landfall"), ("POD_NAME", "landfall-0"), ("LEASE", "landfall")] {
-        command.arg(format!("LANDFALL_{variable}={value}"));
-    }
     let process = Process::landfall_in(command, &config, &folder).await?;
     let idle = process.anonymous_kib()?;
     let (late, mut most) = (Instant::now() + PATIENCE, idle);

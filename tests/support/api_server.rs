@@ -25,19 +25,28 @@ const COLLECTIONS: [&str; 5] = ["namespaces", "configmaps", "endpointslices", "l
 pub struct ApiServer {
     address: SocketAddr,
     objects: Objects,
+    lists: Lists,
 }
 
 /// By path.
 type Objects = Arc<Mutex<BTreeMap<String, Value>>>;
 
+/// Lists whose objects are made while they are asked for: how many, and each by its number.
+type Lists = Arc<Mutex<BTreeMap<&'static str, (usize, fn(usize) -> Value)>>>;
+
 impl ApiServer {
     /// Starts one without objects.
     pub async fn start() -> Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let (address, objects) = (listener.local_addr()?, Objects::default());
-        let app = Router::new().fallback(answer).with_state(objects.clone());
+        let (address, objects, lists) = (listener.local_addr()?, Objects::default(), Lists::default());
+        let app = Router::new().fallback(answer).with_state((objects.clone(), lists.clone()));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { address, objects })
+        Ok(Self { address, objects, lists })
+    }
+
+    /// Answers the list at this path with so many objects, page by page.
+    pub fn list(&self, path: &'static str, number: usize, make: fn(usize) -> Value) {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner).insert(path, (number, make));
     }
 
     /// What the chart renders for a release: empty ConfigMaps.
@@ -79,9 +88,19 @@ impl ApiServer {
     }
 }
 
-async fn answer(State(objects): State<Objects>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State((objects, lists)): State<(Objects, Lists)>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
     if uri.query().is_some_and(|query| query.contains("watch=true")) {
         return Body::from_stream(futures::stream::pending::<std::io::Result<Bytes>>()).into_response();
+    }
+    let list = lists.lock().unwrap_or_else(PoisonError::into_inner).get(uri.path()).copied();
+    if let Some((number, make)) = list {
+        let page = page(number, make, uri.query().unwrap_or_default());
+        return ([("content-type", "application/json")], page.to_string()).into_response();
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let (code, object) = kept(&objects, &method, uri.path(), body);
@@ -119,4 +138,14 @@ fn kept(objects: &Objects, method: &Method, path: &str, mut body: Value) -> (Sta
         object["metadata"]["resourceVersion"] = json!(next.to_string());
     }
     (StatusCode::OK, object.clone())
+}
+
+/// One page of a list that is made.
+fn page(number: usize, make: fn(usize) -> Value, query: &str) -> Value {
+    let of = |key: &str| query.split('&').find_map(|part| part.strip_prefix(key)?.parse().ok());
+    let from = of("continue=").unwrap_or(0);
+    let end = number.min(from + of("limit=").unwrap_or(number));
+    let next = if end < number { end.to_string() } else { String::new() };
+    let items: Vec<Value> = (from..end).map(make).collect();
+    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1", "continue": next}, "items": items})
 }
