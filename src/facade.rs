@@ -54,9 +54,9 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Login, Namespace,
-            PathClass, Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing,
-            Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded, Login,
+            Namespace, PathClass, Permission, Ranges, Reachable, Report, Request, Scan, ScannerState,
+            Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {
