@@ -86,7 +86,7 @@ pub mod domain {
     }
     /// See [`crate::domain::case`].
     pub mod case {
-        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject, with_enforcement};
+        pub use crate::domain::case::{Case, Exemption, Place, PodContext, Pull, Subject, with_enforcement};
     }
     /// See [`crate::domain::decide`].
     pub mod decide {
@@ -103,7 +103,8 @@ pub mod domain {
     /// See [`crate::domain::evidence`].
     pub mod evidence {
         pub use crate::domain::evidence::{
-            Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
+            Child, Children, Evidence, Layers, Observation, Presence, Query, Reachability, Shape, TagDigest,
+            Wanted,
         };
     }
     /// See [`crate::domain::finding`].
@@ -183,7 +184,9 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope, Share};
+    pub use crate::evidence::{
+        Asking, Damage, Damaged, Health, Judgement, Look, Observatory, Pullable, Scope, Share,
+    };
 }
 /// See [`crate::harbor`].
 pub mod harbor {

@@ -12,6 +12,8 @@ mod health;
 mod invalidation;
 #[path = "evidence/judgement.rs"]
 mod judgement;
+#[path = "evidence/layers.rs"]
+mod layers;
 #[path = "evidence/look_up.rs"]
 mod look_up;
 #[path = "evidence/neighbours.rs"]
