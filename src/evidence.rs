@@ -25,7 +25,10 @@
 //! | `verdict_cache` | which verdicts still hold |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `inventory` | what a replica that starts knows from one that ran before |
-//! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
+//! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
+//! | `layers` | whether an image whose manifest is there can be pulled |
+//! | `blobs` | which blobs need not be asked for again |
+//! | `damage` | which copies count as damaged, whatever their registry says |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
 //! [`Unknown`](crate::domain::unknown::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
@@ -33,13 +36,16 @@
 
 mod answer_cache;
 mod background;
+mod blobs;
 mod cached_answer;
+mod damage;
 mod facts;
 mod fair_queue;
 mod health;
 mod invalidation;
 mod inventory;
 mod judge;
+mod layers;
 mod lookup;
 mod metrics;
 mod observatory;
@@ -48,14 +54,16 @@ mod ttl;
 mod upstream;
 mod verdict_cache;
 
+pub use damage::{Damage, Damaged};
 pub use facts::{CopyFacts, Replication, Right};
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
 #[cfg(test)]
 pub use inventory::fingerprint;
-pub use inventory::{Damage, Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
+pub use inventory::{Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
+pub use layers::{Look, Pullable};
 pub use observatory::{Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
 

@@ -58,10 +58,10 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Execution, Login,
-            Namespace, PathClass, Permission, Reachable, ReplicationRule, Report, Request, Scan,
-            ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, entry,
-            seed,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
+            Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
+            Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
+            WorldError, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {
@@ -91,7 +91,7 @@ pub mod domain {
     }
     /// See [`crate::domain::case`].
     pub mod case {
-        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject, with_enforcement};
+        pub use crate::domain::case::{Case, Exemption, Place, PodContext, Pull, Subject, with_enforcement};
     }
     /// See [`crate::domain::decide`].
     pub mod decide {
@@ -108,7 +108,8 @@ pub mod domain {
     /// See [`crate::domain::evidence`].
     pub mod evidence {
         pub use crate::domain::evidence::{
-            Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
+            Child, Children, Evidence, Layers, Observation, Presence, Query, Reachability, Shape, TagDigest,
+            Wanted,
         };
     }
     /// See [`crate::domain::facts`].
@@ -197,8 +198,8 @@ pub mod domain {
 /// See [`crate::evidence`].
 pub mod evidence {
     pub use crate::evidence::{
-        Asking, CopyFacts, Damage, Health, Imported, Inventory, Judgement, Observatory, Reading, Refusal,
-        Replication, Right, Scope, Share, Unusable, decode, encode,
+        Asking, CopyFacts, Damage, Damaged, Health, Imported, Inventory, Judgement, Look, Observatory,
+        Pullable, Reading, Refusal, Replication, Right, Scope, Share, Unusable, decode, encode,
     };
     /// See [`crate::evidence::fuzz`].
     #[cfg(fuzzing)]

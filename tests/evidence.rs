@@ -16,6 +16,8 @@ mod invalidation;
 mod inventory;
 #[path = "evidence/judgement.rs"]
 mod judgement;
+#[path = "evidence/layers.rs"]
+mod layers;
 #[path = "evidence/look_up.rs"]
 mod look_up;
 #[path = "evidence/neighbours.rs"]

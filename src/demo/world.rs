@@ -50,7 +50,9 @@ pub use registry::{Login, TokenAnswer};
 pub use replication::{Execution, ReplicationRule};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
-pub use store::{Allowlist, Configuration, Reachable, ScannerState, Signatures, Store, Visibility};
+pub use store::{
+    Allowlist, Configuration, Descriptors, Ranges, Reachable, ScannerState, Signatures, Store, Visibility,
+};
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -120,6 +120,23 @@ pub struct Child {
     pub platform: Option<Platform>,
 }
 
+/// How the layers of a manifest stand at a Place. No judgement asks: a look at all of them takes a request for each. What it
+/// finds lost is known to later judgements as [`Presence::LayerMissing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layers {
+    /// Its config and all layers that a node pulls from there are there. An index has none of its own.
+    Complete {
+        /// Their sizes together, as the manifest states them.
+        bytes: u64,
+    },
+    /// The manifest is there, and this layer or config is not.
+    Lost(Digest),
+    /// The Place does not have the manifest any more.
+    Absent,
+    /// It could not be learned, or not for all of them. None was found lost.
+    Unknown(Unknown),
+}
+
 /// The digest that a tag has at the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagDigest {

@@ -50,7 +50,7 @@ mod tests;
 
 #[cfg(test)]
 pub use document::fingerprint;
-pub use document::{Damage, Inventory};
+pub use document::Inventory;
 pub use format::{Unusable, decode, encode};
 pub use import::{Imported, Reading, Refusal};
 

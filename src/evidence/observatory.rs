@@ -20,7 +20,9 @@ use crate::domain::settings::Settings;
 use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{ClientError, Tasks};
 
+use super::blobs::Blobs;
 use super::cached_answer::{CachedAnswer, Served};
+use super::damage::Damages;
 use super::fair_queue::{Asker, Share};
 use super::invalidation::{Scope, View};
 use super::lookup::{Lookups, Start, Terms};
@@ -40,6 +42,10 @@ const REFRESH_STALE: Duration = Duration::from_secs(1);
 pub struct Observatory {
     pub(super) upstreams: ArcSwap<Upstreams>,
     pub(super) lookups: Arc<Lookups>,
+    /// What looks at layers share.
+    pub(super) blobs: Arc<Blobs>,
+    /// What they found.
+    pub(super) damages: Damages,
     /// Wakes [`watch`](Self::watch): the registries may have changed.
     pub(super) adopted: Notify,
     /// Held while the upstreams are replaced.
@@ -160,6 +166,8 @@ impl Observatory {
         let observatory = Self {
             upstreams: ArcSwap::from_pointee(none),
             lookups,
+            blobs: Arc::new(Blobs::new(tasks.clone())),
+            damages: Damages::default(),
             adopted: Notify::new(),
             adopting: Mutex::default(),
             next_id: AtomicU32::new(0),
@@ -197,6 +205,11 @@ impl Observatory {
         let (terms, site) = (terms(settings), settings.site.clone());
         self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms, site }));
         self.adopted.notify_one();
+        let new = &self.upstreams.load().upstreams;
+        self.damages.keep(|name| match (old.upstreams.get(name), new.get(name)) {
+            (Some(old), Some(new)) => old.registry == new.registry,
+            _ => false,
+        });
         let size = self.lookups.answers.adopt(&settings.cache, |id| !kept.contains(&id));
         self.lookups.metrics.cache_size(size);
         self.deps.generation.bump();
@@ -245,6 +258,11 @@ impl Observatory {
         let Some(upstream) = upstreams.upstreams.get(registry) else { return };
         self.lookups.metrics.invalidated(upstream, scope.kind());
         upstream.invalidate(scope);
+        self.deps.generation.bump();
+    }
+
+    /// Cached verdicts count no longer: what answers say has changed.
+    pub(super) fn outdate_verdicts(&self) {
         self.deps.generation.bump();
     }
 
@@ -328,9 +346,7 @@ impl Observatory {
         question: Question,
         now: Instant,
     ) -> CacheLookup {
-        let hit = |served: Served| {
-            CacheLookup::Hit(Served { observation: upstream.with_scanner(served.observation), ..served })
-        };
+        let hit = |served: Served| CacheLookup::Hit(self.completed(upstream, served));
         let (view, aspect) = (upstream.view(now, &upstreams.terms.life), question.aspect());
         let cached = self.lookups.answers.get(&question);
         if let Some(unknown) = upstream.unavailable() {
@@ -382,7 +398,13 @@ impl Observatory {
     pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
         let upstream = miss.upstream.clone();
         let served = self.answer(upstreams, miss, asking).await;
-        Served { observation: upstream.with_scanner(served.observation), ..served }
+        self.completed(&upstream, served)
+    }
+
+    /// The answer with what is known beside it: that there is a scanner, and that the copy is damaged.
+    fn completed(&self, upstream: &Upstream, served: Served) -> Served {
+        let observation = upstream.with_scanner(served.observation);
+        Served { observation: self.damages.over(&upstream.registry.name, observation), ..served }
     }
 
     async fn answer(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {

@@ -16,7 +16,7 @@ use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::Harbor;
-use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
+use crate::registry::{Blob, Client, ClientError, Depth, Head, Listed, Metrics, Target, Tasks};
 
 use super::background::Background;
 use super::fair_queue::{Asker, FairQueue, LONGEST, Overfull, Permit, Ticket as QueueTicket, TicketId};
@@ -90,6 +90,13 @@ impl Attempt<'_> {
             return self.upstream.ask(question, deadline).await;
         }
         answer
+    }
+
+    /// Ends a look at layers, which asks no question of its own.
+    pub fn end_look(mut self, unknown: Option<&Unknown>) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = Instant::now().into_std();
+        self.upstream.health().looked(ticket, &self.question.repository, unknown, now);
     }
 
     /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
@@ -272,6 +279,17 @@ impl Upstream {
         }
     }
 
+    /// Why nothing of this repository is looked at now while nobody waits for it. Looks begin where every attempt is let through:
+    /// the trials of a breaker are for those who wait.
+    pub fn not_well(&self, repository: &Repository, now: Instant) -> Option<Unknown> {
+        self.phase(now);
+        if let Some(unknown) = self.unavailable().or_else(|| self.limit(repository, now)) {
+            return Some(unknown);
+        }
+        let well = self.health().is_well(repository, now.into_std());
+        (!well).then(|| self.limited(Limit::BreakerOpen, repository))
+    }
+
     /// Is it known that whoever asks for this repository now waits long, because the registry is slow or its queue is long?
     pub fn is_slow(&self, repository: &Repository, asker: &Asker) -> bool {
         self.queue.is_long_for(asker) || self.health().is_slow(repository)
@@ -371,12 +389,43 @@ impl Upstream {
         self.source.client().map_err(unusable)?.head(&question.repository, target, deadline).await
     }
 
-    async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
+    pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
         match &*self.source {
             Source::Distribution(client) => client.presence(repository, target, deadline).await,
             Source::Harbor(harbor) => harbor.presence(repository, target, deadline).await,
             Source::Unusable(error) => Presence::Unknown(unusable(error)),
         }
+    }
+
+    /// What this manifest lists.
+    ///
+    /// # Errors
+    /// It could not be learned.
+    pub async fn listed(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Listed, Unknown> {
+        match &*self.source {
+            Source::Distribution(client) => client.listed(repository, digest, deadline).await,
+            Source::Harbor(harbor) => harbor.listed(repository, digest, deadline).await,
+            Source::Unusable(error) => Err(unusable(error)),
+        }
+    }
+
+    /// Is this blob there?
+    ///
+    /// # Errors
+    /// It could not be learned.
+    pub async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        depth: Depth,
+        deadline: Instant,
+    ) -> Result<Blob, Unknown> {
+        self.source.client().map_err(unusable)?.blob(repository, digest, depth, deadline).await
     }
 
     async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {

@@ -11,7 +11,7 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Shape};
 use crate::domain::unknown::Unknown;
 
-use super::answer::{Answer, Sent};
+use super::answer::{Answer, By, Sent};
 use super::manifest;
 use super::token;
 
@@ -47,5 +47,6 @@ fn answer(body: &[u8]) -> Answer {
         body,
         challenges: vec![],
         sent: Sent::Nothing,
+        by: By::Registry,
     }
 }

@@ -113,6 +113,9 @@ pub fn hold_lost(store: &mut Store, digests: &mut HashMap<String, Digest>) {
     {
         store.lose(repository, &digests[lost]);
     }
+    let layer = image("1bf86d").blobs.pop().unwrap().digest;
+    store.lose_layer("pub/gone3", &layer);
+    digests.insert("091a6e".into(), layer);
 }
 
 const LOST: [(&str, &str); 4] =

@@ -1,6 +1,6 @@
 //! The content of a registry and the state of its parts. Stories and tests change it between steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub struct Store {
     pub wrong_password_delay: Duration,
     /// CVEs that are ignored in all projects that use the system's list.
     pub allowlist: Allowlist,
+    /// Where it looks up that it has a blob.
+    pub descriptors: Descriptors,
+    /// Whether `Range` is obeyed.
+    pub ranges: Ranges,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) repositories: BTreeMap<String, Repository>,
@@ -48,6 +52,25 @@ pub enum Reachable {
     Up,
     /// It refuses connections.
     Down,
+}
+
+/// Where a registry looks up that it has a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    /// In the storage.
+    Storage,
+    /// In a cache, as Harbor has one in Redis, which still knows an object that the storage has lost: `HEAD` answers 200, and
+    /// `GET` announces the blob and ends before its first byte.
+    Cache,
+}
+
+/// Whether a registry obeys `Range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranges {
+    /// It answers 206 with the part.
+    Obeyed,
+    /// It answers 200 with the whole blob.
+    Ignored,
 }
 
 /// Harbor's configuration while its database is down. It is cached for a minute.
@@ -142,6 +165,8 @@ pub(super) struct Repository {
     pub artifacts: BTreeMap<Digest, Artifact>,
     pub tags: BTreeMap<String, Tag>,
     pub blobs: HashMap<Digest, Bytes>,
+    /// Those of `blobs` whose objects the storage has lost.
+    pub lost: HashSet<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -202,6 +227,8 @@ impl Store {
             job_service: Reachable::Up,
             wrong_password_delay: Duration::ZERO,
             allowlist: Allowlist::default(),
+            descriptors: Descriptors::Storage,
+            ranges: Ranges::Obeyed,
             accounts: BTreeMap::new(),
             projects: BTreeMap::new(),
             repositories: BTreeMap::new(),
@@ -302,9 +329,18 @@ impl Store {
     pub fn lose_layers(&mut self, repository: &str, digest: &Digest) {
         let repository = self.repository(repository);
         let Some(artifact) = repository.artifacts.get(digest) else { return };
-        for blob in &artifact.content.blobs {
-            repository.blobs.remove(&blob.digest);
-        }
+        repository.lost.extend(artifact.content.blobs.iter().map(|blob| blob.digest));
+    }
+
+    /// Removes the file of one layer, or of a config. It is back after a push, or after
+    /// [`restore_layer`](Self::restore_layer).
+    pub fn lose_layer(&mut self, repository: &str, layer: &Digest) {
+        self.repository(repository).lost.insert(*layer);
+    }
+
+    /// Puts the file of a layer back.
+    pub fn restore_layer(&mut self, repository: &str, layer: &Digest) {
+        self.repository(repository).lost.remove(layer);
     }
 
     /// Makes it what a pull-through cache offers and has not pulled yet (as ECR's does, aws/containers-roadmap #2837): a plain
@@ -453,6 +489,7 @@ impl Store {
         let repository = self.repository(repository);
         for blob in &content.blobs {
             repository.blobs.insert(blob.digest, blob.bytes.clone());
+            repository.lost.remove(&blob.digest);
         }
         let content = Arc::new(content.clone());
         let (stored, accessories) = (Stored::Intact, Vec::new());

@@ -230,6 +230,21 @@ impl HealthState {
         cause == Some(Cause::Deadline) || before != self.limits(now)
     }
 
+    /// Records how a look at layers ended. It counts neither for nor against the registry, because blobs may come from a storage
+    /// that nodes reach and we do not; only what asks us to wait counts.
+    pub fn looked(
+        &mut self,
+        ticket: Ticket,
+        repository: &Repository,
+        unknown: Option<&Unknown>,
+        now: Instant,
+    ) {
+        self.abandon(ticket, repository, now);
+        if let Some(unknown) = unknown {
+            self.pause(repository, unknown, now);
+        }
+    }
+
     /// Counts how an attempt ended. A failure counts for its project. Only if another project is failing as well, it
     /// counts for the registry.
     fn count(&mut self, ticket: Ticket, repository: &Repository, signal: Signal, now: Instant, random: f64) {

@@ -41,7 +41,7 @@ pub struct Inventory {
     pub repositories: Vec<Held>,
     /// What was found to be broken, though its registry says that it is there.
     #[serde(default)]
-    pub damage: Vec<Damage>,
+    pub damage: Vec<Broken>,
     /// How many repositories found no room.
     #[serde(default)]
     pub left_out: usize,
@@ -166,8 +166,8 @@ pub struct Finished {
 
 /// An image that its registry says is there, and that cannot be pulled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Damage {
-    /// The name of the registry in the configuration.
+pub struct Broken {
+    /// The name of the registry in the configuration; it is among the registries of the inventory.
     pub registry: String,
     /// The digest of the manifest.
     pub digest: Digest,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::document::{
-    Answer, Answering, Finished, Form, HasScanner, Held, Inventory, Learned, MOST_VULNERABILITIES, Scanned,
+    Answer, Answering, Broken, Finished, Form, HasScanner, Held, Inventory, Learned, MOST_VULNERABILITIES, Scanned,
     State, Table, VERSION, Wide, fingerprint,
 };
 use crate::domain::case::{Case, Routed, Subject};
@@ -19,6 +19,7 @@ use crate::domain::evidence::{
 use crate::domain::image::Repository;
 use crate::domain::scan::{Detail, Report, ScanAnswer, ScanState, Scanner};
 use crate::domain::unknown::{Cause, Unknown};
+use crate::evidence::damage::{Damage, Damaged};
 use crate::evidence::judge::ROUNDS;
 use crate::evidence::observatory::{Address, Observatory, Upstreams};
 use crate::evidence::question::{Aspect, Question, UpstreamId, What, unanswered};
@@ -41,6 +42,7 @@ impl Observatory {
         for case in cases {
             writer.add(case);
         }
+        let damage = self.damages().iter().filter_map(|damaged| writer.broken(damaged)).collect();
         Inventory {
             version: VERSION,
             site: upstreams.site.as_str().to_owned(),
@@ -50,7 +52,7 @@ impl Observatory {
             digests: writer.digests.values,
             platforms: writer.platforms.values,
             repositories: writer.repositories,
-            damage: Vec::new(),
+            damage,
             left_out: 0,
         }
     }
@@ -122,11 +124,7 @@ impl<'a> Writer<'a> {
         let Some(said) = self.learned(&question.what, answer) else { return };
         let age = self.now.saturating_duration_since(learned).as_secs();
         let answer = Answer(u32::try_from(age).unwrap_or(u32::MAX), said);
-        let at = *self.numbers.entry(upstream.id).or_insert_with(|| {
-            let name = upstream.registry.name.as_str().to_owned();
-            self.registries.push(Answering { name, fingerprint: fingerprint(&upstream.registry) });
-            u32::try_from(self.registries.len() - 1).unwrap_or(u32::MAX)
-        });
+        let at = self.number(upstream);
         let place = *self.places.entry((upstream.id, question.repository.clone())).or_insert_with(|| {
             let repository = question.repository.as_str().to_owned();
             self.repositories.push(Held { at, repository, answers: Vec::new() });
@@ -135,6 +133,26 @@ impl<'a> Writer<'a> {
         if let Some(held) = self.repositories.get_mut(place) {
             held.answers.push(answer);
         }
+    }
+
+    /// The number of a registry among those of the document.
+    fn number(&mut self, upstream: &Upstream) -> u32 {
+        *self.numbers.entry(upstream.id).or_insert_with(|| {
+            let name = upstream.registry.name.as_str().to_owned();
+            self.registries.push(Answering { name, fingerprint: fingerprint(&upstream.registry) });
+            u32::try_from(self.registries.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn broken(&mut self, damaged: &Damaged) -> Option<Broken> {
+        let Damaged { registry, digest, damage, seen } = damaged;
+        let upstream = self.upstreams.upstreams.get(registry)?.clone();
+        self.number(&upstream);
+        let layer = match damage {
+            Damage::LayerMissing(layer) => Some(*layer),
+            Damage::PullFailed => None,
+        };
+        Some(Broken { registry: registry.as_str().to_owned(), digest: *digest, layer, seen: *seen })
     }
 
     fn learned(&mut self, what: &What, answer: &Observation) -> Option<Learned> {

@@ -9,7 +9,7 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use super::document::{
-    Answer, Finished, Form, HasScanner, Inventory, Learned, Scanned, State, Wide, fingerprint,
+    Answer, Broken, Finished, Form, HasScanner, Inventory, Learned, Scanned, State, Wide, fingerprint,
 };
 use super::format::Unusable;
 use crate::domain::evidence::{Child, Children, Observation, Presence, Shape, TagDigest};
@@ -19,6 +19,7 @@ use crate::domain::platform::Platform;
 use crate::domain::scan::{Detail, Report, ScanAnswer, ScanState, Scanner, Vulnerabilities};
 use crate::evidence::answer_cache::NotStored;
 use crate::evidence::cached_answer::{CachedAnswer, Origin};
+use crate::evidence::damage::{Damage, Damaged};
 use crate::evidence::observatory::{Observatory, Upstreams};
 use crate::evidence::question::{Question, What};
 use crate::evidence::upstream::Upstream;
@@ -97,6 +98,7 @@ impl Observatory {
         }
         let answering: Vec<Result<Arc<Upstream>, Refusal>> =
             inventory.registries.iter().map(|registry| upstream(&upstreams, registry)).collect();
+        self.take_damage(inventory, &answering);
         let mut imported = Imported::default();
         for held in &inventory.repositories {
             let repository = Repository::new(held.repository.as_str());
@@ -116,6 +118,22 @@ impl Observatory {
             }
         }
         Ok(imported)
+    }
+
+    /// Takes what was found damaged at these registries in place of what is known: the leader alone looks, and what it no
+    /// longer names was mended.
+    fn take_damage(&self, inventory: &Inventory, answering: &[Result<Arc<Upstream>, Refusal>]) {
+        let covered: Vec<&RegistryName> =
+            answering.iter().flatten().map(|upstream| &upstream.registry.name).collect();
+        let damaged = |broken: &Broken| {
+            let Broken { registry, digest, layer, seen } = broken;
+            let damage = layer.map_or(Damage::PullFailed, Damage::LayerMissing);
+            Damaged { registry: RegistryName::new(registry.as_str()), digest: *digest, damage, seen: *seen }
+        };
+        let damaged = inventory.damage.iter().map(damaged);
+        if self.damages.replace(&covered, damaged) {
+            self.outdate_verdicts();
+        }
     }
 
     fn take(
