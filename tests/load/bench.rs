@@ -15,6 +15,7 @@ mod blackhole;
 mod cold;
 mod driver;
 mod flat;
+mod inventory;
 #[path = "../storm/known.rs"]
 mod known;
 mod memory;
@@ -60,6 +61,8 @@ enum Part {
     Blackhole,
     /// The restart storm, and the one with an outage and a policy
     Storm,
+    /// The inventory of a storm's images, and of many
+    Inventory,
     /// The release binaries
     Size,
 }
@@ -117,6 +120,7 @@ fn main() -> Result<()> {
             Part::Cold => runtime.block_on(trouble::cold()),
             Part::Blackhole => runtime.block_on(trouble::blackhole()),
             Part::Storm => runtime.block_on(trouble::storm()),
+            Part::Inventory => runtime.block_on(inventory::rows(scale)),
             Part::Size => sizes(),
         };
         // One part that fails does not take the figures of the others with it.
