@@ -35,7 +35,7 @@ mod writer;
 
 pub use crate::cluster::ObjectRef;
 pub use book::Book;
-pub use keeper::{Keeper, Keeping, LagOf, RuleReading, Rules};
+pub use keeper::{Keeper, Keeping, Recheck, RuleReading, Rules};
 pub use lag::lag_of;
 pub use met::Met;
 pub use metrics::LedgerMetrics;

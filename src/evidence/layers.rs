@@ -261,7 +261,7 @@ impl Looker {
 
     async fn read(&self, manifest: Digest) -> Result<Listed, Unknown> {
         let looker = self.clone();
-        self.ask(manifest, |deadline| async move {
+        self.ask(|deadline| async move {
             looker.upstream.listed(&looker.repository, &manifest, deadline).await
         })
         .await
@@ -281,7 +281,7 @@ impl Looker {
 
     async fn if_there<T>(&self, manifest: Digest, there: T, absent: T) -> Result<T, Unknown> {
         let looker = self.clone();
-        let presence = self.ask(manifest, |deadline| async move {
+        let presence = self.ask(|deadline| async move {
             let target = Target::Digest(&manifest);
             match looker.upstream.presence(&looker.repository, target, deadline).await {
                 Presence::Unknown(unknown) => Err(unknown),
@@ -365,7 +365,7 @@ impl Looker {
     }
 
     /// Asks the registry, when it is the turn of a look.
-    async fn ask<T, F>(&self, about: Digest, request: impl FnOnce(Instant) -> F) -> Result<T, Unknown>
+    async fn ask<T, F>(&self, request: impl FnOnce(Instant) -> F) -> Result<T, Unknown>
     where
         F: Future<Output = Result<T, Unknown>>,
     {
@@ -375,11 +375,10 @@ impl Looker {
         if let Some(unknown) = upstream.not_well(&self.repository, Instant::now()) {
             return Err(unknown);
         }
-        let question = self.question(about);
         let (waits, queued) =
             (Instant::now(), upstream.join_queue(upstream.queue.next_id(), Asker::Background)?);
         let attempt =
-            timeout_at(self.deadline, upstream.attempt(queued, &question)).await.map_err(late)??;
+            timeout_at(self.deadline, upstream.attempt(queued, &self.repository)).await.map_err(late)??;
         let began = Instant::now();
         self.lookups.metrics.queued(upstream, began - waits);
         let deadline = self.deadline.min(began + self.terms.attempt);

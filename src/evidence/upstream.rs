@@ -96,7 +96,7 @@ impl Attempt<'_> {
     pub fn end_look(mut self, unknown: Option<&Unknown>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now().into_std();
-        self.upstream.health().looked(ticket, &self.question.repository, unknown, now);
+        self.upstream.health().looked(ticket, self.repository, unknown, now);
     }
 
     /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from

@@ -15,6 +15,7 @@ mod blackhole;
 mod cold;
 mod driver;
 mod flat;
+mod inventory;
 #[path = "../storm/known.rs"]
 mod known;
 mod memory;
@@ -63,6 +64,8 @@ enum Part {
     Storm,
     /// The sweep over 5,000 and over 50,000 Pods
     Sweep,
+    /// The inventory of a storm's images, and of many
+    Inventory,
     /// The release binaries
     Size,
 }
@@ -121,6 +124,7 @@ fn main() -> Result<()> {
             Part::Blackhole => runtime.block_on(trouble::blackhole()),
             Part::Storm => runtime.block_on(trouble::storm()),
             Part::Sweep => runtime.block_on(sweep::rows(scale)),
+            Part::Inventory => runtime.block_on(inventory::rows(scale)),
             Part::Size => sizes(),
         };
         // One part that fails does not take the figures of the others with it.

@@ -87,11 +87,6 @@ impl Image {
     }
 }
 
-/// The least that one Landfall must ask of a registry to know all these images.
-pub fn aspects(images: &[Image]) -> usize {
-    images.iter().map(|image| image.most_requests(Duration::ZERO)).sum()
-}
-
 /// All images.
 pub fn images() -> Vec<Image> {
     (0..IMAGES).map(Image::new).collect()

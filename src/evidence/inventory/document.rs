@@ -129,7 +129,6 @@ pub struct Scanned {
 /// Whether there is a scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-
 pub enum HasScanner {
     Present,
     Absent,
@@ -140,7 +139,6 @@ pub enum HasScanner {
 /// The state of a scan that is worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-
 pub enum State {
     Done,
     NotScanned,
@@ -161,8 +159,11 @@ pub struct Finished {
     pub finished: Option<Timestamp>,
     /// Its vulnerabilities, and those that the project permits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<(Vec<(Box<str>, Severity)>, Vec<Box<str>>)>,
+    pub list: Option<Listed>,
 }
+
+/// The vulnerabilities of a scan, and those that the project permits.
+pub type Listed = (Vec<(Box<str>, Severity)>, Vec<Box<str>>);
 
 /// An image that its registry says is there, and that cannot be pulled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
