@@ -101,7 +101,7 @@ impl LedgerMetrics {
     }
 
     /// Shows these records; none where this replica does not lead.
-    pub(super) fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
+    pub fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
         let mut open: HashMap<Open, i64> = HashMap::new();
         let mut oldest: HashMap<OfRegistry, i64> = HashMap::new();
         for (key, record) in records {

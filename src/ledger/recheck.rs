@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::keeper::Recheck;
 use super::record::{Record, Standing, State};
-use crate::domain::case::{Case, Exemption, Locality, PodContext, Pull, Role, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Subject};
 use crate::domain::finding::{About, FindingKind};
 use crate::domain::gap::{Axis, GapKey, GapSubject, Version, gaps};
 use crate::domain::image::Repository;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::{Labels, Regime};
-use crate::domain::route::{Serves, TagProof};
+use crate::domain::route::TagProof;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Verdict;
 use crate::evidence::{Asking, Observatory, Scope, Share};
@@ -102,13 +102,9 @@ fn at_registry(case: &Case, key: &GapKey) -> Result<(PlaceIx, Repository, Case),
     let Subject::Routed(routed) = &case.subject else {
         return Err("no route covers the image any more");
     };
-    let holds = |place: &crate::domain::case::Place| {
-        place.registry.name == key.registry
-            && place.locality == Locality::Local
-            && place.role == Role::Replica
-            && place.serves == Serves::Copies
-    };
-    let found = routed.iter().find(|(_, place)| holds(place));
+    let is_it =
+        |place: &Place| place.registry.name == key.registry && place.locality == Locality::Local;
+    let found = routed.iter().find(|(_, place)| is_it(place) && place.should_hold());
     let found = found.and_then(|(ix, place)| Some((ix, place.repository.clone(), case.at(ix)?)));
     let Some((ix, repository, mut case)) = found else {
         return Err("no route has copies of the image there any more");

@@ -474,7 +474,7 @@ async fn an_open_gap_is_looked_at_less_and_less_often_and_closed_by_what_is_foun
     let reasons: Vec<&str> = events.iter().map(|(reason, ..)| reason.as_str()).collect();
     assert_eq!(reasons, ["ImageFellBack", "GapClosed"]);
     assert!(events[1].2.contains("It came 12 min after it was pushed"), "{events:?}");
-    assert_eq!(count(&led.replica.metrics, "landfall_gaps_closed_total"), 1);
+    assert_eq!(count(&led.replica.metrics, "landfall_gaps_closed"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -497,7 +497,7 @@ async fn two_leaders_at_once_do_no_harm() {
     sleep(Duration::from_secs(60)).await;
     let record = one.record();
     assert_eq!((record.state, record.pods, record.fell_back), (GapState::Closed, Some(12), 1));
-    let closed = |led: &Led| count(&led.replica.metrics, "landfall_gaps_closed_total");
+    let closed = |led: &Led| count(&led.replica.metrics, "landfall_gaps_closed");
     assert_eq!(closed(&one) + closed(&other), 1);
 }
 
