@@ -201,7 +201,8 @@ pub mod harbor {
 /// See [`crate::ledger`].
 pub mod ledger {
     pub use crate::ledger::{
-        Book, Keeper, LedgerMetrics, Met, Record, Recorder, Running, Sighting, Standing, State, Swept, recheck,
+        Book, Keeper, LedgerMetrics, Met, Record, Recorder, Running, Sighting, Standing, State, Swept,
+        recheck,
     };
 }
 /// See [`crate::pod`].

@@ -68,11 +68,7 @@ impl LedgerMetrics {
             "Writes of ReplicationGaps that failed; they are tried again",
             metrics.failures.clone(),
         );
-        page.register(
-            "landfall_gaps",
-            "Open gaps, in the replica that leads",
-            metrics.open.clone(),
-        );
+        page.register("landfall_gaps", "Open gaps, in the replica that leads", metrics.open.clone());
         page.register_with_unit(
             "landfall_gap_oldest_age",
             "Age of the oldest open gap, in the replica that leads",

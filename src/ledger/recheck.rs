@@ -102,8 +102,7 @@ fn at_registry(case: &Case, key: &GapKey) -> Result<(PlaceIx, Repository, Case),
     let Subject::Routed(routed) = &case.subject else {
         return Err("no route covers the image any more");
     };
-    let is_it =
-        |place: &Place| place.registry.name == key.registry && place.locality == Locality::Local;
+    let is_it = |place: &Place| place.registry.name == key.registry && place.locality == Locality::Local;
     let found = routed.iter().find(|(_, place)| is_it(place) && place.should_hold());
     let found = found.and_then(|(ix, place)| Some((ix, place.repository.clone(), case.at(ix)?)));
     let Some((ix, repository, mut case)) = found else {
@@ -136,7 +135,8 @@ fn stands(case: &Case, ix: PlaceIx, verdict: &Verdict, key: &GapKey) -> Standing
         let in_doubt = here().any(|finding| finding.kind.is_unknown() && is_scan(finding.about));
         let unscannable = here().any(|finding| finding.kind == FindingKind::Unscannable);
         // Of a copy that is not there, or that nobody could look at, no scan is known.
-        let no_copy = here().any(|finding| is_of_copy(finding.about) && finding.kind != FindingKind::Unproved);
+        let no_copy =
+            here().any(|finding| is_of_copy(finding.about) && finding.kind != FindingKind::Unproved);
         if unscannable {
             State::NotExpected("no scanner there can scan it".into())
         } else if in_doubt || no_copy {

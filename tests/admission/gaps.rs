@@ -50,7 +50,10 @@ async fn the_first_door_tells_of_gaps_and_what_became_of_the_image() {
     assert_eq!(record.lacking(Axis::Presence), finding(FindingKind::Missing));
     assert_eq!((counts(record), &*record.namespaces), ([0, 1, 0], &["shop".to_owned()][..]));
     let [owner] = &record.owners[..] else { panic!("{record:?}") };
-    assert_eq!((&*owner.kind, &*owner.name, owner.namespace.as_deref()), ("ReplicaSet", "checkout-1", Some("shop")));
+    assert_eq!(
+        (&*owner.kind, &*owner.name, owner.namespace.as_deref()),
+        ("ReplicaSet", "checkout-1", Some("shop"))
+    );
     // From the verdict cache, too: the Pod has no owner, so it is named itself.
     door.pod("shop", &[&missing]).await;
     let [(_, record)] = &told(&door)[..] else { panic!() };
@@ -85,7 +88,10 @@ async fn the_second_door_tells_only_of_what_it_denies() {
     let denied = told(&door);
     let at_ams: Vec<_> = denied.iter().filter(|(key, _)| key.registry.as_str() == "ams").collect();
     let [(key, record)] = &at_ams[..] else { panic!("{denied:?}") };
-    assert_eq!(key.subject.to_string(), format!("harbor.fra.example.com/{}@{digest}", seed::MISSING.repository));
+    assert_eq!(
+        key.subject.to_string(),
+        format!("harbor.fra.example.com/{}@{digest}", seed::MISSING.repository)
+    );
     assert_eq!(counts(record), [0, 0, 1]);
     pod["request"]["dryRun"] = true.into();
     door.validate("regulated", &pod).await;
@@ -116,7 +122,8 @@ async fn a_look_finds_what_is_lacking_what_is_mended_and_what_nobody_expects_any
         door.pod("shop", &[&fra(name)]).await;
         told(&door).into_iter().find(|(key, _)| key.registry.as_str() == "ams").unwrap()
     };
-    let is = |state: &State, kind| matches!(state, State::Lacking(GapKind::Finding(found), _) if *found == kind);
+    let is =
+        |state: &State, kind| matches!(state, State::Lacking(GapKind::Finding(found), _) if *found == kind);
     let (missing, unscanned) = (gap(seed::MISSING).await, gap(seed::UNSCANNED).await);
     let (failed, child) = (gap(seed::SCAN_FAILED).await, gap(seed::CHILD_LOST).await);
     let stands = looks.at(&missing).await;

@@ -183,7 +183,20 @@ impl Door {
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
-        Self { demo, page, settings, observatory, moving, denied, recorder, selectors, url, second, client, tasks }
+        Self {
+            demo,
+            page,
+            settings,
+            observatory,
+            moving,
+            denied,
+            recorder,
+            selectors,
+            url,
+            second,
+            client,
+            tasks,
+        }
     }
 
     /// Where it listens.

@@ -14,9 +14,7 @@ use crate::cluster::{Cluster, Namespaces};
 use crate::controllers::leader::Leading;
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
-use crate::ledger::{
-    Keeper, Keeping, LagOf, LedgerMetrics, Notices, Pace, Recorder, Rules, Writer, recheck,
-};
+use crate::ledger::{Keeper, Keeping, LagOf, LedgerMetrics, Notices, Pace, Recorder, Rules, Writer, recheck};
 
 /// How long we wait at the end until the last sightings are recorded.
 const LAST: Duration = Duration::from_secs(5);
