@@ -120,6 +120,10 @@ pub mod domain {
     pub mod finding {
         pub use crate::domain::finding::{Action, FindingKind, PolicyKey};
     }
+    /// See [`crate::domain::gap`].
+    pub mod gap {
+        pub use crate::domain::gap::{Axis, Gap, GapKey, GapKind, Version};
+    }
     /// See [`crate::domain::image`].
     pub mod image {
         pub use crate::domain::image::{Reference, ReferenceError, Repository, Tag};
@@ -219,7 +223,8 @@ pub mod harbor {
 /// See [`crate::ledger`].
 pub mod ledger {
     pub use crate::ledger::{
-        Book, Keeper, LedgerMetrics, Record, Recorder, Running, Standing, State, Swept,
+        Book, Keeper, LedgerMetrics, Met, Record, Recorder, Running, Sighting, Standing, State, Swept,
+        recheck,
     };
 }
 /// See [`crate::pod`].

@@ -11,6 +11,8 @@
 mod denials;
 #[path = "admission/forced.rs"]
 mod forced;
+#[path = "admission/gaps.rs"]
+mod gaps;
 #[path = "admission/input.rs"]
 mod input;
 #[path = "admission/loops.rs"]

@@ -32,7 +32,8 @@ impl DoorState {
 /// The owner of the Pod, else the Pod, if it has a name already.
 fn made_by(review: &Review<'_>) -> Option<ObjectRef> {
     let metadata = review.pod.metadata.as_ref()?;
-    let text = |text: &Option<Cow<'_, str>>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
+    let text =
+        |text: &Option<Cow<'_, str>>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
     let object = |api_version: String, kind: String, name, uid| ObjectRef {
         api_version: api_version.into(),
         kind: kind.into(),

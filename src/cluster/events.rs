@@ -21,7 +21,9 @@ const QUEUE: usize = 64;
 const LONGEST: usize = 1024;
 
 /// An object, by its name: what an event is about, the owner of Pods.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// As in a manifest: `v1`, `apps/v1`.

@@ -48,7 +48,7 @@ pub enum GapChange {
     /// These are all.
     All(Vec<GapObject>),
     /// This one is new or changed.
-    One(GapObject),
+    One(Box<GapObject>),
     /// The one of this name is gone.
     Gone(String),
     /// Changes do not arrive, for this reason. What is known may be old.
@@ -133,7 +133,9 @@ impl GapObjects {
         let what = || format!("create ReplicationGap `{name}`");
         let made = call(what, self.api.patch(&name, &PatchParams::apply(MANAGER).force(), &apply)).await?;
         let made = read(&made).filter(|made| made.key == *key);
-        made.ok_or_else(|| ClusterError::Missing { what: format!("ReplicationGap `{name}` about {}", key.subject) })
+        made.ok_or_else(|| ClusterError::Missing {
+            what: format!("ReplicationGap `{name}` about {}", key.subject),
+        })
     }
 
     /// Replaces the status. Nothing is written if the object has changed since it was read.
@@ -195,7 +197,7 @@ impl GapObjects {
                 Ok(Some(Event::InitApply(object))) => listed.extend(read(&object)),
                 Ok(Some(Event::InitDone)) => show(GapChange::All(std::mem::take(&mut listed))),
                 Ok(Some(Event::Apply(object))) => {
-                    read(&object).into_iter().for_each(|object| show(GapChange::One(object)));
+                    read(&object).into_iter().for_each(|object| show(GapChange::One(Box::new(object))));
                 }
                 Ok(Some(Event::Delete(object))) => {
                     show(GapChange::Gone(object.metadata.name.unwrap_or_default()));
@@ -248,7 +250,8 @@ fn object_name(key: &GapKey) -> String {
         GapSubject::Image { name, .. } => name.rsplit('/').next().unwrap_or_default(),
         GapSubject::Rule(rule) => rule,
     };
-    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
+    let letter =
+        |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
     let called: String = called.chars().take(CALLED).map(letter).collect();
     let called = called.trim_matches('-');
     let hash = Sha256::digest(format!("{}\n{}", key.subject, key.registry));
@@ -282,7 +285,11 @@ mod tests {
             let good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
             assert!(name.chars().all(good) && !name.starts_with('-') && !name.ends_with('-'), "{name}");
         }
-        assert!(names[0].starts_with("web-") && names[4].starts_with("to-amsterdam") && names[5].starts_with("gap-"));
+        assert!(
+            names[0].starts_with("web-")
+                && names[4].starts_with("to-amsterdam")
+                && names[5].starts_with("gap-")
+        );
         let different: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());
     }

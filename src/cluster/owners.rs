@@ -41,7 +41,8 @@ impl Cluster {
 impl Owners {
     /// The owner as it is, where it needs no question: it is remembered, or nothing above it is looked for.
     pub fn known(&self, owner: &ObjectRef) -> Option<ObjectRef> {
-        let looks_up = matches!((&*owner.api_version, &*owner.kind), ("apps/v1", "ReplicaSet") | ("batch/v1", "Job"));
+        let looks_up =
+            matches!((&*owner.api_version, &*owner.kind), ("apps/v1", "ReplicaSet") | ("batch/v1", "Job"));
         if looks_up { self.known.get(owner) } else { Some(owner.clone()) }
     }
 

@@ -155,7 +155,9 @@ pub struct ReplicationGapStatus {
 }
 
 /// Whether something is lacking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema, strum::Display)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema, strum::Display,
+)]
 pub enum GapState {
     /// It is, and nothing is done about it.
     Open,
@@ -274,7 +276,8 @@ mod kind {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<GapKind>, D::Error> {
         let word = Option::<String>::deserialize(from)?;
-        word.map(|word| word.parse().map_err(|_| D::Error::custom(format!("`{word}` is no finding")))).transpose()
+        word.map(|word| word.parse().map_err(|_| D::Error::custom(format!("`{word}` is no finding"))))
+            .transpose()
     }
 }
 

@@ -93,6 +93,17 @@ pub struct Place {
     pub serves: Serves,
     /// Whether another source may be replicated into the same repository.
     pub collision: Collision,
+    /// Whether the image is copied to it.
+    pub expected: Expected,
+}
+
+/// Whether an image is copied to a Place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expected {
+    /// It is, or the Place is the primary.
+    Copied,
+    /// The filters of the Place leave it out. It is looked at there only because a policy enforces.
+    FilteredOut,
 }
 
 /// Whether a Place is on our site; the nearer one sorts first.
@@ -128,6 +139,15 @@ impl Case {
             named => named,
         };
         Some(case)
+    }
+}
+
+impl Place {
+    /// Whether a copy of the image should be here: what it lacks is a Gap. A primary, a proxy cache, and a Place whose filters
+    /// leave the image out lack nothing.
+    #[must_use]
+    pub fn should_hold(&self) -> bool {
+        (self.role, self.serves, self.expected) == (Role::Replica, Serves::Copies, Expected::Copied)
     }
 }
 

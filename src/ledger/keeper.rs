@@ -343,7 +343,8 @@ impl Hands {
     ) -> Option<Stored> {
         match update(&self.objects, &self.pace, key, absent, change).await {
             Ok(stored) => {
-                if let Stored::Done { before, now } = &stored {
+                if let Stored::Done(change) = &stored {
+                    let (before, now) = &**change;
                     self.tell(key, before.as_ref(), now);
                 }
                 Some(stored)

@@ -68,11 +68,7 @@ impl LedgerMetrics {
             "Writes of ReplicationGaps that failed; they are tried again",
             metrics.failures.clone(),
         );
-        page.register(
-            "landfall_gaps",
-            "Open gaps, in the replica that leads",
-            metrics.open.clone(),
-        );
+        page.register("landfall_gaps", "Open gaps, in the replica that leads", metrics.open.clone());
         page.register_with_unit(
             "landfall_gap_oldest_age",
             "Age of the oldest open gap, in the replica that leads",
@@ -101,7 +97,7 @@ impl LedgerMetrics {
     }
 
     /// Shows these records; none where this replica does not lead.
-    pub(super) fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
+    pub fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
         let mut open: HashMap<Open, i64> = HashMap::new();
         let mut oldest: HashMap<OfRegistry, i64> = HashMap::new();
         for (key, record) in records {

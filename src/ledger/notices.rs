@@ -51,7 +51,13 @@ impl Notices {
     }
 
     /// Tells the owner, unless it was told a while ago or too much is told now. It never waits.
-    pub fn tell(&self, owner: &ObjectRef, key: &GapKey, reason: EventReason, message: impl FnOnce() -> String) {
+    pub fn tell(
+        &self,
+        owner: &ObjectRef,
+        key: &GapKey,
+        reason: EventReason,
+        message: impl FnOnce() -> String,
+    ) {
         if !self.may_tell((owner.clone(), key.clone(), reason)) {
             return;
         }

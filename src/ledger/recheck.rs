@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::keeper::Recheck;
 use super::record::{Record, Standing, State};
-use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Subject};
 use crate::domain::finding::{About, FindingKind};
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};
 use crate::domain::image::Repository;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::{Labels, Regime};
-use crate::domain::route::{Serves, TagProof};
+use crate::domain::route::TagProof;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Verdict;
 use crate::evidence::{Asking, Look, Observatory, Scope, Share};
@@ -118,13 +118,8 @@ pub(super) fn at_registry(case: &Case, key: &GapKey) -> Result<(Place, Case), &'
     let Subject::Routed(routed) = &case.subject else {
         return Err("no route covers the image any more");
     };
-    let holds = |place: &Place| {
-        place.registry.name == key.registry
-            && place.locality == Locality::Local
-            && place.role == Role::Replica
-            && place.serves == Serves::Copies
-    };
-    let found = routed.iter().find(|(_, place)| holds(place));
+    let is_it = |place: &Place| place.registry.name == key.registry && place.locality == Locality::Local;
+    let found = routed.iter().find(|(_, place)| is_it(place) && place.should_hold());
     let found = found.and_then(|(ix, place)| Some((place.clone(), case.at(ix)?)));
     let Some((place, mut case)) = found else {
         return Err("no route has copies of the image there any more");
@@ -156,7 +151,8 @@ fn stands(case: &Case, verdict: &Verdict, key: &GapKey) -> Standing {
         let in_doubt = here().any(|finding| finding.kind.is_unknown() && is_scan(finding.about));
         let unscannable = here().any(|finding| finding.kind == FindingKind::Unscannable);
         // Of a copy that is not there, or that nobody could look at, no scan is known.
-        let no_copy = here().any(|finding| is_of_copy(finding.about) && finding.kind != FindingKind::Unproved);
+        let no_copy =
+            here().any(|finding| is_of_copy(finding.about) && finding.kind != FindingKind::Unproved);
         if unscannable {
             State::NotExpected("no scanner there can scan it".into())
         } else if in_doubt || no_copy {

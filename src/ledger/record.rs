@@ -313,8 +313,7 @@ pub fn after(
 /// Of an index, a child is lacking. Who looks at the child alone finds that it is missing: that is the same.
 fn is_same(known: Option<GapKind>, found: GapKind) -> bool {
     let child = GapKind::Finding(FindingKind::ChildMissing);
-    known == Some(found)
-        || (known == Some(child) && found == GapKind::Finding(FindingKind::Missing))
+    known == Some(found) || (known == Some(child) && found == GapKind::Finding(FindingKind::Missing))
 }
 
 fn close(open: &mut AxisRecord, why: &str, at: Timestamp) {

@@ -155,7 +155,8 @@ fn closed(what: &str, place: &str, record: &ReplicationGapStatus) -> String {
     }
     text.push('.');
     if let Some(lag) = record.lag_seconds {
-        text += &format!(" It came {} after it was pushed to its primary.", age(SignedDuration::from_secs(lag)));
+        text +=
+            &format!(" It came {} after it was pushed to its primary.", age(SignedDuration::from_secs(lag)));
     }
     text
 }

@@ -67,13 +67,8 @@ pub enum Absent<'a> {
 /// What became of a change.
 #[derive(Debug)]
 pub enum Stored {
-    /// It was written.
-    Done {
-        /// What the object said before.
-        before: Option<Record>,
-        /// What it says now.
-        now: Record,
-    },
+    /// It was written: what the object said before, and what it says now.
+    Done(Box<(Option<Record>, Record)>),
     /// There was nothing to change.
     Same,
     /// The object does not exist, and must not be created.
@@ -110,7 +105,7 @@ pub async fn update(
         };
         let Some(now) = change(found.record.as_ref()) else { return Ok(Stored::Same) };
         match objects.write(&found, &now).await? {
-            Written::Done => return Ok(Stored::Done { before: found.record, now }),
+            Written::Done => return Ok(Stored::Done(Box::new((found.record, now)))),
             Written::Outdated => {}
         }
     }

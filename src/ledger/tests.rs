@@ -372,7 +372,8 @@ async fn a_writer_that_is_stopped_keeps_what_it_had_in_its_hand() {
 async fn an_owner_is_told_once_in_half_an_hour_and_not_too_many_at_once() {
     let server = Server::start();
     let Replica { notices, .. } = replica(&server, "landfall-0");
-    let tell = |name: &str, n| notices.tell(&owner(name), &key(n), EventReason::ImageFellBack, || "x".to_owned());
+    let tell =
+        |name: &str, n| notices.tell(&owner(name), &key(n), EventReason::ImageFellBack, || "x".to_owned());
     let told = || server.with(|state| state.events.len());
     (0..10).for_each(|_| tell("web", 0));
     sleep(Duration::from_secs(1)).await;
@@ -467,14 +468,17 @@ async fn an_open_gap_is_looked_at_less_and_less_often_and_closed_by_what_is_foun
     led.keeper.hint(key(0));
     sleep(Duration::from_secs(5)).await;
     let closed = led.record();
-    assert_eq!((closed.state, closed.closed_at, closed.lag_seconds), (GapState::Closed, Some(noon()), Some(720)));
+    assert_eq!(
+        (closed.state, closed.closed_at, closed.lag_seconds),
+        (GapState::Closed, Some(noon()), Some(720))
+    );
     sleep(Duration::from_secs(3_600)).await;
     assert_eq!(led.looks.lock().unwrap().len(), looks.len() + 1, "nobody looks at what is closed");
     let events = server.with(|state| state.events.clone());
     let reasons: Vec<&str> = events.iter().map(|(reason, ..)| reason.as_str()).collect();
     assert_eq!(reasons, ["ImageFellBack", "GapClosed"]);
     assert!(events[1].2.contains("It came 12 min after it was pushed"), "{events:?}");
-    assert_eq!(count(&led.replica.metrics, "landfall_gaps_closed_total"), 1);
+    assert_eq!(count(&led.replica.metrics, "landfall_gaps_closed"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -497,7 +501,7 @@ async fn two_leaders_at_once_do_no_harm() {
     sleep(Duration::from_secs(60)).await;
     let record = one.record();
     assert_eq!((record.state, record.pods, record.fell_back), (GapState::Closed, Some(12), 1));
-    let closed = |led: &Led| count(&led.replica.metrics, "landfall_gaps_closed_total");
+    let closed = |led: &Led| count(&led.replica.metrics, "landfall_gaps_closed");
     assert_eq!(closed(&one) + closed(&other), 1);
 }
 
@@ -524,7 +528,8 @@ async fn a_sweep_counts_pods_opens_what_is_new_and_tells_what_was_lost() {
     assert!(note.contains("a layer of it is lost"), "{note}");
     // An incomplete one says nothing of what it has not seen; the same again is not written again.
     let writes = server.with(|state| state.writes.len());
-    let again = |complete| Swept { found: vec![(lost.clone(), running(3))], good: Vec::new(), complete, at: at(960) };
+    let again =
+        |complete| Swept { found: vec![(lost.clone(), running(3))], good: Vec::new(), complete, at: at(960) };
     led.keeper.swept(again(false));
     sleep(Duration::from_secs(10)).await;
     assert_eq!((pods(), server.with(|state| state.writes.len())), (vec![Some(12), Some(3)], writes));

@@ -110,7 +110,7 @@ impl Writer {
             let change = |record: Option<&_>| Some(fold(record, tally, key));
             let stored = update(&self.objects, &self.pace, key, Absent::Create(room), change).await;
             match stored {
-                Ok(Stored::Done { .. } | Stored::Same) => hand.held = None,
+                Ok(Stored::Done(_) | Stored::Same) => hand.held = None,
                 Ok(Stored::NoRoom) => {
                     self.metrics.unrecorded(tally.kinds());
                     hand.held = None;

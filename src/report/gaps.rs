@@ -175,7 +175,8 @@ pub fn table(rows: &[Row], now: Timestamp, width: Option<usize>) -> String {
         lines.iter().map(of).max().unwrap_or_default()
     };
     if let Some(width) = width {
-        let others: usize = (0..7).filter(|column| *column != 1).map(|column| longest(&lines, column) + 2).sum();
+        let others: usize =
+            (0..7).filter(|column| *column != 1).map(|column| longest(&lines, column) + 2).sum();
         let room = width.saturating_sub(others).max(LEAST);
         for [_, image, ..] in &mut lines {
             *image = end_of(image, room);

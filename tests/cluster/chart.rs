@@ -646,6 +646,10 @@ fn landfall_may_do_what_it_must_and_no_more() {
             "endpointslices.discovery.k8s.io [] [] [list]".to_owned(),
             "landingpolicies.landfall.dev [] [] [get list watch]".to_owned(),
             "landingpolicies.landfall.dev/status [] [] [patch]".to_owned(),
+            "replicationgaps.landfall.dev [] [] [get list watch create patch delete]".to_owned(),
+            "replicationgaps.landfall.dev/status [] [] [update]".to_owned(),
+            "replicasets.apps [] [] [get]".to_owned(),
+            "jobs.batch [] [] [get]".to_owned(),
         ]
     };
     at_home.extend(of_policies("rights"));

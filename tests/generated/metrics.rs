@@ -1,14 +1,15 @@
 //! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
 //!
 //! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
-//! not show any others. Four pages together show every family: that of `landfall serve` in a process of its own, that of a
-//! door at which a little of everything happens, and the metrics of self-managed certificates and of replication, which
-//! only a leader has.
+//! not show any others. Five pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, and the metrics of self-managed certificates, of replication and of the
+//! ledger, which only a leader has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use jiff::Timestamp;
 use landfall::facade::certs;
 use landfall::facade::certs::rotation::Step;
 use landfall::facade::config::{self, Files};
@@ -18,9 +19,12 @@ use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Named};
 use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationRule, entry};
 use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::domain::gap::{Gap, GapKey, GapKind, Version};
+use landfall::facade::domain::image::Tag;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
 use landfall::facade::evidence::Observatory;
+use landfall::facade::ledger::{Book, LedgerMetrics, Met, Recorder, Sighting};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use strum::VariantArray as _;
@@ -41,13 +45,15 @@ enum Values {
     Reasons,
     /// The word of a [`FindingKind`].
     Findings,
+    /// The word of a [`GapKind`].
+    Gaps,
     /// A name from the configuration.
     Configured(&'static str),
     /// Something else: what, in words.
     Free(&'static str),
 }
 
-use Values::{Closed, Configured, Findings, Free, Reasons};
+use Values::{Closed, Configured, Findings, Free, Gaps, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
 const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Admin"]));
@@ -273,6 +279,12 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_inventory_writes", vec![("outcome", Closed(&["Written", "Outdated", "Failed"]))]),
         ("landfall_inventory_bytes", vec![]),
         ("landfall_inventory_left_out", vec![]),
+        ("landfall_gap_sightings", vec![("finding", Gaps)]),
+        ("landfall_gaps_unrecorded", vec![("finding", Gaps)]),
+        ("landfall_gaps_closed", vec![]),
+        ("landfall_gap_write_failures", vec![]),
+        ("landfall_gaps", vec![("finding", Gaps), REGISTRY]),
+        ("landfall_gap_oldest_age_seconds", vec![REGISTRY]),
         ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
         ("landfall_validating_entry_restores", vec![]),
     ]
@@ -284,6 +296,7 @@ impl Values {
             Closed(words) => words.contains(&value),
             Reasons => Reason::all().any(|reason| reason.as_str() == value),
             Findings => FindingKind::VARIANTS.iter().any(|kind| kind.as_str() == value),
+            Gaps => value.parse::<GapKind>().is_ok(),
             Configured(_) | Free(_) => true,
         }
     }
@@ -293,6 +306,7 @@ impl Values {
             Closed(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Reasons => "a [reason](REASONS.md)".to_owned(),
             Findings => "a [finding](REASONS.md#findings)".to_owned(),
+            Gaps => "a finding of a gap".to_owned(),
             Configured(what) => format!("the name of {what}"),
             Free(what) => (*what).to_owned(),
         }
@@ -402,10 +416,27 @@ async fn replication() -> Page {
     Page::of(&page)
 }
 
+/// What the leader shows of a ledger that is full.
+fn ledger() -> Page {
+    let mut page = Registry::default();
+    let metrics = LedgerMetrics::register(&mut page);
+    let (book, recorder) = (Book::default(), Recorder::new(metrics.clone(), Timestamp::now));
+    for n in 0..=2_000 {
+        let version = Version::Tag(Tag::new(n.to_string()));
+        let key = GapKey::image("harbor.fra.example.com/shop/web", version, RegistryName::new("ams"));
+        let gap = Gap { key, kind: GapKind::Finding(FindingKind::Missing), detail: "".into() };
+        recorder.see(&Sighting { gaps: &[gap], tag: None, met: Met::Used, namespace: "shop", owner: None });
+    }
+    book.fold(&recorder);
+    let entries = book.entries();
+    metrics.show(entries.iter().map(|(key, record)| (key, record)), Timestamp::now());
+    Page::of(&page)
+}
+
 /// All families of all pages. One that several pages show says the same on each.
 async fn shown() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
-    for page in [served().await, busy().await, certificates(), replication().await] {
+    for page in [served().await, busy().await, certificates(), replication().await, ledger()] {
         for (name, family) in page.families {
             let Some(known) = all.get_mut(&name) else {
                 all.insert(name, family);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use super::{Case, Expected, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::image::{Reference, Repository};
 use crate::domain::name::Site;
 use crate::domain::place::PlaceIx;
@@ -220,6 +220,7 @@ impl Settings {
             role: Role::Primary,
             serves: Serves::Copies,
             collision: Collision::Impossible,
+            expected: Expected::Copied,
         };
         let replicas = route.replicas.iter().enumerate().filter_map(|(n, replica)| {
             let copied = replica.filter.allows(source.as_str(), reference);
@@ -227,7 +228,7 @@ impl Settings {
             let mut place = self.place(replica, repository);
             if !copied {
                 // `collision` was computed for what the rule copies. Outside of that, another image may be there.
-                place.collision = Collision::Possible;
+                (place.collision, place.expected) = (Collision::Possible, Expected::FilteredOut);
             }
             Some((Named::Replica(n), place))
         });
@@ -242,6 +243,7 @@ impl Settings {
             role: Role::Replica,
             serves: replica.serves,
             collision: replica.collision,
+            expected: Expected::Copied,
         }
     }
 

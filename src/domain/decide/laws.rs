@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use super::{Admission, Step, admits, decide, expires_at, too_many};
-use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use crate::domain::case::{Case, Expected, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
     Ask, Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
@@ -321,6 +321,7 @@ fn place(dice: &mut Dice, name: &str, locality: Locality, role: Role) -> Place {
         role,
         serves: if copies { Serves::Copies } else { Serves::ProxyCache },
         collision: if dice.once_in(6) { Collision::Possible } else { Collision::Impossible },
+        expected: Expected::Copied,
     }
 }
 

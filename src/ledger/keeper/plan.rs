@@ -64,7 +64,9 @@ impl Entry {
 /// When it was seen last, if that was after it was closed.
 fn seen_after_end(record: &Record) -> Option<Timestamp> {
     let axes = [&record.presence, &record.scan].into_iter().flatten();
-    axes.filter(|axis| axis.closed_at.is_some_and(|end| axis.last_seen > end)).map(|axis| axis.last_seen).max()
+    axes.filter(|axis| axis.closed_at.is_some_and(|end| axis.last_seen > end))
+        .map(|axis| axis.last_seen)
+        .max()
 }
 
 impl Plan {
@@ -81,7 +83,7 @@ impl Plan {
             }
             GapChange::One(object) => {
                 let entry = self.entries.remove(&object.key);
-                self.put(entry, object, now);
+                self.put(entry, *object, now);
             }
             GapChange::Gone(name) => self.entries.retain(|_, entry| entry.object.name != name),
             GapChange::Stale(why) => tracing::warn!(why, "changes of ReplicationGaps do not arrive"),

@@ -88,7 +88,11 @@ impl Server {
         self.with(|state| {
             state.writes.sort();
             let within = |from: &Instant| {
-                state.writes.iter().filter(|at| *at >= from && at.duration_since(*from) < Duration::from_secs(1)).count()
+                state
+                    .writes
+                    .iter()
+                    .filter(|at| *at >= from && at.duration_since(*from) < Duration::from_secs(1))
+                    .count()
             };
             state.writes.iter().map(within).max().unwrap_or_default()
         })
@@ -177,7 +181,10 @@ impl State {
                 let object = self.objects.remove(name).unwrap();
                 self.version += 1;
                 self.log.push((self.version, json!({"type": "DELETED", "object": object})));
-                (StatusCode::OK, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+                (
+                    StatusCode::OK,
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
+                )
             }
             _ => failure(405, "MethodNotAllowed"),
         }
