@@ -179,8 +179,8 @@ mod tests {
             async move { (status, body) }
         });
         let (now, mut out) = ("2026-11-27T12:00:00Z".parse().unwrap(), Vec::new());
-        let exit = show(&args, &cluster, now, Some(80), &mut out).await;
-        let exit = exit.map_err(|error| format!("{error:#}"))?;
+        let entries = listed(&cluster).await.map_err(|error| format!("{error:#}"))?;
+        let exit = show(&args, &entries, now, Some(80), &mut out).map_err(|error| format!("{error:#}"))?;
         Ok((String::from_utf8(out).unwrap(), exit))
     }
 

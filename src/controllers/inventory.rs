@@ -247,7 +247,8 @@ impl InventoryKeeper {
             return good();
         }
         let (observatory, sweep) = (self.observatory.clone(), survey.clone());
-        let exported = spawn_blocking(move || observatory.export(sweep.cases.iter(), sweep.swept.at, now)).await;
+        let exported =
+            spawn_blocking(move || observatory.export(sweep.cases.iter(), sweep.swept.at, now)).await;
         let Ok(inventory) = exported else { return Standing::Degraded("it cannot be made".to_owned()) };
         let content = inventory.content();
         match &mut self.last {

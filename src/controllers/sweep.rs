@@ -188,7 +188,10 @@ impl Sweeper {
                 }
                 Err(error) => {
                     self.metrics.failed();
-                    tracing::warn!(error = error_chain(&error), "the sweep could not be done; it is tried again");
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        "the sweep could not be done; it is tried again"
+                    );
                 }
             }
             sleep(next.saturating_duration_since(Instant::now()).max(PAUSE)).await;
@@ -204,7 +207,10 @@ impl Sweeper {
         inspections: &mut Inspections,
     ) {
         while Instant::now() < until {
-            match inspections.round(&self.observatory, self.terms.inspect, (&self.metrics, &self.replication)).await {
+            match inspections
+                .round(&self.observatory, self.terms.inspect, (&self.metrics, &self.replication))
+                .await
+            {
                 None => return,
                 Some(Changed::Nothing) => {}
                 Some(Changed::Findings) => self.survey(needs, settings, inspections).await,
@@ -276,7 +282,9 @@ impl Sweeper {
         loop {
             let more = waiting.by_ref().take(AT_ONCE - judged.len());
             judged.extend(
-                more.map(|(need, users)| self.judge_one(needs.cases(need, ground.settings, ground.now), users)),
+                more.map(|(need, users)| {
+                    self.judge_one(needs.cases(need, ground.settings, ground.now), users)
+                }),
             );
             let Some((more, seen, users)) = judged.next().await else { break };
             cases.extend(more);
@@ -353,10 +361,7 @@ struct Found(HashMap<(GapKey, GapKind), (Gap, Users)>);
 
 impl Found {
     fn add(&mut self, gap: Gap, users: &Users) {
-        let (_, all) = self
-            .0
-            .entry((gap.key.clone(), gap.kind))
-            .or_insert_with(|| (gap, Users::default()));
+        let (_, all) = self.0.entry((gap.key.clone(), gap.kind)).or_insert_with(|| (gap, Users::default()));
         all.merge(users);
     }
 }

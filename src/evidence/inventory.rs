@@ -48,9 +48,9 @@ mod import;
 #[cfg(test)]
 mod tests;
 
+pub use document::Inventory;
 #[cfg(test)]
 pub use document::fingerprint;
-pub use document::Inventory;
 pub use format::{Unusable, decode, encode};
 pub use import::{Imported, Reading, Refusal};
 

@@ -261,9 +261,9 @@ impl Looker {
 
     async fn read(&self, manifest: Digest) -> Result<Listed, Unknown> {
         let looker = self.clone();
-        self.ask(|deadline| async move {
-            looker.upstream.listed(&looker.repository, &manifest, deadline).await
-        })
+        self.ask(
+            |deadline| async move { looker.upstream.listed(&looker.repository, &manifest, deadline).await },
+        )
         .await
     }
 
@@ -355,8 +355,8 @@ impl Looker {
 
     async fn once(&self, blob: Digest, depth: Depth) -> Result<Blob, Unknown> {
         let looker = self.clone();
-        let told = self
-            .ask(blob, |deadline| async move {
+        let told =
+            self.ask(|deadline| async move {
                 looker.upstream.blob(&looker.repository, &blob, depth, deadline).await
             })
             .await;

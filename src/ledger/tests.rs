@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use strum::VariantArray as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::keeper::Recheck;
+use super::keeper::LagOf;
 use super::record::{Tally, after, fold};
 use super::*;
 use crate::cluster::{EventReason, GapState};

@@ -204,7 +204,8 @@ impl Parts {
         let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
         let surveyed = surveys.subscribe();
         if let Some(((at, own), terms)) = may_sweep {
-            let (rules, terms) = ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));
+            let (rules, terms) =
+                ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));
             sweep::spawn(&mut tasks, at, &namespaces, &observatory, rules, terms, surveys);
         }
         if let Some(own) = own_namespace {

@@ -10,7 +10,7 @@ use super::leadership::Leadership;
 use super::tasks::Tasks;
 use crate::cluster::{Cluster, Namespaces};
 use crate::controllers::replication::ReplicationMetrics;
-use crate::controllers::sweep::{Survey, SweepMetrics, Sweeper, Surveys, Terms};
+use crate::controllers::sweep::{Survey, Surveys, SweepMetrics, Sweeper, Terms};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::ledger::Keeper;

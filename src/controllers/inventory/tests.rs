@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use http::{Method, StatusCode};
 use prometheus_client::registry::Registry as Page;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::*;
 use crate::config::{self, Files};
@@ -13,6 +14,7 @@ use crate::controllers::leader::{Candidate, Leader, LeaderMetrics, Term};
 use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::domain::policy::Labels;
 use crate::domain::settings::Settings;
+use crate::ledger::Swept;
 
 const SITE: &str = "site: ams
 registries:

@@ -119,7 +119,9 @@ impl Copy {
                     continue;
                 }
                 // It is looked at until it is mended.
-                (Presence::LayerMissing(_) | Presence::PullFailed, Wanted::Digest(of)) => (of, Known::Damaged),
+                (Presence::LayerMissing(_) | Presence::PullFailed, Wanted::Digest(of)) => {
+                    (of, Known::Damaged)
+                }
                 _ => continue,
             };
             if wanted == Wanted::Tag {
@@ -165,7 +167,9 @@ impl Inspections {
     pub(super) fn risk(&self, id: &CopyId) -> Option<Result<Gap, GapKey>> {
         let key = self.copies.get(id)?.key();
         match &self.done.get(id)?.risk {
-            Risks::One(risk, detail) => Some(Ok(Gap { key, kind: GapKind::Risk(*risk), detail: detail.clone() })),
+            Risks::One(risk, detail) => {
+                Some(Ok(Gap { key, kind: GapKind::Risk(*risk), detail: detail.clone() }))
+            }
             Risks::None => Some(Err(key)),
             Risks::Unknown => None,
         }
@@ -205,8 +209,8 @@ impl Inspections {
             }));
             let Some((copy, risk, layers)) = inspected.next().await else { break };
             let id = copy.id();
-            let before = self.done.get(&id).map(|done| &done.risk);
-            if layers == Changed::Findings || before != Some(&risk) && risk != Risks::Unknown {
+            let before = self.done.get(&id).map_or(&Risks::None, |done| &done.risk);
+            if layers == Changed::Findings || *before != risk && risk != Risks::Unknown {
                 changed = Changed::Findings;
             }
             self.done.insert(id, Inspected { at: Instant::now(), risk });
@@ -264,7 +268,8 @@ async fn facts(
         }
         let missing = missing_accessories(primary, &here);
         if let Some(first) = missing.first() {
-            let more = if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
+            let more =
+                if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
             let detail = format!("{} {} is only at the primary{more}", first.kind, first.digest);
             return Risks::One(Risk::AccessoryMissing, detail.into());
         }

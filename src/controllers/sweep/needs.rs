@@ -51,7 +51,7 @@ pub(super) struct Users {
 }
 
 /// All needs of a cluster.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Needs {
     table: HashMap<Need, Users>,
     regimes: Vec<Arc<Regime>>,

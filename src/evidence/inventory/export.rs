@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::document::{
-    Answer, Answering, Broken, Finished, Form, HasScanner, Held, Inventory, Learned, MOST_VULNERABILITIES, Scanned,
-    State, Table, VERSION, Wide, fingerprint,
+    Answer, Answering, Broken, Finished, Form, HasScanner, Held, Inventory, Learned, MOST_VULNERABILITIES,
+    Scanned, State, Table, VERSION, Wide, fingerprint,
 };
 use crate::domain::case::{Case, Routed, Subject};
 use crate::domain::decide::{Step, decide};

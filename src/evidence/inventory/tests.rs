@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::document::Broken;
 use super::document::{
     Answer, Answering, Finished, Form, HasScanner, Held, Learned, Scanned, State, VERSION, Wide,
 };
