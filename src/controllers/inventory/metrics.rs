@@ -5,11 +5,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry as Page, Unit};
+use strum::VariantArray;
 
 use crate::evidence::{Imported, Refusal, Unusable};
 
 /// How a read ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 pub(super) enum ReadOutcome {
     /// Its answers were taken.
     Used,
@@ -41,7 +42,7 @@ impl ReadOutcome {
 }
 
 /// How a write ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 pub(super) enum WriteOutcome {
     Written,
     /// Another replica wrote at the same time.
@@ -104,6 +105,14 @@ impl InventoryMetrics {
             "Repositories that found no room in the inventory that this replica wrote last",
             metrics.left_out.clone(),
         );
+        // A rate needs a beginning.
+        for outcome in ReadOutcome::VARIANTS {
+            metrics.reads.get_or_create(&ByRead { outcome: *outcome });
+        }
+        for outcome in WriteOutcome::VARIANTS {
+            metrics.writes.get_or_create(&ByWrite { outcome: *outcome });
+        }
+        metrics.imported(&Imported::default());
         metrics
     }
 
