@@ -217,7 +217,9 @@ pub mod harbor {
     /// See [`crate::harbor::fuzz`].
     #[cfg(fuzzing)]
     pub mod fuzz {
-        pub use crate::harbor::fuzz::{Overview, overview, project, scanner, stored};
+        pub use crate::harbor::fuzz::{
+            Overview, executions, facts, overview, project, pushes, rules, scanner, stored, tasks,
+        };
     }
 }
 /// See [`crate::ledger`].

@@ -3,7 +3,7 @@
 //! The rights for it are those of the whole Harbor, which no project's robot can have. So each answer may be
 //! [`Allowed::Forbidden`], which is not the same as none.
 
-mod answers;
+pub(super) mod answers;
 
 use tokio::time::Instant;
 

@@ -106,6 +106,16 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
     errors(status, &json!({"errors": [{"code": code, "message": message}]}))
 }
 
+/// The 401 of Harbor's API.
+pub(super) fn unauthorized() -> Answer {
+    error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "unauthorized")
+}
+
+/// The 404 of Harbor's router.
+pub(super) fn no_such_path(path: &str) -> Answer {
+    error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("path {path} was not found"))
+}
+
 /// Errors in their envelope.
 pub(super) fn errors(status: StatusCode, envelope: &Value) -> Answer {
     body(status, "application/json; charset=utf-8", envelope.to_string())

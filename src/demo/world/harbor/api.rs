@@ -11,7 +11,9 @@ use super::artifact::render;
 use super::replication;
 use super::v2::not_found;
 use crate::demo::world::accounts::{Caller, Permission};
-use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
+use crate::demo::world::message::{
+    Answer, Ask, body, empty, error, json, no_such_path, unauthorized, unescape, with,
+};
 use crate::demo::world::scan::{self, Scan, stamp};
 use crate::demo::world::store::{Allowlist, Configuration, Reachable, ScannerState, Store, Visibility};
 use crate::domain::digest::Digest;
@@ -323,12 +325,4 @@ fn refusal(store: &Store, caller: &Caller, project: &str, permission: Permission
         (false, true) => Some(unauthorized()),
         (false, false) => Some(error(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden")),
     }
-}
-
-pub(super) fn unauthorized() -> Answer {
-    error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "unauthorized")
-}
-
-pub(super) fn no_such_path(path: &str) -> Answer {
-    error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("path {path} was not found"))
 }

@@ -4,9 +4,8 @@ use http::StatusCode;
 use http::header::HeaderName;
 use serde_json::Value;
 
-use super::api::{no_such_path, unauthorized};
 use crate::demo::world::accounts::{Caller, Permission};
-use crate::demo::world::message::{Answer, Ask, error, json, with};
+use crate::demo::world::message::{Answer, Ask, error, json, no_such_path, unauthorized, with};
 use crate::demo::world::store::Store;
 
 /// Answers a `GET`. `rest` is the path below `replication`.
