@@ -15,6 +15,7 @@ mod lease;
 mod namespaces;
 mod pace;
 mod policies;
+mod pulls;
 mod registration;
 mod replicas;
 mod secret;
@@ -40,6 +41,7 @@ pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, de
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
+pub use pulls::{FailedPull, FailedPulls};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use secret::{Secret, Stored};

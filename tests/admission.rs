@@ -13,6 +13,8 @@ mod denials;
 mod forced;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/layers.rs"]
+mod layers;
 #[path = "admission/loops.rs"]
 mod loops;
 #[path = "admission/pin.rs"]
