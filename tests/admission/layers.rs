@@ -54,10 +54,13 @@ async fn a_lost_layer_is_known_to_both_doors_at_once_and_so_is_its_return() {
     .await;
     let image = image(&door);
     let (blocks, falls_back) = (review("bank", &[&image.name]), review("shop", &[&image.name]));
+    let local = image.name.replace("harbor.fra", "harbor.ams");
+    let stands = review("bank", &[&local]);
     let healthy = async || {
         assert!(images(&door.review(&falls_back).await).contains("Local at ams"));
-        let (first, second) = door.both("regulated", &blocks).await;
-        assert_eq!((&first["allowed"], &second["allowed"]), (&true.into(), &true.into()));
+        // As it stands: what the first door wrote would count at the second for a moment, whatever happens.
+        let second = door.validate("regulated", &stands).await;
+        assert_eq!(second["allowed"], true, "{second}");
     };
     healthy().await;
     door.demo.ams.store().lose_layer(seed::PRESENT.repository, &image.layer);
@@ -71,7 +74,6 @@ async fn a_lost_layer_is_known_to_both_doors_at_once_and_so_is_its_return() {
     let denied = door.review(&blocks).await;
     assert_eq!(denied["allowed"], false, "{denied}");
     assert!(denied["status"]["message"].as_str().unwrap().contains(&image.layer.to_string()), "{denied}");
-    let local = image.name.replace("harbor.fra", "harbor.ams");
     for written in [&image.name, &local] {
         let denied = door.validate("regulated", &review("bank", &[written])).await;
         assert_eq!(denied["allowed"], false, "{written}: {denied}");
