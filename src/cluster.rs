@@ -18,6 +18,7 @@ mod namespaces;
 mod owners;
 mod pace;
 mod policies;
+mod pulls;
 mod registration;
 mod replicas;
 mod replication_gap;
@@ -49,6 +50,7 @@ pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use owners::Owners;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
+pub use pulls::{FailedPull, FailedPulls};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{

@@ -23,7 +23,7 @@ pub mod certs {
 }
 /// See [`crate::cluster`].
 pub mod cluster {
-    pub use crate::cluster::{Cluster, LandingPolicy, definitions};
+    pub use crate::cluster::{Cluster, FailedPull, FailedPulls, LandingPolicy, definitions};
 }
 /// See [`crate::config`].
 pub mod config {
@@ -244,13 +244,13 @@ pub mod pod {
 /// See [`crate::registry`].
 pub mod registry {
     pub use crate::registry::{
-        Challenge, Client, ClientError, LookedUp, Metrics, Scheme, SharedLookup, Target, Tasks, challenges,
-        object,
+        Blob, Challenge, Client, ClientError, Depth, Layer, Listed, LookedUp, Metrics, Scheme, SharedLookup,
+        Target, Tasks, challenges, object,
     };
     /// See [`crate::registry::fuzz`].
     #[cfg(fuzzing)]
     pub mod fuzz {
-        pub use crate::registry::fuzz::{children, shape, token};
+        pub use crate::registry::fuzz::{children, listed, shape, token};
     }
 }
 /// See [`crate::report`].

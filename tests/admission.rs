@@ -15,6 +15,8 @@ mod forced;
 mod gaps;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/layers.rs"]
+mod layers;
 #[path = "admission/loops.rs"]
 mod loops;
 #[path = "admission/pin.rs"]

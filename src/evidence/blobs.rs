@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn the_youngest_are_kept_and_there_is_a_bound() {
         let mut young = Young::new(100);
-        for n in 0..1000_u32 {
+        for n in 0..1000_usize {
             young.put(n, n, 1);
             assert!(young.new.len() + young.old.len() <= 100);
             assert!((n.saturating_sub(49)..=n).all(|n| young.get(&n) == Some(n)), "{n}");

@@ -249,7 +249,7 @@ async fn a_storage_behind_a_redirect_tells() {
         assert_eq!(cause(look().await), expected, "{status}");
         storage.faults().clear();
     }
-    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) [Stale]");
+    assert_eq!(site.judged(&site.case(seed::PRESENT)).await, "Local(ams) []");
     let layer = content.blobs.last().unwrap().digest;
     storage.store().lose_layer(place.repository.as_str(), &layer);
     assert_eq!(look().await, Layers::Lost(layer));

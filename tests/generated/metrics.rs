@@ -18,24 +18,27 @@ use landfall::facade::controllers::replication::{ReplicationMetrics, RuleWatch};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Named};
 use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationRule, entry};
+use landfall::facade::domain::case::Subject;
 use landfall::facade::domain::finding::FindingKind;
 use landfall::facade::domain::gap::{Gap, GapKey, GapKind, Version};
 use landfall::facade::domain::image::Tag;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
-use landfall::facade::evidence::Observatory;
 use landfall::facade::ledger::{Book, LedgerMetrics, Met, Recorder, Sighting};
+use landfall::facade::evidence::{Look, Observatory};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use strum::VariantArray as _;
 use strum::VariantNames;
+use tokio::time::Instant;
 
 use super::process::Process;
 use super::site::{ROUTES, Site};
+use super::support::case_for;
 use super::support::door::Door;
 use super::support::metrics::{Family, Page};
 use super::support::site::review;
-use super::support::wait::until;
+use super::support::wait::{HELD, until};
 
 /// What a label may say.
 enum Values {
@@ -129,6 +132,13 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_lookup_duration_seconds", vec![REGISTRY, ASPECT]),
         ("landfall_lookup_queue_wait_seconds", vec![REGISTRY]),
         ("landfall_lookups_coalesced", vec![ASPECT]),
+        (
+            "landfall_blobs",
+            vec![
+                REGISTRY,
+                ("result", Closed(&["Present", "Absent", "Cut", "Refused", "Unknown", "Remembered"])),
+            ],
+        ),
         ("landfall_background_lookups", vec![REGISTRY, ("task", Closed(&["Proof", "Renewal", "Dropped"]))]),
         ("landfall_cache_requests", vec![ASPECT, ("result", Closed(&["Fresh", "Stale", "Miss"]))]),
         ("landfall_cache_entries", vec![]),
@@ -355,6 +365,7 @@ async fn busy() -> Page {
         }
     }
     door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
+    look_at_layers(&door).await;
     // An operator creates its Pod again and again.
     let mut catalog = review("shop", &[&one]);
     let owner =
@@ -372,6 +383,16 @@ async fn busy() -> Page {
     until("the observing policy is counted", || shown("landfall_observed_policy_verdicts")).await;
     until("a tag is proved", || shown("landfall_background_lookups")).await;
     page()
+}
+
+/// Looks at the layers of an image that is there.
+async fn look_at_layers(door: &Door) {
+    let Named { repository, tag } = seed::PRESENT;
+    let digest = door.demo.ams.store().digest(repository, tag).unwrap();
+    let case = case_for(&door.settings.load(), &format!("harbor.fra.example.com/{repository}@{digest}"));
+    let Subject::Routed(routed) = case.subject else { panic!("no route leads to it") };
+    let place = routed.places.iter().find(|place| place.registry.name.as_str() == "ams").unwrap();
+    door.observatory.layers(place, digest, Look::Deep, Instant::now() + HELD).await;
 }
 
 /// What a replica shows of certificates that it manages itself.

@@ -332,6 +332,14 @@ impl Store {
         repository.lost.extend(artifact.content.blobs.iter().map(|blob| blob.digest));
     }
 
+    /// The config and the layers of an image, the config first.
+    #[must_use]
+    pub fn layers(&self, repository: &str, digest: &Digest) -> Vec<Digest> {
+        let artifact = self.repositories.get(repository).and_then(|found| found.artifacts.get(digest));
+        let blobs = artifact.map(|artifact| artifact.content.blobs.as_slice()).unwrap_or_default();
+        blobs.iter().map(|blob| blob.digest).collect()
+    }
+
     /// Removes the file of one layer, or of a config. It is back after a push, or after
     /// [`restore_layer`](Self::restore_layer).
     pub fn lose_layer(&mut self, repository: &str, layer: &Digest) {
