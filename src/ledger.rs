@@ -33,7 +33,6 @@ mod store;
 mod tests;
 mod writer;
 
-pub use crate::cluster::ObjectRef;
 pub use book::Book;
 pub use keeper::{Keeper, Keeping, Recheck, RuleReading, Rules};
 pub use lag::lag_of;
@@ -42,7 +41,7 @@ pub use metrics::LedgerMetrics;
 pub use notices::Notices;
 pub use recheck::recheck;
 pub use record::{Record, Running, Standing, State, Swept};
-pub use recorder::{Recorder, Sighting};
+pub use recorder::{Owner, Recorder, Sighting};
 pub use sentence::{age, sentence};
 pub use store::Pace;
 pub use writer::Writer;

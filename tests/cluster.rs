@@ -27,6 +27,8 @@ mod image;
 mod kept;
 #[path = "cluster/kubelet.rs"]
 mod kubelet;
+#[path = "cluster/ledger.rs"]
+mod ledger;
 #[path = "cluster/load.rs"]
 mod load;
 #[path = "support/metrics.rs"]

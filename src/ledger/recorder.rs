@@ -27,7 +27,33 @@ pub struct Sighting<'a> {
     /// The namespace of the Pod.
     pub namespace: &'a str,
     /// Who made the Pod, or the Pod itself; `None` where nobody can be named.
-    pub owner: Option<&'a ObjectRef>,
+    pub owner: Option<Owner<'a>>,
+}
+
+/// An object in the namespace of the Pod, as the Pod names it. Nobody has checked that it exists.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// As in a manifest: `apps/v1`.
+    pub api_version: &'a str,
+    /// As in a manifest: `ReplicaSet`.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Which object of that name.
+    pub uid: Option<&'a str>,
+}
+
+impl Owner<'_> {
+    fn in_namespace(&self, namespace: &str) -> ObjectRef {
+        let Self { api_version, kind, name, uid } = self;
+        ObjectRef {
+            api_version: (*api_version).to_owned().into(),
+            kind: (*kind).to_owned().into(),
+            namespace: Some(namespace.to_owned()),
+            name: (*name).to_owned(),
+            uid: uid.map(str::to_owned),
+        }
+    }
 }
 
 /// Takes sightings. A clone takes them into the same tallies.
@@ -52,6 +78,7 @@ impl Recorder {
             return;
         }
         let now = (self.clock)();
+        let owner = owner.map(|owner| owner.in_namespace(namespace));
         gaps.iter().for_each(|gap| self.metrics.seen(gap.kind));
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         for (n, gap) in gaps.iter().enumerate() {
@@ -69,7 +96,7 @@ impl Recorder {
             } else {
                 tally.see(gap, *met, now);
             }
-            tally.used_by(*tag, namespace, owner.map(|owner| (owner, *met)));
+            tally.used_by(*tag, namespace, owner.as_ref().map(|owner| (owner, *met)));
         }
     }
 

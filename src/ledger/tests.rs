@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::keeper::LagOf;
 use super::record::{Tally, after, fold};
 use super::*;
-use crate::cluster::{EventReason, GapState};
+use crate::cluster::{EventReason, GapState, ObjectRef};
 use crate::domain::digest::Digest;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, GapSubject, Risk, Version};
@@ -58,8 +58,9 @@ fn owner(name: &str) -> ObjectRef {
 }
 
 fn see(recorder: &Recorder, gap: &Gap, met: Met) {
-    let (gaps, owner) = (std::slice::from_ref(gap), owner("web"));
-    recorder.see(&Sighting { gaps, tag: None, met, namespace: "shop", owner: Some(&owner) });
+    let owner = Owner { api_version: "apps/v1", kind: "Deployment", name: "web", uid: None };
+    let gaps = std::slice::from_ref(gap);
+    recorder.see(&Sighting { gaps, tag: None, met, namespace: "shop", owner: Some(owner) });
 }
 
 /// One replica, and its own part of everything.

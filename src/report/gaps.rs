@@ -5,11 +5,11 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cluster::GapState;
+use crate::cluster::{GapState, ObjectRef};
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version};
 use crate::domain::text::plain;
-use crate::ledger::{ObjectRef, Record, age, sentence};
+use crate::ledger::{Record, age, sentence};
 
 /// The fewest characters of an image that are shown.
 const LEAST: usize = 20;
