@@ -12,6 +12,7 @@
 mod inspect;
 mod metrics;
 mod needs;
+mod pulls;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +25,10 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use thiserror::Error;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cluster::{ClusterError, Namespaces, WorkloadKind, Workloads};
+use crate::cluster::{Cluster, ClusterError, FailedPull, FailedPulls, Namespaces, WorkloadKind, Workloads};
 use crate::controllers::leader::Leading;
 use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
@@ -57,6 +58,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a list is begun anew because it changed too much while it was read.
 const ATTEMPTS: u32 = 3;
+
+/// How many failed pulls may wait to be looked at.
+const HINTS: usize = 64;
 
 /// How and how often is swept.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +118,7 @@ enum SweepError {
 /// Sweeps while this replica leads.
 pub struct Sweeper {
     workloads: Workloads,
+    failed_pulls: FailedPulls,
     namespaces: Namespaces,
     observatory: Arc<Observatory>,
     settings: Arc<ArcSwap<Settings>>,
@@ -133,7 +138,7 @@ impl Sweeper {
         reason = "the composition root knows all of them, and nobody else calls it"
     )]
     pub fn new(
-        workloads: Workloads,
+        cluster: &Cluster,
         namespaces: Namespaces,
         observatory: Arc<Observatory>,
         settings: Arc<ArcSwap<Settings>>,
@@ -145,7 +150,8 @@ impl Sweeper {
         surveys: watch::Sender<Option<Arc<Survey>>>,
     ) -> Self {
         Self {
-            workloads,
+            workloads: cluster.workloads(),
+            failed_pulls: cluster.failed_pulls(),
             namespaces,
             observatory,
             settings,
@@ -167,24 +173,30 @@ impl Sweeper {
                 leading.changed().await;
                 continue;
             }
+            let (told, mut pulls) = mpsc::channel(HINTS);
+            let watching = self.failed_pulls.watch(|failed| {
+                // If so many wait already, the sweep finds what is lost in its time.
+                let _ = told.try_send(failed);
+            });
             tokio::select! {
-                () = self.lead() => {}
+                () = self.lead(&mut pulls) => {}
+                () = watching => {}
                 () = leading.changed() => {}
             }
         }
     }
 
-    async fn lead(&self) {
+    async fn lead(&self, pulls: &mut mpsc::Receiver<FailedPull>) {
         let mut inspections = Inspections::new((self.clock)());
         loop {
             let began = Instant::now();
             // A little earlier or later, so that several clusters do not ask one registry in step.
             let next = began + self.terms.every.mul_f64(0.9 + 0.2 * fastrand::f64());
             match self.sweep().await {
-                Ok((needs, settings)) => {
+                Ok((mut needs, settings)) => {
                     self.survey(&needs, &settings, &mut inspections).await;
                     self.metrics.ended((self.clock)(), began.elapsed());
-                    self.inspect(next, &needs, &settings, &mut inspections).await;
+                    self.inspect(next, (&mut needs, &settings), &mut inspections, pulls).await;
                 }
                 Err(error) => {
                     self.metrics.failed();
@@ -198,22 +210,34 @@ impl Sweeper {
         }
     }
 
-    /// Inspects copies until the next sweep, and tells what that changes.
+    /// Looks at copies until the next sweep, those first that nodes cannot pull, and tells what that changes.
     async fn inspect(
         &self,
         until: Instant,
-        needs: &Needs,
-        settings: &Settings,
+        (needs, settings): (&mut Needs, &Settings),
         inspections: &mut Inspections,
+        pulls: &mut mpsc::Receiver<FailedPull>,
     ) {
+        let mut failed = None;
         while Instant::now() < until {
-            match inspections
-                .round(&self.observatory, self.terms.inspect, (&self.metrics, &self.replication))
-                .await
-            {
-                None => return,
-                Some(Changed::Nothing) => {}
-                Some(Changed::Findings) => self.survey(needs, settings, inspections).await,
+            failed = failed.or_else(|| pulls.try_recv().ok());
+            let changed = match failed.take() {
+                Some(failed) => self.look_at_pull(&failed, needs, self.ground(settings)).await,
+                None => {
+                    let metrics = (&self.metrics, &self.replication);
+                    match inspections.round(&self.observatory, self.terms.inspect, metrics).await {
+                        Some(changed) => changed,
+                        None => {
+                            // Nothing is due.
+                            let Ok(Some(next)) = timeout_at(until, pulls.recv()).await else { return };
+                            failed = Some(next);
+                            continue;
+                        }
+                    }
+                }
+            };
+            if changed == Changed::Findings {
+                self.survey(needs, settings, inspections).await;
             }
         }
     }

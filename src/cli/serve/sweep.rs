@@ -26,7 +26,7 @@ pub(super) fn spawn(
     surveys: watch::Sender<Option<Arc<Survey>>>,
 ) {
     let sweeper = Sweeper::new(
-        cluster.workloads(),
+        cluster,
         namespaces.clone(),
         observatory.clone(),
         settings,

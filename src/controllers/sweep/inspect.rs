@@ -39,7 +39,7 @@ pub(super) struct Copy {
     route: RouteName,
     /// The image's name at its primary.
     name: Box<str>,
-    place: Place,
+    pub(super) place: Place,
     primary: Option<Place>,
     /// What the image means there.
     digest: Digest,
@@ -144,6 +144,11 @@ impl Copy {
     pub(super) fn id(&self) -> CopyId {
         let Place { registry, repository, .. } = &self.place;
         CopyId { registry: registry.name.clone(), repository: repository.clone(), digest: self.digest }
+    }
+
+    /// The manifests that nodes need of it.
+    pub(super) fn manifests(&self) -> impl Iterator<Item = Digest> {
+        self.manifests.iter().map(|(manifest, _)| *manifest)
     }
 
     /// The key of its Gaps.

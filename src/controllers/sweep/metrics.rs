@@ -29,6 +29,24 @@ enum LayersResult {
     Unknown,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPull {
+    result: PullResult,
+}
+
+/// What a look found after a node said that it could not pull a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum PullResult {
+    /// The registry does not serve what it says to have.
+    Damaged,
+    /// The registry says that it does not have it.
+    Absent,
+    /// The registry serves it: the node has a reason of its own.
+    Unexplained,
+    /// It could not be learned.
+    Unknown,
+}
+
 /// The metrics of the sweep. A clone is a handle to the same. Those of a replica that does not lead stay as they were.
 #[derive(Debug, Clone, Default)]
 pub struct SweepMetrics {
@@ -42,6 +60,7 @@ pub struct SweepMetrics {
     manifests: Family<ByResult, Counter>,
     copies: Gauge,
     inspected: Gauge,
+    pulls: Family<ByPull, Counter>,
 }
 
 impl SweepMetrics {
@@ -94,7 +113,17 @@ impl SweepMetrics {
             "Those that this replica has inspected: layers, accessories, tags",
             metrics.inspected.clone(),
         );
+        page.register(
+            "landfall_pull_failures",
+            "Pulls of local copies that kubelets say have failed, by what a look at the copy found",
+            metrics.pulls.clone(),
+        );
         metrics
+    }
+
+    /// Counts one hint of a kubelet.
+    pub(super) fn pull_failed(&self, result: PullResult) {
+        self.pulls.get_or_create(&ByPull { result }).inc();
     }
 
     /// Counts the inspection of one manifest.

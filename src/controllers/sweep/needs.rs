@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::cluster::{ObjectRef, WorkloadKind};
+use crate::cluster::{FailedPull, ObjectRef, WorkloadKind};
 use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
 use crate::domain::image::{Reference, Tag};
 use crate::domain::platform::PlatformPattern;
@@ -278,11 +278,7 @@ impl Needs {
             }
             return;
         };
-        let patterns = ground.settings.platforms(&platform::demand(pod));
-        let platforms = self.platforms.iter().position(|known| *known == patterns).unwrap_or_else(|| {
-            self.platforms.push(patterns);
-            self.platforms.len() - 1
-        });
+        let platforms = self.platforms(&ground.settings.platforms(&platform::demand(pod)));
         let exemption = match pod.mode() {
             Mode::Judge => Exemption::None,
             Mode::Skip => Exemption::Skip,
@@ -328,6 +324,37 @@ impl Needs {
         if users.tag.is_none() {
             users.tag = tag;
         }
+    }
+
+    /// Adds an image that a node could not pull, if no sweep has seen it yet.
+    pub(super) fn note(&mut self, failed: &FailedPull, labels: &Labels, ground: Ground<'_>) {
+        let FailedPull { image, namespace, pod, .. } = failed;
+        let is_it = |need: &Need| *need.written == **image || need.standing.as_deref() == Some(image);
+        if self.table.keys().any(is_it) || ground.leaves_alone(namespace) {
+            return;
+        }
+        self.know(namespace, labels, ground);
+        let regime = self.namespaces.get(&**namespace).copied().unwrap_or_default();
+        let platforms = self.platforms(&ground.settings.platforms);
+        let (pull, exemption) = (Pull::Registry, Exemption::None);
+        let written = image.as_str().into();
+        let need = Need { written, standing: None, pull, exemption, regime, platforms };
+        let owner = ObjectRef {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: Some(namespace.clone()),
+            name: pod.clone(),
+            uid: None,
+        };
+        self.use_of(need, namespace, &Arc::new(owner), 1);
+    }
+
+    /// The index of these platforms.
+    fn platforms(&mut self, patterns: &Arc<[PlatformPattern]>) -> usize {
+        self.platforms.iter().position(|known| known == patterns).unwrap_or_else(|| {
+            self.platforms.push(patterns.clone());
+            self.platforms.len() - 1
+        })
     }
 
     /// What a need's images have in common.

@@ -82,7 +82,7 @@ exclude: {{namespaces: [harbor]}}
             std::future::ready(answer)
         });
         Sweeper::new(
-            cluster.workloads(),
+            &cluster,
             Namespaces::nowhere(),
             self.observatory.clone(),
             self.settings.clone(),
