@@ -107,10 +107,10 @@ impl InventoryMetrics {
         );
         // A rate needs a beginning.
         for outcome in ReadOutcome::VARIANTS {
-            let _zero = metrics.reads.get_or_create(&ByRead { outcome: *outcome });
+            drop(metrics.reads.get_or_create(&ByRead { outcome: *outcome }));
         }
         for outcome in WriteOutcome::VARIANTS {
-            let _zero = metrics.writes.get_or_create(&ByWrite { outcome: *outcome });
+            drop(metrics.writes.get_or_create(&ByWrite { outcome: *outcome }));
         }
         metrics.imported(&Imported::default());
         metrics
