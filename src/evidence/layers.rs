@@ -185,6 +185,9 @@ struct Looker {
 
 impl Looker {
     async fn found(&self, manifest: Digest, look: Look, memory: Memory) -> Result<Found, Unknown> {
+        if !self.is_known(manifest, memory) && !self.is_present(manifest).await? {
+            return Ok(Found::Absent);
+        }
         let layers = match self.list(manifest, memory).await? {
             Listed::Layers(layers) => layers,
             Listed::Refused(why) => return Ok(Found::Unserved(why)),
@@ -239,15 +242,12 @@ impl Looker {
         Err(Unknown::new(Cause::Broken, format!("the connection broke before the first byte of {cut}")))
     }
 
-    /// What the manifest lists, if it is there. It is read once, because Harbor counts each GET as a pull.
+    /// What the manifest lists. It is read once, because Harbor counts each GET as a pull.
     async fn list(&self, manifest: Digest, memory: Memory) -> Result<Listed, Unknown> {
         if memory == Memory::Shared
             && let Some(layers) = self.blobs.list(&manifest)
         {
-            let held = self.lookups.answers.get(&self.question(manifest));
-            let known = held.is_some_and(|held| held.is_presence() && held.is_fresh(&self.view()));
-            let listed = Listed::Layers(layers);
-            return if known { Ok(listed) } else { self.if_there(manifest, listed, Listed::Absent).await };
+            return Ok(Listed::Layers(layers));
         }
         let mut listed = self.read(manifest).await?;
         if let Listed::Refused(_) = listed {
@@ -269,17 +269,18 @@ impl Looker {
 
     /// `found`, if the registry says that the manifest is there now: it may have been deleted while we looked.
     async fn if_present(&self, manifest: Digest, found: Found) -> Result<Found, Unknown> {
-        let found = self.if_there(manifest, found, Found::Absent).await?;
-        let question = self.question(manifest);
-        if let Found::Absent = found
-            && self.lookups.answers.get(&question).is_some_and(|held| held.is_presence())
-        {
-            self.upstream.invalidate(Scope::Digest(manifest));
-        }
-        Ok(found)
+        Ok(if self.is_present(manifest).await? { found } else { Found::Absent })
     }
 
-    async fn if_there<T>(&self, manifest: Digest, there: T, absent: T) -> Result<T, Unknown> {
+    /// Did a judgement learn a moment ago that the manifest is there?
+    fn is_known(&self, manifest: Digest, memory: Memory) -> bool {
+        let held = self.lookups.answers.get(&self.question(manifest));
+        let known = held.is_some_and(|held| held.is_presence() && held.is_fresh(&self.view()));
+        known && memory == Memory::Shared
+    }
+
+    /// Does the registry say that it holds the manifest?
+    async fn is_present(&self, manifest: Digest) -> Result<bool, Unknown> {
         let looker = self.clone();
         let presence = self.ask(|deadline| async move {
             let target = Target::Digest(&manifest);
@@ -288,16 +289,23 @@ impl Looker {
                 presence => Ok(presence),
             }
         });
-        let not_known = |cause, why: &str| Err(Unknown::new(cause, why));
         match presence.await? {
-            Presence::Present { .. } => Ok(there),
-            Presence::Absent => Ok(absent),
-            Presence::ProxyCache { .. } => {
-                not_known(Cause::NotRegistry, "a proxy cache fetches the layers that it lacks")
+            Presence::Present { .. } | Presence::LayerMissing(_) | Presence::PullFailed => Ok(true),
+            Presence::Absent => {
+                // What is cached of its presence has ended.
+                let question = self.question(manifest);
+                if self.lookups.answers.get(&question).is_some_and(|held| held.is_presence()) {
+                    self.upstream.invalidate(Scope::Digest(manifest));
+                }
+                Ok(false)
             }
-            Presence::Refused(why) => not_known(Cause::Forbidden, &why),
+            Presence::ProxyCache { .. } => {
+                // A GET would make it fetch the blob.
+                let why = "a proxy cache fetches the layers that it lacks";
+                Err(Unknown::new(Cause::NotRegistry, why))
+            }
+            Presence::Refused(why) => Err(Unknown::new(Cause::Forbidden, why)),
             Presence::Unknown(unknown) => Err(unknown),
-            Presence::LayerMissing(_) | Presence::PullFailed => Ok(there),
         }
     }
 

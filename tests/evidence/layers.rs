@@ -97,7 +97,7 @@ async fn an_image_is_whole_if_each_of_its_blobs_is_there() {
     assert_ne!(foreign, 0);
     assert_eq!(asked(&site.demo.ams, PathClass::Blobs).len(), 3, "the foreign layer is not asked for");
     assert_eq!(blobs(&site.demo.ams), (2, 1), "one of them by its first byte");
-    assert_eq!(manifests(&site.demo.ams), 1, "read once");
+    assert_eq!(manifests(&site.demo.ams), 2, "is it there, and what does it list");
     // What was seen a moment ago is not asked for again, but by its first byte, one at a time.
     for (heads, firsts) in [(2, 2), (2, 3), (2, 3)] {
         assert_eq!(look(&site, Look::Sample).await, Layers::Complete { bytes });
@@ -136,6 +136,25 @@ async fn an_index_has_no_layers_of_its_own() {
     assert_eq!(blobs(&site.demo.ams), (0, 0));
 }
 
+/// A GET would make it fetch the blob from its upstream.
+#[tokio::test]
+async fn a_proxy_cache_is_not_looked_at() {
+    let site = site().await;
+    let (repository, tag) = (seed::MISSING.repository, seed::MISSING.tag);
+    let digest = site.demo.fra.store().digest(repository, tag).unwrap();
+    let place = place(&site, "ams", seed::PROXIED);
+    let told = site.observatory.layers(&place, digest, Look::Deep, Instant::now() + HELD).await;
+    assert_eq!(cause(told), Cause::NotRegistry);
+    let gets = site
+        .demo
+        .ams
+        .log()
+        .iter()
+        .filter(|one| one.method == Method::GET && one.class != PathClass::Api)
+        .count();
+    assert_eq!((gets, blobs(&site.demo.ams)), (0, (0, 0)));
+}
+
 #[tokio::test]
 async fn four_hundred_images_that_share_layers_ask_for_each_once() {
     let site = site().await;
@@ -167,7 +186,7 @@ async fn four_hundred_images_that_share_layers_ask_for_each_once() {
     heads.sort();
     heads.dedup();
     assert_eq!(heads.len(), all);
-    assert_eq!(manifests(&site.demo.ams), 400);
+    assert_eq!(manifests(&site.demo.ams), 800);
     assert!(site.demo.ams.peak_in_flight() <= 2, "an eighth of `inFlight`");
 }
 
