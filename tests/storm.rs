@@ -13,6 +13,7 @@
 )]
 
 #[path = "support/api_server.rs"]
+#[expect(dead_code, reason = "here no long list is asked for")]
 mod api_server;
 #[path = "storm/blackhole.rs"]
 mod blackhole;

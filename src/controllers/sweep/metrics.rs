@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry as Page;
+use strum::VariantArray as _;
 
 use super::needs::Needs;
 use crate::domain::evidence::Layers;
@@ -21,7 +22,7 @@ struct ByResult {
 }
 
 /// What the inspection of a manifest's layers found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 enum LayersResult {
     Complete,
     Lost,
@@ -35,7 +36,7 @@ struct ByPull {
 }
 
 /// What a look found after a node said that it could not pull a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue, strum::VariantArray)]
 pub(super) enum PullResult {
     /// The registry does not serve what it says to have.
     Damaged,
@@ -118,6 +119,13 @@ impl SweepMetrics {
             "Pulls of local copies that kubelets say have failed, by what a look at the copy found",
             metrics.pulls.clone(),
         );
+        // A rate needs a beginning.
+        for result in LayersResult::VARIANTS {
+            drop(metrics.manifests.get_or_create(&ByResult { result: *result }));
+        }
+        for result in PullResult::VARIANTS {
+            drop(metrics.pulls.get_or_create(&ByPull { result: *result }));
+        }
         metrics
     }
 
