@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::keeper::Recheck;
 use super::record::{Record, Standing, State};
-use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
 use crate::domain::finding::{About, FindingKind};
-use crate::domain::gap::{Axis, GapKey, GapSubject, Version, gaps};
+use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};
 use crate::domain::image::Repository;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::{Labels, Regime};
@@ -38,18 +38,19 @@ pub fn recheck(
 ) -> Recheck {
     Arc::new(move |key: &GapKey, record: &Record| {
         let (key, namespaces) = (key.clone(), record.namespaces.clone());
+        let runs = record.pods.is_some_and(|pods| pods > 0);
         let (settings, observatory, labels) = (settings.load_full(), observatory.clone(), labels.clone());
         async move {
             let labels: Vec<Arc<Labels>> =
                 futures::future::join_all(namespaces.iter().map(|namespace| labels(namespace))).await;
-            look(&key, &settings, &observatory, &labels, clock()).await
+            look((&key, runs), &settings, &observatory, &labels, clock()).await
         }
         .boxed()
     })
 }
 
 async fn look(
-    key: &GapKey,
+    (key, runs): (&GapKey, bool),
     settings: &Settings,
     observatory: &Observatory,
     namespaces: &[Arc<Labels>],
@@ -82,7 +83,14 @@ async fn look(
                 let asking =
                     Asking { share: Share::Mutating, namespace: "", deadline: Instant::now() + PATIENCE };
                 let verdict = observatory.judge(&case, asking).await.verdict;
-                stands(&case, ix, &verdict, key)
+                let mut standing = stands(&case, ix, &verdict, key);
+                let missing =
+                    matches!(standing.presence, State::Lacking(GapKind::Finding(FindingKind::Missing), _));
+                // Anybody may name a tag that was never there. What runs, and is nowhere any more, stays.
+                if missing && !runs && !is_at_primary(&case, observatory, asking).await {
+                    standing.presence = State::NotExpected("its primary does not have it either".into());
+                }
+                standing
             }
         };
         standing = Some(standing.map_or(one.clone(), |before| worse(before, one)));
@@ -113,6 +121,20 @@ fn at_registry(case: &Case, key: &GapKey) -> Result<(PlaceIx, Repository, Case),
         routed.tag_proof = TagProof::Required;
     }
     Ok((ix, repository, case))
+}
+
+/// Whether the primary has the image, or may have it: only its own answer says that it has not.
+async fn is_at_primary(case: &Case, observatory: &Observatory, asking: Asking<'_>) -> bool {
+    let mut there = case.clone();
+    let Subject::Routed(routed) = &mut there.subject else { return true };
+    let Some((ix, _)) = routed.primary() else { return true };
+    for place in &mut routed.places {
+        let is_primary = place.role == Role::Primary;
+        place.locality = if is_primary { Locality::Local } else { Locality::Remote };
+    }
+    let verdict = observatory.judge(&there, asking).await.verdict;
+    let absent = |kind| kind == FindingKind::Missing;
+    !verdict.findings.iter().any(|finding| finding.place == Some(ix) && absent(finding.kind))
 }
 
 /// What a Verdict says of one Place.
