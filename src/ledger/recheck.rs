@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::keeper::Recheck;
 use super::record::{Record, Standing, State};
-use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
 use crate::domain::finding::{About, FindingKind};
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};
 use crate::domain::image::Repository;
@@ -83,7 +83,17 @@ async fn look(
                 let asking =
                     Asking { share: Share::Mutating, namespace: "", deadline: Instant::now() + PATIENCE };
                 let verdict = observatory.judge(&case, asking).await.verdict;
-                stands(&case, &verdict, key)
+                let mut standing = stands(&case, &verdict, key);
+                let missing =
+                    matches!(standing.presence, State::Lacking(GapKind::Finding(FindingKind::Missing), _));
+                // Anybody may name a tag that was never there. What runs, and is nowhere any more, stays.
+                if missing
+                    && record.pods.is_none_or(|pods| pods == 0)
+                    && !is_at_primary(&case, observatory, asking).await
+                {
+                    standing.presence = State::NotExpected("its primary does not have it either".into());
+                }
+                standing
             }
         };
         standing = Some(standing.map_or(one.clone(), |before| worse(before, one)));
@@ -129,6 +139,20 @@ pub(super) fn at_registry(case: &Case, key: &GapKey) -> Result<(Place, Case), &'
         routed.tag_proof = TagProof::Required;
     }
     Ok((place, case))
+}
+
+/// Whether the primary has the image, or may have it: only its own answer says that it has not.
+async fn is_at_primary(case: &Case, observatory: &Observatory, asking: Asking<'_>) -> bool {
+    let mut there = case.clone();
+    let Subject::Routed(routed) = &mut there.subject else { return true };
+    let Some((ix, _)) = routed.primary() else { return true };
+    for place in &mut routed.places {
+        let is_primary = place.role == Role::Primary;
+        place.locality = if is_primary { Locality::Local } else { Locality::Remote };
+    }
+    let verdict = observatory.judge(&there, asking).await.verdict;
+    let absent = |kind| kind == FindingKind::Missing;
+    !verdict.findings.iter().any(|finding| finding.place == Some(ix) && absent(finding.kind))
 }
 
 /// What a Verdict says of its first Place.

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use super::met::Met;
 use super::metrics::LedgerMetrics;
 use super::record::Tally;
+use super::store::MOST_OBJECTS;
 use crate::cluster::ObjectRef;
 use crate::domain::gap::{Gap, GapKey};
 use crate::domain::image::Tag;
 
-/// How many gaps are kept until they are folded. What is beyond is counted by its finding.
-const MOST: usize = 2_000;
+/// How many gaps are kept until they are folded: as many as there are objects. What is beyond is counted by its finding.
+const MOST: usize = MOST_OBJECTS;
 
 /// One image of a Pod that a door has judged.
 #[derive(Debug, Clone)]

@@ -133,6 +133,17 @@ async fn a_look_finds_what_is_lacking_what_is_mended_and_what_nobody_expects_any
     assert!(is(&looks.at(&failed).await.scan, FindingKind::ScanFailed));
     assert!(is(&looks.at(&child).await.presence, FindingKind::Missing), "the child itself");
 
+    // Of what its primary does not have either no copy is expected, unless something runs with it.
+    let typo = "harbor.fra.example.com/production/shop/checkout:no-such-tag";
+    door.pod("shop", &[typo]).await;
+    let mut never = told(&door).remove(0);
+    assert_eq!(
+        looks.at(&never).await.presence,
+        State::NotExpected("its primary does not have it either".into())
+    );
+    never.1.pods = Some(1);
+    assert!(is(&looks.at(&never).await.presence, FindingKind::Missing));
+
     // Mended, and known at once although doors still rest on the older answer.
     let name = seed::MISSING;
     let content = Content::image(&format!("{} {}", name.repository, name.tag));

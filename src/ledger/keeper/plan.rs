@@ -17,6 +17,9 @@ const FIRST: Duration = Duration::from_secs(15);
 /// The longest time between two looks at an open gap.
 const LONGEST: Duration = Duration::from_mins(15);
 
+/// How many objects may always be created, while there are closed ones to delete.
+const ROOM: usize = 100;
+
 /// The objects, and when each is due.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -158,8 +161,8 @@ impl Plan {
         }
     }
 
-    /// The objects to delete: closed ones after `retention`, and what is beyond the bound, the oldest closed ones first. Of open
-    /// ones the youngest go: an older one has more to tell.
+    /// The objects to delete: closed ones after `retention`, or so many of the oldest that there is room for new ones; of open
+    /// ones what is beyond the bound, the youngest first: an older one has more to tell.
     pub fn surplus(&self, retention: SignedDuration, now: Timestamp) -> Vec<GapObject> {
         let end = |entry: &Entry| entry.object.record.as_ref().and_then(|record| record.closed_at);
         let (old, kept): (Vec<&Entry>, Vec<&Entry>) = self
@@ -169,7 +172,9 @@ impl Plan {
         let mut kept = kept;
         let first_seen = |entry: &Entry| entry.object.record.as_ref().map(|record| record.first_seen);
         kept.sort_by_key(|entry| (end(entry).is_none(), end(entry), std::cmp::Reverse(first_seen(entry))));
-        let beyond = kept.len().saturating_sub(MOST_OBJECTS);
+        let closed = kept.iter().filter(|entry| end(entry).is_some()).count();
+        let for_room = kept.len().saturating_sub(MOST_OBJECTS - ROOM).min(closed);
+        let beyond = kept.len().saturating_sub(MOST_OBJECTS).max(for_room);
         old.into_iter().chain(kept.into_iter().take(beyond)).map(|entry| entry.object.clone()).collect()
     }
 }
