@@ -64,7 +64,7 @@ pub use inventory::fingerprint;
 pub use inventory::{Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
 pub use layers::{Look, Pullable};
-pub use observatory::{Asking, Observatory};
+pub use observatory::{Answers, Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
 
 /// Parsers for `tests/fuzz`, which otherwise only the API server reaches.

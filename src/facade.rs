@@ -202,8 +202,8 @@ pub mod domain {
 /// See [`crate::evidence`].
 pub mod evidence {
     pub use crate::evidence::{
-        Asking, CopyFacts, Damage, Damaged, Health, Imported, Inventory, Judgement, Look, Observatory,
-        Pullable, Reading, Refusal, Replication, Right, Scope, Share, Unusable, decode, encode,
+        Answers, Asking, CopyFacts, Damage, Damaged, Health, Imported, Inventory, Judgement, Look,
+        Observatory, Pullable, Reading, Refusal, Replication, Right, Scope, Share, Unusable, decode, encode,
     };
     /// See [`crate::evidence::fuzz`].
     #[cfg(fuzzing)]

@@ -21,6 +21,8 @@ mod enforced;
 mod entries;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/gaps.rs"]
+mod gaps;
 #[path = "cluster/image.rs"]
 mod image;
 #[path = "cluster/kept.rs"]

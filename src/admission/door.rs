@@ -41,7 +41,7 @@ use crate::domain::policy::{Labels, NAMESPACE_NAME, SelectorId};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::evidence::{Asking, Observatory, ObservedAt, Share, VerdictCache};
+use crate::evidence::{Answers, Asking, Observatory, ObservedAt, Share, VerdictCache};
 use crate::ledger::{LedgerMetrics, Recorder};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
@@ -274,7 +274,7 @@ impl Terms {
             Door::Mutate => Share::Mutating,
             Door::Validate => Share::Validating,
         };
-        Asking { share, namespace, deadline: self.deadline }
+        Asking { share, namespace, deadline: self.deadline, answers: Answers::Cached }
     }
 }
 

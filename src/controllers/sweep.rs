@@ -16,7 +16,7 @@ mod pulls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cluster::{Cluster, ClusterError, FailedPull, FailedPulls, Namespaces, WorkloadKind, Workloads};
+use crate::cluster::{
+    Cluster, ClusterError, FailedPull, FailedPulls, Namespaces, Owners, WorkloadKind, Workloads,
+};
 use crate::controllers::leader::Leading;
 use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
@@ -37,7 +39,7 @@ use crate::domain::finding::Finding;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
 use crate::domain::settings::Settings;
-use crate::evidence::{Asking, Observatory, Share};
+use crate::evidence::{Answers, Asking, Observatory, Share};
 use crate::ledger::{Running, Swept};
 
 use inspect::{Changed, Copy, Inspections};
@@ -58,6 +60,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a list is begun anew because it changed too much while it was read.
 const ATTEMPTS: u32 = 3;
+
+/// The most owners that one survey looks up. The next one knows them, and looks up as many more.
+const MOST_ASKED: usize = 200;
 
 /// How many failed pulls may wait to be looked at.
 const HINTS: usize = 64;
@@ -119,6 +124,7 @@ enum SweepError {
 pub struct Sweeper {
     workloads: Workloads,
     failed_pulls: FailedPulls,
+    owners: Owners,
     namespaces: Namespaces,
     observatory: Arc<Observatory>,
     settings: Arc<ArcSwap<Settings>>,
@@ -152,6 +158,7 @@ impl Sweeper {
         Self {
             workloads: cluster.workloads(),
             failed_pulls: cluster.failed_pulls(),
+            owners: cluster.owners(),
             namespaces,
             observatory,
             settings,
@@ -334,8 +341,29 @@ impl Sweeper {
         let complete = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
         self.metrics.judged(needs, unknown);
         let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
-        let swept = Swept { found: found.into(), good, complete, at: ground.now };
+        let mut found: Vec<(Gap, Running)> = found.into();
+        self.name_owners(&mut found).await;
+        let swept = Swept { found, good, complete, at: ground.now };
         Survey { cases, swept }
+    }
+
+    /// Puts Deployments in the place of ReplicaSets, and CronJobs in that of Jobs.
+    async fn name_owners(&self, found: &mut [(Gap, Running)]) {
+        let mut asked = 0;
+        for (_, running) in found {
+            let mut named = BTreeSet::new();
+            for owner in &running.owners {
+                named.insert(match self.owners.known(owner) {
+                    Some(known) => known,
+                    None if asked < MOST_ASKED => {
+                        asked += 1;
+                        self.owners.top(owner).await
+                    }
+                    None => owner.clone(),
+                });
+            }
+            running.owners = named;
+        }
     }
 
     async fn judge_one<'u>(&self, cases: Vec<Case>, users: &'u Users) -> (Vec<Case>, Seen, &'u Users) {
@@ -355,7 +383,8 @@ impl Sweeper {
             }
             let Some(here) = case.at(ix) else { continue };
             let deadline = Instant::now() + PATIENCE;
-            let asking = Asking { share: Share::Mutating, namespace: NAMESPACE, deadline };
+            let asking =
+                Asking { share: Share::Mutating, namespace: NAMESPACE, deadline, answers: Answers::Cached };
             let judgement = self.observatory.judge(&here, asking).await;
             let unknown = |finding: &Finding| finding.place == Some(PlaceIx(0)) && finding.kind.is_unknown();
             seen.unknown |= judgement.verdict.findings.iter().any(unknown);

@@ -82,11 +82,19 @@ pub enum Presence {
     },
     /// The image is there, but Harbor refuses to serve it (412). Holds Harbor's message.
     Refused(Arc<str>),
-    /// The manifest is there, but a look at all its layers found that this one is lost.
-    LayerMissing(Digest),
+    /// The manifest is there, but a look at all its layers found that one is lost.
+    LayerMissing {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// The layer. Apart, so that all other answers stay small.
+        layer: Box<Digest>,
+    },
     /// The registry says that the image is present, but a look at it, after nodes reported that they cannot pull it there,
     /// found that it cannot be pulled.
-    PullFailed,
+    PullFailed {
+        /// The digest of the manifest.
+        digest: Digest,
+    },
     /// The presence could not be learned.
     Unknown(Unknown),
 }

@@ -62,10 +62,13 @@ impl Damages {
     /// The answer of this registry, with what is known to be damaged.
     pub fn over(&self, registry: &RegistryName, answer: Observation) -> Observation {
         let Observation::Presence(Presence::Present { digest, .. }) = &answer else { return answer };
-        match self.get(registry, digest) {
+        let digest = *digest;
+        match self.get(registry, &digest) {
             None => answer,
-            Some(Damage::LayerMissing(layer)) => Observation::Presence(Presence::LayerMissing(layer)),
-            Some(Damage::PullFailed) => Observation::Presence(Presence::PullFailed),
+            Some(Damage::LayerMissing(layer)) => {
+                Observation::Presence(Presence::LayerMissing { digest, layer: Box::new(layer) })
+            }
+            Some(Damage::PullFailed) => Observation::Presence(Presence::PullFailed { digest }),
         }
     }
 
@@ -188,9 +191,11 @@ mod tests {
             |n| Observation::Presence(Presence::Present { digest: digest(n), shape: Shape::Manifest });
         assert!(damages.put(damaged(1, Damage::LayerMissing(digest(9)), 5)));
         assert!(damages.put(damaged(2, Damage::PullFailed, 6)));
-        let lost = Observation::Presence(Presence::LayerMissing(digest(9)));
+        let lost =
+            Observation::Presence(Presence::LayerMissing { digest: digest(1), layer: Box::new(digest(9)) });
         assert_eq!(damages.over(&ams, present(1)), lost);
-        assert_eq!(damages.over(&ams, present(2)), Observation::Presence(Presence::PullFailed));
+        let failed = Observation::Presence(Presence::PullFailed { digest: digest(2) });
+        assert_eq!(damages.over(&ams, present(2)), failed);
         assert_eq!(damages.over(&ams, present(3)), present(3));
         assert_eq!(damages.over(&RegistryName::new("fra"), present(1)), present(1));
         for other in [Presence::Absent, Presence::ProxyCache { digest: digest(1), shape: Shape::Manifest }] {

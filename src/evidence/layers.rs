@@ -290,7 +290,9 @@ impl Looker {
             }
         });
         match presence.await? {
-            Presence::Present { .. } | Presence::LayerMissing(_) | Presence::PullFailed => Ok(true),
+            Presence::Present { .. } | Presence::LayerMissing { .. } | Presence::PullFailed { .. } => {
+                Ok(true)
+            }
             Presence::Absent => {
                 // What is cached of its presence has ended.
                 let question = self.question(manifest);

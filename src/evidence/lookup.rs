@@ -61,7 +61,7 @@ struct Begun {
 
 /// Whether an answer that is still fresh is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accept {
+pub(super) enum Accept {
     Fresh,
     OnlyNewer,
 }
@@ -84,9 +84,9 @@ impl Lookups {
         upstream: &Arc<Upstream>,
         question: Question,
         terms: Terms,
-        asker: Asker,
+        (accept, asker): (Accept, Asker),
     ) -> Start {
-        self.start(upstream, question, terms, Accept::Fresh, (asker, None))
+        self.start(upstream, question, terms, accept, (asker, None))
     }
 
     /// Looks a question up again though its answer is fresh, if the registry is idle.

@@ -25,7 +25,7 @@ use super::cached_answer::{CachedAnswer, Served};
 use super::damage::Damages;
 use super::fair_queue::{Asker, Share};
 use super::invalidation::{Scope, View};
-use super::lookup::{Lookups, Start, Terms};
+use super::lookup::{Accept, Lookups, Start, Terms};
 use super::metrics::{BackgroundTask, CacheResult, Metrics};
 use super::question::{Aspect, Question, UpstreamId, What, unanswered};
 use super::upstream::{Deps, Source, Upstream, no_scans};
@@ -133,6 +133,17 @@ pub struct Asking<'a> {
     pub namespace: &'a str,
     /// At this moment each open question counts as unanswered.
     pub deadline: Instant,
+    /// Whether answers from the cache count.
+    pub answers: Answers,
+}
+
+/// Which answers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Those of the cache too, for as long as they are fresh.
+    Cached,
+    /// Only those of look-ups that begin from now on. What the registries say then is cached for everybody.
+    New,
 }
 
 /// What the cache has for a query.
@@ -317,6 +328,24 @@ impl Observatory {
         }
     }
 
+    /// What is known of a query without asking anybody, where only new answers count: what an index lists, which never
+    /// changes, what cannot be asked, and what is asked from memory alone.
+    pub(super) fn look_past_cache(
+        &self,
+        upstreams: &Upstreams,
+        routed: &Routed,
+        query: Query,
+        now: Instant,
+    ) -> CacheLookup {
+        let is_asked = matches!(query, Query::Presence(..) | Query::Scan(..) | Query::TagDigest(Ask::Now));
+        match upstreams.address(routed, query) {
+            Address::Registry(upstream, question) if is_asked && upstream.unavailable().is_none() => {
+                CacheLookup::Miss(Miss { upstream: upstream.clone(), question, stale: None })
+            }
+            _ => self.look_in_cache(upstreams, routed, query, now),
+        }
+    }
+
     /// What the cache knows of a tag, however old. A stale answer is looked up in the background, for later callers.
     fn remembered_meaning(
         &self,
@@ -416,11 +445,16 @@ impl Observatory {
             return unknown(late(&upstream));
         }
         let asker = Asker::Pods(asking.share, asking.namespace.into());
-        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asker.clone()) {
-            Start::Cached(cached) => return cached.serve(&view()),
-            Start::Refused(why) => return unknown(why),
-            Start::InProgress(flight) => flight,
+        let accept = match asking.answers {
+            Answers::Cached => Accept::Fresh,
+            Answers::New => Accept::OnlyNewer,
         };
+        let flight =
+            match self.lookups.join_or_start(&upstream, question, upstreams.terms, (accept, asker.clone())) {
+                Start::Cached(cached) => return cached.serve(&view()),
+                Start::Refused(why) => return unknown(why),
+                Start::InProgress(flight) => flight,
+            };
         let slow = stale.as_ref().filter(|stale| {
             let repository = &stale.question.repository;
             upstream.is_slow(repository, &asker)

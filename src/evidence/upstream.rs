@@ -467,7 +467,7 @@ fn meaning(presence: Presence) -> TagDigest {
         Presence::Absent => TagDigest::Absent,
         // A 412 names no digest.
         Presence::Refused(message) => TagDigest::Unknown(Unknown::new(Cause::Forbidden, message)),
-        Presence::LayerMissing(_) | Presence::PullFailed => TagDigest::NotRemembered,
+        Presence::LayerMissing { .. } | Presence::PullFailed { .. } => TagDigest::NotRemembered,
         Presence::Unknown(unknown) => TagDigest::Unknown(unknown),
     }
 }

@@ -14,13 +14,12 @@ use super::record::{Record, Standing, State};
 use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
 use crate::domain::finding::{About, FindingKind};
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};
-use crate::domain::image::Repository;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::{Labels, Regime};
 use crate::domain::route::TagProof;
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Verdict;
-use crate::evidence::{Asking, Look, Observatory, Scope, Share};
+use crate::evidence::{Answers, Asking, Look, Observatory, Share};
 
 /// Returns the labels of a namespace by its name.
 type LabelsOf = Arc<dyn Fn(&str) -> BoxFuture<'static, Arc<Labels>> + Send + Sync>;
@@ -78,10 +77,10 @@ async fn look(
             Ok((place, case)) => {
                 if standing.is_none() {
                     look_at_damage(record, version, &place, observatory).await;
-                    observatory.invalidate(&key.registry, scope(version, place.repository));
                 }
-                let asking =
-                    Asking { share: Share::Mutating, namespace: "", deadline: Instant::now() + PATIENCE };
+                let deadline = Instant::now() + PATIENCE;
+                let answers = Answers::New;
+                let asking = Asking { share: Share::Mutating, namespace: "", deadline, answers };
                 let verdict = observatory.judge(&case, asking).await.verdict;
                 let mut standing = stands(&case, &verdict, key);
                 let missing =
@@ -113,13 +112,6 @@ async fn look_at_damage(record: &Record, version: &Version, place: &Place, obser
             observatory.pullable(place, *digest, deadline).await;
         }
         _ => {}
-    }
-}
-
-fn scope(version: &Version, repository: Repository) -> Scope {
-    match version {
-        Version::Digest(digest) => Scope::Digest(*digest),
-        Version::Tag(tag) => Scope::Tag(repository, tag.clone()),
     }
 }
 

@@ -8,7 +8,7 @@ use landfall::facade::demo::world::content::sha256;
 use landfall::facade::domain::case::{Case, Exemption, PodContext, Pull};
 use landfall::facade::domain::policy::Labels;
 use landfall::facade::domain::settings::Settings;
-use landfall::facade::evidence::{Asking, Inventory, Observatory, Reading, Share, decode, encode};
+use landfall::facade::evidence::{Answers, Asking, Inventory, Observatory, Reading, Share, decode, encode};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ pub async fn rows(scale: Scale) -> Result<Vec<Row>> {
     // The fingerprint of Amsterdam.
     let one = Observatory::new(&settings, &mut Registry::default());
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    let asking = Asking { share: Share::Mutating, namespace: "shop", deadline };
+    let asking = Asking { share: Share::Mutating, namespace: "shop", deadline, answers: Answers::Cached };
     let case = cases(&settings, [image(0)].into_iter());
     one.judge(case.first().context("a case")?, asking).await;
     let learned = one.export(case.iter(), jiff::Timestamp::now(), jiff::Timestamp::now());

@@ -70,7 +70,7 @@ async fn one(site: &Site, pods: usize) -> Result<Vec<Row>> {
     let cpu = process.cpu()?.as_secs_f64();
     Ok(vec![
         Row::alone(format!("sweep of {pods} Pods, everything asked: time"), format!("{took:.1} s"), "linear"),
-        Row::alone(format!("… CPU, the start included"), format!("{cpu:.1} s"), "linear"),
+        Row::alone("… CPU, the start included", format!("{cpu:.1} s"), "linear"),
         Row {
             figure: "… anonymous memory: before, at most".to_owned(),
             least: mib(idle),

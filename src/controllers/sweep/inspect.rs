@@ -119,8 +119,8 @@ impl Copy {
                     continue;
                 }
                 // It is looked at until it is mended.
-                (Presence::LayerMissing(_) | Presence::PullFailed, Wanted::Digest(of)) => {
-                    (of, Known::Damaged)
+                (Presence::LayerMissing { digest, .. } | Presence::PullFailed { digest }, _) => {
+                    (*digest, Known::Damaged)
                 }
                 _ => continue,
             };

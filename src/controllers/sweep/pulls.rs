@@ -9,7 +9,7 @@ use super::needs::{Ground, Needs};
 use super::{NAMESPACE, PATIENCE, Sweeper};
 use crate::cluster::FailedPull;
 use crate::domain::case::{Case, Exemption, Locality, PodContext, Pull, Role, Subject};
-use crate::evidence::{Asking, Pullable, Share};
+use crate::evidence::{Answers, Asking, Pullable, Share};
 
 impl Sweeper {
     /// Looks at the copy that a node says it could not pull: manifest, children and layers.
@@ -30,7 +30,8 @@ impl Sweeper {
         // A copy of another site is not ours to look at, nor an image without a Route.
         let Some(here) = named_replica(&case) else { return Changed::Nothing };
         let deadline = Instant::now() + PATIENCE;
-        let asking = Asking { share: Share::Mutating, namespace: NAMESPACE, deadline };
+        let asking =
+            Asking { share: Share::Mutating, namespace: NAMESPACE, deadline, answers: Answers::Cached };
         let judgement = self.observatory.judge(&here, asking).await;
         let mut result = PullResult::Unexplained;
         let Some(copy) = Copy::of(&here, &judgement.evidence) else {

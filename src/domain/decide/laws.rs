@@ -200,12 +200,12 @@ impl World {
         let digest = wanted.unwrap_or_else(|| digest(dice.pick(&IMAGES)));
         let shape = shape(digest);
         match dice.below(21) {
-            20 => Presence::LayerMissing(digest),
+            20 => Presence::LayerMissing { digest, layer: Box::new(digest) },
             0..=12 => Presence::Present { digest, shape },
             13 | 14 => Presence::Absent,
             15 => Presence::ProxyCache { digest, shape },
             16 => Presence::Refused("generated".into()),
-            17 => Presence::PullFailed,
+            17 => Presence::PullFailed { digest },
             _ => Presence::Unknown(Self::unknown(dice)),
         }
     }
