@@ -34,7 +34,9 @@ mod tests;
 mod writer;
 
 pub use book::Book;
-pub use keeper::{Keeper, Keeping, Recheck, RuleReading, Rules};
+#[cfg(feature = "demo")]
+pub use keeper::Recheck;
+pub use keeper::{Keeper, Keeping, RuleReading, Rules};
 pub use lag::lag_of;
 pub use met::Met;
 pub use metrics::LedgerMetrics;

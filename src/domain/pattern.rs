@@ -612,7 +612,9 @@ mod tests {
         assert!(matches("a.example/legacy**/*", "a.example/legacy-1/web"));
         assert!(!matches("a.example/legacy**/*", "a.example/legacy"));
         assert!(!matches("a.example/x/legacy**/*", "a.example/x/legacy"));
-        assert!(matches("a.example/x/**", "a.example/x/legacy/web") && !matches("a.example/x/**", "a.example/x"));
+        assert!(
+            matches("a.example/x/**", "a.example/x/legacy/web") && !matches("a.example/x/**", "a.example/x")
+        );
     }
 
     fn patterns() -> impl Strategy<Value = String> {
