@@ -21,6 +21,7 @@ mod recreations;
 pub mod review;
 mod router;
 mod scope;
+mod seen;
 mod selections;
 mod selectors;
 mod validate;

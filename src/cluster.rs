@@ -8,22 +8,29 @@
 mod backends;
 mod changes;
 mod events;
+mod gaps;
 mod glass;
+mod inventory;
 mod kubeconfig;
 mod landing_policy;
 mod lease;
 mod namespaces;
+mod owners;
 mod pace;
 mod policies;
+mod pulls;
 mod registration;
 mod replicas;
+mod replication_gap;
 mod secret;
 mod trial;
 mod validators;
 mod webhook;
+mod workloads;
 
 use std::time::Duration;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::client::ClientBuilder;
 use kube::config::{InClusterError, Kubeconfig, KubeconfigError};
 use kube::runtime::watcher;
@@ -35,17 +42,25 @@ use crate::domain::proxy::{Proxies, Proxy};
 pub use backends::{Backend, Backends};
 pub use changes::Changes;
 pub use events::{Event, EventReason, EventRecorder, ObjectRef, Severity};
+pub use gaps::{GapChange, GapObject, GapObjects};
 pub use glass::Glass;
-pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition, definition};
+pub use inventory::{Kept, MOST_BYTES, Parts};
+pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
+pub use owners::Owners;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
+pub use pulls::{FailedPull, FailedPulls};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
+pub use replication_gap::{
+    AxisRecord, DETAIL_LENGTH, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
+};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use validators::{Common, Entry, Filled, Registered, Validators};
 pub use webhook::{Entries, Webhook};
+pub use workloads::{WorkloadKind, Workloads};
 
 /// Our name as a field manager: the API server records who owns which field.
 const MANAGER: &str = "landfall";
@@ -204,7 +219,37 @@ impl Cluster {
     }
 }
 
+/// The definitions of all resources.
+pub fn definitions() -> [CustomResourceDefinition; 2] {
+    [landing_policy::definition(), replication_gap::definition()]
+}
+
 impl ClusterError {
+    /// Whether the API server says that it does not know the object, or the resource.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether we lack a right.
+    pub fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    /// Whether the API server says that what we sent is wrong.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.code(), Some(400 | 422))
+    }
+
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Call { source, .. } => match &**source {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// A failed watch of these objects.
     fn watch(objects: &str, error: watcher::Error) -> Self {
         let (verb, source) = match error {

@@ -2,6 +2,9 @@
 
 pub mod certificates;
 pub mod entries;
+pub mod inventory;
 pub mod leader;
 pub mod policies;
+pub mod replication;
 pub mod settings;
+pub mod sweep;

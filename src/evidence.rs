@@ -23,7 +23,12 @@
 //! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
-//! | `background` | how much is looked up while nobody waits: proofs of tags, renewals |
+//! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
+//! | `inventory` | what a replica that starts knows from one that ran before |
+//! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
+//! | `layers` | whether an image whose manifest is there can be pulled |
+//! | `blobs` | which blobs need not be asked for again |
+//! | `damage` | which copies count as damaged, whatever their registry says |
 //!
 //! The decision itself is [`decide`](crate::domain::decide). Nothing here returns an error: what could not be learned is
 //! [`Unknown`](crate::domain::unknown::Unknown). A change of the settings leaves no wrong answer in the cache: a registry
@@ -31,11 +36,16 @@
 
 mod answer_cache;
 mod background;
+mod blobs;
 mod cached_answer;
+mod damage;
+mod facts;
 mod fair_queue;
 mod health;
 mod invalidation;
+mod inventory;
 mod judge;
+mod layers;
 mod lookup;
 mod metrics;
 mod observatory;
@@ -44,9 +54,21 @@ mod ttl;
 mod upstream;
 mod verdict_cache;
 
+pub use damage::{Damage, Damaged};
+pub use facts::{CopyFacts, Replication, Right};
 pub use fair_queue::Share;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
+#[cfg(test)]
+pub use inventory::fingerprint;
+pub use inventory::{Imported, Inventory, Reading, Refusal, Unusable, decode, encode};
 pub use judge::Judgement;
-pub use observatory::{Asking, Observatory};
+pub use layers::{Look, Pullable};
+pub use observatory::{Answers, Asking, Observatory};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
+
+/// Parsers for `tests/fuzz`, which otherwise only the API server reaches.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use super::inventory::fuzz::{encode_text, read_all};
+}

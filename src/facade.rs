@@ -23,7 +23,7 @@ pub mod certs {
 }
 /// See [`crate::cluster`].
 pub mod cluster {
-    pub use crate::cluster::{Cluster, LandingPolicy, definition};
+    pub use crate::cluster::{Cluster, FailedPull, FailedPulls, LandingPolicy, definitions};
 }
 /// See [`crate::config`].
 pub mod config {
@@ -41,7 +41,11 @@ pub mod controllers {
     }
     /// See [`crate::controllers::leader`].
     pub mod leader {
-        pub use crate::controllers::leader::{Candidate, Term};
+        pub use crate::controllers::leader::{Candidate, Leading, Term};
+    }
+    /// See [`crate::controllers::replication`].
+    pub mod replication {
+        pub use crate::controllers::replication::{Reading, ReplicationMetrics, RuleReport, RuleWatch};
     }
 }
 /// See [`crate::demo`].
@@ -54,9 +58,10 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Embedded, Login, Namespace,
-            PathClass, Permission, Reachable, Report, Request, Scan, ScannerState, Signatures, Standing,
-            Store, TokenAnswer, Visibility, World, WorldError, entry, seed,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
+            Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
+            Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
+            WorldError, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {
@@ -86,7 +91,7 @@ pub mod domain {
     }
     /// See [`crate::domain::case`].
     pub mod case {
-        pub use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject, with_enforcement};
+        pub use crate::domain::case::{Case, Exemption, Place, PodContext, Pull, Subject, with_enforcement};
     }
     /// See [`crate::domain::decide`].
     pub mod decide {
@@ -103,12 +108,21 @@ pub mod domain {
     /// See [`crate::domain::evidence`].
     pub mod evidence {
         pub use crate::domain::evidence::{
-            Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
+            Child, Children, Evidence, Layers, Observation, Presence, Query, Reachability, Shape, TagDigest,
+            Wanted,
         };
+    }
+    /// See [`crate::domain::facts`].
+    pub mod facts {
+        pub use crate::domain::facts::{Accessory, Facts, Held, lag, missing_accessories, untagged};
     }
     /// See [`crate::domain::finding`].
     pub mod finding {
         pub use crate::domain::finding::{Action, FindingKind, PolicyKey};
+    }
+    /// See [`crate::domain::gap`].
+    pub mod gap {
+        pub use crate::domain::gap::{Axis, Gap, GapKey, GapKind, Version};
     }
     /// See [`crate::domain::image`].
     pub mod image {
@@ -124,7 +138,7 @@ pub mod domain {
     }
     /// See [`crate::domain::name`].
     pub mod name {
-        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName};
+        pub use crate::domain::name::{PolicyName, PullSecret, RegistryName, Site};
     }
     /// See [`crate::domain::text`].
     pub mod text {
@@ -158,6 +172,10 @@ pub mod domain {
             CredentialSource, Kind, Plugin, Registry, Service, SharedRegistry,
         };
     }
+    /// See [`crate::domain::replication`].
+    pub mod replication {
+        pub use crate::domain::replication::{Observed, RuleGap, Standing, Status, rule_gaps};
+    }
     /// See [`crate::domain::route`].
     pub mod route {
         pub use crate::domain::route::Collision;
@@ -174,7 +192,7 @@ pub mod domain {
     }
     /// See [`crate::domain::unknown`].
     pub mod unknown {
-        pub use crate::domain::unknown::Cause;
+        pub use crate::domain::unknown::{Cause, Unknown};
     }
     /// See [`crate::domain::verdict`].
     pub mod verdict {
@@ -183,7 +201,15 @@ pub mod domain {
 }
 /// See [`crate::evidence`].
 pub mod evidence {
-    pub use crate::evidence::{Asking, Health, Judgement, Observatory, Scope, Share};
+    pub use crate::evidence::{
+        Answers, Asking, CopyFacts, Damage, Damaged, Health, Imported, Inventory, Judgement, Look,
+        Observatory, Pullable, Reading, Refusal, Replication, Right, Scope, Share, Unusable, decode, encode,
+    };
+    /// See [`crate::evidence::fuzz`].
+    #[cfg(fuzzing)]
+    pub mod fuzz {
+        pub use crate::evidence::fuzz::{encode_text, read_all};
+    }
 }
 /// See [`crate::harbor`].
 pub mod harbor {
@@ -191,8 +217,17 @@ pub mod harbor {
     /// See [`crate::harbor::fuzz`].
     #[cfg(fuzzing)]
     pub mod fuzz {
-        pub use crate::harbor::fuzz::{Overview, overview, project, scanner, stored};
+        pub use crate::harbor::fuzz::{
+            Overview, executions, facts, overview, project, pushes, rules, scanner, stored, tasks,
+        };
     }
+}
+/// See [`crate::ledger`].
+pub mod ledger {
+    pub use crate::ledger::{
+        Book, Keeper, LedgerMetrics, Met, Record, Recorder, Running, Sighting, Standing, State, Swept,
+        recheck,
+    };
 }
 /// See [`crate::pod`].
 pub mod pod {
@@ -209,13 +244,13 @@ pub mod pod {
 /// See [`crate::registry`].
 pub mod registry {
     pub use crate::registry::{
-        Challenge, Client, ClientError, LookedUp, Metrics, Scheme, SharedLookup, Target, Tasks, challenges,
-        object,
+        Blob, Challenge, Client, ClientError, Depth, Layer, Listed, LookedUp, Metrics, Scheme, SharedLookup,
+        Target, Tasks, challenges, object,
     };
     /// See [`crate::registry::fuzz`].
     #[cfg(fuzzing)]
     pub mod fuzz {
-        pub use crate::registry::fuzz::{children, shape, token};
+        pub use crate::registry::fuzz::{children, listed, shape, token};
     }
 }
 /// See [`crate::report`].

@@ -16,27 +16,35 @@
 //! What may not be assumed: a 401 does not mean a wrong password (a missing project and a database that is down answer
 //! the same), a 200 does not mean a right password (a public project answers anybody), and a missing overview does not
 //! mean that the image was never scanned.
+//!
+//! Facts of artifacts and replication rules (`facts`, `replication`) decide about no Pod: the leader asks for them. A right
+//! that is missing there is an answer of its own, never an empty list.
 
 mod answer;
 mod api;
 mod client;
+mod facts;
 mod overview;
 mod project;
 #[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod replay;
+mod replication;
 mod report;
 mod scan;
 mod self_test;
 
 pub use client::Harbor;
+pub use replication::{Allowed, MOST_PAGES};
 pub use self_test::{Check, SelfTestResult};
 
 /// Parsers for `tests/fuzz`, which otherwise only the network reaches.
 #[cfg(fuzzing)]
 pub mod fuzz {
+    pub use super::facts::facts;
     pub use super::overview::{Overview, overview, scanner};
     pub use super::project::project;
+    pub use super::replication::answers::{executions, pushes, rules, tasks};
     pub use super::report::stored;
 }

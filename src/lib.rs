@@ -15,6 +15,7 @@ mod domain;
 mod evidence;
 pub mod facade;
 mod harbor;
+mod ledger;
 mod pod;
 mod registry;
 mod report;

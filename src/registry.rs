@@ -1,7 +1,7 @@
 //! The OCI distribution client: asks one registry one question, and returns exactly what it answered.
 //!
 //! ```text
-//! Client ── presence / children ──► head / get ──► send ──► transport ──► reqwest
+//! Client ─ presence, children, listed, blob ─► head / get ──► send ──► transport ──► reqwest
 //!                                                   │  ▲        one HTTP client per registry, with its CA
 //!                                          tokens ──┘  └── credentials, re-read when their files change
 //! ```
@@ -26,6 +26,7 @@ mod failure;
 pub mod fuzz;
 mod http;
 mod json;
+mod layers;
 mod manifest;
 mod meter;
 mod metrics;
@@ -46,6 +47,7 @@ pub use challenge::{Challenge, Scheme, challenges};
 pub use client::{Client, Endpoint, Request};
 pub use error::ClientError;
 pub use json::{Object, object};
+pub use layers::{Blob, Depth, Layer, Listed};
 pub use manifest::{Head, Target};
 pub use metrics::Metrics;
 pub use shared_lookup::{Age, LookedUp, SharedLookup};

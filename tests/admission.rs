@@ -11,8 +11,12 @@
 mod denials;
 #[path = "admission/forced.rs"]
 mod forced;
+#[path = "admission/gaps.rs"]
+mod gaps;
 #[path = "admission/input.rs"]
 mod input;
+#[path = "admission/layers.rs"]
+mod layers;
 #[path = "admission/loops.rs"]
 mod loops;
 #[path = "admission/pin.rs"]

@@ -128,10 +128,13 @@ fn the_ready_policies_pass() {
 }
 
 #[test]
-fn the_definition_of_policies_can_be_printed() {
+fn the_definitions_of_resources_can_be_printed() {
     let output = landfall(&["generate", "crd"]);
-    let definition: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(definition["metadata"]["name"], "landingpolicies.landfall.dev");
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let definitions = list["items"].as_array().unwrap().iter();
+    let names: Vec<_> =
+        definitions.map(|definition| definition["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["landingpolicies.landfall.dev", "replicationgaps.landfall.dev"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@
 
 #[path = "cluster/certificates.rs"]
 mod certificates;
+#[path = "cluster/chapter.rs"]
+mod chapter;
 #[path = "cluster/chart.rs"]
 mod chart;
 #[path = "cluster/doctor.rs"]
@@ -19,12 +21,16 @@ mod enforced;
 mod entries;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/gaps.rs"]
+mod gaps;
 #[path = "cluster/image.rs"]
 mod image;
 #[path = "cluster/kept.rs"]
 mod kept;
 #[path = "cluster/kubelet.rs"]
 mod kubelet;
+#[path = "cluster/ledger.rs"]
+mod ledger;
 #[path = "cluster/load.rs"]
 mod load;
 #[path = "support/metrics.rs"]

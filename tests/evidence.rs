@@ -4,20 +4,28 @@
 
 #[path = "evidence/cache_life.rs"]
 mod cache_life;
+#[path = "evidence/facts.rs"]
+mod facts;
 #[path = "evidence/harbor_states.rs"]
 mod harbor_states;
 #[path = "evidence/health.rs"]
 mod health;
 #[path = "evidence/invalidation.rs"]
 mod invalidation;
+#[path = "evidence/inventory.rs"]
+mod inventory;
 #[path = "evidence/judgement.rs"]
 mod judgement;
+#[path = "evidence/layers.rs"]
+mod layers;
 #[path = "evidence/look_up.rs"]
 mod look_up;
 #[path = "evidence/neighbours.rs"]
 mod neighbours;
 #[path = "evidence/remembered.rs"]
 mod remembered;
+#[path = "evidence/replication.rs"]
+mod replication;
 #[path = "evidence/site.rs"]
 mod site;
 #[path = "evidence/split_dns.rs"]

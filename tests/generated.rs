@@ -78,36 +78,45 @@ fn the_schema_of_the_values_is_made_from_the_code() {
     holds(&root().join("helm/landfall/values.schema.json"), &text);
 }
 
-/// The definition of LandingPolicy as YAML. In the chart somebody else may have defined it, and it outlives the release.
-fn crd(labels: Option<&str>) -> String {
-    let mut definition = serde_json::to_value(landfall::facade::cluster::definition()).unwrap();
+/// Each definition, by its plural, as YAML. In the chart somebody else may have defined it, and it outlives the release.
+fn crds(labels: Option<&str>) -> Vec<(String, String)> {
+    let definitions = landfall::facade::cluster::definitions();
+    definitions.iter().map(|definition| crd(serde_json::to_value(definition).unwrap(), labels)).collect()
+}
+
+fn crd(mut definition: Value, labels: Option<&str>) -> (String, String) {
     definition.as_object_mut().unwrap().remove("status");
     let spec = serde_saphyr::to_string(&definition["spec"]).unwrap();
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
     let name = definition["metadata"]["name"].as_str().unwrap();
     let labels = labels.unwrap_or_default();
-    format!(
+    let yaml = format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: {name}\n{labels}spec:\n{spec}"
-    )
+    );
+    (definition["spec"]["names"]["plural"].as_str().unwrap().to_owned(), yaml)
 }
 
 #[test]
-fn the_definition_of_policies_is_made_from_the_code() {
+fn the_definitions_of_resources_are_made_from_the_code() {
     let group = landfall::facade::domain::api_group::API_GROUP;
-    let plain = crd(None);
+    let plain: Vec<String> = crds(None).into_iter().map(|(_, yaml)| yaml).collect();
+    let plain = plain.join("---\n");
     assert!(!plain.contains("{{"), "Helm would read it");
     holds(&root().join("manifests/crds.yaml"), &plain);
-    let labels = "  labels:\n    {{- include \"landfall.labels\" . | nindent 4 }}\n  annotations:\n    # With the definition, the API server would delete all policies.\n    helm.sh/resource-policy: keep\n";
-    let template = format!(
-        r#"{{{{- /* Made from the code: LANDFALL_GENERATE=1 cargo test --test generated. Not in crds/, which Helm never upgrades. */}}}}
-{{{{- $known := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (printf "landingpolicies.%s" (include "landfall.group" .)) }}}}
+    let labels = "  labels:\n    {{- include \"landfall.labels\" . | nindent 4 }}\n  annotations:\n    # With the definition, the API server would delete all objects.\n    helm.sh/resource-policy: keep\n";
+    let mut template = "{{- /* Made from the code: LANDFALL_GENERATE=1 cargo test --test generated. Not in crds/, which Helm never upgrades. */}}\n".to_owned();
+    for (plural, yaml) in crds(Some(labels)) {
+        let yaml = yaml.replace(group, "{{ include \"landfall.group\" . }}");
+        template += &format!(
+            r#"{{{{- $known := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (printf "{plural}.%s" (include "landfall.group" .)) }}}}
 {{{{- $by := dig "metadata" "annotations" (dict) ($known | default dict) }}}}
 {{{{- $ours := and (eq (dig "meta.helm.sh/release-name" "" $by) .Release.Name) (eq (dig "meta.helm.sh/release-namespace" "" $by) .Release.Namespace) }}}}
 {{{{- if or (eq .Values.crds.create "Always") (and (eq .Values.crds.create "Auto") (or $ours (not $known))) }}}}
-{}{{{{- end }}}}
-"#,
-        crd(Some(labels)).replace(group, "{{ include \"landfall.group\" . }}")
-    );
+---
+{yaml}{{{{- end }}}}
+"#
+        );
+    }
     holds(&root().join("helm/landfall/templates/crds.yaml"), &template);
 }
 

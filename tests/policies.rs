@@ -8,7 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use kube::core::cel::validate_cel_schema;
-use landfall::facade::cluster::{LandingPolicy, definition};
+use landfall::facade::cluster::{LandingPolicy, definitions};
 use landfall::facade::config;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -109,7 +109,7 @@ fn by_schema(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>)
 }
 
 fn spec_schema() -> Value {
-    let definition = serde_json::to_value(definition()).unwrap();
+    let definition = serde_json::to_value(&definitions()[0]).unwrap();
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 }
 
@@ -402,7 +402,7 @@ fn every_list_and_text_has_a_bound() {
             }
         }
     }
-    let definition = serde_json::to_value(definition()).unwrap();
+    let definition = serde_json::to_value(&definitions()[0]).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let mut found = Vec::new();
     walk(&schema["spec"], "spec", &mut found);

@@ -55,6 +55,8 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         cluster: None,
         candidate: None,
         policies: None,
+        sweep: None,
+        gap_retention: Duration::from_hours(168),
         propagation: Duration::ZERO,
     };
     let (leave, asked) = oneshot::channel();

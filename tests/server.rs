@@ -478,15 +478,16 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     assert_eq!(admin.read("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(
         admin.read("/readyz").await,
-        (503, "[-] Settings: not known yet\n[-] Certificate: not known yet\n[-] Policies: not known yet\n[-] Registries: not known yet\nnot ready\n".to_owned())
+        (503, "[-] Settings: not known yet\n[-] Certificate: not known yet\n[-] Policies: not known yet\n[-] Registries: not known yet\n[-] Inventory: not known yet\nnot ready\n".to_owned())
     );
 
     conditions.set(ConditionName::Settings, Condition::good("3 routes"));
     conditions.set(ConditionName::Registries, Condition::good("2 probed"));
     conditions.set(ConditionName::Policies, Condition::good("1 from objects"));
+    conditions.set(ConditionName::Inventory, Condition::good("kept"));
     conditions.set(ConditionName::Certificate, Condition::degraded("keeping the old one"));
     assert_eq!(admin.read("/readyz").await, (200, "ok\n".to_owned()));
-    let verbose = "[+] Settings: 3 routes\n[!] Certificate: keeping the old one\n[+] Callers: anyone may call\n[!] Namespaces: not listed yet\n[!] Entries: not looked at yet\n[+] Policies: 1 from objects\n[+] Registries: 2 probed\n[+] Serving: takes requests\nok\n";
+    let verbose = "[+] Settings: 3 routes\n[!] Certificate: keeping the old one\n[+] Callers: anyone may call\n[!] Namespaces: not listed yet\n[!] Entries: not looked at yet\n[+] Policies: 1 from objects\n[+] Registries: 2 probed\n[+] Inventory: kept\n[+] Serving: takes requests\nok\n";
     assert_eq!(admin.read("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(admin.read("/readyz?verbose=1").await, (200, verbose.to_owned()));
 

@@ -12,12 +12,17 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "support/api_server.rs"]
+#[expect(dead_code, reason = "here no long list is asked for")]
+mod api_server;
 #[path = "storm/blackhole.rs"]
 mod blackhole;
 #[path = "storm/cold.rs"]
 mod cold;
 #[path = "load/driver.rs"]
 mod driver;
+#[path = "storm/known.rs"]
+mod known;
 #[path = "storm/machine.rs"]
 mod machine;
 #[path = "load/open.rs"]
@@ -99,6 +104,26 @@ async fn nobody_waits_for_a_slow_registry_who_has_seen_the_image_before() {
         Ok(())
     });
     in_time(&machine, "what is remembered", holds);
+}
+
+/// With an inventory: one of a hundred Pods waits longer at most.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_slow_registry_after_a_restart_with_an_inventory() {
+    let machine = Machine::look().unwrap();
+    let holds = Storm::Inventory.run().await.and_then(|seen| {
+        assert_eq!((seen.pods.len(), seen.last_denied()), (plan::PODS, None));
+        stood(&seen, &["Local Amsterdam"])?;
+        let p99 = quantile(&seen.latencies(), 0.99);
+        ensure!(p99 < AT_ONCE, "one of a hundred Pods waited: {p99:?}");
+        // Without it, each Landfall must ask for each aspect of each image within the minute.
+        let aspects: usize = seen.images.iter().map(|image| image.most_requests(Duration::ZERO)).sum();
+        let (asked, without) = (seen.asked_about_images(), LANDFALLS * aspects);
+        ensure!(asked * 2 < without, "{asked} requests about images, {without} without an inventory");
+        Ok(())
+    });
+    in_time(&machine, "with an inventory", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]

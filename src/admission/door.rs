@@ -41,7 +41,8 @@ use crate::domain::policy::{Labels, NAMESPACE_NAME, SelectorId};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
-use crate::evidence::{Asking, Observatory, ObservedAt, Share, VerdictCache};
+use crate::evidence::{Answers, Asking, Observatory, ObservedAt, Share, VerdictCache};
+use crate::ledger::{LedgerMetrics, Recorder};
 
 /// The part of the API server's timeout that is reserved for encoding, the way back and a busy node.
 pub const MARGIN: Duration = Duration::from_millis(500);
@@ -92,6 +93,7 @@ pub struct Doors {
     pub(super) own_namespace: Option<Box<str>>,
     pub(super) on_loop: OnLoop,
     pub(super) on_denied: OnDenied,
+    pub(super) recorder: Recorder,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
     pub(super) tasks: TaskTracker,
@@ -110,6 +112,7 @@ impl Doors {
         let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
         let (on_loop, on_denied): (OnLoop, OnDenied) = (Arc::new(|_| {}), Arc::new(|_| {}));
         let selectors = Selectors::new(settings.load_full());
+        let recorder = Recorder::new(LedgerMetrics::default(), clock);
         Self {
             settings,
             observatory,
@@ -117,6 +120,7 @@ impl Doors {
             own_namespace: None,
             on_loop,
             on_denied,
+            recorder,
             clock,
             metrics,
             tasks,
@@ -159,6 +163,12 @@ impl Doors {
     #[must_use]
     pub fn on_denied(self, on_denied: OnDenied) -> Self {
         Self { on_denied, ..self }
+    }
+
+    /// Sets who takes the gaps of images. By default nobody reads what was taken; it is bounded.
+    #[must_use]
+    pub fn recorder(self, recorder: Recorder) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Sets the clock for the age of scans and the end of exceptions.
@@ -264,7 +274,7 @@ impl Terms {
             Door::Mutate => Share::Mutating,
             Door::Validate => Share::Validating,
         };
-        Asking { share, namespace, deadline: self.deadline }
+        Asking { share, namespace, deadline: self.deadline, answers: Answers::Cached }
     }
 }
 

@@ -31,6 +31,7 @@ use super::recreations::{PodLoop, Seen, message, warning};
 use super::review::{Door, DryRun, Review};
 use super::scope::context;
 use crate::domain::case::with_enforcement;
+use crate::domain::decision::ImageDecision;
 use crate::domain::policy::{Enforcement, Policy, Regime};
 use crate::domain::text::plain;
 use crate::domain::verdict::Reason;
@@ -119,6 +120,9 @@ impl DoorState {
             .note(FINDINGS, audit::findings(plan.by_slot()));
         let answer = told(answer, &observed);
         self.record(review, &plan, &decided, (outcome, reason, &details));
+        // Of a Pod that is denied, only the images that deny it: the others are not used.
+        let is_told = |image: &&ImageDecision| outcome != PodOutcome::Denied || image.outcome.denies();
+        self.seen(review, decided.images.iter().map(|image| &image.decision).filter(is_told));
         let looping = if outcome == PodOutcome::Patched { self.looping(review, &plan, terms) } else { None };
         let answer = looping.into_iter().fold(answer, Answer::warn);
         self.concluded(answer.note(DETAILS, details), outcome, reason, (terms.door, review.dry_run))

@@ -182,6 +182,8 @@ impl DoorState {
             };
             let by = stands.denying(context);
             self.denied_by(review.dry_run, &by);
+            let judged = denied.iter().filter_map(|(_, image)| image.decision());
+            self.seen(review, judged.filter(|image| image.outcome.denies()));
             let message = messages::pod_denied(denied.iter().map(line), &by, &context.regime);
             (Answer::of(Decision::Deny { message }), PodOutcome::Denied)
         };

@@ -7,10 +7,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use crate::demo::story::{Act, Performance, SeenGap, Stage, Told, ToldAct, example_reviews, script};
+use crate::demo::story::{Act, Performance, Stage, Told, ToldAct, example_reviews, script};
+use crate::domain::gap::GapKey;
+use crate::ledger::Record;
+use crate::report::gaps::{Row, Selection, rows};
 use crate::server::Signals;
 use page::Page;
 
@@ -42,16 +46,17 @@ struct Summary<'a> {
     /// The names of the stories that ended in an unexpected way.
     otherwise: Vec<&'a str>,
     seconds: f64,
-    gaps: Vec<SeenGap>,
+    /// The ledger in the end.
+    gaps: &'a [Row],
 }
 
 impl<'a> Summary<'a> {
-    fn of(performance: &'a Performance, took: Duration) -> Self {
+    fn of(performance: &'a Performance, gaps: &'a [Row], took: Duration) -> Self {
         let otherwise: Vec<&str> =
             performance.stories().filter(|told| !told.as_told).map(|told: &Told| told.story).collect();
         let stories = performance.stories().count();
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
-        Self { stories, as_told: stories - otherwise.len(), otherwise, seconds, gaps: performance.gaps() }
+        Self { stories, as_told: stories - otherwise.len(), otherwise, seconds, gaps }
     }
 }
 
@@ -75,6 +80,20 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         stage.close().await;
         Ok(exit(&performance))
     })
+}
+
+/// Plays all stories without a word, and returns the ledger in the end.
+///
+/// # Errors
+/// If the world cannot be built, or its server does not answer.
+pub(super) async fn ledger() -> anyhow::Result<Vec<(GapKey, Record)>> {
+    let stage = Stage::build().await?;
+    for act in script() {
+        stage.play(act).await?;
+    }
+    let entries = stage.ledger().await;
+    stage.close().await;
+    Ok(entries)
 }
 
 /// Whether every story ended as expected.
@@ -106,7 +125,9 @@ async fn perform(
         }
         performance.acts.push(told);
     }
-    let summary = Summary::of(&performance, began.elapsed());
+    let all = Selection { closed: true, ..Selection::default() };
+    let gaps = rows(&stage.ledger().await, &all, Timestamp::now());
+    let summary = Summary::of(&performance, &gaps, began.elapsed());
     match output {
         Output::Text => page.closing(&summary, out)?,
         Output::Json => {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::{cluster, config};
 
@@ -19,14 +20,17 @@ pub(super) struct Args {
 enum What {
     /// The JSON Schema of the configuration file, for editors and for Helm.
     Schema,
-    /// The definition of the resource LandingPolicy, which the chart and the manifests have, too.
+    /// The definitions of the resources LandingPolicy and ReplicationGap, which the chart and the manifests have, too.
     Crd,
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let text = match args.what {
         What::Schema => serde_json::to_string_pretty(&config::schema())?,
-        What::Crd => serde_json::to_string_pretty(&cluster::definition())?,
+        What::Crd => {
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": cluster::definitions()});
+            serde_json::to_string_pretty(&list)?
+        }
     };
     writeln!(out, "{text}")?;
     Ok(ExitCode::SUCCESS)

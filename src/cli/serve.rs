@@ -8,11 +8,15 @@
 
 pub mod certificate;
 mod entries;
+mod inventory;
 mod leadership;
+mod ledger;
 mod namespaces;
 mod parts;
 mod policies;
 mod probe;
+mod rules;
+mod sweep;
 mod tasks;
 
 use std::net::SocketAddr;
@@ -28,6 +32,7 @@ pub use parts::{Ended, Parts};
 
 use crate::cluster::Cluster;
 use crate::controllers::leader::{Candidate, Term};
+use crate::controllers::sweep::{Templates, Terms};
 use crate::domain::error_chain::error_chain;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
@@ -85,6 +90,19 @@ pub(super) struct Args {
     /// our webhook configurations; the ConfigMap `<NAME>-replicas` keeps what each replica has in force.
     #[arg(long, env = "LANDFALL_POLICIES", value_name = "NAME", requires = "lease")]
     policies: Option<String>,
+    /// The time from one sweep to the next: what runs is read and judged, so that what is missing is known before anything
+    /// starts again. `0s`: never.
+    #[arg(long, env = "LANDFALL_SWEEP_EVERY", value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    sweep_every: Duration,
+    /// How long the inspection of a copy counts: whether all its layers are there, and what its primary has beside it.
+    #[arg(long, env = "LANDFALL_INSPECT_EVERY", value_name = "DURATION", default_value = "6h", value_parser = duration)]
+    inspect_every: Duration,
+    /// Let the sweep read the templates of workloads too, so that it knows what is scaled down or runs at night only.
+    #[arg(long, env = "LANDFALL_SWEEP_TEMPLATES")]
+    sweep_templates: bool,
+    /// How long closed ReplicationGaps are kept.
+    #[arg(long, env = "LANDFALL_GAP_RETENTION", value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    gap_retention: Duration,
     /// The format of log lines.
     #[arg(long, env = "LANDFALL_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -126,6 +144,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         pod_name,
         lease,
         policies,
+        sweep_every,
+        inspect_every,
+        sweep_templates,
+        gap_retention,
         log_format: _,
         log: _,
     } = args;
@@ -173,6 +195,12 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         cluster,
         candidate,
         policies,
+        sweep: (!sweep_every.is_zero()).then_some(Terms {
+            every: sweep_every,
+            inspect: inspect_every,
+            templates: if sweep_templates { Templates::Read } else { Templates::Left },
+        }),
+        gap_retention,
         propagation: drain_delay,
     };
     match parts.run(async move { signals.next().await }).await? {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{self, Recorder, Reporter};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{Cluster, call};
@@ -19,18 +20,28 @@ const QUEUE: usize = 64;
 /// The longest message that the API server takes, in bytes.
 const LONGEST: usize = 1024;
 
-/// Which object an event is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An object, by its name: what an event is about, the owner of Pods.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// As in a manifest: `v1`, `apps/v1`.
+    #[schemars(length(max = 320))]
     pub api_version: Cow<'static, str>,
     /// As in a manifest.
+    #[schemars(length(max = 63))]
     pub kind: Cow<'static, str>,
-    /// `None` for an object of the cluster.
+    /// Its namespace; none for an object of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
     pub namespace: Option<String>,
     /// Its name.
+    #[schemars(length(max = 253))]
     pub name: String,
     /// Which object of that name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub uid: Option<String>,
 }
 
@@ -44,7 +55,7 @@ pub enum Severity {
 }
 
 /// What happened. The closed set of all reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventReason {
     /// A certificate authority was created.
     AuthorityMade,
@@ -68,6 +79,14 @@ pub enum EventReason {
     PolicyOpened,
     /// A policy that was opened for some time acts again.
     PolicyClosed,
+    /// Pods use another site's copy of an image, because the one of this site is not as it should be.
+    ImageFellBack,
+    /// Pods are denied, because this site's copy of an image is not as it should be.
+    ImageDenied,
+    /// A copy that was here, and that Pods run from, is no longer here, or not whole.
+    ImageLost,
+    /// What was lacking is there.
+    GapClosed,
 }
 
 impl EventReason {
@@ -84,6 +103,10 @@ impl EventReason {
             Self::PolicyRefused => "PolicyRefused",
             Self::PolicyOpened => "PolicyOpened",
             Self::PolicyClosed => "PolicyClosed",
+            Self::ImageFellBack => "ImageFellBack",
+            Self::ImageDenied => "ImageDenied",
+            Self::ImageLost => "ImageLost",
+            Self::GapClosed => "GapClosed",
         }
     }
 
@@ -98,6 +121,8 @@ impl EventReason {
             Self::EntriesRestored => "Restore",
             Self::PodsRecreated => "Rewrite",
             Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
+            Self::ImageFellBack | Self::ImageDenied => "Admit",
+            Self::ImageLost | Self::GapClosed => "Verify",
         }
     }
 }

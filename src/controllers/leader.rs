@@ -63,6 +63,12 @@ pub struct Candidate {
 pub struct Leading(watch::Receiver<bool>);
 
 impl Leading {
+    /// Without a Lease: it leads when the channel says so.
+    #[must_use]
+    pub fn told_by(leads: watch::Receiver<bool>) -> Self {
+        Self(leads)
+    }
+
     /// Whether it leads now. [`changed`](Self::changed) then waits for the next change.
     pub fn now(&mut self) -> bool {
         *self.0.borrow_and_update()
@@ -73,6 +79,14 @@ impl Leading {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+#[cfg(test)]
+impl Leading {
+    /// It leads, and will not cease to.
+    pub fn always() -> Self {
+        Self(watch::channel(true).1)
     }
 }
 

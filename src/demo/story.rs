@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use script::{Act, example_reviews, script};
 pub use stage::Stage;
-pub use told::{Admission, GapState, Performance, SeenGap, Told, ToldAct, ToldImage, tally};
+pub use told::{Admission, Performance, Told, ToldAct, ToldImage, tally};
 
 use super::world;
 use crate::config::Problems;

@@ -19,7 +19,8 @@
 //! ```
 //!
 //! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
-//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states there.
+//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states
+//! and executions there.
 
 mod accounts;
 pub mod authority;
@@ -31,6 +32,7 @@ mod harbor;
 mod log;
 mod message;
 mod registry;
+mod replication;
 mod scan;
 pub mod seed;
 mod server;
@@ -45,9 +47,12 @@ use authority::{Authority, AuthorityError, Identity};
 pub use entry::entry;
 pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
+pub use replication::{Execution, ReplicationRule};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
-pub use store::{Allowlist, Configuration, Reachable, ScannerState, Signatures, Store, Visibility};
+pub use store::{
+    Allowlist, Configuration, Descriptors, Ranges, Reachable, ScannerState, Signatures, Store, Visibility,
+};
 
 /// Why a world could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -93,6 +93,17 @@ pub struct Place {
     pub serves: Serves,
     /// Whether another source may be replicated into the same repository.
     pub collision: Collision,
+    /// Whether the image is copied to it.
+    pub expected: Expected,
+}
+
+/// Whether an image is copied to a Place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expected {
+    /// It is, or the Place is the primary.
+    Copied,
+    /// The filters of the Place leave it out. It is looked at there only because a policy enforces.
+    FilteredOut,
 }
 
 /// Whether a Place is on our site; the nearer one sorts first.
@@ -114,19 +125,29 @@ pub enum Role {
 }
 
 impl Case {
-    /// Returns the Case as if this Place were the only local one, so that its verdict tells how this copy stands, whatever
-    /// the others are like. `None` where there is no such Place, or it is not local.
+    /// Returns the Case with this Place as its first, so that its verdict tells how this copy stands: a verdict says nothing of
+    /// the Places behind one that qualifies. `None` where there is no such Place, or it is not local.
     #[must_use]
     pub fn at(&self, ix: PlaceIx) -> Option<Self> {
         let mut case = self.clone();
         let Subject::Routed(routed) = &mut case.subject else { return None };
         routed.place(ix).filter(|place| place.locality == Locality::Local)?;
-        for (other, place) in (0..=u8::MAX).map(PlaceIx).zip(&mut routed.places) {
-            if other != ix {
-                place.locality = Locality::Remote;
-            }
-        }
+        routed.places.get_mut(..=usize::from(ix.0))?.rotate_right(1);
+        routed.named = match routed.named {
+            named if named == ix => PlaceIx(0),
+            PlaceIx(named) if named < ix.0 => PlaceIx(named + 1),
+            named => named,
+        };
         Some(case)
+    }
+}
+
+impl Place {
+    /// Whether a copy of the image should be here: what it lacks is a Gap. A primary, a proxy cache, and a Place whose filters
+    /// leave the image out lack nothing.
+    #[must_use]
+    pub fn should_hold(&self) -> bool {
+        (self.role, self.serves, self.expected) == (Role::Replica, Serves::Copies, Expected::Copied)
     }
 }
 

@@ -82,11 +82,19 @@ pub enum Presence {
     },
     /// The image is there, but Harbor refuses to serve it (412). Holds Harbor's message.
     Refused(Arc<str>),
-    /// The manifest is there, but a look at all its layers found that this one is lost.
-    LayerMissing(Digest),
+    /// The manifest is there, but a look at all its layers found that one is lost.
+    LayerMissing {
+        /// The digest of the manifest.
+        digest: Digest,
+        /// The layer. Apart, so that all other answers stay small.
+        layer: Box<Digest>,
+    },
     /// The registry says that the image is present, but a look at it, after nodes reported that they cannot pull it there,
     /// found that it cannot be pulled.
-    PullFailed,
+    PullFailed {
+        /// The digest of the manifest.
+        digest: Digest,
+    },
     /// The presence could not be learned.
     Unknown(Unknown),
 }
@@ -118,6 +126,23 @@ pub struct Child {
     pub digest: Digest,
     /// The image's platform; `None` where the index does not name it.
     pub platform: Option<Platform>,
+}
+
+/// How the layers of a manifest stand at a Place. No judgement asks: a look at all of them takes a request for each. What it
+/// finds lost is known to later judgements as [`Presence::LayerMissing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layers {
+    /// Its config and all layers that a node pulls from there are there. An index has none of its own.
+    Complete {
+        /// Their sizes together, as the manifest states them.
+        bytes: u64,
+    },
+    /// The manifest is there, and this layer or config is not.
+    Lost(Digest),
+    /// The Place does not have the manifest any more.
+    Absent,
+    /// It could not be learned, or not for all of them. None was found lost.
+    Unknown(Unknown),
 }
 
 /// The digest that a tag has at the primary.

@@ -4,12 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::case::{Case, Role, Routed, Subject};
+use super::case::{Case, Routed, Subject};
 use super::digest::Digest;
 use super::finding::{About, Finding, FindingKind, PolicyKey};
 use super::image::{Reference, Tag};
 use super::name::RegistryName;
-use super::route::Serves;
 use super::verdict::Verdict;
 
 /// Identifies a Gap: one image, or one replication rule, and the registry that should hold what is lacking. There is one
@@ -211,7 +210,8 @@ impl Axis {
 }
 
 /// Returns the Gaps that a Verdict shows at local replicas, each once. A primary never has a Gap, nor has a replica that is
-/// declared to be a proxy cache. A site without a Place of the Route has none either, because no copy is expected there.
+/// declared to be a proxy cache, or whose filters leave the image out. A site without a Place of the Route has none either,
+/// because no copy is expected there. That a plain registry has no scans is no Gap: nobody can close it.
 #[must_use]
 pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
     let Subject::Routed(routed) = &case.subject else { return Vec::new() };
@@ -219,9 +219,10 @@ pub fn gaps(case: &Case, verdict: &Verdict) -> Vec<Gap> {
     for finding in &verdict.findings {
         let Some(kind) = GapKind::of(finding.kind) else { continue };
         let place = finding.place.and_then(|ix| routed.place(ix));
-        let holds =
-            |place: &&super::case::Place| place.role == Role::Replica && place.serves == Serves::Copies;
-        let Some(place) = place.filter(holds) else { continue };
+        let Some(place) = place.filter(|place| place.should_hold()) else { continue };
+        if kind.axis() == Axis::Scan && !place.registry.kind.scans() {
+            continue;
+        }
         let version = version(finding, routed);
         let key = GapKey::image(case.name.clone(), version, place.registry.name.clone());
         if !gaps.iter().any(|gap| (&gap.key, gap.kind) == (&key, kind)) {

@@ -349,8 +349,12 @@ fn path_text(path: &[Component]) -> String {
         Component::Any => "**",
         Component::Literal(text) | Component::Glob(text) => text,
     });
-    let text = texts.collect::<Vec<_>>().join("/");
-    text.strip_suffix("**/*").map_or(text.clone(), |before| format!("{before}**"))
+    let mut texts: Vec<&str> = texts.collect();
+    // Whole components: `b**/*` ends with these characters, too.
+    if texts.ends_with(&["**", "*"]) {
+        texts.pop();
+    }
+    texts.join("/")
 }
 
 fn leading(path: &[Component]) -> impl Iterator<Item = &str> {
@@ -600,6 +604,17 @@ mod tests {
         assert!(pattern.matches(&Host::fold("HARBOR.example.com"), "a/b"));
         assert!(!pattern.matches_name("harbor.example.com.evil.io/a/b"));
         assert!(!pattern.matches_name("harbor.example.com:80/a/b"));
+    }
+
+    #[test]
+    fn a_component_that_ends_with_stars_takes_no_other_with_it() {
+        let matches = |text: &str, name: &str| ImagePattern::new(text).unwrap().matches_name(name);
+        assert!(matches("a.example/legacy**/*", "a.example/legacy-1/web"));
+        assert!(!matches("a.example/legacy**/*", "a.example/legacy"));
+        assert!(!matches("a.example/x/legacy**/*", "a.example/x/legacy"));
+        assert!(
+            matches("a.example/x/**", "a.example/x/legacy/web") && !matches("a.example/x/**", "a.example/x")
+        );
     }
 
     fn patterns() -> impl Strategy<Value = String> {

@@ -54,6 +54,15 @@ pub(super) struct CacheSize {
     pub bytes: usize,
 }
 
+/// Why an answer of the inventory was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotStored {
+    /// There is one that counts more.
+    Known,
+    /// There is no room.
+    Full,
+}
+
 impl AnswerCache {
     pub fn new() -> Self {
         Self { seed: RandomState::new(), entries: RwLock::default() }
@@ -88,12 +97,37 @@ impl AnswerCache {
         // it cannot hit the answer that was just learned.
         if size <= room && most > 0 {
             entries.bound(most - 1, room - size);
-            let place = entries.slots.len();
-            entries.index.insert(hash, place);
-            entries.slots.push((hash, cached));
-            entries.bytes += size;
+            entries.add(hash, cached, size);
         }
         entries.size()
+    }
+
+    /// Stores an answer of the inventory where it evicts nothing, and where `gives_way` says so of the answer in its place.
+    ///
+    /// # Errors
+    /// Why it was not stored.
+    pub fn put_inherited(
+        &self,
+        cached: Arc<CachedAnswer>,
+        life: &CacheLife,
+        gives_way: impl FnOnce(&CachedAnswer) -> bool,
+    ) -> Result<CacheSize, NotStored> {
+        let hash = self.seed.hash_one(&cached.question);
+        let size = OVERHEAD + cached.bytes();
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let place = entries.index.get(&hash).copied();
+        let held = place.and_then(|place| entries.slots.get(place)).map(|(_, held)| held.clone());
+        if held.is_some_and(|held| !gives_way(&held)) {
+            return Err(NotStored::Known);
+        }
+        if let Some(place) = place {
+            entries.remove(place);
+        }
+        if entries.slots.len() >= max_entries(life) || entries.bytes + size > max_bytes(life) {
+            return Err(NotStored::Full);
+        }
+        entries.add(hash, cached, size);
+        Ok(entries.size())
     }
 
     /// Applies the bounds of new settings, and drops the answers of upstreams that are gone.
@@ -125,6 +159,12 @@ fn max_bytes(life: &CacheLife) -> usize {
 impl Entries {
     fn size(&self) -> CacheSize {
         CacheSize { entries: self.slots.len(), bytes: self.bytes }
+    }
+
+    fn add(&mut self, hash: u64, cached: Arc<CachedAnswer>, size: usize) {
+        self.index.insert(hash, self.slots.len());
+        self.slots.push((hash, cached));
+        self.bytes += size;
     }
 
     /// Evicts until the bounds are kept.

@@ -1,4 +1,5 @@
-//! Background look-ups: proofs of tags, and renewals of answers that end soon. Nobody waits for them.
+//! Background look-ups: proofs of tags, renewals of answers that end soon, facts and rules of a Harbor, looks at layers. No
+//! Pod waits for them.
 //!
 //! They get a small share of the registry's `inFlight` and a queue of their own, so that they hardly delay a Pod.
 
@@ -18,6 +19,8 @@ const LONGEST_QUEUE: usize = 1024;
 /// The limits of one registry's background look-ups.
 pub(super) struct Background {
     share: Arc<Semaphore>,
+    /// The share of looks at layers: they keep no proof of a tag waiting.
+    looks: Arc<Semaphore>,
     /// The questions that wait or are being asked, so that none is queued twice.
     queue: Arc<Mutex<HashSet<Question>>>,
 }
@@ -46,12 +49,27 @@ pub(super) enum NoSlot {
 impl Background {
     pub fn new(in_flight: u32) -> Self {
         let permits = usize::try_from((in_flight / SHARE).max(1)).unwrap_or(1).min(Semaphore::MAX_PERMITS);
-        Self { share: Arc::new(Semaphore::new(permits)), queue: Arc::default() }
+        let share = || Arc::new(Semaphore::new(permits));
+        Self { share: share(), looks: share(), queue: Arc::default() }
     }
 
     /// A permit without waiting, if one is free.
     pub fn at_once(&self) -> Option<Permit> {
         let permit = self.share.clone().try_acquire_owned().ok()?;
+        Some(Permit { _permit: permit, _slot: None })
+    }
+
+    /// Waits for a permit, first come, first served. Whoever waits so bounds how many do.
+    pub async fn permit(&self) -> Option<Permit> {
+        // The semaphore is never closed.
+        let permit = self.share.clone().acquire_owned().await.ok()?;
+        Some(Permit { _permit: permit, _slot: None })
+    }
+
+    /// Waits for the permit of a look at layers, first come, first served.
+    pub async fn look(&self) -> Option<Permit> {
+        // The semaphore is never closed.
+        let permit = self.looks.clone().acquire_owned().await.ok()?;
         Some(Permit { _permit: permit, _slot: None })
     }
 
@@ -70,9 +88,8 @@ impl Background {
 
     /// Waits for a permit, first come, first served.
     pub async fn acquire(&self, slot: QueueSlot) -> Option<Permit> {
-        // The semaphore is never closed.
-        let permit = self.share.clone().acquire_owned().await.ok()?;
-        Some(Permit { _permit: permit, _slot: Some(slot) })
+        let permit = self.permit().await?;
+        Some(Permit { _slot: Some(slot), ..permit })
     }
 }
 

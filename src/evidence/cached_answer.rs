@@ -11,6 +11,9 @@
 //! | what a tag meant | the registry does not answer | any other answer, an invalidation, `cache.remember` |
 //! | the last finished scan, good or bad | no newer scan has finished | a newer scan finishes |
 //!
+//! | read from the [inventory](super::inventory) at the start: a digest, a scan | its registry is not known to be down | any other answer, an invalidation, its renewal and `cache.present` after it |
+//! | likewise, present by tag | likewise, while it is looked up | any other answer, an invalidation, [`TAGS_AT_START`], [`TAG_OF_USE`] |
+//!
 //! Eviction ends any of them. Pure: the time is an argument.
 
 use std::mem::size_of;
@@ -34,11 +37,31 @@ use super::ttl;
 /// How long a remembered answer is used that was told without waiting.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How long after the start a tag's answer from the inventory is told at once.
+const TAGS_AT_START: Duration = Duration::from_secs(300);
+
+/// How old a tag's answer may be to be written into an inventory, and to be told from one.
+const TAG_OF_USE: Duration = Duration::from_secs(3600);
+
 /// An answer that was served so often is renewed before its TTL ends.
 const OFTEN: u8 = 3;
 
 /// The overhead of an allocation: reference counts and the allocator's own bytes.
 const ALLOCATION: usize = 32;
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This process.
+    Asked,
+    /// Another one, which wrote it into the inventory. It counts like one of ours of its age.
+    Inventory,
+    /// Likewise, read at the start of this process, when nobody should wait: see [`CachedAnswer::counts_at_start`].
+    Start {
+        /// From this age on, in seconds, it is asked again, behind whoever is told it.
+        renewed_at: u32,
+    },
+}
 
 /// One cached answer.
 #[derive(Debug)]
@@ -46,6 +69,7 @@ pub(super) struct CachedAnswer {
     pub question: Question,
     answer: Observation,
     learned: Instant,
+    origin: Origin,
     epoch: Epoch,
     /// From 0 to 1: shortens its TTL a little.
     random: f64,
@@ -105,6 +129,7 @@ impl CachedAnswer {
             question,
             answer,
             learned: view.now,
+            origin: Origin::Asked,
             epoch,
             random,
             consecutive_failures,
@@ -112,6 +137,70 @@ impl CachedAnswer {
             renewed: AtomicBool::new(false),
             recent: AtomicBool::new(false),
         }
+    }
+
+    /// An answer that another process learned then. What is invalidated after this `epoch` ends it.
+    pub fn inherited(
+        question: Question,
+        answer: Observation,
+        learned: Instant,
+        origin: Origin,
+        epoch: Epoch,
+        random: f64,
+    ) -> Self {
+        Self {
+            before: None,
+            question,
+            answer,
+            learned,
+            origin,
+            epoch,
+            random,
+            consecutive_failures: 0,
+            hits: AtomicU8::new(0),
+            renewed: AtomicBool::new(false),
+            recent: AtomicBool::new(false),
+        }
+    }
+
+    /// Who asked.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// When it was answered.
+    pub fn learned(&self) -> Instant {
+        self.learned
+    }
+
+    /// Was it read from the inventory at the start of this process, and does it still count as it did then? It is told at
+    /// once while its registry is not known to be down, and looked up again meanwhile. A tag may have moved since: it counts
+    /// for the first minutes only, and only if it was looked up shortly before them.
+    pub fn counts_at_start(&self, view: &View<'_>) -> bool {
+        let Some(renewed_from) = self.renewed_from() else { return false };
+        let (time, oldest) = match self.question.what {
+            What::Tag(_) => (TAGS_AT_START, TAG_OF_USE),
+            _ => (view.life.present, view.life.remember),
+        };
+        view.now < renewed_from + time && self.age(view) <= oldest && !self.outdated(view)
+    }
+
+    /// Is it time to look it up again, though it counts as at the start?
+    pub fn is_due_since_start(&self, now: Instant) -> bool {
+        self.renewed_from().is_some_and(|from| from <= now)
+    }
+
+    fn renewed_from(&self) -> Option<Instant> {
+        let Origin::Start { renewed_at } = self.origin else { return None };
+        Some(self.learned + Duration::from_secs(renewed_at.into()))
+    }
+
+    /// What of it is worth to be written into an inventory, and when it was learned. Never an unknown answer, nor one that
+    /// something has outdated.
+    pub fn worth_keeping(self: &Arc<Self>, view: &View<'_>) -> Option<(Observation, Instant)> {
+        let kept = if self.is_unknown() { self.worth(view)? } else { self.clone() };
+        let is_old_tag = matches!(self.question.what, What::Tag(_)) && kept.age(view) > TAG_OF_USE;
+        (!is_old_tag && !kept.outdated(view)).then(|| (kept.serve(view).observation, kept.learned))
     }
 
     /// What is served if a question was not answered: the previous answer if it still counts, else the unknown one.
@@ -130,10 +219,14 @@ impl CachedAnswer {
     /// What counts of it while its registry is slow, so that nobody who has it waits. It is looked up again at the same
     /// time, so it is used for a moment only.
     pub fn told_at_once(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
-        if self.age(view) > self.while_slow(view.life) {
+        let is_young = self.age(view) <= self.while_slow(view.life);
+        let served = if self.counts_at_start(view) {
+            self.serve(view)
+        } else if !is_young {
             return None;
-        }
-        let served = if let What::Tag(_) = self.question.what {
+        } else if let What::Tag(_) = self.question.what
+            && self.is_presence()
+        {
             (!self.outdated(view)).then(|| self.serve(view))?
         } else {
             self.worth(view)?;
@@ -149,6 +242,8 @@ impl CachedAnswer {
         match (&self.question.what, &self.answer) {
             (What::Digest(_) | What::Scan(..), _) => life.remember,
             (What::Tag(_), Observation::Presence(Presence::Present { .. })) => life.tag.saturating_mul(2),
+            // It replaced one that was read at the start.
+            (What::Tag(_), _) if self.before.is_some() => life.remember,
             _ => Duration::ZERO,
         }
     }
@@ -165,7 +260,8 @@ impl CachedAnswer {
 
     /// Is it served without asking the registry?
     pub fn is_fresh(&self, view: &View<'_>) -> bool {
-        self.age(view) < self.fresh(view.life) && !self.outdated(view)
+        let asked_lately = !matches!(self.origin, Origin::Start { .. });
+        asked_lately && self.age(view) < self.fresh(view.life) && !self.outdated(view)
     }
 
     /// Does it say that the image is there?
@@ -217,6 +313,9 @@ impl CachedAnswer {
         let after = if self.is_unknown() { life.absent } else { Duration::ZERO };
         let fresh = self.fresh(life).saturating_add(after);
         let memorable = self.report().is_some() || self.is_memorable() && age <= life.remember;
+        // Nobody is told a tag for so long, but the inventory takes it along.
+        let is_tag = self.is_presence() && matches!(self.question.what, What::Tag(_));
+        let memorable = memorable || is_tag && age <= TAG_OF_USE;
         before || age < fresh || memorable || age <= self.while_slow(life)
     }
 
@@ -271,13 +370,20 @@ impl CachedAnswer {
 
     /// A finished scan stays the last one until another finishes, whatever its age. The policy decides how old it may be.
     fn counts(&self, view: &View<'_>) -> bool {
+        if let What::Tag(_) = self.question.what {
+            return self.counts_at_start(view);
+        }
         self.report().is_some() || self.age(view) <= view.life.remember && !self.invalidated(view)
     }
 
     /// Does it count beyond its TTL, behind an unknown answer?
     fn is_memorable(&self) -> bool {
         match &self.answer {
-            Observation::Presence(Presence::Present { .. }) => matches!(self.question.what, What::Digest(_)),
+            Observation::Presence(Presence::Present { .. }) => match self.question.what {
+                What::Digest(_) => true,
+                What::Tag(_) => matches!(self.origin, Origin::Start { .. }),
+                _ => false,
+            },
             Observation::TagDigest(TagDigest::Known(_)) => true,
             answer => lacks_scan(answer) || self.report().is_some(),
         }
@@ -326,12 +432,12 @@ impl CachedAnswer {
     }
 }
 
-/// Does the previous answer still count behind this one? Behind an unknown answer it does, except after a wrong digest;
-/// and behind any scan that has not finished.
+/// Does the previous answer still count behind this one, if it counts at all? Behind an unknown answer it does, except after
+/// a wrong digest; and behind any scan that has not finished.
 fn keeps_previous(what: &What, answer: &Observation) -> bool {
     match answer {
         Observation::Presence(Presence::Unknown(unknown)) => {
-            matches!(what, What::Digest(_)) && unknown.cause != Cause::WrongDigest
+            matches!(what, What::Digest(_) | What::Tag(_)) && unknown.cause != Cause::WrongDigest
         }
         Observation::TagDigest(answer) => matches!(answer, TagDigest::Unknown(_)),
         Observation::Scan(answer) => !matches!(answer.state, ScanState::Done(_)) && answer.last.is_none(),

@@ -9,10 +9,10 @@ use crate::domain::evidence::{Evidence, Query};
 use crate::domain::verdict::{Ruling, Verdict};
 
 use super::cached_answer::Served;
-use super::observatory::{Asking, CacheLookup, Observatory};
+use super::observatory::{Answers, Asking, CacheLookup, Observatory};
 
 /// More rounds than any Case takes. The laws of `domain::decide` are tested against this bound.
-const ROUNDS: u32 = 64;
+pub(super) const ROUNDS: u32 = 64;
 
 /// A judgement, and the evidence for it.
 #[derive(Debug, Clone)]
@@ -83,7 +83,11 @@ impl Observatory {
             until = until.into_iter().chain([served.fresh_until]).min();
         };
         for query in queries {
-            match self.look_in_cache(&upstreams, routed, *query, now) {
+            let known = match asking.answers {
+                Answers::Cached => self.look_in_cache(&upstreams, routed, *query, now),
+                Answers::New => self.look_past_cache(&upstreams, routed, *query, now),
+            };
+            match known {
                 CacheLookup::Hit(served) => learn(*query, served),
                 CacheLookup::Miss(miss) => {
                     let answer = self.ask(&upstreams, miss, asking);

@@ -61,7 +61,7 @@ struct Begun {
 
 /// Whether an answer that is still fresh is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accept {
+pub(super) enum Accept {
     Fresh,
     OnlyNewer,
 }
@@ -84,9 +84,9 @@ impl Lookups {
         upstream: &Arc<Upstream>,
         question: Question,
         terms: Terms,
-        asker: Asker,
+        (accept, asker): (Accept, Asker),
     ) -> Start {
-        self.start(upstream, question, terms, Accept::Fresh, (asker, None))
+        self.start(upstream, question, terms, accept, (asker, None))
     }
 
     /// Looks a question up again though its answer is fresh, if the registry is idle.
@@ -107,8 +107,14 @@ impl Lookups {
         }
     }
 
-    /// Looks up in the background what a tag means, for later callers.
-    pub fn prove(self: &Arc<Self>, upstream: &Arc<Upstream>, question: Question, terms: Terms) {
+    /// Looks up in the background, for later callers.
+    pub fn look_up_later(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        question: Question,
+        terms: Terms,
+        task: BackgroundTask,
+    ) {
         if upstream.unavailable().is_some() || upstream.limit(&question.repository, Instant::now()).is_some()
         {
             return;
@@ -121,7 +127,7 @@ impl Lookups {
         let (lookups, upstream) = (self.clone(), upstream.clone());
         self.tasks.spawn(async move {
             let permit = upstream.background.acquire(slot).await;
-            lookups.metrics.ran(&upstream, BackgroundTask::Proof);
+            lookups.metrics.ran(&upstream, task);
             lookups.start(&upstream, question, terms, Accept::Fresh, (Asker::Background, permit));
         });
     }
@@ -180,7 +186,7 @@ impl Lookups {
         terms: Terms,
     ) -> Arc<CachedAnswer> {
         let queued = Instant::now();
-        let attempt = upstream.attempt(ticket, question).await;
+        let attempt = upstream.attempt(ticket, &question.repository).await;
         let began = Instant::now();
         self.metrics.queued(upstream, began - queued);
         let cached = |question: Question, answer, epoch, previous: Option<&Arc<CachedAnswer>>| {
@@ -196,11 +202,11 @@ impl Lookups {
             }
         };
         let deadline = began + terms.attempt;
-        let answer = timeout_at(deadline, attempt.ask(deadline)).await.unwrap_or_else(|_| {
+        let answer = timeout_at(deadline, attempt.ask(question, deadline)).await.unwrap_or_else(|_| {
             let detail = format!("`{}` gave no answer within {:?}", upstream.registry.name, terms.attempt);
             unanswered(question.aspect(), Unknown::new(Cause::Deadline, detail))
         });
-        attempt.end(&answer, fastrand::f64());
+        attempt.end(question, &answer, fastrand::f64());
         upstream.phase(Instant::now());
         self.metrics.answered(upstream, question, &answer, Some(began.elapsed()));
         let epoch = self.end_presence(upstream, question, &answer).unwrap_or(epoch);

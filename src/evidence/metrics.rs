@@ -15,7 +15,8 @@ use strum::VariantArray;
 use crate::domain::breaker::Phase;
 use crate::domain::evidence::{Children, Observation, Presence, TagDigest};
 use crate::domain::name::RegistryName;
-use crate::domain::unknown::Cause;
+use crate::domain::unknown::{Cause, Unknown};
+use crate::registry::Blob;
 
 use super::answer_cache::CacheSize;
 use super::health::{Health, Probed};
@@ -42,6 +43,8 @@ pub(super) struct Metrics {
     bytes: Gauge,
     /// Background look-ups, and those that were dropped.
     background: Family<ByTask, Counter>,
+    /// Blobs that looks at layers asked for, or need not ask for.
+    blobs: Family<ByBlob, Counter>,
     /// Invalidations, by the kind of their scope.
     invalidations: Family<ByScope, Counter>,
     /// The breaker as the last look-up or probe left it, of the registry or of its worst project: 0 closed, 1 half-open,
@@ -99,6 +102,12 @@ struct ByTask {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByBlob {
+    registry: String,
+    result: BlobResult,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByScope {
     registry: String,
     scope: ScopeKind,
@@ -113,6 +122,31 @@ pub(super) enum BackgroundTask {
     Renewal,
     /// It does not run: the queue was full.
     Dropped,
+}
+
+/// What a look at a blob got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum BlobResult {
+    Present,
+    Absent,
+    /// The registry announced it, and the connection broke before its first byte.
+    Cut,
+    Refused,
+    Unknown,
+    /// It was seen a moment ago: nobody was asked.
+    Remembered,
+}
+
+impl BlobResult {
+    pub fn of(told: &Result<Blob, Unknown>) -> Self {
+        match told {
+            Ok(Blob::Present(_)) => Self::Present,
+            Ok(Blob::Absent) => Self::Absent,
+            Ok(Blob::Cut) => Self::Cut,
+            Ok(Blob::Refused(_)) => Self::Refused,
+            Err(_) => Self::Unknown,
+        }
+    }
 }
 
 /// Whether the answer cache had an answer.
@@ -188,6 +222,7 @@ impl Metrics {
             entries: Gauge::default(),
             bytes: Gauge::default(),
             background: Family::default(),
+            blobs: Family::default(),
             invalidations: Family::default(),
             breaker: Family::default(),
             paused: Family::default(),
@@ -229,6 +264,11 @@ impl Metrics {
             "landfall_background_lookups",
             "Look-ups in the background, and those dropped because the queue was full",
             metrics.background.clone(),
+        );
+        page.register(
+            "landfall_blobs",
+            "Layers and configs that were looked at, by what a registry answered about them",
+            metrics.blobs.clone(),
         );
         page.register(
             "landfall_cache_invalidations",
@@ -345,6 +385,11 @@ impl Metrics {
     pub fn ran(&self, upstream: &Upstream, task: BackgroundTask) {
         let ByRegistry { registry } = registry(upstream);
         self.background.get_or_create(&ByTask { registry, task }).inc();
+    }
+
+    pub fn looked(&self, upstream: &Upstream, result: BlobResult) {
+        let ByRegistry { registry } = registry(upstream);
+        self.blobs.get_or_create(&ByBlob { registry, result }).inc();
     }
 
     pub fn invalidated(&self, upstream: &Upstream, scope: ScopeKind) {

@@ -13,18 +13,21 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::case::Routed;
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Ask, Observation, Query, Reachability, TagDigest};
-use crate::domain::name::RegistryName;
+use crate::domain::image::Repository;
+use crate::domain::name::{RegistryName, Site};
 use crate::domain::registry::SharedRegistry;
 use crate::domain::settings::Settings;
 use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{ClientError, Tasks};
 
+use super::blobs::Blobs;
 use super::cached_answer::{CachedAnswer, Served};
+use super::damage::Damages;
 use super::fair_queue::{Asker, Share};
 use super::invalidation::{Scope, View};
-use super::lookup::{Lookups, Start, Terms};
-use super::metrics::{CacheResult, Metrics};
-use super::question::{Aspect, Question, UpstreamId, unanswered};
+use super::lookup::{Accept, Lookups, Start, Terms};
+use super::metrics::{BackgroundTask, CacheResult, Metrics};
+use super::question::{Aspect, Question, UpstreamId, What, unanswered};
 use super::upstream::{Deps, Source, Upstream, no_scans};
 use super::verdict_cache::Generation;
 
@@ -39,6 +42,10 @@ const REFRESH_STALE: Duration = Duration::from_secs(1);
 pub struct Observatory {
     pub(super) upstreams: ArcSwap<Upstreams>,
     pub(super) lookups: Arc<Lookups>,
+    /// What looks at layers share.
+    pub(super) blobs: Arc<Blobs>,
+    /// What they found.
+    pub(super) damages: Damages,
     /// Wakes [`watch`](Self::watch): the registries may have changed.
     pub(super) adopted: Notify,
     /// Held while the upstreams are replaced.
@@ -53,6 +60,8 @@ pub(super) struct Upstreams {
     /// The registries that a route names. The others are never asked, so they are not probed.
     routed: HashSet<RegistryName>,
     pub terms: Terms,
+    /// Our site.
+    pub site: Site,
 }
 
 impl Upstreams {
@@ -66,6 +75,44 @@ impl Upstreams {
     pub fn is_routed(&self, upstream: &Upstream) -> bool {
         self.routed.contains(&upstream.registry.name)
     }
+
+    /// Who answers this query?
+    pub fn address<'a>(&'a self, routed: &'a Routed, query: Query) -> Address<'a> {
+        let place = match query {
+            Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
+                routed.place(ix)
+            }
+            Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
+        };
+        let upstream = place.and_then(|place| self.upstreams.get(&place.registry.name));
+        let Some((place, upstream)) = place.zip(upstream) else { return Address::Nowhere };
+        let question = match query {
+            Query::Presence(_, wanted) => Question::presence(upstream.id, routed, place, wanted),
+            Query::Children(_, digest) => Question::children(upstream.id, place, digest),
+            Query::Scan(..)
+                if matches!(*upstream.source, Source::Distribution(_))
+                    && upstream.unavailable().is_none() =>
+            {
+                return Address::NoScans;
+            }
+            Query::Scan(_, digest, detail) => Question::scan(upstream.id, place, digest, detail),
+            Query::TagDigest(_) => Question::meaning(upstream.id, routed, place),
+            Query::Reachable(_) => return Address::Memory(upstream, &place.repository),
+        };
+        Address::Registry(upstream, question)
+    }
+}
+
+/// Who answers a query.
+pub(super) enum Address<'a> {
+    /// Nobody: its registry is no longer configured.
+    Nowhere,
+    /// Nobody need be asked: this kind of registry has no scans. That holds as long as it is configured as it is.
+    NoScans,
+    /// Our own memory of this registry's health.
+    Memory(&'a Arc<Upstream>, &'a Repository),
+    /// This registry, or the cache of its answers.
+    Registry(&'a Arc<Upstream>, Question),
 }
 
 /// A registry that cannot be asked as it is configured.
@@ -86,6 +133,17 @@ pub struct Asking<'a> {
     pub namespace: &'a str,
     /// At this moment each open question counts as unanswered.
     pub deadline: Instant,
+    /// Whether answers from the cache count.
+    pub answers: Answers,
+}
+
+/// Which answers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// Those of the cache too, for as long as they are fresh.
+    Cached,
+    /// Only those of look-ups that begin from now on. What the registries say then is cached for everybody.
+    New,
 }
 
 /// What the cache has for a query.
@@ -110,10 +168,17 @@ impl Observatory {
         let (generation, tasks) = (Generation::default(), Tasks::default());
         let metrics = Metrics::register(page);
         let lookups = Arc::new(Lookups::new(metrics, generation.clone(), tasks.clone()));
-        let none = Upstreams { upstreams: HashMap::new(), routed: HashSet::new(), terms: terms(settings) };
+        let none = Upstreams {
+            upstreams: HashMap::new(),
+            routed: HashSet::new(),
+            terms: terms(settings),
+            site: settings.site.clone(),
+        };
         let observatory = Self {
             upstreams: ArcSwap::from_pointee(none),
             lookups,
+            blobs: Arc::new(Blobs::new(tasks.clone())),
+            damages: Damages::default(),
             adopted: Notify::new(),
             adopting: Mutex::default(),
             next_id: AtomicU32::new(0),
@@ -148,8 +213,14 @@ impl Observatory {
             std::iter::once(&route.primary).chain(replicas).map(|registry| registry.name.clone())
         });
         let routed = routed.collect();
-        self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms: terms(settings) }));
+        let (terms, site) = (terms(settings), settings.site.clone());
+        self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms, site }));
         self.adopted.notify_one();
+        let new = &self.upstreams.load().upstreams;
+        self.damages.keep(|name| match (old.upstreams.get(name), new.get(name)) {
+            (Some(old), Some(new)) => old.registry == new.registry,
+            _ => false,
+        });
         let size = self.lookups.answers.adopt(&settings.cache, |id| !kept.contains(&id));
         self.lookups.metrics.cache_size(size);
         self.deps.generation.bump();
@@ -175,8 +246,8 @@ impl Observatory {
             upstreams.insert(next.registry.name.clone(), Arc::new(next));
         }
         if changed {
-            let (routed, terms) = (old.routed.clone(), old.terms);
-            self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms }));
+            let (routed, terms, site) = (old.routed.clone(), old.terms, old.site.clone());
+            self.upstreams.store(Arc::new(Upstreams { upstreams, routed, terms, site }));
             self.adopted.notify_one();
         }
         if usable {
@@ -198,6 +269,11 @@ impl Observatory {
         let Some(upstream) = upstreams.upstreams.get(registry) else { return };
         self.lookups.metrics.invalidated(upstream, scope.kind());
         upstream.invalidate(scope);
+        self.deps.generation.bump();
+    }
+
+    /// Cached verdicts count no longer: what answers say has changed.
+    pub(super) fn outdate_verdicts(&self) {
         self.deps.generation.bump();
     }
 
@@ -239,36 +315,35 @@ impl Observatory {
         query: Query,
         now: Instant,
     ) -> CacheLookup {
-        let place = match query {
-            Query::Presence(ix, _) | Query::Children(ix, _) | Query::Scan(ix, ..) | Query::Reachable(ix) => {
-                routed.place(ix)
+        match upstreams.address(routed, query) {
+            Address::Nowhere => not_configured(query, now),
+            Address::NoScans => hit(Observation::Scan(no_scans()), now + upstreams.terms.life.remember),
+            Address::Memory(upstream, repository) => {
+                hit(Observation::Reachable(upstream.reachability(repository, now)), now)
             }
-            Query::TagDigest(_) => routed.primary().map(|(_, place)| place),
-        };
-        let upstream = place.and_then(|place| upstreams.upstreams.get(&place.registry.name));
-        let Some((place, upstream)) = place.zip(upstream) else { return not_configured(query, now) };
-        let question = match query {
-            Query::Presence(_, wanted) => Question::presence(upstream.id, routed, place, wanted),
-            Query::Children(_, digest) => Question::children(upstream.id, place, digest),
-            // A registry without scans need not be asked. That holds as long as it is configured as it is.
-            Query::Scan(..)
-                if matches!(*upstream.source, Source::Distribution(_))
-                    && upstream.unavailable().is_none() =>
-            {
-                return hit(Observation::Scan(no_scans()), now + upstreams.terms.life.remember);
+            Address::Registry(upstream, question) if query == Query::TagDigest(Ask::Remembered) => {
+                self.remembered_meaning(upstreams, upstream, question, now)
             }
-            Query::Scan(_, digest, detail) => Question::scan(upstream.id, place, digest, detail),
-            Query::TagDigest(Ask::Now) => Question::meaning(upstream.id, routed, place),
-            Query::TagDigest(Ask::Remembered) => {
-                let question = Question::meaning(upstream.id, routed, place);
-                return self.remembered_meaning(upstreams, upstream, question, now);
+            Address::Registry(upstream, question) => self.cached(upstreams, upstream, question, now),
+        }
+    }
+
+    /// What is known of a query without asking anybody, where only new answers count: what an index lists, which never
+    /// changes, what cannot be asked, and what is asked from memory alone.
+    pub(super) fn look_past_cache(
+        &self,
+        upstreams: &Upstreams,
+        routed: &Routed,
+        query: Query,
+        now: Instant,
+    ) -> CacheLookup {
+        let is_asked = matches!(query, Query::Presence(..) | Query::Scan(..) | Query::TagDigest(Ask::Now));
+        match upstreams.address(routed, query) {
+            Address::Registry(upstream, question) if is_asked && upstream.unavailable().is_none() => {
+                CacheLookup::Miss(Miss { upstream: upstream.clone(), question, stale: None })
             }
-            Query::Reachable(_) => {
-                let reachability = upstream.reachability(&place.repository, now);
-                return hit(Observation::Reachable(reachability), now);
-            }
-        };
-        self.cached(upstreams, upstream, question, now)
+            _ => self.look_in_cache(upstreams, routed, query, now),
+        }
     }
 
     /// What the cache knows of a tag, however old. A stale answer is looked up in the background, for later callers.
@@ -282,7 +357,7 @@ impl Observatory {
         let view = upstream.view(now, &upstreams.terms.life);
         let cached = self.lookups.answers.get(&question);
         if !cached.as_ref().is_some_and(|cached| self.is_fresh(upstream, cached, &view, upstreams)) {
-            self.lookups.prove(upstream, question, upstreams.terms);
+            self.lookups.look_up_later(upstream, question, upstreams.terms, BackgroundTask::Proof);
         }
         match cached.and_then(|cached| cached.meaning(&view)) {
             Some(meaning) => {
@@ -300,9 +375,7 @@ impl Observatory {
         question: Question,
         now: Instant,
     ) -> CacheLookup {
-        let hit = |served: Served| {
-            CacheLookup::Hit(Served { observation: upstream.with_scanner(served.observation), ..served })
-        };
+        let hit = |served: Served| CacheLookup::Hit(self.completed(upstream, served));
         let (view, aspect) = (upstream.view(now, &upstreams.terms.life), question.aspect());
         let cached = self.lookups.answers.get(&question);
         if let Some(unknown) = upstream.unavailable() {
@@ -312,6 +385,16 @@ impl Observatory {
             Some(cached) if self.is_fresh(upstream, &cached, &view, upstreams) => {
                 self.lookups.metrics.requested(aspect, CacheResult::Fresh);
                 hit(cached.serve(&view))
+            }
+            Some(cached) if is_told_at_start(upstream, &cached, &view) => {
+                let is_due = cached.is_due_since_start(now);
+                if is_due {
+                    let task = BackgroundTask::Renewal;
+                    self.lookups.look_up_later(upstream, question, upstreams.terms, task);
+                }
+                let result = if is_due { CacheResult::Stale } else { CacheResult::Fresh };
+                self.lookups.metrics.requested(aspect, result);
+                hit(Served { fresh_until: now + REFRESH_STALE, ..cached.serve(&view) })
             }
             stale => {
                 let result = if stale.is_some() { CacheResult::Stale } else { CacheResult::Miss };
@@ -344,7 +427,13 @@ impl Observatory {
     pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
         let upstream = miss.upstream.clone();
         let served = self.answer(upstreams, miss, asking).await;
-        Served { observation: upstream.with_scanner(served.observation), ..served }
+        self.completed(&upstream, served)
+    }
+
+    /// The answer with what is known beside it: that there is a scanner, and that the copy is damaged.
+    fn completed(&self, upstream: &Upstream, served: Served) -> Served {
+        let observation = upstream.with_scanner(served.observation);
+        Served { observation: self.damages.over(&upstream.registry.name, observation), ..served }
     }
 
     async fn answer(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
@@ -356,12 +445,21 @@ impl Observatory {
             return unknown(late(&upstream));
         }
         let asker = Asker::Pods(asking.share, asking.namespace.into());
-        let flight = match self.lookups.join_or_start(&upstream, question, upstreams.terms, asker.clone()) {
-            Start::Cached(cached) => return cached.serve(&view()),
-            Start::Refused(why) => return unknown(why),
-            Start::InProgress(flight) => flight,
+        let accept = match asking.answers {
+            Answers::Cached => Accept::Fresh,
+            Answers::New => Accept::OnlyNewer,
         };
-        let slow = stale.as_ref().filter(|stale| upstream.is_slow(&stale.question.repository, &asker));
+        let flight =
+            match self.lookups.join_or_start(&upstream, question, upstreams.terms, (accept, asker.clone())) {
+                Start::Cached(cached) => return cached.serve(&view()),
+                Start::Refused(why) => return unknown(why),
+                Start::InProgress(flight) => flight,
+            };
+        let slow = stale.as_ref().filter(|stale| {
+            let repository = &stale.question.repository;
+            upstream.is_slow(repository, &asker)
+                || stale.counts_at_start(&view()) && is_up(&upstream, repository)
+        });
         if let Some(served) = slow.and_then(|stale| stale.told_at_once(&view())) {
             return served;
         }
@@ -374,6 +472,19 @@ impl Observatory {
             Err(_) => unknown(late(&upstream)),
         }
     }
+}
+
+/// Is it told from the inventory without a place in the queue? A tag has one: it may have moved, so it is looked up at once,
+/// as if a Pod waited for it.
+fn is_told_at_start(upstream: &Upstream, cached: &CachedAnswer, view: &View<'_>) -> bool {
+    let question = &cached.question;
+    !matches!(question.what, What::Tag(_))
+        && cached.counts_at_start(view)
+        && is_up(upstream, &question.repository)
+}
+
+fn is_up(upstream: &Upstream, repository: &Repository) -> bool {
+    upstream.reachability(repository, Instant::now()) == Reachability::Up
 }
 
 fn terms(settings: &Settings) -> Terms {

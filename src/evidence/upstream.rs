@@ -16,7 +16,7 @@ use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 use crate::domain::unknown::{Cause, Unknown};
 use crate::harbor::Harbor;
-use crate::registry::{Client, ClientError, Head, Metrics, Target, Tasks};
+use crate::registry::{Blob, Client, ClientError, Depth, Head, Listed, Metrics, Target, Tasks};
 
 use super::background::Background;
 use super::fair_queue::{Asker, FairQueue, LONGEST, Overfull, Permit, Ticket as QueueTicket, TicketId};
@@ -73,7 +73,7 @@ pub(super) struct Upstream {
 /// An attempt in progress.
 pub(super) struct Attempt<'a> {
     upstream: &'a Upstream,
-    question: &'a Question,
+    repository: &'a Repository,
     ticket: Option<Ticket>,
     _permit: Permit,
 }
@@ -81,23 +81,39 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     /// Asks, until the deadline. If the connection broke at once, asks a second time if the retry budget allows it. A
     /// timeout, a 429 and a 5xx are never retried, because more requests would do harm there.
-    pub async fn ask(&self, deadline: Instant) -> Observation {
+    pub async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = self.upstream.ask(self.question, deadline).await;
+        let answer = self.upstream.ask(question, deadline).await;
         let broke = |unknown: &Unknown| matches!(unknown.cause, Cause::Connect | Cause::Broken);
         if unknown(&answer).is_some_and(broke) && Instant::now() < half && self.upstream.health().may_retry()
         {
-            return self.upstream.ask(self.question, deadline).await;
+            return self.upstream.ask(question, deadline).await;
         }
         answer
     }
 
-    /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
-    /// 0 to 1.
-    pub fn end(mut self, answer: &Observation, random: f64) {
+    /// Ends a look at layers, which asks no question of its own.
+    pub fn end_look(mut self, unknown: Option<&Unknown>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now().into_std();
-        if self.upstream.health().record(ticket, self.question, answer, now, random) {
+        self.upstream.health().looked(ticket, self.repository, unknown, now);
+    }
+
+    /// Ends the attempt: records the answer in the registry's health, and lets the next question in. `random` is from
+    /// 0 to 1.
+    pub fn end(mut self, question: &Question, answer: &Observation, random: f64) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = Instant::now().into_std();
+        if self.upstream.health().record(ticket, question, answer, now, random) {
+            self.upstream.request_probe();
+        }
+    }
+
+    /// Ends the attempt of a question to Harbor's API, which says nothing of the storage. `unknown`: why there is no answer.
+    pub fn end_api(mut self, unknown: Option<&Unknown>, random: f64) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = Instant::now().into_std();
+        if self.upstream.health().record_api(ticket, self.repository, unknown, now, random) {
             self.upstream.request_probe();
         }
     }
@@ -108,7 +124,7 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = Instant::now().into_std();
-            self.upstream.health().abandon(ticket, &self.question.repository, now);
+            self.upstream.health().abandon(ticket, self.repository, now);
         }
     }
 }
@@ -263,6 +279,17 @@ impl Upstream {
         }
     }
 
+    /// Why nothing of this repository is looked at now while nobody waits for it. Looks begin where every attempt is let through:
+    /// the trials of a breaker are for those who wait.
+    pub fn not_well(&self, repository: &Repository, now: Instant) -> Option<Unknown> {
+        self.phase(now);
+        if let Some(unknown) = self.unavailable().or_else(|| self.limit(repository, now)) {
+            return Some(unknown);
+        }
+        let well = self.health().is_well(repository, now.into_std());
+        (!well).then(|| self.limited(Limit::BreakerOpen, repository))
+    }
+
     /// Is it known that whoever asks for this repository now waits long, because the registry is slow or its queue is long?
     pub fn is_slow(&self, repository: &Repository, asker: &Asker) -> bool {
         self.queue.is_long_for(asker) || self.health().is_slow(repository)
@@ -314,19 +341,19 @@ impl Upstream {
         Unknown::new(Cause::Overloaded, format!("the queue for `{name}` is full: {LONGEST} questions wait"))
     }
 
-    /// Waits in the queue until this question may be asked.
+    /// Waits in the queue until this repository may be asked for.
     ///
     /// # Errors
     /// The queue became full, or the registry may no longer be asked.
     pub async fn attempt<'a>(
         &'a self,
         queued: QueueTicket,
-        question: &'a Question,
+        repository: &'a Repository,
     ) -> Result<Attempt<'a>, Unknown> {
         let permit = queued.permit().await.ok_or_else(|| self.overloaded())?;
-        let admitted = self.health().admit(&question.repository, Instant::now().into_std());
-        let ticket = admitted.map_err(|limit| self.limited(limit, &question.repository))?;
-        Ok(Attempt { upstream: self, question, ticket: Some(ticket), _permit: permit })
+        let admitted = self.health().admit(repository, Instant::now().into_std());
+        let ticket = admitted.map_err(|limit| self.limited(limit, repository))?;
+        Ok(Attempt { upstream: self, repository, ticket: Some(ticket), _permit: permit })
     }
 
     async fn ask(&self, question: &Question, deadline: Instant) -> Observation {
@@ -362,12 +389,43 @@ impl Upstream {
         self.source.client().map_err(unusable)?.head(&question.repository, target, deadline).await
     }
 
-    async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
+    pub async fn presence(&self, repository: &Repository, target: Target<'_>, deadline: Instant) -> Presence {
         match &*self.source {
             Source::Distribution(client) => client.presence(repository, target, deadline).await,
             Source::Harbor(harbor) => harbor.presence(repository, target, deadline).await,
             Source::Unusable(error) => Presence::Unknown(unusable(error)),
         }
+    }
+
+    /// What this manifest lists.
+    ///
+    /// # Errors
+    /// It could not be learned.
+    pub async fn listed(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Listed, Unknown> {
+        match &*self.source {
+            Source::Distribution(client) => client.listed(repository, digest, deadline).await,
+            Source::Harbor(harbor) => harbor.listed(repository, digest, deadline).await,
+            Source::Unusable(error) => Err(unusable(error)),
+        }
+    }
+
+    /// Is this blob there?
+    ///
+    /// # Errors
+    /// It could not be learned.
+    pub async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        depth: Depth,
+        deadline: Instant,
+    ) -> Result<Blob, Unknown> {
+        self.source.client().map_err(unusable)?.blob(repository, digest, depth, deadline).await
     }
 
     async fn children(&self, repository: &Repository, digest: &Digest, deadline: Instant) -> Children {
@@ -409,7 +467,7 @@ fn meaning(presence: Presence) -> TagDigest {
         Presence::Absent => TagDigest::Absent,
         // A 412 names no digest.
         Presence::Refused(message) => TagDigest::Unknown(Unknown::new(Cause::Forbidden, message)),
-        Presence::LayerMissing(_) | Presence::PullFailed => TagDigest::NotRemembered,
+        Presence::LayerMissing { .. } | Presence::PullFailed { .. } => TagDigest::NotRemembered,
         Presence::Unknown(unknown) => TagDigest::Unknown(unknown),
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::domain::digest::Digest;
 use crate::domain::image::Repository;
 use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::{Answer, Client, Endpoint, Request};
@@ -14,6 +15,10 @@ use super::answer::{NotFound, fault, not_found};
 
 /// The limit of most bodies. Artifacts, projects and scanners are a few kilobytes, an index with many children more.
 const SMALL: usize = 1024 * 1024;
+/// The limit of a page of rules or artifacts, of which each has some kilobytes.
+const LIST: usize = 4 * 1024 * 1024;
+/// Harbor's longest page.
+pub(super) const PAGE: usize = 100;
 /// The limit of a stored report: a few kilobytes for each vulnerability, and some images have thousands.
 const REPORT: usize = 8 * 1024 * 1024;
 /// The most stored reports of one Harbor in memory at once. Times [`REPORT`] it is the most memory that they take.
@@ -79,6 +84,49 @@ impl Api {
     pub async fn artifact(&self, artifact: &Artifact, deadline: Instant) -> Result<ApiAnswer, Unknown> {
         let path = format!("{}?with_scan_overview=true", artifact.path);
         self.get(artifact.about(), &path, SMALL, deadline).await
+    }
+
+    /// The artifact with its tags and accessories.
+    pub async fn facts(&self, artifact: &Artifact, deadline: Instant) -> Result<ApiAnswer, Unknown> {
+        let path = format!("{}?with_tag=true&with_accessory=true", artifact.path);
+        self.get(artifact.about(), &path, SMALL, deadline).await
+    }
+
+    /// The artifacts of this digest in its repository: none if an index lists it, and it has no tag.
+    pub async fn top_level(
+        &self,
+        artifact: &Artifact,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<ApiAnswer, Unknown> {
+        let list = artifact.path.rsplit_once('/').map_or("", |(list, _)| list);
+        let path = format!("{list}?q=digest%3D{digest}&page_size=1");
+        self.get(artifact.about(), &path, SMALL, deadline).await
+    }
+
+    /// The artifacts that were pushed to a project last: Harbor lists the newest first (`GetDefaultSorts` in
+    /// `src/pkg/artifact/dao/model.go`). It has this list since 2.12.
+    pub async fn pushes(&self, project: &str, deadline: Instant) -> Result<ApiAnswer, Unknown> {
+        let path = format!("/api/v2.0/projects/{project}/artifacts?page_size={PAGE}&with_tag=true");
+        self.get(Some(project), &path, LIST, deadline).await
+    }
+
+    /// A page of the replication rules, with a hundred of them.
+    pub async fn rules(&self, page: usize, deadline: Instant) -> Result<ApiAnswer, Unknown> {
+        let path = format!("/api/v2.0/replication/policies?page={page}&page_size={PAGE}");
+        self.get(None, &path, LIST, deadline).await
+    }
+
+    /// The newest executions of a rule.
+    pub async fn executions(&self, rule: i64, deadline: Instant) -> Result<ApiAnswer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions?policy_id={rule}&page_size=10");
+        self.get(None, &path, SMALL, deadline).await
+    }
+
+    /// The first hundred tasks of an execution.
+    pub async fn tasks(&self, execution: i64, deadline: Instant) -> Result<ApiAnswer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions/{execution}/tasks?page_size={PAGE}");
+        self.get(None, &path, SMALL, deadline).await
     }
 
     /// The stored report of its last scan.

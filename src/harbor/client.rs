@@ -12,7 +12,7 @@ use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::route::Serves;
 use crate::domain::unknown::{Cause, Unknown};
-use crate::registry::{Age, Client, Head, LookedUp, SharedLookup, Target};
+use crate::registry::{Age, Client, Head, Listed, LookedUp, SharedLookup, Target};
 
 use super::api::{Api, ApiAnswer, Artifact, REPORTS};
 use super::overview::{ProjectScanner, scanner};
@@ -165,6 +165,25 @@ impl Harbor {
                 }
             }
             children => children,
+        }
+    }
+
+    /// What this manifest lists, by a GET. Harbor counts it as a pull.
+    ///
+    /// # Errors
+    /// It could not be learned.
+    pub async fn listed(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Listed, Unknown> {
+        match self.api.client.listed(repository, digest, deadline).await {
+            Err(unknown) if unknown.cause == Cause::Unauthorized => self
+                .without_challenge(repository, Target::Digest(digest), deadline)
+                .await
+                .map(|Gone| Listed::Absent),
+            listed => listed,
         }
     }
 

@@ -61,7 +61,7 @@ impl Response {
     }
 }
 
-/// All recordings of artifacts, scans, projects, callers and `/v2`.
+/// All recordings of artifacts, scans, projects, callers, replication and `/v2`.
 pub(super) fn all() -> &'static [Recording] {
     macro_rules! files {
         ($($file:literal)*) => {
@@ -70,8 +70,9 @@ pub(super) fn all() -> &'static [Recording] {
     }
     static ALL: LazyLock<Vec<Recording>> = LazyLock::new(|| {
         let files = files![
-            "absent-and-forbidden" "accept-header" "artifact" "auth" "database-and-cache-down" "index-scan" "other"
-            "path-encoding" "proxy-cache" "pull-refused-412" "resources-by-caller" "robots" "same-digest-elsewhere"
+            "absent-and-forbidden" "accept-header" "artifact" "auth" "database-and-cache-down" "flattening-runs"
+            "index-scan" "late-probes" "other" "override" "path-encoding" "proxy-cache" "pull-refused-412"
+            "replication-and-notifications" "resources-by-caller" "robots" "same-digest-elsewhere"
             "scan-errors" "scan-states" "scanner-down" "storage-lost"
         ];
         files.iter().flat_map(|file| serde_json::from_str::<Vec<Recording>>(file).unwrap()).collect()

@@ -128,7 +128,7 @@ impl<'a> Plan<'a> {
             findings: Cow::Owned(decision.kinds()),
             place: decision.serving().cloned(),
         };
-        match old.kept(slot, |entry| self.maps(&entry.was, slot.image)) {
+        match old.kept(slot, |entry| maps(&entry.was, slot.image, self.settings, self.context)) {
             // The image stays and the same registry serves it: the old entry says more than `AlreadyLocal`.
             Some(kept) if decision.outcome.image.is_none() && kept.place.as_ref() == decision.serving() => {
                 kept
@@ -136,26 +136,6 @@ impl<'a> Plan<'a> {
             Some(kept) => entry(kept.was),
             None => entry(Cow::Borrowed(slot.image)),
         }
-    }
-
-    /// Whether the image `was` maps to the image `is`. If both are equal, the old entry has nothing worth keeping.
-    fn maps(&self, was: &str, is: &str) -> bool {
-        let case = self.settings.case_for(was, Pull::Registry, self.context);
-        let (Subject::Routed(was_routed), Ok(is_now)) = (&case.subject, Reference::parse(is)) else {
-            return false;
-        };
-        // `pin: Digest` leaves the tag out.
-        let left_out = was_routed.pin == Pin::Digest && is_now.tag.is_none() && is_now.digest.is_some();
-        let same_tag = left_out || was_routed.tag.as_ref().map(|tag| tag.as_str()) == is_now.tag;
-        let same_digest = was_routed.digest.is_none() || was_routed.digest == is_now.digest;
-        let mut places = was_routed.places.iter();
-        was != is
-            && same_tag
-            && same_digest
-            && places.any(|place| {
-                folded(&place.registry.host) == folded(is_now.host)
-                    && place.repository.as_str() == is_now.path
-            })
     }
 
     /// Whether an image stays as written because the Pod lacks its pull secret. The pull secrets of a running Pod cannot
@@ -212,6 +192,26 @@ impl<'a> Plan<'a> {
         }
         warnings
     }
+}
+
+/// Whether the image `was` maps to the image `is`, so that an entry of the annotation that says so may be true. If both are equal, the old entry has nothing worth keeping.
+#[must_use]
+pub fn maps(was: &str, is: &str, settings: &Settings, context: &PodContext) -> bool {
+    let case = settings.case_for(was, Pull::Registry, context);
+    let (Subject::Routed(was_routed), Ok(is_now)) = (&case.subject, Reference::parse(is)) else {
+        return false;
+    };
+    // `pin: Digest` leaves the tag out.
+    let left_out = was_routed.pin == Pin::Digest && is_now.tag.is_none() && is_now.digest.is_some();
+    let same_tag = left_out || was_routed.tag.as_ref().map(|tag| tag.as_str()) == is_now.tag;
+    let same_digest = was_routed.digest.is_none() || was_routed.digest == is_now.digest;
+    let mut places = was_routed.places.iter();
+    was != is
+        && same_tag
+        && same_digest
+        && places.any(|place| {
+            folded(&place.registry.host) == folded(is_now.host) && place.repository.as_str() == is_now.path
+        })
 }
 
 /// Returns the policies that deny one of these images, each once.

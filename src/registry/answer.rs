@@ -30,6 +30,17 @@ pub struct Answer {
     pub challenges: Vec<Challenge>,
     /// The kind of credentials that we had sent.
     pub sent: Sent,
+    /// Whose answer it is.
+    pub by: By,
+}
+
+/// Whose answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The registry's own.
+    Registry,
+    /// That of another host, to which the registry redirected: its storage.
+    Other,
 }
 
 /// The kind of credentials of a request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -17,7 +17,7 @@ use crate::domain::proxy::Proxies;
 use crate::domain::registry::SharedRegistry;
 use crate::domain::unknown::{Cause, Unknown};
 
-use super::answer::{Answer, Sent, offered, unauthorized};
+use super::answer::{Answer, By, Sent, offered, unauthorized};
 use super::challenge::Scheme;
 use super::credentials::{Credentials, Current, Refused};
 use super::error::ClientError;
@@ -26,7 +26,7 @@ use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::tasks::Tasks;
 use super::token::{Grant, Token, Tokens, basic, bearer};
-use super::transport::{Ask, Redirects, Reply, Transport};
+use super::transport::{Ask, Reads, Redirects, Reply, Transport};
 
 /// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -63,11 +63,14 @@ pub struct Client {
     tasks: Tasks,
 }
 
-/// What is asked. It decides how the request authenticates, and where redirects may lead.
+/// What is asked. It decides how the request authenticates, where redirects may lead, and how much of the answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint<'a> {
     /// The distribution protocol, for one repository. Basic or Bearer, as the registry asks.
     Repository(&'a Repository),
+    /// The first byte of a blob of this repository, as [`Repository`](Self::Repository). What comes after it is not read, even
+    /// if the registry sends it. A connection that breaks before the first byte makes an empty body.
+    FirstByte(&'a Repository),
     /// The base of the distribution protocol, `/v2/`. Basic or Bearer, as the registry asks.
     Base,
     /// Harbor's API: Basic without being asked, never a token, no redirect to another host. Credentials may differ by
@@ -125,7 +128,7 @@ impl<'a> Endpoint<'a> {
     /// The repository whose token is needed. `None`: a token without a repository.
     fn repository(self) -> Option<&'a Repository> {
         match self {
-            Self::Repository(repository) => Some(repository),
+            Self::Repository(repository) | Self::FirstByte(repository) => Some(repository),
             Self::Base | Self::HarborApi(_) | Self::Anonymous => None,
         }
     }
@@ -133,7 +136,7 @@ impl<'a> Endpoint<'a> {
     /// The project or repository of the question.
     fn about(self) -> Option<&'a str> {
         match self {
-            Self::Repository(repository) => Some(repository.as_str()),
+            Self::Repository(repository) | Self::FirstByte(repository) => Some(repository.as_str()),
             Self::HarborApi(about) => about,
             Self::Base | Self::Anonymous => None,
         }
@@ -245,7 +248,7 @@ impl Client {
         listed.unwrap_or_else(Children::Unknown)
     }
 
-    async fn manifest(
+    pub(super) async fn manifest(
         &self,
         method: Method,
         repository: &Repository,
@@ -287,24 +290,26 @@ impl Client {
     /// The first attempt and at most one more, so no registry can cause a loop.
     async fn authenticate_and_send(&self, request: &Request<'_>) -> Result<Answer, Unknown> {
         if request.endpoint == Endpoint::Anonymous {
-            return Ok(answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
+            return Ok(self.answer(self.exchange(request, &Proof::Nothing).await?, &Proof::Nothing));
         }
         let current = self.credentials.current(request.endpoint.about()).await?;
         let proof = self.first_proof(request.endpoint, &current);
         let reply = self.exchange(request, &proof).await?;
         match self.second_proof(request, &current, &proof, &reply).await? {
-            None => Ok(answer(reply, &proof)),
-            Some(proof) => Ok(answer(self.exchange(request, &proof).await?, &proof)),
+            None => Ok(self.answer(reply, &proof)),
+            Some(proof) => Ok(self.answer(self.exchange(request, &proof).await?, &proof)),
         }
     }
 
     /// The credentials of the first attempt.
     fn first_proof(&self, endpoint: Endpoint<'_>, current: &Current) -> Proof {
         let header = match (endpoint, &current.credential) {
-            (Endpoint::Repository(_) | Endpoint::Base, Credential::Bearer(token)) => return own(token),
             (Endpoint::HarborApi(_), Credential::Basic { username, password }) => basic(username, password),
             (Endpoint::HarborApi(_) | Endpoint::Anonymous, _) => None,
-            (Endpoint::Repository(_) | Endpoint::Base, credential) => {
+            (Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Base, credential) => {
+                if let Credential::Bearer(token) = credential {
+                    return own(token);
+                }
                 if let Some(token) = self.tokens.cached(current.version, endpoint.repository()) {
                     return Proof::Token(token);
                 }
@@ -400,25 +405,31 @@ impl Client {
             authorization: proof.header(),
             header: match request.endpoint {
                 Endpoint::HarborApi(_) => Some((NAMES_ARE_NAMES, HeaderValue::from_static("true"))),
+                Endpoint::FirstByte(_) => Some((RANGE, HeaderValue::from_static("bytes=0-0"))),
                 Endpoint::Repository(_) | Endpoint::Base | Endpoint::Anonymous => None,
             },
             body: request.body.clone().map(|body| (json, body)),
-            limit: request.body_limit,
+            reads: match request.endpoint {
+                Endpoint::FirstByte(_) => Reads::FirstByte,
+                _ => Reads::Whole(request.body_limit),
+            },
             redirects: match request.endpoint {
-                Endpoint::Repository(_) | Endpoint::Base => Redirects::Anywhere,
+                Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Base => Redirects::Anywhere,
                 Endpoint::HarborApi(_) | Endpoint::Anonymous => Redirects::SameOrigin,
             },
         };
         self.transport.exchange(&ask).await
     }
+
+    fn answer(&self, reply: Reply, proof: &Proof) -> Answer {
+        let Reply { status, headers, body, url } = reply;
+        let challenges = offered(&headers);
+        let own = url.origin() == self.registry.url.origin();
+        let by = if own { By::Registry } else { By::Other };
+        Answer { status, headers, body, challenges, sent: proof.sent(), by }
+    }
 }
 
 fn own(token: &secrecy::SecretString) -> Proof {
     bearer(token).map_or(Proof::Nothing, Proof::Own)
-}
-
-fn answer(reply: Reply, proof: &Proof) -> Answer {
-    let Reply { status, headers, body, url: _ } = reply;
-    let challenges = offered(&headers);
-    Answer { status, headers, body, challenges, sent: proof.sent() }
 }

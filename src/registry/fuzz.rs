@@ -11,7 +11,8 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Shape};
 use crate::domain::unknown::Unknown;
 
-use super::answer::{Answer, Sent};
+use super::answer::{Answer, By, Sent};
+use super::layers::{self, Listed};
 use super::manifest;
 use super::token;
 
@@ -21,6 +22,14 @@ use super::token;
 /// It is not an index that can be read.
 pub fn children(body: &[u8]) -> Result<Children, Unknown> {
     manifest::children(&answer(body), &Digest::Sha256(Sha256::digest(body).into()))
+}
+
+/// What a manifest of this body lists.
+///
+/// # Errors
+/// It is not a manifest that can be read.
+pub fn listed(body: &[u8]) -> Result<Listed, Unknown> {
+    layers::listed(&answer(body), &Digest::Sha256(Sha256::digest(body).into()))
 }
 
 /// Whether this body is an index or a manifest.
@@ -47,5 +56,6 @@ fn answer(body: &[u8]) -> Answer {
         body,
         challenges: vec![],
         sent: Sent::Nothing,
+        by: By::Registry,
     }
 }

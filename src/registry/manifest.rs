@@ -72,7 +72,7 @@ fn shape_of(media_type: &MediaType) -> Option<Shape> {
 }
 
 /// The shape by `Content-Type`. `None`: the header is missing.
-fn declared_shape(answer: &Answer) -> Result<Option<Shape>, Unknown> {
+pub(super) fn declared_shape(answer: &Answer) -> Result<Option<Shape>, Unknown> {
     let Some(kind) = answer.content_type() else { return Ok(None) };
     let undocumented = || Unknown::new(Cause::NotRegistry, format!("200 with a body of type `{kind}`"));
     shape_of(&kind.into()).map(Some).ok_or_else(undocumented)
@@ -127,7 +127,7 @@ pub(super) fn by_body(answer: &Answer, target: Target<'_>) -> Result<Head, Unkno
 }
 
 /// Reads the statuses that mean the same for HEAD and GET.
-fn common(answer: &Answer) -> Result<Head, Unknown> {
+pub(super) fn common(answer: &Answer) -> Result<Head, Unknown> {
     match answer.status {
         StatusCode::NOT_FOUND if is_text(answer) && answer.message().is_empty() => {
             let kind = answer.content_type().unwrap_or_default();
@@ -142,7 +142,7 @@ fn common(answer: &Answer) -> Result<Head, Unknown> {
     }
 }
 
-fn is_text(answer: &Answer) -> bool {
+pub(super) fn is_text(answer: &Answer) -> bool {
     answer.content_type().is_some_and(|kind| kind.split('/').next() == Some("text"))
 }
 
@@ -154,7 +154,7 @@ fn wrong_digest(wanted: &Digest, got: &Digest) -> Unknown {
 ///
 /// # Errors
 /// It is not the wanted digest.
-fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
+pub(super) fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
     let got = match wanted {
         Digest::Sha256(_) => Digest::Sha256(Sha256::digest(body).into()),
         Digest::Sha384(_) => Digest::Sha384(Sha384::digest(body).into()),
@@ -164,7 +164,7 @@ fn verified(wanted: &Digest, body: &[u8]) -> Result<Digest, Unknown> {
 }
 
 /// The keys of an index or a manifest as far as containerd reads them (`validateMediaType` and `Children` of its `images`).
-static KEYS: Keys = Keys(&[
+pub(super) static KEYS: Keys = Keys(&[
     ("schemaVersion", None),
     ("mediaType", None),
     ("artifactType", None),
@@ -357,6 +357,7 @@ mod tests {
                 body: body.as_bytes().to_vec().into(),
                 challenges: vec![],
                 sent: Sent::Nothing,
+                by: super::super::answer::By::Registry,
             };
             let digest = Digest::Sha256(Sha256::digest(&answer.body).into());
             match (super::children(&answer, &digest), refused) {

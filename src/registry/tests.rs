@@ -2,6 +2,7 @@
 
 mod answers;
 mod authentication;
+mod blobs;
 mod open_proxy;
 mod provider;
 mod proxy;

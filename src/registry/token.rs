@@ -23,7 +23,7 @@ use super::credentials::Current;
 use super::json::object;
 use super::shared_lookup::{LookedUp, SharedLookup};
 use super::tasks::Tasks;
-use super::transport::{Ask, Redirects, Reply, Transport, host_port};
+use super::transport::{Ask, Reads, Redirects, Reply, Transport, host_port};
 
 /// The limit of a token server's answer. A token has a few KiB at most.
 const TOKEN_LIMIT: usize = 64 * 1024;
@@ -257,7 +257,16 @@ fn ask(
 ) -> Ask<'static> {
     // No redirect: our credentials go only to the realm that the registry named.
     let (accept, redirects) = (Some("application/json"), Redirects::Never);
-    Ask { method, url, accept, authorization, header: None, body, limit: TOKEN_LIMIT, redirects }
+    Ask {
+        method,
+        url,
+        accept,
+        authorization,
+        header: None,
+        body,
+        reads: Reads::Whole(TOKEN_LIMIT),
+        redirects,
+    }
 }
 
 /// `Basic …`, marked as sensitive, so that neither logs nor HTTP/2 header tables keep it. `None`: it holds bytes that are

@@ -39,6 +39,15 @@ pub(super) enum Redirects {
     Never,
 }
 
+/// How much of a successful answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// All of it, up to so many bytes. A larger one is no answer.
+    Whole(usize),
+    /// The first byte of the body. What comes after it is not read. If the connection breaks before it, the body is empty.
+    FirstByte,
+}
+
 /// A request to a URL.
 pub(super) struct Ask<'a> {
     pub method: Method,
@@ -48,7 +57,7 @@ pub(super) struct Ask<'a> {
     /// One more header.
     pub header: Option<(HeaderName, HeaderValue)>,
     pub body: Option<(HeaderValue, Bytes)>,
-    pub limit: usize,
+    pub reads: Reads,
     pub redirects: Redirects,
 }
 
@@ -182,7 +191,7 @@ impl Transport {
             }
             match self.redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
-                None => return self.read(answer, ask.limit, url).await,
+                None => return self.read(answer, ask.reads, url).await,
             }
         }
         let detail = format!("{} redirects more than {MAX_REDIRECTS} times", host_port(&ask.url));
@@ -226,20 +235,32 @@ impl Transport {
     }
 
     /// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
-    async fn read(&self, mut answer: reqwest::Response, limit: usize, url: Url) -> Result<Reply, Unknown> {
+    async fn read(&self, mut answer: reqwest::Response, reads: Reads, url: Url) -> Result<Reply, Unknown> {
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
-        let reply = |body: BytesMut| Reply { status, headers, body: body.freeze(), url: url.clone() };
-        let limit = if status.is_success() { limit } else { limit.min(ERROR_LIMIT) };
+        let reply = |body: Bytes| Reply { status, headers, body, url: url.clone() };
+        let limit = match reads {
+            Reads::FirstByte if status.is_success() => {
+                let first = match answer.chunk().await.map_err(|error| failure(&self.named(&url), error)) {
+                    Ok(first) => first.unwrap_or_default(),
+                    Err(unknown) if unknown.cause == Cause::Broken => Bytes::new(),
+                    Err(unknown) => return Err(unknown),
+                };
+                return Ok(reply(first.slice(..first.len().min(1))));
+            }
+            Reads::Whole(limit) if status.is_success() => limit,
+            Reads::Whole(limit) => limit.min(ERROR_LIMIT),
+            Reads::FirstByte => ERROR_LIMIT,
+        };
         // Allocated at once: a buffer that grows by doubling needs twice the memory for a moment.
         let announced =
             answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
         let mut body = BytesMut::with_capacity(announced.min(limit));
         loop {
             match answer.chunk().await {
-                Ok(None) => return Ok(reply(body)),
+                Ok(None) => return Ok(reply(body.freeze())),
                 Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
-                Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body)),
+                Ok(Some(_)) | Err(_) if !status.is_success() => return Ok(reply(body.freeze())),
                 Ok(Some(_)) => {
                     let detail = format!("{} answered more than {limit} bytes", host_port(&url));
                     return Err(Unknown::new(Cause::TooLarge, detail));

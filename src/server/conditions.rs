@@ -37,6 +37,8 @@ pub enum ConditionName {
     Policies,
     /// Every registry that a route names has been probed once, whatever it answered.
     Registries,
+    /// The inventory was read, or could not be read in two seconds.
+    Inventory,
     /// We take new requests: false while draining.
     Serving,
 }

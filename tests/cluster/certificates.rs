@@ -565,6 +565,8 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
             cluster: Some(Cluster::at(config(&site.account).await).unwrap()),
             candidate: Some(candidate),
             policies: None,
+            sweep: None,
+            gap_retention: Duration::from_hours(168),
             propagation: Duration::ZERO,
         };
         replicas.spawn(parts.run(std::future::pending()));

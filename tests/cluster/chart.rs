@@ -639,12 +639,21 @@ fn landfall_may_do_what_it_must_and_no_more() {
     at_home.extend(lease("rights"));
     let events = "events.events.k8s.io [] [] [create patch]".to_owned();
     let of_policies = |name: &str| {
-        [
+        let inventory =
+            (0..8).map(|part| format!("configmaps [] [{name}-inventory-{part}] [get list watch patch]"));
+        let others = [
             format!("configmaps [] [{name}-replicas] [get patch]"),
             "endpointslices.discovery.k8s.io [] [] [list]".to_owned(),
             "landingpolicies.landfall.dev [] [] [get list watch]".to_owned(),
             "landingpolicies.landfall.dev/status [] [] [patch]".to_owned(),
-        ]
+            "replicationgaps.landfall.dev [] [] [get list watch create patch delete]".to_owned(),
+            "replicationgaps.landfall.dev/status [] [] [update]".to_owned(),
+            "replicasets.apps [] [] [get]".to_owned(),
+            "jobs.batch [] [] [get]".to_owned(),
+            "pods [] [] [list]".to_owned(),
+            "events [] [] [list watch]".to_owned(),
+        ];
+        inventory.chain(others).collect::<Vec<_>>()
     };
     at_home.extend(of_policies("rights"));
     at_home.extend(["secrets [] [rights-ca] [get list watch update patch]".to_owned(), events.clone()]);

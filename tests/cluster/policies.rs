@@ -1,72 +1,14 @@
 //! What a security team does, as README says: a policy is applied, an image is refused and scanned, an exception is granted
 //! and ends, and the glass is broken. The commands are README's own.
 
-use std::fs;
-use std::path::Path;
-
 use jiff::Timestamp;
 use landfall::facade::demo::world::Scan;
 use landfall::facade::demo::world::seed::{self, Demo, Named};
 
-use crate::plane::{Apart, Plane, until};
+use crate::chapter::Chapter;
+use crate::plane::{Apart, until};
 use crate::release::Release;
 use crate::webhook::WEB;
-
-/// README's chapter, read from its beginning to its end.
-struct Chapter {
-    plane: &'static Plane,
-    rest: String,
-}
-
-impl Chapter {
-    fn open(plane: &'static Plane) -> Self {
-        let readme = fs::read_to_string(root().join("README.md")).unwrap();
-        let (_, chapter) = readme.split_once("\n## Policies: what a security team says\n").unwrap();
-        Self { plane, rest: chapter.split("\n## ").next().unwrap().to_owned() }
-    }
-
-    /// The next block of code of this kind.
-    fn next(&mut self, kind: &str) -> String {
-        let (prose, rest) = self.rest.split_once(&format!("\n```{kind}\n")).unwrap();
-        assert!(!prose.contains("```"), "a block is passed over: {prose}");
-        let (block, rest) = rest.split_once("\n```\n").unwrap();
-        let block = block.to_owned();
-        self.rest = format!("\n{rest}");
-        block
-    }
-
-    /// Runs the next commands, and returns them with what they said.
-    fn follow(&mut self) -> (String, String) {
-        let commands = self.next("console");
-        let said = self.run(&commands);
-        (commands, said)
-    }
-
-    fn run(&self, commands: &str) -> String {
-        self.plane.shell(root(), commands)
-    }
-
-    /// What this command says when it fails; nothing where it does not.
-    fn refusal(&self, command: &str) -> String {
-        let said = self.run(&format!("{command} && echo ADMITTED || true"));
-        if said.contains("ADMITTED") { String::new() } else { said }
-    }
-
-    /// Waits until this command, as a dry run, succeeds or not.
-    fn until(&self, what: &str, command: &str, admitted: bool) -> String {
-        until(what, || {
-            let said = self.refusal(&format!("{command} --dry-run=server"));
-            (said.is_empty() == admitted).then_some(said)
-        })
-    }
-
-    /// Waits until the row of the policy that the chapter applies begins so, after its name. (What is not known yet is blank.)
-    fn until_row(&self, expected: &[&str]) {
-        until(&format!("{expected:?}"), || {
-            row(&self.run("kubectl get lpol")).starts_with(expected).then_some(())
-        });
-    }
-}
 
 /// What `kubectl get lpol` says of the policy that the chapter applies, after its name.
 fn row(table: &str) -> Vec<&str> {
@@ -74,8 +16,11 @@ fn row(table: &str) -> Vec<&str> {
     row.unwrap_or_default().split_whitespace().collect()
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// Waits until the row of the policy that the chapter applies begins so, after its name. (What is not known yet is blank.)
+fn until_row(chapter: &Chapter, expected: &[&str]) {
+    until(&format!("{expected:?}"), || {
+        row(&chapter.run("kubectl get lpol")).starts_with(expected).then_some(())
+    });
 }
 
 /// The scanner of this site is done, and has found nothing.
@@ -92,7 +37,7 @@ async fn what_readme_says_of_policies_is_what_happens() {
     // All namespaces come to it, as README installs it.
     let all = ["--set-json=namespaces.matchExpressions=[]", &format!("--set=doctor.image={WEB}")];
     let release = Release::install(plane, "landfall", &all).await;
-    let mut chapter = Chapter::open(plane);
+    let mut chapter = Chapter::open(plane, "Policies: what a security team says");
 
     // The definition; who may write policies.
     chapter.follow();
@@ -115,14 +60,14 @@ async fn what_readme_says_of_policies_is_what_happens() {
     let words = |line: String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let shown = chapter.next("text");
     assert_eq!(words(header(&shown)), words(header(&said)));
-    chapter.until_row(&["Enforce", "1", "Enforced"]);
+    until_row(&chapter, &["Enforce", "1", "Enforced"]);
     assert!(row(&shown).starts_with(&["Enforce", "1", "Enforced"]), "{shown}");
 
     // Refused, with the message that README shows.
     let create = chapter.next("console");
     let message = chapter.next("text");
     assert_eq!(chapter.refusal(&create).trim_end(), message);
-    chapter.until_row(&["Enforce", "1", "1", "Enforced"]);
+    until_row(&chapter, &["Enforce", "1", "1", "Enforced"]);
 
     // Scanned, and admitted.
     scanned(&release.demo, seed::UNSCANNED);
@@ -149,17 +94,17 @@ async fn what_readme_says_of_policies_is_what_happens() {
     chapter.run(&granted(end));
     let said = chapter.until("the exception is over", &create, false);
     assert!(Timestamp::now() >= end && said.contains("ScanFailed at ams"), "{said}");
-    chapter.until_row(&["Enforce", "1", "2", "Enforced"]);
+    until_row(&chapter, &["Enforce", "1", "2", "Enforced"]);
 
     // The glass is broken, and closed again.
     chapter.follow();
     chapter.until("the policy is open", &create, true);
-    chapter.until_row(&["Enforce", "1", "2", "BreakGlass"]);
+    until_row(&chapter, &["Enforce", "1", "2", "BreakGlass"]);
     chapter.follow();
     chapter.until("the policy is closed", &create, false);
 
     // Whether anyone may ask the second door.
     let (_, said) = chapter.follow();
     assert!(said.contains("whoever reaches the port gets an answer; `clientCA` of the chart"), "{said}");
-    assert!(!chapter.rest.contains("```"), "all of it was followed");
+    assert!(chapter.is_over(), "not all of it was followed");
 }

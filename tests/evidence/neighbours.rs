@@ -8,7 +8,7 @@ use http::StatusCode;
 use landfall::facade::demo::world::content::Content;
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::{PathClass, Scan, seed};
-use landfall::facade::evidence::{Asking, Health, Share};
+use landfall::facade::evidence::{Answers, Asking, Health, Share};
 use tokio::time::Instant;
 
 use super::health::{breaker, health, probed, watching};
@@ -38,7 +38,12 @@ fn theirs(site: &Site, count: usize) -> Vec<String> {
 
 async fn judged(site: &Site, namespace: &str, image: &str) -> String {
     let case = site.case_for(image);
-    let asking = Asking { share: Share::Mutating, namespace, deadline: Instant::now() + HELD };
+    let asking = Asking {
+        share: Share::Mutating,
+        namespace,
+        deadline: Instant::now() + HELD,
+        answers: Answers::Cached,
+    };
     shown(&case, &site.observatory.judge(&case, asking).await.verdict)
 }
 

@@ -11,7 +11,7 @@ use landfall::facade::domain::evidence::{Evidence, Observation, Query};
 use landfall::facade::domain::finding::FindingKind;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::{Ruling, Verdict};
-use landfall::facade::evidence::{Asking, Judgement, Observatory, Share};
+use landfall::facade::evidence::{Answers, Asking, Judgement, Observatory, Share};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -156,7 +156,12 @@ impl Site {
 
 /// A Pod of some namespace asks, for so long.
 pub fn soon(time: Duration) -> Asking<'static> {
-    Asking { share: Share::Mutating, namespace: "shop", deadline: Instant::now() + time }
+    Asking {
+        share: Share::Mutating,
+        namespace: "shop",
+        deadline: Instant::now() + time,
+        answers: Answers::Cached,
+    }
 }
 
 /// `Local(ams) []`, `Fallback(fra) [Missing]` …

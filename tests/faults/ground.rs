@@ -10,7 +10,7 @@ use landfall::facade::domain::finding::{Action, FindingKind};
 use landfall::facade::domain::outcome::Outcome;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::Reason;
-use landfall::facade::evidence::{Asking, Observatory, Share};
+use landfall::facade::evidence::{Answers, Asking, Observatory, Share};
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
@@ -88,7 +88,12 @@ impl Ground {
             .observatory
             .judge(
                 &case,
-                Asking { share: Share::Mutating, namespace: "shop", deadline: Instant::now() + time },
+                Asking {
+                    share: Share::Mutating,
+                    namespace: "shop",
+                    deadline: Instant::now() + time,
+                    answers: Answers::Cached,
+                },
             )
             .await
             .verdict;

@@ -1,32 +1,44 @@
 //! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
 //!
 //! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
-//! not show any others. Three pages together show every family: that of `landfall serve` in a process of its own, that of a
-//! door at which a little of everything happens, and the metrics of self-managed certificates, which need an API server.
+//! not show any others. Five pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, and the metrics of self-managed certificates, of replication and of the
+//! ledger, which only a leader has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use jiff::Timestamp;
 use landfall::facade::certs;
 use landfall::facade::certs::rotation::Step;
-use landfall::facade::demo::world::PathClass;
+use landfall::facade::config::{self, Files};
+use landfall::facade::controllers::leader::Leading;
+use landfall::facade::controllers::replication::{ReplicationMetrics, RuleWatch};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Named};
+use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationRule, entry};
+use landfall::facade::domain::case::Subject;
 use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::domain::gap::{Gap, GapKey, GapKind, Version};
+use landfall::facade::domain::image::Tag;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
+use landfall::facade::evidence::{Look, Observatory};
+use landfall::facade::ledger::{Book, LedgerMetrics, Met, Recorder, Sighting};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use strum::VariantArray as _;
 use strum::VariantNames;
+use tokio::time::Instant;
 
 use super::process::Process;
 use super::site::{ROUTES, Site};
+use super::support::case_for;
 use super::support::door::Door;
 use super::support::metrics::{Family, Page};
 use super::support::site::review;
-use super::support::wait::until;
+use super::support::wait::{HELD, until};
 
 /// What a label may say.
 enum Values {
@@ -36,18 +48,24 @@ enum Values {
     Reasons,
     /// The word of a [`FindingKind`].
     Findings,
+    /// The word of a [`GapKind`].
+    Gaps,
     /// A name from the configuration.
     Configured(&'static str),
     /// Something else: what, in words.
     Free(&'static str),
 }
 
-use Values::{Closed, Configured, Findings, Free, Reasons};
+use Values::{Closed, Configured, Findings, Free, Gaps, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
 const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Admin"]));
 const DOOR: (&str, Values) = ("door", Closed(&["Mutate", "Validate"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
+
+const RULE: (&str, Values) =
+    ("rule", Free("the name of a replication rule, of at most 64 for each registry"));
+const STATUS: (&str, Values) = ("status", Closed(&["InProgress", "Succeed", "Failed", "Stopped"]));
 
 /// Every family, as its page calls it, and its labels.
 fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
@@ -114,6 +132,13 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_lookup_duration_seconds", vec![REGISTRY, ASPECT]),
         ("landfall_lookup_queue_wait_seconds", vec![REGISTRY]),
         ("landfall_lookups_coalesced", vec![ASPECT]),
+        (
+            "landfall_blobs",
+            vec![
+                REGISTRY,
+                ("result", Closed(&["Present", "Absent", "Cut", "Refused", "Unknown", "Remembered"])),
+            ],
+        ),
         ("landfall_background_lookups", vec![REGISTRY, ("task", Closed(&["Proof", "Renewal", "Dropped"]))]),
         ("landfall_cache_requests", vec![ASPECT, ("result", Closed(&["Fresh", "Stale", "Miss"]))]),
         ("landfall_cache_entries", vec![]),
@@ -192,6 +217,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                         "Entries",
                         "Policies",
                         "Registries",
+                        "Inventory",
                         "Serving",
                     ]),
                 ),
@@ -217,12 +243,72 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_certificate_rotation_step", vec![("step", Closed(Step::VARIANTS))]),
         ("landfall_ca_bundle_writes", vec![]),
         ("landfall_leader", vec![]),
+        ("landfall_replication_lag_seconds", vec![("route", Configured("a route"))]),
+        ("landfall_replication_executions", vec![REGISTRY, RULE, STATUS]),
+        ("landfall_replication_tasks", vec![REGISTRY, RULE, STATUS]),
+        ("landfall_replication_rule_last_run_timestamp_seconds", vec![REGISTRY, RULE]),
         (
             "landfall_policies",
             vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
         ),
         ("landfall_policies_refused", vec![]),
         ("landfall_policies_opened", vec![]),
+        (
+            "landfall_inventory_reads",
+            vec![(
+                "outcome",
+                Closed(&[
+                    "Used",
+                    "Nothing",
+                    "Torn",
+                    "OtherVersion",
+                    "OtherSite",
+                    "TooOld",
+                    "FromFuture",
+                    "TooLarge",
+                    "Malformed",
+                    "Unreachable",
+                ]),
+            )],
+        ),
+        (
+            "landfall_inventory_answers",
+            vec![(
+                "result",
+                Closed(&[
+                    "Taken",
+                    "NotConfigured",
+                    "ConfiguredOtherwise",
+                    "TooOld",
+                    "Known",
+                    "Full",
+                    "Malformed",
+                ]),
+            )],
+        ),
+        ("landfall_inventory_writes", vec![("outcome", Closed(&["Written", "Outdated", "Failed"]))]),
+        ("landfall_inventory_bytes", vec![]),
+        ("landfall_inventory_left_out", vec![]),
+        ("landfall_gap_sightings", vec![("finding", Gaps)]),
+        ("landfall_gaps_unrecorded", vec![("finding", Gaps)]),
+        ("landfall_gaps_closed", vec![]),
+        ("landfall_gap_write_failures", vec![]),
+        ("landfall_gaps", vec![("finding", Gaps), REGISTRY]),
+        ("landfall_gap_oldest_age_seconds", vec![REGISTRY]),
+        ("landfall_sweep_duration_seconds", vec![]),
+        ("landfall_sweep_ended_timestamp_seconds", vec![]),
+        ("landfall_sweep_failures", vec![]),
+        ("landfall_sweep_pods", vec![]),
+        ("landfall_sweep_images", vec![]),
+        ("landfall_sweep_images_unknown", vec![]),
+        ("landfall_sweep_images_left_out", vec![]),
+        ("landfall_sweep_manifests", vec![("result", Closed(&["Complete", "Lost", "Absent", "Unknown"]))]),
+        ("landfall_sweep_copies", vec![]),
+        ("landfall_sweep_copies_inspected", vec![]),
+        (
+            "landfall_pull_failures",
+            vec![("result", Closed(&["Damaged", "Absent", "Unexplained", "Unknown"]))],
+        ),
         ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
         ("landfall_validating_entry_restores", vec![]),
     ]
@@ -234,6 +320,7 @@ impl Values {
             Closed(words) => words.contains(&value),
             Reasons => Reason::all().any(|reason| reason.as_str() == value),
             Findings => FindingKind::VARIANTS.iter().any(|kind| kind.as_str() == value),
+            Gaps => value.parse::<GapKind>().is_ok(),
             Configured(_) | Free(_) => true,
         }
     }
@@ -243,6 +330,7 @@ impl Values {
             Closed(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Reasons => "a [reason](REASONS.md)".to_owned(),
             Findings => "a [finding](REASONS.md#findings)".to_owned(),
+            Gaps => "a finding of a gap".to_owned(),
             Configured(what) => format!("the name of {what}"),
             Free(what) => (*what).to_owned(),
         }
@@ -291,6 +379,7 @@ async fn busy() -> Page {
         }
     }
     door.observatory.invalidate(&RegistryName::new("ams"), landfall::facade::evidence::Scope::Registry);
+    look_at_layers(&door).await;
     // An operator creates its Pod again and again.
     let mut catalog = review("shop", &[&one]);
     let owner =
@@ -310,6 +399,16 @@ async fn busy() -> Page {
     page()
 }
 
+/// Looks at the layers of an image that is there.
+async fn look_at_layers(door: &Door) {
+    let Named { repository, tag } = seed::PRESENT;
+    let digest = door.demo.ams.store().digest(repository, tag).unwrap();
+    let case = case_for(&door.settings.load(), &format!("harbor.fra.example.com/{repository}@{digest}"));
+    let Subject::Routed(routed) = case.subject else { panic!("no route leads to it") };
+    let place = routed.places.iter().find(|place| place.registry.name.as_str() == "ams").unwrap();
+    door.observatory.layers(place, digest, Look::Deep, Instant::now() + HELD).await;
+}
+
 /// What a replica shows of certificates that it manages itself.
 fn certificates() -> Page {
     let mut page = Registry::default();
@@ -317,10 +416,62 @@ fn certificates() -> Page {
     Page::of(&page)
 }
 
+/// What the leader shows of replication: of a rule that ran, and of a copy that came.
+async fn replication() -> Page {
+    let demo = seed::demo().await.unwrap();
+    let now = jiff::Timestamp::now();
+    let rule = demo.fra.store().add_rule(ReplicationRule::to("production", &demo.ams.url()));
+    demo.fra.store().execute(rule, Execution::succeeded(now));
+    let entry =
+        |at: &Embedded, name: &str| entry(&at.registry(name, &format!("harbor.{name}.example.com")), "");
+    let text = format!(
+        "site: ams\nregistries: {{fra: {}, ams: {}}}\nroutes:\n  - name: production\n    \
+         primary: {{registry: fra, repositories: \"production/**\"}}\n    \
+         replicas: [{{registry: ams, namespace: production, flatten: 1}}]\n",
+        entry(&demo.fra, "fra"),
+        entry(&demo.ams, "ams"),
+    );
+    let settings = config::parse(&text, "test.yaml", Files::Check, now).unwrap().settings;
+    let mut page = Registry::default();
+    let observatory = Observatory::new(&settings, &mut Registry::default());
+    let metrics = ReplicationMetrics::register(&mut page);
+    metrics.lag(&settings.routes[0].name, std::time::Duration::from_secs(2));
+    let settings = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(settings));
+    let watch = RuleWatch::new(
+        observatory.into(),
+        settings,
+        Leading::told_by(tokio::sync::watch::channel(true).1),
+        jiff::Timestamp::now,
+        metrics,
+    );
+    let mut report = watch.report();
+    let task = tokio::spawn(watch.run());
+    report.wait_for(|report| !report.read.is_empty()).await.unwrap();
+    task.abort();
+    Page::of(&page)
+}
+
+/// What the leader shows of a ledger that is full.
+fn ledger() -> Page {
+    let mut page = Registry::default();
+    let metrics = LedgerMetrics::register(&mut page);
+    let (book, recorder) = (Book::default(), Recorder::new(metrics.clone(), Timestamp::now));
+    for n in 0..=2_000 {
+        let version = Version::Tag(Tag::new(n.to_string()));
+        let key = GapKey::image("harbor.fra.example.com/shop/web", version, RegistryName::new("ams"));
+        let gap = Gap { key, kind: GapKind::Finding(FindingKind::Missing), detail: "".into() };
+        recorder.see(&Sighting { gaps: &[gap], tag: None, met: Met::Used, namespace: "shop", owner: None });
+    }
+    book.fold(&recorder);
+    let entries = book.entries();
+    metrics.show(entries.iter().map(|(key, record)| (key, record)), Timestamp::now());
+    Page::of(&page)
+}
+
 /// All families of all pages. One that several pages show says the same on each.
 async fn shown() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
-    for page in [served().await, busy().await, certificates()] {
+    for page in [served().await, busy().await, certificates(), replication().await, ledger()] {
         for (name, family) in page.families {
             let Some(known) = all.get_mut(&name) else {
                 all.insert(name, family);
@@ -414,7 +565,7 @@ const HEAD: &str = "# Metrics
 Made from the code by `LANDFALL_GENERATE=1 cargo test --test generated`. Every replica serves them at `/metrics` of its admin port, in the OpenMetrics format.
 
 - A counter or histogram with labels appears when it has been counted once.
-- Label values are names from the configuration (of registries, routes and policies), or one of the words below. No image, namespace or Pod is ever a label.
+- Label values are names from the configuration (of registries, routes and policies), names of replication rules, or one of the words below. No image, namespace or Pod is ever a label.
 - The three about self-managed certificates (`landfall_certificate_authority_…`, `…_rotation_step`, `landfall_ca_bundle_writes`) are
   there only where Landfall is its own certificate authority.
 

@@ -80,6 +80,8 @@ pub struct Values {
     pub service_monitor: ServiceMonitor,
     /// The definition of the resource LandingPolicy.
     pub crds: Crds,
+    /// How and how often the leader looks at what runs.
+    pub sweep: Sweep,
     /// The ClusterRole of whoever writes policies.
     pub policy_editor: PolicyEditor,
     /// What others may not do.
@@ -320,6 +322,17 @@ pub struct NamespaceLabels {
     pub users: Vec<String>,
     /// Other labels that are guarded like `landfall.dev/mode`.
     pub more: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sweep {
+    /// The time from one sweep to the next, as in `15m`; `0s`: never.
+    pub every: String,
+    /// How long the inspection of a copy counts, as in `6h`.
+    pub inspect: String,
+    /// Whether the templates of workloads are read too.
+    pub templates: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -6,6 +6,8 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a bench prints, and may stop at once")]
 
+#[path = "../support/api_server.rs"]
+mod api_server;
 mod bare;
 #[path = "../storm/blackhole.rs"]
 mod blackhole;
@@ -13,6 +15,9 @@ mod blackhole;
 mod cold;
 mod driver;
 mod flat;
+mod inventory;
+#[path = "../storm/known.rs"]
+mod known;
 mod memory;
 #[path = "../support/metrics.rs"]
 #[expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "the suites look at more of it")]
@@ -26,6 +31,7 @@ mod served;
 mod site;
 #[path = "../storm/storm.rs"]
 mod storm;
+mod sweep;
 mod table;
 mod trouble;
 mod warm;
@@ -56,6 +62,10 @@ enum Part {
     Blackhole,
     /// The restart storm, and the one with an outage and a policy
     Storm,
+    /// The sweep over 5,000 and over 50,000 Pods
+    Sweep,
+    /// The inventory of a storm's images, and of many
+    Inventory,
     /// The release binaries
     Size,
 }
@@ -113,6 +123,8 @@ fn main() -> Result<()> {
             Part::Cold => runtime.block_on(trouble::cold()),
             Part::Blackhole => runtime.block_on(trouble::blackhole()),
             Part::Storm => runtime.block_on(trouble::storm()),
+            Part::Sweep => runtime.block_on(sweep::rows(scale)),
+            Part::Inventory => runtime.block_on(inventory::rows(scale)),
             Part::Size => sizes(),
         };
         // One part that fails does not take the figures of the others with it.

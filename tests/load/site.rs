@@ -56,6 +56,11 @@ impl Site {
         Ok(self.world.write(&format!("{name}.yaml"), &text)?)
     }
 
+    /// Writes another file beside them.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        Ok(self.world.write(name, text)?)
+    }
+
     /// Where the servers' certificate is.
     pub fn folder(&self) -> Result<PathBuf> {
         self.authority().parent().map(Path::to_owned).context("a file lies in a folder")

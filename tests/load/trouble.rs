@@ -44,6 +44,7 @@ pub async fn storm() -> Result<Vec<Row>> {
     let (slow, down) = tokio::join!(Storm::Slow.run(), Storm::Down(Duration::from_secs(30)).run());
     let mut rows = told("storm", &slow?);
     rows.extend(told("storm, all images remembered", &Storm::Remembered.run().await?));
+    rows.extend(told("storm, with an inventory", &Storm::Inventory.run().await?));
     rows.extend(told("outage of 30 s, onUnknown: Block", &down?));
     Ok(rows)
 }

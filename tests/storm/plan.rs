@@ -63,6 +63,16 @@ impl Image {
         Self { repository, kind, content, reference }
     }
 
+    /// As the Pods name it.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// Do the Pods name it by its tag alone?
+    pub fn is_by_tag(&self) -> bool {
+        matches!(self.kind, Kind::Tag | Kind::IndexByTag)
+    }
+
     /// The most that one Landfall may ask about it, in so much time: presence and scan; of an index, presence and
     /// list, and presence and scan of each of the two children that are needed. A tag is asked again when it has
     /// been remembered for half of `cache.tag`, at the earliest.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +13,9 @@ use landfall::facade::demo::world::{Embedded, PathClass};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::api_server::ApiServer;
 use crate::driver::{Caller, Target, post};
+use crate::known;
 use crate::open::{Called, open_loop, quantile};
 use crate::plan::{self, Image, Order, Pod, fill, images, pods};
 use crate::process::Process;
@@ -46,6 +49,8 @@ pub enum Storm {
     Slow,
     /// Likewise, but each Landfall has seen each image once before.
     Remembered,
+    /// Amsterdam is slow, and each Landfall reads at its start what the cluster knew before.
+    Inventory,
     /// Amsterdam is down for so long, and slow then; a policy blocks what is unknown.
     Down(Duration),
 }
@@ -104,11 +109,11 @@ impl Storm {
         fill(&mut site.ams.store(), &images);
         check_pace(&site).await?;
         let (order, down, policies) = match self {
-            Self::Slow | Self::Remembered => (Order::AllAtOnce, Duration::ZERO, ""),
+            Self::Slow | Self::Remembered | Self::Inventory => (Order::AllAtOnce, Duration::ZERO, ""),
             Self::Down(time) => (Order::ByWorkload, time, STRICT),
         };
         let pods = pods(&images, order)?;
-        if let Self::Remembered = self {
+        if let Self::Remembered | Self::Inventory = self {
             fill(&mut site.fra.store(), &images);
         } else {
             become_slow(&site).await;
@@ -116,10 +121,25 @@ impl Storm {
         if !down.is_zero() {
             site.ams.down().await;
         }
-        let mut landfalls = Vec::new();
+        let api = ApiServer::start().await?;
+        let mut configs = Vec::new();
         for number in 0..LANDFALLS {
             let config = site.configure(&name(number), &format!("{ROUTES}{policies}"))?;
-            landfalls.push(Process::landfall(&config, &site.folder()?).await?);
+            if let Self::Inventory = self {
+                known::keep(&api, &name(number), &config, &images).await?;
+            }
+            configs.push(config);
+        }
+        if let Self::Inventory = self {
+            become_slow(&site).await;
+        }
+        let mut landfalls = Vec::new();
+        for (number, config) in configs.iter().enumerate() {
+            let command = match self {
+                Self::Inventory => api.command(&name(number), |name, text| site.write(name, text))?,
+                _ => Command::new("env"),
+            };
+            landfalls.push(Process::landfall_in(command, config, &site.folder()?).await?);
         }
         let authority = site.authority();
         if let Self::Remembered = self {
@@ -322,6 +342,11 @@ impl Seen {
         results
     }
 
+    /// How many requests about images Amsterdam got.
+    pub fn asked_about_images(&self) -> usize {
+        self.asked.values().sum()
+    }
+
     /// When the last Pod came that was denied.
     pub fn last_denied(&self) -> Option<Duration> {
         self.pods.iter().filter(|told| matches!(told.result, PodResult::Denied(_))).map(|told| told.due).max()
@@ -349,7 +374,7 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latencies = self.latencies();
         let latency = |share| quantile(&latencies, share).as_millis();
-        let asked: usize = self.asked.values().sum();
+        let asked = self.asked_about_images();
         write!(
             f,
             "{} Pods, images {:?}; last denied {:?}; ms p50 {} p99 {} max {}; Amsterdam: peak {}, {asked} requests \

@@ -17,6 +17,7 @@ use landfall::facade::domain::policy::{Labels, Policy};
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::Reason;
 use landfall::facade::evidence::Observatory;
+use landfall::facade::ledger::{LedgerMetrics, Recorder};
 use landfall::facade::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
     Transport, server_config,
@@ -71,6 +72,8 @@ pub struct Door {
     pub moving: Arc<ArcSwap<Labels>>,
     /// The policies that denied a Pod, or would have, in this order.
     pub denied: Arc<Mutex<Vec<String>>>,
+    /// Takes the gaps that the doors tell of.
+    pub recorder: Recorder,
     selectors: Selectors,
     url: String,
     /// Where the second door listens.
@@ -150,11 +153,13 @@ impl Door {
             let policy: &PolicyName = policy;
             seen.lock().unwrap().push(policy.to_string());
         });
+        let recorder = Recorder::new(LedgerMetrics::register(&mut page), clock);
         let doors = Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut page))
             .labels(labels(moving.clone()))
             .own_namespace("landfall")
             .on_loop(on_loop)
             .on_denied(on_denied)
+            .recorder(recorder.clone())
             .clock(clock);
         let selectors = doors.selectors();
         let metrics = ServerMetrics::register(&mut page);
@@ -178,7 +183,20 @@ impl Door {
         let ca = reqwest::Certificate::from_pem(demo.world.authority().pem().as_bytes()).unwrap();
         // The API server speaks HTTP/1.1 to webhooks.
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
-        Self { demo, page, settings, observatory, moving, denied, selectors, url, second, client, tasks }
+        Self {
+            demo,
+            page,
+            settings,
+            observatory,
+            moving,
+            denied,
+            recorder,
+            selectors,
+            url,
+            second,
+            client,
+            tasks,
+        }
     }
 
     /// Where it listens.

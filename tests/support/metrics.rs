@@ -11,6 +11,7 @@ pub mod name {
     pub const BACKGROUND_LOOKUPS: &str = "landfall_background_lookups_total";
     pub const BACKOFF: &str = "landfall_registry_backoff";
     pub const LIMITED_PROJECTS: &str = "landfall_registry_limited_projects";
+    pub const BLOBS: &str = "landfall_blobs_total";
     pub const BREAKER: &str = "landfall_registry_breaker";
     pub const CACHE_ENTRIES: &str = "landfall_cache_entries";
     pub const COALESCED: &str = "landfall_lookups_coalesced_total";

@@ -37,6 +37,8 @@ pub fn seed(store: &mut Store, digests: &mut HashMap<String, Digest>) {
     let robot = |name: &str, project: &str, may: &[Permission]| {
         Account::robot(name, Namespace::Project(project.into()), may)
     };
+    let of_system = [Permission::ReplicationPolicyList, Permission::ReplicationList];
+    let in_projects: Vec<_> = Permission::ALL.into_iter().filter(|one| !of_system.contains(one)).collect();
     for account in [
         Account::admin("Admin-Secret1"),
         Account::user("bob", "Bob-Secret1"),
@@ -46,7 +48,7 @@ pub fn seed(store: &mut Store, digests: &mut HashMap<String, Digest>) {
         robot("dis", "priv", &Permission::ALL).standing(Standing::Disabled),
         robot("exp", "priv", &Permission::ALL).standing(Standing::Expired),
         Account::robot("sysr", Namespace::All, &Permission::ALL),
-        Account::robot("star", Namespace::All, &Permission::ALL),
+        Account::robot("star", Namespace::All, &in_projects),
     ] {
         store.add_account(account);
     }
@@ -111,6 +113,9 @@ pub fn hold_lost(store: &mut Store, digests: &mut HashMap<String, Digest>) {
     {
         store.lose(repository, &digests[lost]);
     }
+    let layer = image("1bf86d").blobs.pop().unwrap().digest;
+    store.lose_layer("pub/gone3", &layer);
+    digests.insert("091a6e".into(), layer);
 }
 
 const LOST: [(&str, &str); 4] =

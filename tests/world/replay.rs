@@ -3,7 +3,7 @@
 use landfall::facade::demo::world::content::{Content, Flavour};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::{
-    Configuration, Embedded, Reachable, Scan, ScannerState, Signatures, World,
+    Configuration, Descriptors, Embedded, Reachable, Scan, ScannerState, Signatures, World,
 };
 use landfall::facade::domain::digest::Digest;
 use landfall::facade::domain::scan::Severity::{self, Critical, Low, Medium};
@@ -80,7 +80,6 @@ const IGNORED: &[&str] = &[
     "realname",
     "user_id",
     "email",
-    "accessories",
 ];
 
 /// The Harbor of the recordings, rebuilt, and the one that its proxy project looks at.
@@ -186,6 +185,8 @@ impl Stage {
             store.push_untagged("proxya/lib/pc", pc.child("linux/amd64").unwrap());
         } else if is("p0") {
             hold_lost(&mut store, &mut self.digests.clone());
+            let remembered = is("p04-") || is("p05-");
+            store.descriptors = if remembered { Descriptors::Cache } else { Descriptors::Storage };
         } else if is("e0") && !is("e00-") {
             store.scanner = ScannerState::Unhealthy;
         } else if is("j05") {

@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 
 use super::Summary;
 use crate::admission::MUTATE;
-use crate::demo::story::{Admission, GapState, Told, ToldImage, tally};
+use crate::demo::story::{Admission, Told, ToldImage, tally};
 use crate::domain::policy::VALIDATE;
+use crate::report::gaps::table;
 
 /// The least and the greatest width of a page; without a terminal it is [`USUAL`].
 const NARROWEST: usize = 80;
@@ -193,14 +195,12 @@ impl Page {
     pub(super) fn closing(&self, summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
         let Summary { stories, as_told, otherwise, seconds, gaps } = summary;
         writeln!(out, "\n {AWAY}{}{AWAY:#}", "─".repeat(self.width - 2))?;
-        writeln!(out, " {BOLD}Replication gaps met on the way{BOLD:#}\n")?;
-        for gap in gaps {
-            let (state, style) = match gap.state {
-                GapState::Open => ("open", MIND),
-                GapState::Closed => ("closed", GOOD),
-            };
-            let (finding, image, place) = (&gap.finding, short(&gap.image), &gap.place);
-            writeln!(out, "   {style}{state:<6}{style:#} {finding:<12} {place:<4} {image}")?;
+        writeln!(out, " {BOLD}The ledger: what Amsterdam's site lacked on the way{BOLD:#}\n")?;
+        let table = table(gaps, Timestamp::now(), Some(self.width - 3));
+        table.lines().try_for_each(|line| writeln!(out, "   {line}"))?;
+        if let Some(worst) = gaps.first() {
+            writeln!(out)?;
+            self.paragraph("", &short(&worst.message), 3, out)?;
         }
         if otherwise.is_empty() {
             writeln!(out, "\n {GOOD}✓{GOOD:#} {stories} stories in {seconds} s, all as told.\n")
@@ -272,6 +272,7 @@ fn words(finding: &str) -> &'static str {
         "ChildMissing" => "a part that these nodes need is not there",
         "ProxyCache" => "a proxy cache answers for it, which proves no copy",
         "Refused" => "the registry does not hand it out",
+        "LayerMissing" => "a layer of it is lost",
         "PullFailed" => "nodes could not pull it",
         "Stale" => "its tag means something else than in Frankfurt",
         "Unreachable" => "the registry does not answer",

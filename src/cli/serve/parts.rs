@@ -13,18 +13,23 @@ use tokio::task::spawn_blocking;
 
 use super::certificate::Source;
 use super::leadership::lead;
+use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, namespaces, probe};
+use super::{entries, inventory, namespaces, probe, rules, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
 use crate::config::{self, Files, Problems};
 use crate::controllers::entries::{self as entry, EntryKeeper, Report};
+use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::replication::ReplicationMetrics;
 use crate::controllers::settings::{SettingsController, Standing};
+use crate::controllers::sweep::{SweepMetrics, Terms};
 use crate::evidence::Observatory;
+use crate::ledger::LedgerMetrics;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
     Served, ServerMetrics, ServingCertificate, TlsVersions, Transport, admin, server_config,
@@ -57,6 +62,10 @@ pub struct Parts {
     pub candidate: Option<Candidate>,
     /// The name of our Service and of our webhook configurations, if LandingPolicies are read; `None`: the file alone counts.
     pub policies: Option<String>,
+    /// How and how often the leader looks at what runs; `None`: never.
+    pub sweep: Option<Terms>,
+    /// How long closed gaps are kept.
+    pub gap_retention: Duration,
     /// How long it takes until others know that we leave.
     pub propagation: Duration,
 }
@@ -79,6 +88,10 @@ struct Instruments {
     leader: LeaderMetrics,
     entries: entry::Metrics,
     policies: PolicyMetrics,
+    sweep: SweepMetrics,
+    inventory: InventoryMetrics,
+    ledger: LedgerMetrics,
+    replication: ReplicationMetrics,
 }
 
 impl Instruments {
@@ -91,6 +104,10 @@ impl Instruments {
             leader: LeaderMetrics::register(page),
             entries: entry::Metrics::register(page),
             policies: PolicyMetrics::register(page),
+            sweep: SweepMetrics::register(page),
+            inventory: InventoryMetrics::register(page),
+            ledger: LedgerMetrics::register(page),
+            replication: ReplicationMetrics::register(page),
         }
     }
 }
@@ -118,6 +135,8 @@ impl Parts {
             cluster,
             candidate,
             policies,
+            sweep,
+            gap_retention,
             propagation,
         } = self;
         let config = match spawn_blocking(|| Watch::open(config, Files::Check, Timestamp::now)).await? {
@@ -137,8 +156,25 @@ impl Parts {
         let (observatory, page) = observe(&config, page).await?;
         let file = config.handle();
         let namespaces = cluster.map_or_else(Namespaces::nowhere, Cluster::namespaces);
+        let ledger = Ledger::of(cluster, leadership.as_ref(), policies.is_some(), instruments.ledger);
         let names =
             policies.zip(pod).map(|(release, (namespace, pod))| ReporterNames { namespace, release, pod });
+        let surveys = watch::Sender::new(None);
+        let kept = cluster.zip(leadership.as_ref()).zip(names.as_ref());
+        let kept = kept.map(|((cluster, leadership), ReporterNames { namespace, release, .. })| {
+            let (observatory, leading) = (observatory.clone(), leadership.leading.clone());
+            let metrics = instruments.inventory;
+            let names = (namespace.as_str(), release.as_str());
+            InventoryKeeper::new(
+                cluster,
+                names,
+                observatory,
+                leading,
+                surveys.subscribe(),
+                metrics,
+                Timestamp::now,
+            )
+        });
         let objects = Objects::of(names, cluster, leadership.as_ref(), &file, instruments.policies);
         let settings =
             SettingsController::new(config, objects.policies(), observatory.clone(), instruments.config);
@@ -163,12 +199,38 @@ impl Parts {
         let labels = namespaces.clone();
         let mut doors = Doors::new(settings.settings(), observatory.clone(), instruments.admission)
             .labels(Arc::new(move |namespace| labels.labels(namespace)))
-            .on_denied(counted.on_denied());
+            .on_denied(counted.on_denied())
+            .recorder(ledger.recorder());
+        let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
+        let surveyed = surveys.subscribe();
+        if let Some(((at, own), terms)) = may_sweep {
+            let (rules, terms) =
+                ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));
+            sweep::spawn(&mut tasks, at, &namespaces, &observatory, rules, terms, surveys);
+        }
         if let Some(own) = own_namespace {
             doors = doors.own_namespace(own);
         }
         if let Some(leadership) = &leadership {
             doors = doors.on_loop(tell_owner(leadership.events.clone()));
+        }
+        let rules = match &leadership {
+            Some(leadership) => {
+                let (settings, metrics) = (settings.settings(), instruments.replication);
+                rules::spawn(&mut tasks, leadership, settings, observatory.clone(), metrics)
+            }
+            None => watch::channel(None).1,
+        };
+        let recorded = ledger.spawn(
+            &mut tasks,
+            settings.settings(),
+            observatory.clone(),
+            &namespaces,
+            rules,
+            gap_retention.try_into()?,
+        );
+        if let Some(keeper) = &recorded.keeper {
+            tasks.spawn("sweep and ledger", sweep::tell(keeper.clone(), surveyed));
         }
         let behind_answers = doors.tasks();
         tracing::info!(
@@ -187,6 +249,7 @@ impl Parts {
         };
         tasks.spawn("settings", settings.run(show));
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
+        tasks.spawn("inventory", inventory::keep(kept, conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
         tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
         tasks.spawn("entries", entries::keep(keeper, told, conditions.clone(), drain.clone()));
@@ -222,6 +285,7 @@ impl Parts {
         behind_answers.close();
         behind_answers.wait().await;
         counted.fold().await;
+        recorded.fold().await;
         observatory.close().await;
         Ok(Ended::Left(served))
     }

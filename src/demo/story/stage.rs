@@ -23,11 +23,13 @@ use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
 use super::world::{Embedded, Reachable, Scan};
 use super::{PATIENCE, StoryError, script, settings};
-use crate::admission::{Doors, MUTATE};
+use crate::admission::{Doors, LabelsOf, MUTATE};
 use crate::config::{self, Files};
+use crate::domain::gap::GapKey;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, VALIDATE};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
+use crate::ledger::{Book, LedgerMetrics, Recheck, Record, Recorder, recheck};
 use crate::server::{
     Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
     Transport, server_config,
@@ -47,6 +49,9 @@ pub struct Stage {
     validate: String,
     settings: Arc<ArcSwap<Settings>>,
     client: reqwest::Client,
+    recorder: Recorder,
+    ledger: Book,
+    recheck: Recheck,
     drain: Drain,
     serving: [JoinHandle<Served>; 2],
 }
@@ -74,7 +79,14 @@ impl Stage {
         let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
         let counted = crate::admission::Metrics::register(&mut page);
         let settings = Arc::new(ArcSwap::from_pointee(loaded.settings));
-        let routers = Doors::new(settings.clone(), observatory, counted).own_namespace("landfall").routers();
+        let recorder = Recorder::new(LedgerMetrics::register(&mut page), Timestamp::now);
+        let labels: LabelsOf = Arc::new(|namespace| {
+            let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
+            Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
+        });
+        let recheck = recheck(settings.clone(), observatory.clone(), labels.clone(), Timestamp::now);
+        let doors = Doors::new(settings.clone(), observatory, counted).labels(labels);
+        let routers = doors.own_namespace("landfall").recorder(recorder.clone()).routers();
         let metrics = ServerMetrics::register(&mut page);
         let authority = demo.world.authority();
         let identity = authority.issue(&["127.0.0.1", "localhost"], Validity::Current)?;
@@ -109,6 +121,9 @@ impl Stage {
             validate: format!("{second}{VALIDATE}"),
             settings,
             client,
+            recorder,
+            ledger: Book::default(),
+            recheck,
             drain,
             serving: [at_first, at_second],
         })
@@ -124,6 +139,16 @@ impl Stage {
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.demo.world.ca_file()
+    }
+
+    /// The ledger: what the doors have recorded so far, and how each image that is still lacking stands now.
+    pub async fn ledger(&self) -> Vec<(GapKey, Record)> {
+        self.ledger.fold(&self.recorder);
+        for (key, record) in self.ledger.entries().iter().filter(|(_, record)| record.is_open()) {
+            let standing = (self.recheck)(key, record).await;
+            self.ledger.stands(key, &standing, None, Timestamp::now());
+        }
+        self.ledger.entries()
     }
 
     /// Ends the server, as a rollout would.

@@ -4,10 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::gap::{GapKey, GapKind};
-use crate::domain::image::Reference;
-use crate::domain::name::RegistryName;
-
 /// Whether the Pod may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,28 +111,6 @@ pub struct ToldAct {
     pub stories: Vec<Told>,
 }
 
-/// A gap that the stories met: something that replication has not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct SeenGap {
-    /// What.
-    pub finding: String,
-    /// The image as its Pod wrote it.
-    pub image: String,
-    /// The registry that should hold it, scanned.
-    pub place: String,
-    /// Whether a later story found that copy in order.
-    pub state: GapState,
-}
-
-/// Whether a gap is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum GapState {
-    /// It is.
-    Open,
-    /// It was closed before the end.
-    Closed,
-}
-
 /// A whole performance.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Performance {
@@ -217,28 +191,5 @@ impl Performance {
     #[must_use]
     pub fn as_told(&self) -> bool {
         self.stories().next().is_some() && self.stories().all(|told| told.as_told)
-    }
-
-    /// The gaps that the stories met, each once.
-    #[must_use]
-    pub fn gaps(&self) -> Vec<SeenGap> {
-        let mut gaps: BTreeMap<(GapKey, GapKind), SeenGap> = BTreeMap::new();
-        for image in self.stories().flat_map(|told| told.actual.images.iter().flatten()) {
-            let Ok(reference) = Reference::parse(&image.was) else { continue };
-            let key = |place: &str| GapKey::written(&reference, RegistryName::new(place));
-            if let (Some("Local" | "AlreadyLocal"), Some(place)) = (image.reason.as_deref(), &image.place) {
-                let closed = gaps.iter_mut().filter(|((gap, _), _)| *gap == key(place));
-                closed.for_each(|(_, seen)| seen.state = GapState::Closed);
-            }
-            for Found { finding, place } in &image.findings {
-                let kind = finding.parse::<GapKind>().ok();
-                let (Some(kind), Some(place)) = (kind, place) else { continue };
-                let (finding, image, place) = (finding.clone(), image.was.clone(), place.clone());
-                gaps.insert((key(&place), kind), SeenGap { finding, image, place, state: GapState::Open });
-            }
-        }
-        let mut gaps: Vec<SeenGap> = gaps.into_values().collect();
-        gaps.sort();
-        gaps
     }
 }

@@ -46,7 +46,7 @@ pub enum Namespace {
     Project(String),
 }
 
-/// What a robot may do in a project: Harbor's `resource:action`.
+/// What a robot may do in a project, or in the whole Harbor: Harbor's `resource:action`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Permission {
     /// `repository:pull`
@@ -63,11 +63,15 @@ pub enum Permission {
     ProjectRead,
     /// `scan:create`
     ScanCreate,
+    /// `replication-policy:list`, of the whole Harbor.
+    ReplicationPolicyList,
+    /// `replication:list`, of the whole Harbor.
+    ReplicationList,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Pull,
         Self::ArtifactRead,
         Self::ArtifactList,
@@ -75,6 +79,8 @@ impl Permission {
         Self::ScannerRead,
         Self::ProjectRead,
         Self::ScanCreate,
+        Self::ReplicationPolicyList,
+        Self::ReplicationList,
     ];
 }
 

@@ -161,6 +161,37 @@ impl Content {
         index(Flavour::Oci, platforms.iter().map(inner).collect())
     }
 
+    /// The same, with one more layer. Images that have a layer in common name it by the same text.
+    #[must_use]
+    pub fn with_layer(mut self, text: &str) -> Self {
+        let layer = blob(text.as_bytes().to_vec());
+        let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+        self.list(json!({"mediaType": kind, "digest": layer.digest, "size": layer.bytes.len()}));
+        self.blobs.push(layer);
+        self
+    }
+
+    /// The same, with one more layer that stays where its publisher has it, as those of Windows.
+    #[must_use]
+    pub fn with_foreign_layer(mut self, text: &str) -> Self {
+        let layer = blob(text.as_bytes().to_vec());
+        self.list(json!({
+            "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            "digest": layer.digest, "size": layer.bytes.len(), "urls": ["https://mcr.example.com/layer"],
+        }));
+        self
+    }
+
+    /// Adds a layer to the manifest.
+    fn list(&mut self, layer: Value) {
+        let Ok(mut manifest) = serde_json::from_slice::<Value>(&self.bytes) else { return };
+        if let Some(layers) = manifest.get_mut("layers").and_then(Value::as_array_mut) {
+            layers.push(layer);
+        }
+        self.bytes = manifest.to_string().into();
+        self.digest = sha256(&self.bytes);
+    }
+
     /// The same, with its manifest padded to at least this many bytes.
     #[must_use]
     pub fn padded(mut self, least: usize) -> Self {

@@ -1,13 +1,13 @@
 //! The answers of distribution itself, alone or behind Harbor's core: manifests, blobs, tags.
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, ETAG, HeaderName};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, HeaderName, RANGE};
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::content::{Content, OCI_INDEX, OCI_MANIFEST};
 use super::message::{Answer, Ask, body, error, errors, of_distribution, with};
-use super::store::{Repository, Stored};
+use super::store::{Descriptors, Ranges, Repository, Store, Stored};
 use crate::domain::digest::Digest;
 
 /// What a path under `/v2/` names.
@@ -73,25 +73,58 @@ pub(super) fn manifest_unknown(repository: &str, reference: &str) -> Answer {
     ))
 }
 
-/// A blob, or 404. A manifest is a blob, too.
-pub(super) fn blob(repository: Option<&Repository>, digest: &str) -> Answer {
+/// A blob or the asked part of it, or 404. A manifest is a blob, too.
+pub(super) fn blob(store: &Store, ask: &Ask, repository: &str, digest: &str) -> Answer {
+    let repository = store.repositories.get(repository);
     let found = digest.parse().ok().and_then(|digest: Digest| {
         let repository = repository?;
         let manifest = || {
             let artifact = repository.artifacts.get(&digest)?;
             (artifact.stored == Stored::Intact).then(|| artifact.content.bytes.clone())
         };
-        let bytes: Bytes = repository.blobs.get(&digest).cloned().or_else(manifest)?;
-        Some((digest, bytes))
+        let lost = repository.lost.contains(&digest);
+        let known = !lost || store.descriptors == Descriptors::Cache;
+        let blob = repository.blobs.get(&digest).filter(|_| known);
+        let bytes: Bytes = blob.cloned().or_else(manifest)?;
+        Some((digest, bytes, lost))
     });
-    let Some((digest, bytes)) = found else {
+    let Some((digest, bytes, lost)) = found else {
         return of_distribution(errors(
             StatusCode::NOT_FOUND,
             &json!({"errors": [{"code": "BLOB_UNKNOWN", "message": "blob unknown to registry", "detail": digest}]}),
         ));
     };
-    let answer = named(body(StatusCode::OK, "application/octet-stream", bytes), &digest);
+    let whole = bytes.len();
+    let range = ask.header(RANGE).filter(|_| ask.method == Method::GET && store.ranges == Ranges::Obeyed);
+    let answer = match range.map(|range| part(range, &bytes)) {
+        None => body(StatusCode::OK, "application/octet-stream", bytes),
+        Some(Some((first, bytes))) => {
+            let last = (first + bytes.len()).saturating_sub(1);
+            let answer = body(StatusCode::PARTIAL_CONTENT, "application/octet-stream", bytes);
+            with(answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{whole}"))
+        }
+        Some(None) => {
+            let answer = body(StatusCode::RANGE_NOT_SATISFIABLE, "text/plain; charset=utf-8", "");
+            return of_distribution(with(answer, CONTENT_RANGE, &format!("bytes */{whole}")));
+        }
+    };
+    let mut answer = named(answer, &digest);
+    if lost {
+        answer.extensions_mut().insert(Bodiless);
+    }
     with(with(answer, ACCEPT_RANGES, "bytes"), CACHE_CONTROL, "max-age=31536000")
+}
+
+/// Marks an answer whose headers announce a body of which no byte is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bodiless;
+
+/// The part that `bytes=first-last` asks for, with its first place. `None`: nothing of the blob is in it.
+fn part(range: &str, bytes: &Bytes) -> Option<(usize, Bytes)> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let first: usize = first.parse().ok()?;
+    let last = last.parse().map_or(bytes.len(), |last: usize| last.saturating_add(1)).min(bytes.len());
+    (first < last).then(|| (first, bytes.slice(first..last)))
 }
 
 /// The list of tags.

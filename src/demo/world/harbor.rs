@@ -5,6 +5,7 @@ pub(super) mod access;
 mod api;
 mod artifact;
 mod gate;
+mod replication;
 pub(super) mod token;
 mod v2;
 

@@ -34,6 +34,16 @@ impl Ask {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The page of a list that the query asks for, as Harbor's API reads it: of ten, unless it says otherwise.
+    pub fn page<'a, T>(&self, found: &'a [T]) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        let number = |name: &str, default: usize| {
+            let value = self.parameter(name).and_then(|value| value.parse().ok());
+            value.filter(|value| *value > 0).unwrap_or(default)
+        };
+        let (page, size) = (number("page", 1), number("page_size", 10));
+        found.iter().skip((page - 1).saturating_mul(size)).take(size)
+    }
+
     /// A header as text.
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -94,6 +104,16 @@ pub(super) fn json(value: &Value) -> Answer {
 /// An error in the envelope that distribution and Harbor share.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
     errors(status, &json!({"errors": [{"code": code, "message": message}]}))
+}
+
+/// The 401 of Harbor's API.
+pub(super) fn unauthorized() -> Answer {
+    error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "unauthorized")
+}
+
+/// The 404 of Harbor's router.
+pub(super) fn no_such_path(path: &str) -> Answer {
+    error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("path {path} was not found"))
 }
 
 /// Errors in their envelope.

@@ -103,7 +103,7 @@ pub(super) fn answer(
     match target {
         Target::Root => of_distribution(body(StatusCode::OK, "application/json; charset=utf-8", "{}")),
         Target::Manifest { repository, reference } => manifest(store, ask, repository, reference),
-        Target::Blob { repository, digest } => distribution::blob(store.repositories.get(repository), digest),
+        Target::Blob { repository, digest } => distribution::blob(store, ask, repository, digest),
         Target::Tags { repository } => match store.repositories.get(repository) {
             Some(found) => of_distribution(distribution::tags(repository, found)),
             None => of_distribution(error(

@@ -1,6 +1,6 @@
 //! The content of a registry and the state of its parts. Stories and tests change it between steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
+use super::replication::{Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
@@ -30,10 +31,15 @@ pub struct Store {
     pub wrong_password_delay: Duration,
     /// CVEs that are ignored in all projects that use the system's list.
     pub allowlist: Allowlist,
+    /// Where it looks up that it has a blob.
+    pub descriptors: Descriptors,
+    /// Whether `Range` is obeyed.
+    pub ranges: Ranges,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) scans: HashMap<Digest, Scan>,
+    pub(super) rules: Vec<ReplicationRule>,
     pub(super) harbor_tokens: HarborTokens,
     pub(super) plain_tokens: PlainTokens,
     next_id: u64,
@@ -46,6 +52,25 @@ pub enum Reachable {
     Up,
     /// It refuses connections.
     Down,
+}
+
+/// Where a registry looks up that it has a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    /// In the storage.
+    Storage,
+    /// In a cache, as Harbor has one in Redis, which still knows an object that the storage has lost: `HEAD` answers 200, and
+    /// `GET` announces the blob and ends before its first byte.
+    Cache,
+}
+
+/// Whether a registry obeys `Range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranges {
+    /// It answers 206 with the part.
+    Obeyed,
+    /// It answers 200 with the whole blob.
+    Ignored,
 }
 
 /// Harbor's configuration while its database is down. It is cached for a minute.
@@ -140,6 +165,8 @@ pub(super) struct Repository {
     pub artifacts: BTreeMap<Digest, Artifact>,
     pub tags: BTreeMap<String, Tag>,
     pub blobs: HashMap<Digest, Bytes>,
+    /// Those of `blobs` whose objects the storage has lost.
+    pub lost: HashSet<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,14 +184,22 @@ pub(super) struct Artifact {
     pub role: Role,
     pub pushed: Timestamp,
     pub stored: Stored,
-    pub signed: Signed,
+    pub accessories: Vec<Accessory>,
 }
 
-/// Whether an artifact has a cosign signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signed {
-    Yes,
-    No,
+/// What belongs to an artifact. Its own manifest is not served.
+#[derive(Debug, Clone)]
+pub(super) struct Accessory {
+    pub id: u64,
+    pub kind: String,
+    pub digest: Digest,
+}
+
+impl Artifact {
+    /// Whether it has an accessory of this type.
+    pub fn has_accessory(&self, kind: &str) -> bool {
+        self.accessories.iter().any(|accessory| accessory.kind == kind)
+    }
 }
 
 /// Whether the manifest's file is there.
@@ -192,10 +227,13 @@ impl Store {
             job_service: Reachable::Up,
             wrong_password_delay: Duration::ZERO,
             allowlist: Allowlist::default(),
+            descriptors: Descriptors::Storage,
+            ranges: Ranges::Obeyed,
             accounts: BTreeMap::new(),
             projects: BTreeMap::new(),
             repositories: BTreeMap::new(),
             scans: HashMap::new(),
+            rules: Vec::new(),
             harbor_tokens: HarborTokens::default(),
             plain_tokens: PlainTokens::default(),
             next_id: 0,
@@ -291,9 +329,26 @@ impl Store {
     pub fn lose_layers(&mut self, repository: &str, digest: &Digest) {
         let repository = self.repository(repository);
         let Some(artifact) = repository.artifacts.get(digest) else { return };
-        for blob in &artifact.content.blobs {
-            repository.blobs.remove(&blob.digest);
-        }
+        repository.lost.extend(artifact.content.blobs.iter().map(|blob| blob.digest));
+    }
+
+    /// The config and the layers of an image, the config first.
+    #[must_use]
+    pub fn layers(&self, repository: &str, digest: &Digest) -> Vec<Digest> {
+        let artifact = self.repositories.get(repository).and_then(|found| found.artifacts.get(digest));
+        let blobs = artifact.map(|artifact| artifact.content.blobs.as_slice()).unwrap_or_default();
+        blobs.iter().map(|blob| blob.digest).collect()
+    }
+
+    /// Removes the file of one layer, or of a config. It is back after a push, or after
+    /// [`restore_layer`](Self::restore_layer).
+    pub fn lose_layer(&mut self, repository: &str, layer: &Digest) {
+        self.repository(repository).lost.insert(*layer);
+    }
+
+    /// Puts the file of a layer back.
+    pub fn restore_layer(&mut self, repository: &str, layer: &Digest) {
+        self.repository(repository).lost.remove(layer);
     }
 
     /// Makes it what a pull-through cache offers and has not pulled yet (as ECR's does, aws/containers-roadmap #2837): a plain
@@ -309,8 +364,51 @@ impl Store {
 
     /// Signs an artifact, as cosign would.
     pub fn sign(&mut self, repository: &str, digest: &Digest) {
+        let signature = Content::image(&format!("signature of {digest}")).digest;
+        self.attach(repository, digest, "signature.cosign", signature);
+    }
+
+    /// Adds an accessory of this type, as Harbor spells it, with this digest.
+    pub fn attach(&mut self, repository: &str, subject: &Digest, kind: &str, digest: Digest) {
+        let id = self.id();
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(subject) {
+            artifact.accessories.retain(|accessory| accessory.digest != digest);
+            artifact.accessories.push(Accessory { id, kind: kind.into(), digest });
+        }
+    }
+
+    /// Removes all accessories of an artifact.
+    pub fn detach(&mut self, repository: &str, subject: &Digest) {
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(subject) {
+            artifact.accessories.clear();
+        }
+    }
+
+    /// Changes when an artifact was pushed.
+    pub fn set_pushed(&mut self, repository: &str, digest: &Digest, at: Timestamp) {
         if let Some(artifact) = self.repository(repository).artifacts.get_mut(digest) {
-            artifact.signed = Signed::Yes;
+            artifact.pushed = at;
+        }
+    }
+
+    /// Adds a replication rule, and returns its number.
+    pub fn add_rule(&mut self, mut rule: ReplicationRule) -> u64 {
+        rule.id = self.id();
+        let id = rule.id;
+        self.rules.push(rule);
+        id
+    }
+
+    /// Removes all replication rules.
+    pub fn remove_rules(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Adds an execution to a rule.
+    pub fn execute(&mut self, rule: u64, mut execution: Execution) {
+        execution.id = self.id();
+        if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
+            rule.executions.push(execution);
         }
     }
 
@@ -399,9 +497,11 @@ impl Store {
         let repository = self.repository(repository);
         for blob in &content.blobs {
             repository.blobs.insert(blob.digest, blob.bytes.clone());
+            repository.lost.remove(&blob.digest);
         }
         let content = Arc::new(content.clone());
-        let artifact = Artifact { id, content, role, pushed, stored: Stored::Intact, signed: Signed::No };
+        let (stored, accessories) = (Stored::Intact, Vec::new());
+        let artifact = Artifact { id, content, role, pushed, stored, accessories };
         repository.artifacts.entry(digest).or_insert(artifact).stored = Stored::Intact;
     }
 

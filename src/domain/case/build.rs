@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use super::{Case, Expected, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::image::{Reference, Repository};
 use crate::domain::name::Site;
 use crate::domain::place::PlaceIx;
@@ -24,7 +24,7 @@ use crate::domain::settings::Settings;
 use crate::domain::verdict::KeepReason;
 
 /// Whether a container's image is ever pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pull {
     /// The node pulls it from a registry, always or when it does not have it.
     Registry,
@@ -33,7 +33,7 @@ pub enum Pull {
 }
 
 /// Whether a Pod asks to be left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exemption {
     /// The Pod does not ask for it.
     None,
@@ -220,6 +220,7 @@ impl Settings {
             role: Role::Primary,
             serves: Serves::Copies,
             collision: Collision::Impossible,
+            expected: Expected::Copied,
         };
         let replicas = route.replicas.iter().enumerate().filter_map(|(n, replica)| {
             let copied = replica.filter.allows(source.as_str(), reference);
@@ -227,7 +228,7 @@ impl Settings {
             let mut place = self.place(replica, repository);
             if !copied {
                 // `collision` was computed for what the rule copies. Outside of that, another image may be there.
-                place.collision = Collision::Possible;
+                (place.collision, place.expected) = (Collision::Possible, Expected::FilteredOut);
             }
             Some((Named::Replica(n), place))
         });
@@ -242,6 +243,7 @@ impl Settings {
             role: Role::Replica,
             serves: replica.serves,
             collision: replica.collision,
+            expected: Expected::Copied,
         }
     }
 

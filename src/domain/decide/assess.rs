@@ -211,10 +211,14 @@ impl<'a> Judge<'a> {
             Presence::Present { .. } | Presence::ProxyCache { .. } => {}
             Presence::Absent => found(FindingKind::Missing, absent),
             Presence::Refused(message) => found(FindingKind::Refused, message),
-            Presence::LayerMissing(layer) => {
-                found(FindingKind::LayerMissing, &format!("its layer {layer} is lost"));
+            Presence::LayerMissing { digest, layer } => {
+                let detail = format!("its layer {layer} is lost");
+                to.find(self, FindingKind::LayerMissing, About::Copy, Some(*digest), detail);
             }
-            Presence::PullFailed => found(FindingKind::PullFailed, "nodes could not pull it from there"),
+            Presence::PullFailed { digest } => {
+                let detail = "nodes could not pull it from there";
+                to.find(self, FindingKind::PullFailed, About::Copy, Some(*digest), detail);
+            }
             Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),
         }
     }

@@ -100,10 +100,10 @@ impl Judge<'_> {
                 found(FindingKind::ChildMissing, "a child that the Pod may need is missing");
             }
             Presence::Refused(message) => found(FindingKind::Refused, message),
-            Presence::LayerMissing(layer) => {
+            Presence::LayerMissing { layer, .. } => {
                 found(FindingKind::LayerMissing, &format!("layer {layer} of a child is lost"));
             }
-            Presence::PullFailed => {
+            Presence::PullFailed { .. } => {
                 found(FindingKind::PullFailed, "nodes could not pull a child from there");
             }
             Presence::Unknown(unknown) => found(unknown.cause.finding(), &unknown.detail),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use super::{Admission, Step, admits, decide, expires_at, too_many};
-use crate::domain::case::{Case, Locality, Place, Role, Routed, Spelling, Subject};
+use crate::domain::case::{Case, Expected, Locality, Place, Role, Routed, Spelling, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{
     Ask, Child, Children, Evidence, Observation, Presence, Query, Reachability, Shape, TagDigest, Wanted,
@@ -200,12 +200,12 @@ impl World {
         let digest = wanted.unwrap_or_else(|| digest(dice.pick(&IMAGES)));
         let shape = shape(digest);
         match dice.below(21) {
-            20 => Presence::LayerMissing(digest),
+            20 => Presence::LayerMissing { digest, layer: Box::new(digest) },
             0..=12 => Presence::Present { digest, shape },
             13 | 14 => Presence::Absent,
             15 => Presence::ProxyCache { digest, shape },
             16 => Presence::Refused("generated".into()),
-            17 => Presence::PullFailed,
+            17 => Presence::PullFailed { digest },
             _ => Presence::Unknown(Self::unknown(dice)),
         }
     }
@@ -321,6 +321,7 @@ fn place(dice: &mut Dice, name: &str, locality: Locality, role: Role) -> Place {
         role,
         serves: if copies { Serves::Copies } else { Serves::ProxyCache },
         collision: if dice.once_in(6) { Collision::Possible } else { Collision::Impossible },
+        expected: Expected::Copied,
     }
 }
 
@@ -728,6 +729,36 @@ fn law_5_the_first_that_qualifies_wins() {
         }
     }
     assert!(passed_over > 500, "{passed_over}");
+}
+
+/// A Gap is looked for at each local Place, as the first: what is used today has none, and is used there, too.
+#[test]
+fn a_place_that_is_first_tells_of_its_own_copy() {
+    let (mut used, mut lacking) = (0, 0);
+    for (seed, case, world) in worlds() {
+        let Subject::Routed(routed) = &case.subject else { continue };
+        let today = verdict(&case, &world);
+        for (ix, place) in routed.iter() {
+            let Some(at) = case.at(ix) else {
+                assert_eq!(place.locality, Locality::Remote, "seed {seed}");
+                continue;
+            };
+            let there = verdict(&at, &world);
+            let Ruling::Local { place: PlaceIx(0), .. } = there.ruling else {
+                let of_place = there.findings.iter().filter(|finding| finding.place == Some(PlaceIx(0)));
+                assert!(of_place.count() > 0 || there.ruling == Ruling::Deny, "seed {seed}: {there:?}");
+                lacking += 1;
+                continue;
+            };
+            assert!(there.findings.is_empty(), "seed {seed}: {there:?}");
+            if matches!(today.ruling, Ruling::Local { place, .. } if place == ix) {
+                let (today, there) = (Outcome::of(&case, &today), Outcome::of(&at, &there));
+                assert_eq!((today.reason, today.image), (there.reason, there.image), "seed {seed}");
+                used += 1;
+            }
+        }
+    }
+    assert!(used > 5_000 && lacking > 5_000, "{used} used, {lacking} lacking");
 }
 
 fn stricter(rules: &Rules, dice: &mut Dice) -> Rules {

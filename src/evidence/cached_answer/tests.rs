@@ -185,6 +185,95 @@ fn what_a_tag_stood_for_here_is_not_remembered_and_what_it_meant_there_is() {
     );
 }
 
+/// A story in which the process starts now, and reads this answer of that age, in seconds, from the inventory. It is asked again
+/// after so many.
+fn started(what: What, answer: Observation, age: u32, again: u32) -> Story {
+    let mut story = Story::of(what);
+    let learned = story.began - SECOND * age;
+    let origin = Origin::Start { renewed_at: age + again };
+    let (question, epoch) = (story.question.clone(), story.epochs.epoch());
+    story.cached = Some(Arc::new(CachedAnswer::inherited(question, answer, learned, origin, epoch, 0.0)));
+    story
+}
+
+#[test]
+fn what_was_read_at_the_start_is_told_at_once_for_minutes_and_then_remembered() {
+    let counts = |story: &mut Story, at: u32| {
+        story.at(at);
+        story.cached().counts_at_start(&story.view())
+    };
+    let tag = || What::Tag(Tag::new("v1"));
+    for (what, answer, age, again, until) in [
+        (What::Digest(DIGEST), present(), 10, 400, 1000_u32),
+        // Remembered for a day in all.
+        (What::Digest(DIGEST), present(), 24 * 3600 - 60, 400, 61),
+        (What::Scan(DIGEST, Detail::Summary), done(Severity::Low), 900, 0, 600),
+        (tag(), present(), 900, 0, 300),
+        (tag(), present(), 3500, 0, 101),
+        (tag(), present(), 3601, 0, 0),
+    ] {
+        let mut story = started(what.clone(), answer.clone(), age, again);
+        assert!(!story.is_fresh(), "it is never as good as one of ours: {what:?}");
+        for at in [0, until / 2, until.saturating_sub(1)].into_iter().filter(|at| *at < until) {
+            assert!(counts(&mut story, at), "{what:?} {at}");
+            assert_eq!(story.cached().is_due_since_start(story.now), at >= again, "{what:?} {at}");
+            // Nodes cannot pull from a registry that is down.
+            if let Observation::Presence(_) = answer {
+                assert_eq!(story.silence(Cause::Connect).0, silent(Cause::Connect), "{what:?} {at}");
+                assert_eq!(story.silence(Cause::Deadline).0, present(), "{what:?} {at}");
+            }
+        }
+        assert!(!counts(&mut story, until), "{what:?}");
+        let slow = story.silence(Cause::Deadline).0;
+        match what {
+            What::Tag(_) => assert_eq!(slow, silent(Cause::Deadline), "it may have moved"),
+            What::Digest(_) if age < 3600 => assert_eq!(slow, present()),
+            _ => {}
+        }
+        // Whatever ends one of ours ends it.
+        let scopes = [Scope::Registry, Scope::Repository(Repository::new("p/r")), Scope::Digest(DIGEST)];
+        for scope in scopes.into_iter().filter(|_| until > 0) {
+            let mut story = started(what.clone(), answer.clone(), age, again);
+            story.epochs.invalidate(scope.clone());
+            assert!(!counts(&mut story, 0), "{what:?} {scope:?}");
+        }
+    }
+}
+
+#[test]
+fn behind_a_look_up_that_brings_nothing_a_tag_counts_as_long_as_it_did() {
+    let mut story = started(What::Tag(Tag::new("v1")), present(), 60, 0);
+    story.at(10).learned(silent(Cause::Deadline));
+    assert_eq!(story.told(), (present(), 70));
+    story.at(20).learned(silent(Cause::Connect));
+    assert_eq!(story.told().0, silent(Cause::Connect), "it is down");
+    story.at(30).learned(silent(Cause::Overloaded));
+    assert_eq!(story.at(299).told(), (present(), 359));
+    assert_eq!(story.at(300).told().0, silent(Cause::Overloaded));
+    // Any answer ends it.
+    story.at(40).learned(absent()).at(50).learned(silent(Cause::Deadline));
+    assert_eq!(story.told().0, silent(Cause::Deadline));
+}
+
+#[test]
+fn what_is_written_into_an_inventory_is_known_and_not_outdated() {
+    let kept = |story: &Story| story.cached().worth_keeping(&story.view()).map(|(answer, _)| answer);
+    let mut story = Story::of(What::Digest(DIGEST));
+    assert_eq!(kept(story.learned(present()).at(3000)), Some(present()));
+    assert_eq!(
+        kept(story.learned(silent(Cause::Connect))),
+        Some(present()),
+        "behind an unknown answer it is remembered"
+    );
+    story.epochs.invalidate(Scope::Digest(DIGEST));
+    assert_eq!(kept(&story), None);
+    assert_eq!(kept(story.learned(silent(Cause::Deadline))), None);
+    let mut tag = Story::of(What::Tag(Tag::new("v1")));
+    assert_eq!(kept(tag.learned(present()).at(3600)), Some(present()));
+    assert_eq!(kept(tag.at(3601)), None);
+    assert_eq!(kept(tag.at(20).learned(silent(Cause::Deadline))), None, "a tag is not remembered");
+}
+
 #[test]
 fn a_tag_is_told_at_once_for_as_long_again_as_it_was_fresh() {
     let mut story = Story::of(What::Tag(Tag::new("v1")));
@@ -196,7 +285,10 @@ fn a_tag_is_told_at_once_for_as_long_again_as_it_was_fresh() {
     assert!(!story.is_fresh() && story.cached().is_of_use(story.now, &LIFE));
     assert_eq!(told(&story), Some((present(), 59, 1)));
     story.at(61);
-    assert!(told(&story).is_none() && !story.cached().is_of_use(story.now, &LIFE));
+    // It is kept for the inventory alone.
+    assert!(told(&story).is_none() && story.cached().is_of_use(story.now, &LIFE));
+    story.at(3601);
+    assert!(!story.cached().is_of_use(story.now, &LIFE));
     // Somebody said that it was pushed again.
     story.at(40).epochs.invalidate(Scope::Tag(Repository::new("p/r"), Tag::new("v1")));
     assert!(told(&story).is_none());

@@ -195,7 +195,22 @@ impl HealthState {
         now: Instant,
         random: f64,
     ) -> bool {
-        let (unknown, repository) = (unknown(answer), &question.repository);
+        let unknown = unknown(answer);
+        let changed = self.record_api(ticket, &question.repository, unknown, now, random);
+        let cause = unknown.map(|unknown| unknown.cause);
+        self.projects.stored(question, answer, cause, now) || changed
+    }
+
+    /// Records how an attempt at the API ended, which says nothing of the storage. `unknown`: why there is no answer. True:
+    /// the registry should be probed now.
+    pub fn record_api(
+        &mut self,
+        ticket: Ticket,
+        repository: &Repository,
+        unknown: Option<&Unknown>,
+        now: Instant,
+        random: f64,
+    ) -> bool {
         let cause = unknown.map(|unknown| unknown.cause);
         let (before, began) = (self.limits(now), ticket.began);
         self.count(ticket, repository, signal(cause), now, random);
@@ -211,9 +226,23 @@ impl HealthState {
             }
             Some(unknown) => self.pause(repository, unknown, now),
         }
-        let doubted = self.projects.stored(question, answer, cause, now);
         // It may be down, or take its time to reject our credentials: a probe finds out, and waits longer than an attempt.
-        cause == Some(Cause::Deadline) || doubted || before != self.limits(now)
+        cause == Some(Cause::Deadline) || before != self.limits(now)
+    }
+
+    /// Records how a look at layers ended. It counts neither for nor against the registry, because blobs may come from a storage
+    /// that nodes reach and we do not; only what asks us to wait counts.
+    pub fn looked(
+        &mut self,
+        ticket: Ticket,
+        repository: &Repository,
+        unknown: Option<&Unknown>,
+        now: Instant,
+    ) {
+        self.abandon(ticket, repository, now);
+        if let Some(unknown) = unknown {
+            self.pause(repository, unknown, now);
+        }
     }
 
     /// Counts how an attempt ended. A failure counts for its project. Only if another project is failing as well, it

@@ -82,6 +82,7 @@ async fn what_we_cancel_ourselves_is_an_internal_cause() {
         share: Share::Mutating,
         namespace: "shop",
         deadline: Instant::now() + Duration::from_secs(3600),
+        answers: Answers::Cached,
     };
     let (served, ()) = tokio::join!(observatory.ask(&upstreams, miss, asking), observatory.close());
     let unknown = super::super::question::unknown(&served.observation).unwrap();

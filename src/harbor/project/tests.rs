@@ -20,7 +20,7 @@ fn every_project_that_was_recorded() {
         assert_eq!(project(&answer.body()).unwrap(), expected, "{}", recording.name);
         seen += 1;
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 17);
     assert_eq!(named("j06-project-gate").response().json()["metadata"]["reuse_sys_cve_allowlist"], "true");
 }
 

@@ -109,10 +109,12 @@ fn copy(image: &TestImage, copies: &[(&Place, Presence)]) -> Line {
             Some(Presence::ProxyCache { .. }) => absent
                 .push(format!("`{registry}` is a proxy cache, and its replica does not say `proxy: true`")),
             Some(Presence::Refused(why)) => absent.push(format!("`{registry}` refuses to serve it: {why}")),
-            Some(Presence::LayerMissing(layer)) => {
+            Some(Presence::LayerMissing { layer, .. }) => {
                 absent.push(format!("its layer {layer} is lost at `{registry}`"));
             }
-            Some(Presence::PullFailed) => absent.push(format!("nodes cannot pull it from `{registry}`")),
+            Some(Presence::PullFailed { .. }) => {
+                absent.push(format!("nodes cannot pull it from `{registry}`"))
+            }
             Some(Presence::Unknown(unknown_here)) => unknown.push(format!("`{registry}`: {unknown_here}")),
             None => unknown.push(format!("`{registry}` could not be asked")),
         }

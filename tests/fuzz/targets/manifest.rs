@@ -1,14 +1,26 @@
-//! Manifests and indexes: children come from what is listed, and only an index has any.
+//! Manifests and indexes: children and layers come from what is listed, and only an index has children, only a manifest layers.
 #![no_main]
 
 use landfall::facade::domain::evidence::{Children, Shape};
 use landfall::facade::domain::platform::Platform;
-use landfall::facade::registry::fuzz::{children, shape};
+use landfall::facade::registry::Listed;
+use landfall::facade::registry::fuzz::{children, listed, shape};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     let said = shape(body);
+    if let Ok(Listed::Layers(layers)) = listed(body) {
+        let said = *said.as_ref().expect("layers of what is neither an index nor a manifest");
+        assert!(layers.is_empty() || said == Shape::Manifest);
+        if let Ok(manifest) = serde_json::from_slice::<Value>(body) {
+            let all = manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
+            let all: Vec<_> = all.map(|one| one["digest"].clone()).collect();
+            for layer in &*layers {
+                assert!(all.contains(&layer.digest.to_string().into()), "{} is not listed", layer.digest);
+            }
+        }
+    }
     let Ok(Children::Listed(children)) = children(body) else { return };
     let said = said.expect("children of what is neither an index nor a manifest");
     if children.is_empty() {

@@ -30,6 +30,16 @@ pub(super) fn recognise(store: &Store, ask: &Ask) -> (Caller, Attempt) {
 }
 
 impl Caller {
+    /// Whether the caller has this permission of the whole Harbor: no project's robot has any.
+    pub fn may_in_system(&self, permission: Permission) -> bool {
+        match self {
+            Self::Known(Account { kind: Kind::Robot { namespace, permissions }, .. }) => {
+                *namespace == Namespace::All && permissions.contains(&permission)
+            }
+            Self::Known(_) | Self::Anonymous => self.is_admin(),
+        }
+    }
+
     /// Whether the caller has this permission in the project. In a project that does not exist only the admin has any.
     pub fn may(&self, store: &Store, project: &str, permission: Permission) -> bool {
         if self.is_admin() {

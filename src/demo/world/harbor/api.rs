@@ -8,9 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::artifact::render;
+use super::replication;
 use super::v2::not_found;
 use crate::demo::world::accounts::{Caller, Permission};
-use crate::demo::world::message::{Answer, Ask, body, empty, error, json, unescape, with};
+use crate::demo::world::message::{
+    Answer, Ask, body, empty, error, json, no_such_path, unauthorized, unescape, with,
+};
 use crate::demo::world::scan::{self, Scan, stamp};
 use crate::demo::world::store::{Allowlist, Configuration, Reachable, ScannerState, Store, Visibility};
 use crate::domain::digest::Digest;
@@ -36,7 +39,12 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
         }
         _ => {}
     }
+    if ask.parameter("page_size").and_then(|size| size.parse().ok()).is_some_and(|size: u64| size > 100) {
+        let message = "validation failure list:\npage_size in query should be less than or equal to 100";
+        return error(StatusCode::UNPROCESSABLE_ENTITY, "UNPROCESSABLE_ENTITY", message);
+    }
     match rest {
+        ["replication", rest @ ..] if reads => replication::answer(store, caller, ask, rest, path),
         ["systeminfo"] if reads => systeminfo(caller, url),
         ["system", "CVEAllowlist"] if reads && caller.is_anonymous() => unauthorized(),
         ["system", "CVEAllowlist"] if reads => json(&allowlist(0, &store.allowlist)),
@@ -136,10 +144,6 @@ fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
 }
 
 fn repository_artifacts(store: &Store, caller: &Caller, ask: &Ask, project: &str, name: &str) -> Answer {
-    if ask.parameter("page_size").and_then(|size| size.parse().ok()).is_some_and(|size: u64| size > 100) {
-        let message = "validation failure list:\npage_size in query should be less than or equal to 100";
-        return error(StatusCode::UNPROCESSABLE_ENTITY, "UNPROCESSABLE_ENTITY", message);
-    }
     if let Some(refusal) = refusal(store, caller, project, Permission::ArtifactList) {
         return refusal;
     }
@@ -176,17 +180,11 @@ fn list(store: &Store, ask: &Ask, counts: impl Fn(&str) -> bool) -> Answer {
             }
         }
     }
-    let number = |name: &str, default: usize| {
-        ask.parameter(name).and_then(|value| value.parse().ok()).filter(|value| *value > 0).unwrap_or(default)
-    };
-    let (page, size) = (number("page", 1), number("page_size", 10));
-    let page: Vec<Value> = found
-        .iter()
-        .skip((page - 1) * size)
-        .take(size)
-        .map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact))
-        .collect();
-    with(json(&page.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
+    // Harbor's default order.
+    found.sort_by_key(|(_, _, artifact)| std::cmp::Reverse((artifact.pushed, artifact.id)));
+    let shown = ask.page(&found).map(|(name, digest, artifact)| render(store, ask, name, **digest, artifact));
+    let shown: Vec<Value> = shown.collect();
+    with(json(&shown.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
 }
 
 fn project_exists(store: &Store, caller: &Caller, ask: &Ask) -> Answer {
@@ -327,12 +325,4 @@ fn refusal(store: &Store, caller: &Caller, project: &str, permission: Permission
         (false, true) => Some(unauthorized()),
         (false, false) => Some(error(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden")),
     }
-}
-
-fn unauthorized() -> Answer {
-    error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "unauthorized")
-}
-
-fn no_such_path(path: &str) -> Answer {
-    error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("path {path} was not found"))
 }

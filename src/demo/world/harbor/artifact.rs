@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::demo::world::content::{attestation_annotations, parts};
 use crate::demo::world::message::Ask;
 use crate::demo::world::scan::{self, REPORT_V10, REPORT_V11, stamp};
-use crate::demo::world::store::{Artifact, Repository, ScannerState, Store};
+use crate::demo::world::store::{Accessory, Artifact, Repository, ScannerState, Store};
 use crate::domain::digest::Digest;
 
 /// The artifact's JSON. It has `scan_overview` only if the query asks for it and Harbor would show it.
@@ -15,7 +15,7 @@ pub(super) fn render(store: &Store, ask: &Ask, name: &str, digest: Digest, artif
     let content = &artifact.content;
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
-    put("accessories", Value::Null);
+    put("accessories", accessories(ask, name, digest, artifact));
     put("labels", Value::Null);
     put("type", content.kind().into());
     // What its processor can show. The link to its vulnerabilities is missing, for no scanner can scan it.
@@ -44,10 +44,28 @@ pub(super) fn render(store: &Store, ask: &Ask, name: &str, digest: Digest, artif
     Value::Object(fields)
 }
 
-fn overview(store: &Store, ask: &Ask, digest: Digest, artifact: &Artifact) -> Option<Value> {
-    // The words for true in go-openapi; anything else is false, without an error.
+/// The words for true in go-openapi; anything else is false, without an error.
+fn asked(ask: &Ask, parameter: &str) -> bool {
     const TRUE: [&str; 10] = ["true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"];
-    let asked = ask.parameter("with_scan_overview").is_some_and(|value| TRUE.contains(&value));
+    ask.parameter(parameter).is_some_and(|value| TRUE.contains(&value))
+}
+
+fn accessories(ask: &Ask, name: &str, digest: Digest, artifact: &Artifact) -> Value {
+    if artifact.accessories.is_empty() || !asked(ask, "with_accessory") {
+        return Value::Null;
+    }
+    let accessory = |accessory: &Accessory| {
+        json!({
+            "id": accessory.id, "artifact_id": accessory.id, "creation_time": stamp(artifact.pushed),
+            "digest": accessory.digest, "size": 974, "subject_artifact_digest": digest,
+            "subject_artifact_id": artifact.id, "subject_artifact_repo": name, "type": accessory.kind,
+        })
+    };
+    artifact.accessories.iter().map(accessory).collect()
+}
+
+fn overview(store: &Store, ask: &Ask, digest: Digest, artifact: &Artifact) -> Option<Value> {
+    let asked = asked(ask, "with_scan_overview");
     // With a scanner that does not answer, nothing can be scanned, and the overview is absent.
     let scannable = matches!(store.scanner, ScannerState::Healthy | ScannerState::Disabled);
     if !asked || !scannable || !accepts_report(ask) {

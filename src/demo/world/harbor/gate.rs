@@ -1,7 +1,7 @@
 //! The 412: Harbor refuses to serve an image that it has (src/server/middleware/{contenttrust,vulnerable}).
 
 use crate::demo::world::scan::{self, Cve};
-use crate::demo::world::store::{Artifact, ScannerState, Signatures, Signed, Store};
+use crate::demo::world::store::{Artifact, ScannerState, Signatures, Store};
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
@@ -13,7 +13,7 @@ pub(super) fn refusal(
     artifact: &Artifact,
 ) -> Option<String> {
     let project = store.projects.get(repository.split('/').next()?)?;
-    if project.signatures == Signatures::Cosign && artifact.signed == Signed::No {
+    if project.signatures == Signatures::Cosign && !artifact.has_accessory("signature.cosign") {
         return Some("The image is not signed by cosign.".into());
     }
     let threshold = project.prevent_vul?;

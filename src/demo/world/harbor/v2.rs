@@ -40,9 +40,7 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
     match target {
         Target::Manifest { repository, reference } => manifest(store, ask, repository, reference),
         Target::Blob { .. } if store.storage == Reachable::Down => Step::Done(empty(StatusCode::BAD_GATEWAY)),
-        Target::Blob { repository, digest } => {
-            Step::Done(distribution::blob(store.repositories.get(repository), digest))
-        }
+        Target::Blob { repository, digest } => Step::Done(distribution::blob(store, ask, repository, digest)),
         Target::Tags { repository } => Step::Done(match store.repositories.get(repository) {
             Some(found) => distribution::tags(repository, found),
             None => error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("repository {repository} not found")),

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Protocol, Shared, lock};
+use crate::demo::world::distribution::Bodiless;
 use crate::demo::world::faults::{Ending, MOVED};
 use crate::demo::world::log::{Authorization, PathClass, Request};
 use crate::demo::world::message::{Answer, Ask, Presented};
@@ -141,6 +142,7 @@ fn deliver(
         return Response::from_parts(parts, whole(Bytes::new()));
     }
     let body = match ending {
+        _ if parts.extensions.get::<Bodiless>().is_some() => broken(&Bytes::new()),
         Ending::Whole | Ending::Unsent => whole(bytes),
         Ending::Slow(pause) => slow(&bytes, pause),
         Ending::Truncated => broken(&bytes),
@@ -159,8 +161,13 @@ fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
 /// The first half, and then an error, after which the server drops the connection.
 fn broken(bytes: &Bytes) -> BoxBody<Bytes, io::Error> {
     let (half, _) = halves(bytes);
-    let frames = [Ok(Frame::data(half)), Err(fault())];
-    BodyExt::boxed(StreamBody::new(futures::stream::iter(frames)))
+    let first = futures::stream::once(async move { Ok(Frame::data(half)) });
+    let second = futures::stream::once(async {
+        // What came before is sent while the body is not ready.
+        tokio::task::yield_now().await;
+        Err(fault())
+    });
+    BodyExt::boxed(StreamBody::new(first.chain(second)))
 }
 
 /// The first half, and after a pause the rest.

@@ -1,0 +1,116 @@
+//! What runs, and what would run: lists of Pods, and of the objects whose templates make Pods, page by page.
+//!
+//! A page is handed on as the text that the API server sent: who reads it takes the few fields that it needs, and a page is
+//! gone from memory before the next one is asked for. There is no watch of Pods: it would keep every Pod of the cluster in
+//! memory for a look every quarter of an hour.
+
+use http::Request;
+
+use super::{Cluster, ClusterError, call};
+
+/// How many objects one page has: a Pod takes some 10 kB there.
+const PAGE: u32 = 200;
+
+/// The kinds of objects that hold images of Pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkloadKind {
+    /// Pods that have not ended.
+    Pod,
+    /// `apps/v1`.
+    Deployment,
+    /// `apps/v1`.
+    StatefulSet,
+    /// `apps/v1`.
+    DaemonSet,
+    /// `apps/v1`; most belong to a Deployment.
+    ReplicaSet,
+    /// `batch/v1`.
+    CronJob,
+    /// `batch/v1`; some wait suspended.
+    Job,
+}
+
+impl WorkloadKind {
+    /// Those with a template.
+    pub const TEMPLATES: [Self; 6] =
+        [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::CronJob, Self::Job];
+
+    /// As in a manifest: `apps/v1` and `Deployment`.
+    #[must_use]
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pod => ("v1", "Pod"),
+            Self::Deployment => ("apps/v1", "Deployment"),
+            Self::StatefulSet => ("apps/v1", "StatefulSet"),
+            Self::DaemonSet => ("apps/v1", "DaemonSet"),
+            Self::ReplicaSet => ("apps/v1", "ReplicaSet"),
+            Self::CronJob => ("batch/v1", "CronJob"),
+            Self::Job => ("batch/v1", "Job"),
+        }
+    }
+
+    /// The path of its list, with the query that selects what counts.
+    fn path(self) -> &'static str {
+        match self {
+            // A Pod that has ended needs its image no more.
+            Self::Pod => "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed&",
+            Self::Deployment => "/apis/apps/v1/deployments?",
+            Self::StatefulSet => "/apis/apps/v1/statefulsets?",
+            Self::DaemonSet => "/apis/apps/v1/daemonsets?",
+            Self::ReplicaSet => "/apis/apps/v1/replicasets?",
+            Self::CronJob => "/apis/batch/v1/cronjobs?",
+            Self::Job => "/apis/batch/v1/jobs?",
+        }
+    }
+}
+
+/// Lists of workloads.
+#[derive(Clone)]
+pub struct Workloads {
+    client: kube::Client,
+}
+
+impl std::fmt::Debug for Workloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workloads").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The workloads of all namespaces.
+    pub fn workloads(&self) -> Workloads {
+        Workloads { client: self.client.clone() }
+    }
+}
+
+impl Workloads {
+    /// One page of a list, as JSON: `{"metadata":{"continue":…},"items":[…]}`. `after`: what `metadata.continue` of the page
+    /// before said; `None` for the first.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked or refuses it. 410: the list has changed too much since its first page.
+    pub async fn page(&self, kind: WorkloadKind, after: Option<&str>) -> Result<String, ClusterError> {
+        let what = || format!("list the {}s of all namespaces", kind.names().1);
+        let after = after.map(|after| format!("&continue={}", encoded(after))).unwrap_or_default();
+        let uri = format!("{}limit={PAGE}{after}", kind.path());
+        let request = Request::get(uri).body(Vec::new()).map_err(|source| ClusterError::Call {
+            what: what(),
+            source: Box::new(kube::Error::HttpError(source)),
+        })?;
+        call(what, self.client.request_text(request)).await
+    }
+}
+
+/// A token of the API server in a query. It is base64 of the URL's alphabet today, which is nobody's promise.
+fn encoded(token: &str) -> String {
+    url::form_urlencoded::byte_serialize(token.as_bytes()).collect()
+}
+
+impl ClusterError {
+    /// Whether the API server answered with this status.
+    #[must_use]
+    pub fn is_status(&self, code: u16) -> bool {
+        matches!(self, Self::Call { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.code == code))
+    }
+}

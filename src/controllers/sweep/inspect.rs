@@ -1,0 +1,290 @@
+//! What takes longer to learn than whether an image is there: whether all its layers are, which accessories it lacks, what
+//! keeps it from being removed, and how long its replication took. Nothing of it decides about a Pod but a lost layer.
+//!
+//! Copies are inspected a few at a time between two sweeps, those first that never were, then those whose inspection is
+//! oldest. A copy is due again after [`Terms::inspect`](super::Terms). What one Range GET of a layer shows is told by
+//! [`Observatory::layers`], which also remembers a lost one for the doors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::PATIENCE;
+use super::metrics::SweepMetrics;
+use crate::controllers::replication::ReplicationMetrics;
+use crate::domain::case::{Case, Place, Subject};
+use crate::domain::digest::Digest;
+use crate::domain::evidence::{Evidence, Layers, Observation, Presence, Query, Shape, Wanted};
+use crate::domain::facts::{lag, missing_accessories, untagged};
+use crate::domain::gap::{Gap, GapKey, GapKind, Risk, Version};
+use crate::domain::image::Repository;
+use crate::domain::name::{RegistryName, RouteName};
+use crate::domain::place::PlaceIx;
+use crate::evidence::{CopyFacts, Look, Observatory};
+
+/// How many copies are inspected at once.
+const AT_ONCE: usize = 2;
+
+/// How many copies are inspected before what was found is told.
+pub(super) const ROUND: usize = 32;
+
+/// A copy at a local replica that something needs.
+#[derive(Debug, Clone)]
+pub(super) struct Copy {
+    route: RouteName,
+    /// The image's name at its primary.
+    name: Box<str>,
+    pub(super) place: Place,
+    primary: Option<Place>,
+    /// What the image means there.
+    digest: Digest,
+    /// The manifests that nodes need of it: itself, or the children of an index.
+    manifests: Vec<(Digest, Known)>,
+}
+
+/// What is known of a manifest before its inspection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing is wrong with it.
+    Whole,
+    /// It was found damaged.
+    Damaged,
+}
+
+/// Identifies a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CopyId {
+    registry: RegistryName,
+    repository: Repository,
+    digest: Digest,
+}
+
+/// What the last inspection of a copy found.
+#[derive(Debug)]
+struct Inspected {
+    at: Instant,
+    risk: Risks,
+}
+
+/// The risk of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Risks {
+    /// None was found.
+    None,
+    /// This one, with details for people.
+    One(Risk, Arc<str>),
+    /// It could not be learned.
+    Unknown,
+}
+
+/// All inspections of this leader.
+#[derive(Debug)]
+pub(super) struct Inspections {
+    copies: HashMap<CopyId, Copy>,
+    done: HashMap<CopyId, Inspected>,
+    /// What was pushed before is no news: another leader told its lag.
+    since: Timestamp,
+}
+
+/// What a round of inspections changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Nothing that a judgement would see.
+    Nothing,
+    /// Layers or risks: judge again.
+    Findings,
+}
+
+impl Copy {
+    /// The copy that this judgement found at the first Place of its Case, if there is one.
+    pub(super) fn of(case: &Case, evidence: &Evidence) -> Option<Self> {
+        let Subject::Routed(routed) = &case.subject else { return None };
+        let first = PlaceIx(0);
+        let (mut digest, mut manifests) = (routed.digest, Vec::new());
+        for (query, observation, _) in evidence.iter() {
+            let Query::Presence(ix, wanted) = query else { continue };
+            let Observation::Presence(presence) = observation else { continue };
+            if ix != first {
+                continue;
+            }
+            let found = match (presence, wanted) {
+                (Presence::Present { digest, shape: Shape::Manifest }, _) => (*digest, Known::Whole),
+                (Presence::Present { digest: index, shape: Shape::Index }, Wanted::Tag) => {
+                    digest = digest.or(Some(*index));
+                    continue;
+                }
+                // It is looked at until it is mended.
+                (Presence::LayerMissing { digest, .. } | Presence::PullFailed { digest }, _) => {
+                    (*digest, Known::Damaged)
+                }
+                _ => continue,
+            };
+            if wanted == Wanted::Tag {
+                digest = digest.or(Some(found.0));
+            }
+            if !manifests.contains(&found) {
+                manifests.push(found);
+            }
+        }
+        Some(Self {
+            route: routed.route.clone(),
+            name: case.name.clone(),
+            place: routed.place(first)?.clone(),
+            primary: routed.primary().map(|(_, place)| place.clone()),
+            digest: digest?,
+            manifests,
+        })
+    }
+
+    pub(super) fn id(&self) -> CopyId {
+        let Place { registry, repository, .. } = &self.place;
+        CopyId { registry: registry.name.clone(), repository: repository.clone(), digest: self.digest }
+    }
+
+    /// The manifests that nodes need of it.
+    pub(super) fn manifests(&self) -> impl Iterator<Item = Digest> {
+        self.manifests.iter().map(|(manifest, _)| *manifest)
+    }
+
+    /// The key of its Gaps.
+    fn key(&self) -> GapKey {
+        GapKey::image(self.name.clone(), Version::Digest(self.digest), self.place.registry.name.clone())
+    }
+}
+
+impl Inspections {
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self { copies: HashMap::new(), done: HashMap::new(), since }
+    }
+
+    /// Takes the copies that a sweep found, and forgets the others.
+    pub(super) fn take(&mut self, copies: HashMap<CopyId, Copy>) {
+        self.done.retain(|id, _| copies.contains_key(id));
+        self.copies = copies;
+    }
+
+    /// The Gap of a copy's risk; `Err`: it was looked for, and there is none. `None`: that is not known.
+    pub(super) fn risk(&self, id: &CopyId) -> Option<Result<Gap, GapKey>> {
+        let key = self.copies.get(id)?.key();
+        match &self.done.get(id)?.risk {
+            Risks::One(risk, detail) => {
+                Some(Ok(Gap { key, kind: GapKind::Risk(*risk), detail: detail.clone() }))
+            }
+            Risks::None => Some(Err(key)),
+            Risks::Unknown => None,
+        }
+    }
+
+    /// The copies that are due, at most [`ROUND`], the oldest first.
+    fn due(&self, every: Duration, now: Instant) -> Vec<Copy> {
+        let at = |id: &CopyId| self.done.get(id).map(|done| done.at);
+        let mut due: Vec<(Option<Instant>, &Copy)> = self
+            .copies
+            .iter()
+            .map(|(id, copy)| (at(id), copy))
+            .filter(|(at, _)| at.is_none_or(|at| now.saturating_duration_since(at) >= every))
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.into_iter().take(ROUND).map(|(_, copy)| copy.clone()).collect()
+    }
+
+    /// Inspects a few copies that are due. `None`: none is.
+    pub(super) async fn round(
+        &mut self,
+        observatory: &Observatory,
+        every: Duration,
+        metrics: (&SweepMetrics, &ReplicationMetrics),
+    ) -> Option<Changed> {
+        let due = self.due(every, Instant::now());
+        if due.is_empty() {
+            return None;
+        }
+        let mut changed = Changed::Nothing;
+        let (mut waiting, mut inspected) = (due.into_iter(), FuturesUnordered::new());
+        loop {
+            let more = waiting.by_ref().take(AT_ONCE - inspected.len());
+            inspected.extend(more.map(|copy| {
+                let since = (!self.done.contains_key(&copy.id())).then_some(self.since);
+                inspect(copy, observatory, since, metrics)
+            }));
+            let Some((copy, risk, layers)) = inspected.next().await else { break };
+            let id = copy.id();
+            let before = self.done.get(&id).map_or(&Risks::None, |done| &done.risk);
+            if layers == Changed::Findings || *before != risk && risk != Risks::Unknown {
+                changed = Changed::Findings;
+            }
+            self.done.insert(id, Inspected { at: Instant::now(), risk });
+        }
+        metrics.0.inspected(self.done.len(), self.copies.len());
+        Some(changed)
+    }
+}
+
+/// Looks at the layers and the facts of one copy.
+async fn inspect(
+    copy: Copy,
+    observatory: &Observatory,
+    since: Option<Timestamp>,
+    (metrics, replication): (&SweepMetrics, &ReplicationMetrics),
+) -> (Copy, Risks, Changed) {
+    let mut changed = Changed::Nothing;
+    for (manifest, known) in &copy.manifests {
+        let deadline = Instant::now() + PATIENCE;
+        let layers = observatory.layers(&copy.place, *manifest, Look::Sample, deadline).await;
+        metrics.layered(&layers);
+        if matches!(
+            (layers, known),
+            (Layers::Lost(_), Known::Whole) | (Layers::Complete { .. }, Known::Damaged)
+        ) {
+            changed = Changed::Findings;
+        }
+    }
+    let risk = facts(&copy, observatory, since, replication).await;
+    (copy, risk, changed)
+}
+
+/// Compares the copy with that of the primary. If it was pushed here after `since`, its lag is counted.
+async fn facts(
+    copy: &Copy,
+    observatory: &Observatory,
+    since: Option<Timestamp>,
+    metrics: &ReplicationMetrics,
+) -> Risks {
+    let deadline = Instant::now() + PATIENCE;
+    let here = match observatory.facts(&copy.place, &copy.digest, deadline).await {
+        Ok(CopyFacts::Known(here)) => here,
+        // What a plain registry keeps, and what is not there, is no risk.
+        Ok(CopyFacts::Plain | CopyFacts::Absent) => return Risks::None,
+        Err(_) => return Risks::Unknown,
+    };
+    let at_primary = match &copy.primary {
+        Some(primary) => observatory.facts(primary, &copy.digest, deadline).await,
+        None => Ok(CopyFacts::Plain),
+    };
+    if let Ok(CopyFacts::Known(primary)) = &at_primary {
+        let is_news = here.pushed.zip(since).is_some_and(|(pushed, since)| pushed >= since);
+        if let Some(lag) = lag(primary, &here).filter(|_| is_news) {
+            metrics.lag(&copy.route, lag);
+        }
+        let missing = missing_accessories(primary, &here);
+        if let Some(first) = missing.first() {
+            let more =
+                if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
+            let detail = format!("{} {} is only at the primary{more}", first.kind, first.digest);
+            return Risks::One(Risk::AccessoryMissing, detail.into());
+        }
+    }
+    if untagged(&here) {
+        let detail = "no tag holds it there: retention or garbage collection will remove it";
+        return Risks::One(Risk::Untagged, detail.into());
+    }
+    match at_primary {
+        Ok(_) => Risks::None,
+        Err(_) => Risks::Unknown,
+    }
+}

@@ -1,0 +1,425 @@
+//! What this cluster needs: each different image once for each context in which it is judged, and who uses it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::cluster::{FailedPull, ObjectRef, WorkloadKind};
+use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
+use crate::domain::image::{Reference, Tag};
+use crate::domain::platform::PlatformPattern;
+use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
+use crate::domain::settings::Settings;
+use crate::ledger::Running;
+use crate::pod::surface::{Metadata, MirrorMark, Mode};
+use crate::pod::{OldEntries, Pod, PullPolicy, plan, platform};
+
+/// The most different needs that are judged. What is beyond is counted.
+const MOST: usize = 100_000;
+
+/// The most namespaces and owners of one need that are kept; the number of Pods counts all.
+const MOST_USERS: usize = 16;
+
+/// One image of a Pod, in one context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Need {
+    /// The image that a new Pod would be created with.
+    written: Box<str>,
+    /// What stands in the Pod, where Landfall changed it: the node pulls this when the same Pod starts again.
+    standing: Option<Box<str>>,
+    pull: Pull,
+    exemption: Exemption,
+    /// Index of the rules and of the platforms.
+    regime: usize,
+    platforms: usize,
+}
+
+/// Who uses an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Users {
+    /// How many Pods; 0 where only a template names it.
+    pub(super) pods: u32,
+    /// The tag by which one of them names it.
+    pub(super) tag: Option<Tag>,
+    /// The first of their namespaces.
+    pub(super) namespaces: BTreeSet<Box<str>>,
+    /// The first of their owners.
+    pub(super) owners: Vec<Arc<ObjectRef>>,
+}
+
+/// All needs of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    table: HashMap<Need, Users>,
+    regimes: Vec<Arc<Regime>>,
+    platforms: Vec<Arc<[PlatformPattern]>>,
+    /// The index of the rules of each namespace that was seen.
+    namespaces: HashMap<Box<str>, usize>,
+    /// How many Pods were read.
+    pub(super) pods: u64,
+    /// How many images were left out because there were too many different ones.
+    pub(super) left_out: u64,
+    /// How many Pods and templates could not be read.
+    pub(super) unreadable: u64,
+}
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
+struct Page<'a, T> {
+    #[serde(default, borrow)]
+    metadata: ListMeta<'a>,
+    #[serde(default = "Vec::new", deserialize_with = "some")]
+    items: Vec<T>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ListMeta<'a> {
+    #[serde(default, borrow, rename = "continue")]
+    next: Option<Cow<'a, str>>,
+}
+
+/// An object of which only the namespace counts.
+#[derive(Debug, Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    metadata: WorkloadMeta<'a>,
+}
+
+/// An object with a template of Pods.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Workload<'a> {
+    #[serde(borrow)]
+    metadata: WorkloadMeta<'a>,
+    #[serde(borrow)]
+    spec: WorkloadSpec<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkloadMeta<'a> {
+    #[serde(borrow)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    owner_references: Option<Vec<serde::de::IgnoredAny>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkloadSpec<'a> {
+    #[serde(borrow)]
+    template: Option<Pod<'a>>,
+    #[serde(borrow)]
+    job_template: Option<JobTemplate<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobTemplate<'a> {
+    #[serde(borrow)]
+    spec: JobSpec<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JobSpec<'a> {
+    #[serde(borrow)]
+    template: Option<Pod<'a>>,
+}
+
+fn some<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// How namespaces are judged.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) own_namespace: &'a str,
+    pub(super) now: Timestamp,
+}
+
+impl Ground<'_> {
+    /// As the doors leave them alone.
+    fn leaves_alone(&self, namespace: &str) -> bool {
+        SYSTEM_NAMESPACES.contains(&namespace)
+            || self.own_namespace == namespace
+            || self.settings.exclude.namespaces.iter().any(|name| **name == *namespace)
+    }
+}
+
+impl Needs {
+    /// The namespaces of a page whose labels are not known yet.
+    ///
+    /// # Errors
+    /// It is no page of a list.
+    pub(super) fn strangers(
+        &self,
+        page: &str,
+        ground: Ground<'_>,
+    ) -> Result<HashSet<Box<str>>, serde_json::Error> {
+        let page: Page<'_, Named<'_>> = serde_json::from_str(page)?;
+        let names = page.items.into_iter().map(|item| item.metadata.namespace);
+        let is_new =
+            |name: &Cow<'_, str>| !self.namespaces.contains_key(&**name) && !ground.leaves_alone(name);
+        Ok(names.filter(is_new).map(Box::from).collect())
+    }
+
+    /// Takes the labels of a namespace.
+    pub(super) fn know(&mut self, namespace: &str, labels: &Labels, ground: Ground<'_>) {
+        let regime = ground.settings.regime(labels, ground.now);
+        let same = |known: &Arc<Regime>| {
+            let (a, b) = (&known.enforcing, &regime.enforcing);
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        let index = self.regimes.iter().position(same).unwrap_or_else(|| {
+            self.regimes.push(regime.clone());
+            self.regimes.len() - 1
+        });
+        self.namespaces.insert(namespace.into(), index);
+    }
+
+    /// Adds what a page needs. Returns the token of the next page, if there is one.
+    ///
+    /// # Errors
+    /// It is no page of a list.
+    pub(super) fn add(
+        &mut self,
+        kind: WorkloadKind,
+        page: &str,
+        ground: Ground<'_>,
+    ) -> Result<Option<String>, serde_json::Error> {
+        let next = match kind {
+            WorkloadKind::Pod => {
+                let page: Page<'_, Pod<'_>> = serde_json::from_str(page)?;
+                for pod in &page.items {
+                    self.pods += 1;
+                    self.add_pod(pod, ground);
+                }
+                page.metadata.next
+            }
+            _ => {
+                let page: Page<'_, Workload<'_>> = serde_json::from_str(page)?;
+                for workload in &page.items {
+                    self.add_workload(kind, workload, ground);
+                }
+                page.metadata.next
+            }
+        };
+        Ok(next.map(Cow::into_owned).filter(|next| !next.is_empty()))
+    }
+
+    fn add_pod(&mut self, pod: &Pod<'_>, ground: Ground<'_>) {
+        let Some(metadata) = &pod.metadata else { return };
+        let mirrored = metadata.annotations.as_ref().is_some_and(|have| have.mirror == MirrorMark::Present);
+        // A static Pod has its image from its node, and nobody asks us about it.
+        if mirrored || metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let (name, text) =
+            (metadata.name.as_deref(), |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned));
+        let namespace = namespace(Some(metadata));
+        let owner = metadata.owner_references.first().and_then(|owner| {
+            Some(ObjectRef {
+                api_version: text(&owner.api_version)?.into(),
+                kind: text(&owner.kind)?.into(),
+                namespace: Some(namespace.to_owned()),
+                name: text(&owner.name)?,
+                uid: text(&owner.uid),
+            })
+        });
+        let itself = || ObjectRef {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: Some(namespace.to_owned()),
+            name: name.unwrap_or_default().to_owned(),
+            uid: None,
+        };
+        self.add_images(pod, namespace, Arc::new(owner.unwrap_or_else(itself)), 1, ground);
+    }
+
+    fn add_workload(&mut self, kind: WorkloadKind, workload: &Workload<'_>, ground: Ground<'_>) {
+        let Workload { metadata, spec } = workload;
+        // What another object owns has the template of that one.
+        if metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+            return;
+        }
+        let job = spec.job_template.as_ref().and_then(|job| job.spec.template.as_ref());
+        let Some(template) = spec.template.as_ref().or(job) else { return };
+        let (api_version, kind) = kind.names();
+        let owner = ObjectRef {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            namespace: Some(metadata.namespace.to_string()),
+            name: metadata.name.to_string(),
+            uid: Some(metadata.uid.to_string()).filter(|uid| !uid.is_empty()),
+        };
+        self.add_images(template, &metadata.namespace, Arc::new(owner), 0, ground);
+    }
+
+    fn add_images(
+        &mut self,
+        pod: &Pod<'_>,
+        namespace: &str,
+        owner: Arc<ObjectRef>,
+        pods: u32,
+        ground: Ground<'_>,
+    ) {
+        let Some(regime) = self.namespaces.get(namespace).copied() else {
+            if !ground.leaves_alone(namespace) {
+                self.unreadable += 1;
+            }
+            return;
+        };
+        let platforms = self.platforms(&ground.settings.platforms(&platform::demand(pod)));
+        let exemption = match pod.mode() {
+            Mode::Judge => Exemption::None,
+            Mode::Skip => Exemption::Skip,
+        };
+        let old = OldEntries::of(pod);
+        let mut seen: HashSet<Need> = HashSet::new();
+        for slot in pod.slots() {
+            let pull = match slot.pull_policy {
+                PullPolicy::Never => Pull::Never,
+                PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Unstated => Pull::Registry,
+            };
+            let need = |written: &str, standing: Option<&str>| Need {
+                written: written.into(),
+                standing: standing.map(Box::from),
+                pull,
+                exemption,
+                regime,
+                platforms,
+            };
+            let as_it_stands = need(slot.image, None);
+            let context = self.context(&as_it_stands, ground.now);
+            let before = context
+                .and_then(|context| {
+                    old.kept(&slot, |entry| plan::maps(&entry.was, slot.image, ground.settings, &context))
+                })
+                .map(|entry| need(&entry.was, Some(slot.image)));
+            let need = before.unwrap_or(as_it_stands);
+            if seen.insert(need.clone()) {
+                self.use_of(need, namespace, &owner, pods);
+            }
+        }
+    }
+
+    fn use_of(&mut self, need: Need, namespace: &str, owner: &Arc<ObjectRef>, pods: u32) {
+        if self.table.len() >= MOST && !self.table.contains_key(&need) {
+            self.left_out += 1;
+            return;
+        }
+        let tag = Reference::parse(&need.written).ok().and_then(|reference| reference.owned_tag());
+        let users = self.table.entry(need).or_default();
+        users.pods = users.pods.saturating_add(pods);
+        users.add(namespace, owner);
+        if users.tag.is_none() {
+            users.tag = tag;
+        }
+    }
+
+    /// Adds an image that a node could not pull, if no sweep has seen it yet.
+    pub(super) fn note(&mut self, failed: &FailedPull, labels: &Labels, ground: Ground<'_>) {
+        let FailedPull { image, namespace, pod, .. } = failed;
+        let is_it = |need: &Need| *need.written == **image || need.standing.as_deref() == Some(image);
+        if self.table.keys().any(is_it) || ground.leaves_alone(namespace) {
+            return;
+        }
+        self.know(namespace, labels, ground);
+        let regime = self.namespaces.get(&**namespace).copied().unwrap_or_default();
+        let platforms = self.platforms(&ground.settings.platforms);
+        let (pull, exemption) = (Pull::Registry, Exemption::None);
+        let written = image.as_str().into();
+        let need = Need { written, standing: None, pull, exemption, regime, platforms };
+        let owner = ObjectRef {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: Some(namespace.clone()),
+            name: pod.clone(),
+            uid: None,
+        };
+        self.use_of(need, namespace, &Arc::new(owner), 1);
+    }
+
+    /// The index of these platforms.
+    fn platforms(&mut self, patterns: &Arc<[PlatformPattern]>) -> usize {
+        self.platforms.iter().position(|known| known == patterns).unwrap_or_else(|| {
+            self.platforms.push(patterns.clone());
+            self.platforms.len() - 1
+        })
+    }
+
+    /// What a need's images have in common.
+    fn context(&self, need: &Need, now: Timestamp) -> Option<PodContext> {
+        Some(PodContext {
+            regime: self.regimes.get(need.regime)?.clone(),
+            platforms: self.platforms.get(need.platforms)?.clone(),
+            exemption: need.exemption,
+            now,
+        })
+    }
+
+    /// The Cases of a need: of the image as a new Pod would have it, and of what stands in the Pods.
+    pub(super) fn cases(&self, need: &Need, settings: &Settings, now: Timestamp) -> Vec<Case> {
+        let Some(context) = self.context(need, now) else { return Vec::new() };
+        let images = std::iter::once(&need.written).chain(&need.standing);
+        let cases = images.map(|image| settings.case_for(image, need.pull, &context));
+        cases.filter(|case| matches!(case.subject, Subject::Routed(_))).collect()
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Need, &Users)> {
+        self.table.iter()
+    }
+
+    /// How many different ones.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl From<Users> for Running {
+    fn from(Users { pods, tag, namespaces, owners }: Users) -> Self {
+        let owners = owners.iter().map(|owner| (**owner).clone()).collect();
+        Self { pods, tag, namespaces, owners }
+    }
+}
+
+impl Users {
+    fn add(&mut self, namespace: &str, owner: &Arc<ObjectRef>) {
+        if self.namespaces.len() < MOST_USERS && !self.namespaces.contains(namespace) {
+            self.namespaces.insert(namespace.into());
+        }
+        if self.owners.len() < MOST_USERS && !self.owners.contains(owner) {
+            self.owners.push(owner.clone());
+        }
+    }
+
+    /// Adds the users of another need with the same Gap.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.pods = self.pods.saturating_add(other.pods);
+        self.tag = self.tag.take().or_else(|| other.tag.clone());
+        for namespace in &other.namespaces {
+            if self.namespaces.len() < MOST_USERS {
+                self.namespaces.insert(namespace.clone());
+            }
+        }
+        for owner in &other.owners {
+            if self.owners.len() < MOST_USERS && !self.owners.contains(owner) {
+                self.owners.push(owner.clone());
+            }
+        }
+    }
+}
+
+fn namespace<'m>(metadata: Option<&'m Metadata<'_>>) -> &'m str {
+    metadata.and_then(|metadata| metadata.namespace.as_deref()).unwrap_or_default()
+}

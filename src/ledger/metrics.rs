@@ -1,0 +1,122 @@
+//! The metrics of the ledger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry as Page, Unit};
+
+use super::record::Record;
+use crate::domain::gap::{GapKey, GapKind};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFinding {
+    finding: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRegistry {
+    registry: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Open {
+    finding: &'static str,
+    registry: Arc<str>,
+}
+
+/// The metrics of the ledger. A clone is a handle to the same.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerMetrics {
+    sightings: Family<OfFinding, Counter>,
+    unrecorded: Family<OfFinding, Counter>,
+    closed: Counter,
+    failures: Counter,
+    open: Family<Open, Gauge>,
+    oldest: Family<OfRegistry, Gauge>,
+}
+
+impl LedgerMetrics {
+    /// Registers them.
+    pub fn register(page: &mut Page) -> Self {
+        Self::default().on(page)
+    }
+
+    pub(super) fn on(self, page: &mut Page) -> Self {
+        let metrics = self;
+        page.register(
+            "landfall_gap_sightings",
+            "Images of Pods with a gap, by what was found",
+            metrics.sightings.clone(),
+        );
+        page.register(
+            "landfall_gaps_unrecorded",
+            "Gaps that were seen and are not in the ledger, because it is full",
+            metrics.unrecorded.clone(),
+        );
+        page.register(
+            "landfall_gaps_closed",
+            "Gaps that a look has found to be closed",
+            metrics.closed.clone(),
+        );
+        page.register(
+            "landfall_gap_write_failures",
+            "Writes of ReplicationGaps that failed; they are tried again",
+            metrics.failures.clone(),
+        );
+        page.register("landfall_gaps", "Open gaps, in the replica that leads", metrics.open.clone());
+        page.register_with_unit(
+            "landfall_gap_oldest_age",
+            "Age of the oldest open gap, in the replica that leads",
+            Unit::Seconds,
+            metrics.oldest.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn seen(&self, kind: GapKind) {
+        self.sightings.get_or_create(&OfFinding { finding: kind.as_str() }).inc();
+    }
+
+    pub(super) fn unrecorded(&self, kinds: impl IntoIterator<Item = GapKind>) {
+        for kind in kinds {
+            self.unrecorded.get_or_create(&OfFinding { finding: kind.as_str() }).inc();
+        }
+    }
+
+    pub(super) fn closed(&self) {
+        self.closed.inc();
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.inc();
+    }
+
+    /// Shows these records; none where this replica does not lead.
+    pub fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
+        let mut open: HashMap<Open, i64> = HashMap::new();
+        let mut oldest: HashMap<OfRegistry, i64> = HashMap::new();
+        for (key, record) in records {
+            let registry: Arc<str> = key.registry.as_str().into();
+            for (axis, kind) in record.open() {
+                *open.entry(Open { finding: kind.as_str(), registry: registry.clone() }).or_default() += 1;
+                let Some(axis) = record.axis(axis) else { continue };
+                let age = now.duration_since(axis.since).as_secs().max(0);
+                let held = oldest.entry(OfRegistry { registry: registry.clone() }).or_default();
+                *held = age.max(*held);
+            }
+        }
+        self.open.clear();
+        for (label, number) in &open {
+            self.open.get_or_create(label).set(*number);
+        }
+        self.oldest.clear();
+        for (label, age) in &oldest {
+            self.oldest.get_or_create(label).set(*age);
+        }
+    }
+}
