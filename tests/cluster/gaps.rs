@@ -299,15 +299,16 @@ async fn every_finding_has_a_gap_and_an_end() {
     rules(&release, false);
     let left = until("nothing is lacking but what still is in a proxy cache", || {
         let now = lacking();
+        eprintln!("{now:?}");
         now.iter().all(|line| line == "checkout: ProxyCache - -").then_some(now)
     });
     assert!(left.len() <= 1, "{left:?}");
 }
 
-/// An image that both sites hold, scanned clean.
+/// An image that all registries hold, scanned clean.
 fn named_image(demo: &Demo, repository: &str, tag: &str) -> Digest {
     let content = Content::image(repository);
-    for mut store in [demo.fra.store(), demo.ams.store()] {
+    for mut store in [demo.fra.store(), demo.ams.store(), demo.edge.store()] {
         store.push(repository, tag, &content);
         store.set_scan(&content.digest, Scan::clean());
     }
@@ -321,12 +322,9 @@ async fn without_the_resource_and_without_an_api_server_pods_are_served_and_gaps
     let plane = apart.0;
     plane.told(&["delete", "crd", "replicationgaps.landfall.dev"]);
     let release = Release::install(plane, "without", &["--set=crds.create=Never"]).await;
+    let replicas = release.replicas();
     let log = || -> String {
-        release
-            .replicas()
-            .keys()
-            .map(|pod| std::fs::read_to_string(plane.log(pod)).unwrap_or_default())
-            .collect()
+        replicas.keys().map(|pod| std::fs::read_to_string(plane.log(pod)).unwrap_or_default()).collect()
     };
     let said = "the cluster does not know the resource ReplicationGap";
     let checkout =
