@@ -3,7 +3,7 @@
 //! Sightings of several replicas may be folded in any order: counts are added, moments are the earliest or the latest, and
 //! of names the first by name stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,8 +66,9 @@ pub struct Running {
 pub struct Swept {
     /// Each gap, and what runs with the image.
     pub found: Vec<(Gap, Running)>,
-    /// What was looked at and is as it should be, where nothing else looks: risks of images.
-    pub good: Vec<(GapKey, Axis)>,
+    /// Images whose risks are not known, because they were not looked at yet. The risk of any other image that was not found has
+    /// ended: it is as it should be, or nothing runs with it any more.
+    pub unlooked: HashSet<GapKey>,
     /// Whether everything that runs was looked at. If so, nothing runs with an image that is not in `found`.
     pub complete: bool,
     /// When it began.
