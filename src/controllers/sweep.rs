@@ -36,13 +36,13 @@ use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::Finding;
-use crate::domain::gap::{Gap, GapKey, GapKind, gaps};
+use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
 use crate::domain::settings::Settings;
 use crate::evidence::{Answers, Asking, Observatory, Share};
 use crate::ledger::{Running, Swept};
 
-use inspect::{Changed, Copy, Inspections, Risk};
+use inspect::{Changed, Copy, Inspections};
 pub use metrics::SweepMetrics;
 use needs::{Ground, Needs, Users};
 
@@ -328,21 +328,22 @@ impl Sweeper {
             }
         }
         inspections.take(copies);
-        let mut unlooked = HashSet::new();
+        let mut good = HashSet::new();
         for (id, users) in users_of {
             match inspections.risk(&id) {
-                Risk::One(gap) => found.add(gap, users),
-                Risk::None => {}
-                Risk::Unknown(key) => {
-                    unlooked.insert(key);
+                Some(Ok(gap)) => found.add(gap, users),
+                Some(Err(key)) => {
+                    good.insert(key);
                 }
+                None => {}
             }
         }
         let complete = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
         self.metrics.judged(needs, unknown);
+        let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
         let mut found: Vec<(Gap, Running)> = found.into();
         self.name_owners(&mut found).await;
-        let swept = Swept { found, unlooked, complete, at: ground.now };
+        let swept = Swept { found, good, complete, at: ground.now };
         Survey { cases, swept }
     }
 

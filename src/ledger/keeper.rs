@@ -264,17 +264,12 @@ impl Hands {
                 work.push(none.boxed());
             }
         }
-        let risks = swept.found.iter().filter(|(gap, _)| gap.kind.axis() == Axis::Risk);
-        let risks: HashSet<&GapKey> = risks.map(|(gap, _)| &gap.key).collect();
-        let has_ended = |key: &GapKey, record: &Record| {
-            matches!(key.subject, GapSubject::Image { .. })
-                && record.lacking(Axis::Risk).is_some()
-                && !risks.contains(key)
-                && !swept.unlooked.contains(key)
-        };
-        for (key, _) in plan.records().filter(|(key, record)| swept.complete && has_ended(key, record)) {
-            let standing = Standing { risk: State::Good, ..Standing::UNKNOWN };
-            work.push(self.clone().stands(key.clone(), standing, swept.at).boxed());
+        for (key, axis) in &swept.good {
+            if plan.record(key).is_some_and(|record| record.lacking(*axis).is_some()) {
+                let mut standing = Standing::UNKNOWN;
+                *standing.on_mut(*axis) = State::Good;
+                work.push(self.clone().stands(key.clone(), standing, swept.at).boxed());
+            }
         }
         work
     }

@@ -3,7 +3,7 @@
 //! Sightings of several replicas may be folded in any order: counts are added, moments are the earliest or the latest, and
 //! of names the first by name stay.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,9 +66,8 @@ pub struct Running {
 pub struct Swept {
     /// Each gap, and what runs with the image.
     pub found: Vec<(Gap, Running)>,
-    /// Images whose risks are not known, because they were not looked at yet. The risk of any other image that was not found has
-    /// ended: it is as it should be, or nothing runs with it any more.
-    pub unlooked: HashSet<GapKey>,
+    /// What was looked at and is as it should be, where nothing else looks: risks of images.
+    pub good: Vec<(GapKey, Axis)>,
     /// Whether everything that runs was looked at. If so, nothing runs with an image that is not in `found`.
     pub complete: bool,
     /// When it began.

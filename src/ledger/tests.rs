@@ -2,7 +2,7 @@
 
 mod api;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -491,7 +491,7 @@ async fn two_leaders_at_once_do_no_harm() {
     one.seen(FindingKind::Missing).await;
     let swept = |at| Swept {
         found: vec![(gap(0, FindingKind::Missing), Running { pods: 12, ..Running::default() })],
-        unlooked: HashSet::new(),
+        good: Vec::new(),
         complete: true,
         at,
     };
@@ -517,7 +517,7 @@ async fn a_sweep_counts_pods_opens_what_is_new_and_tells_what_was_lost() {
     let lost = gap(1, FindingKind::LayerMissing);
     led.keeper.swept(Swept {
         found: vec![(gap(0, FindingKind::Missing), running(12)), (lost.clone(), running(3))],
-        unlooked: HashSet::new(),
+        good: Vec::new(),
         complete: true,
         at: at(60),
     });
@@ -530,12 +530,8 @@ async fn a_sweep_counts_pods_opens_what_is_new_and_tells_what_was_lost() {
     assert!(note.contains("a layer of it is lost"), "{note}");
     // An incomplete one says nothing of what it has not seen; the same again is not written again.
     let writes = server.with(|state| state.writes.len());
-    let again = |complete| Swept {
-        found: vec![(lost.clone(), running(3))],
-        unlooked: HashSet::new(),
-        complete,
-        at: at(960),
-    };
+    let again =
+        |complete| Swept { found: vec![(lost.clone(), running(3))], good: Vec::new(), complete, at: at(960) };
     led.keeper.swept(again(false));
     sleep(Duration::from_secs(10)).await;
     assert_eq!((pods(), server.with(|state| state.writes.len())), (vec![Some(12), Some(3)], writes));
@@ -555,15 +551,11 @@ async fn a_risk_closes_when_a_sweep_has_looked_and_found_nothing() {
     let risk = Gap { kind: GapKind::Risk(Risk::AccessoryMissing), ..gap(0, FindingKind::Missing) };
     let running = Running { pods: 1, ..Running::default() };
     let found = vec![(risk, running)];
-    led.keeper.swept(Swept { found, unlooked: HashSet::new(), complete: true, at: at(0) });
+    led.keeper.swept(Swept { found, good: Vec::new(), complete: true, at: at(0) });
     sleep(Duration::from_secs(10)).await;
     assert_eq!(led.record().lacking(Axis::Risk), Some(GapKind::Risk(Risk::AccessoryMissing)));
-    // Another leader has not looked at it yet.
-    let unlooked = [key(0)].into();
-    led.keeper.swept(Swept { found: Vec::new(), unlooked, complete: true, at: at(800) });
-    sleep(Duration::from_secs(10)).await;
-    assert_eq!(led.record().state, GapState::Open);
-    led.keeper.swept(Swept { found: Vec::new(), unlooked: HashSet::new(), complete: true, at: at(900) });
+    let good = vec![(key(0), Axis::Risk)];
+    led.keeper.swept(Swept { found: Vec::new(), good, complete: true, at: at(900) });
     sleep(Duration::from_secs(10)).await;
     assert_eq!(led.record().state, GapState::Closed);
     assert_eq!(*led.looks.lock().unwrap(), Vec::<u64>::new());
@@ -573,16 +565,16 @@ async fn a_risk_closes_when_a_sweep_has_looked_and_found_nothing() {
 async fn what_a_sweep_no_longer_finds_is_looked_at_at_once() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");
-    let swept =
-        |found: Vec<(Gap, Running)>| Swept { found, unlooked: HashSet::new(), complete: true, at: at(0) };
+    let swept = |found: Vec<(Gap, Running)>| Swept { found, good: Vec::new(), complete: true, at: at(0) };
     let running = Running { pods: 1, ..Running::default() };
-    sleep(Duration::from_secs(60)).await;
     led.keeper.swept(swept(vec![(gap(0, FindingKind::Missing), running)]));
     // The pauses between its looks are minutes by now.
     sleep(Duration::from_secs(1_000)).await;
     let looks = led.looks.lock().unwrap().len();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(led.looks.lock().unwrap().len(), looks);
     led.keeper.swept(swept(Vec::new()));
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(10)).await;
     assert_eq!(led.looks.lock().unwrap().len(), looks + 1);
 }
 
@@ -674,12 +666,12 @@ fn the_book_keeps_the_same_records_without_a_cluster() {
     book.fold(&recorder);
     let running = Running { pods: 4, ..Running::default() };
     let found = vec![(gap(0, FindingKind::Missing), running)];
-    book.swept(&Swept { found, unlooked: HashSet::new(), complete: true, at: at(60) });
+    book.swept(&Swept { found, good: Vec::new(), complete: true, at: at(60) });
     let [(_, record)] = &book.entries()[..] else { panic!() };
     assert_eq!((record.fell_back, record.denied, record.pods), (1, 1, Some(4)));
     let standing = Standing { presence: State::Good, ..Standing::UNKNOWN };
     book.stands(&key(0), &standing, Some(Duration::from_secs(60)), at(600));
     assert_eq!(book.entries()[0].1.state, GapState::Closed);
-    book.swept(&Swept { found: Vec::new(), unlooked: HashSet::new(), complete: true, at: at(700) });
+    book.swept(&Swept { found: Vec::new(), good: Vec::new(), complete: true, at: at(700) });
     assert_eq!(book.entries()[0].1.pods, Some(0));
 }

@@ -111,7 +111,7 @@ fn swept(settings: &Settings) -> Arc<Survey> {
         now,
     };
     let case = settings.case_for(&format!("fra.example.com/shop/web@{DIGEST}"), Pull::Registry, &context);
-    let swept = Swept { found: Vec::new(), unlooked: Default::default(), complete: true, at: now };
+    let swept = Swept { found: Vec::new(), good: Vec::new(), complete: true, at: now };
     Arc::new(Survey { cases: vec![case], swept })
 }
 

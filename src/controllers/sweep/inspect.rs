@@ -21,7 +21,7 @@ use crate::domain::case::{Case, Place, Subject};
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Evidence, Layers, Observation, Presence, Query, Shape, Wanted};
 use crate::domain::facts::{lag, missing_accessories, untagged};
-use crate::domain::gap::{self, Gap, GapKey, GapKind, Version};
+use crate::domain::gap::{Gap, GapKey, GapKind, Risk, Version};
 use crate::domain::image::Repository;
 use crate::domain::name::{RegistryName, RouteName};
 use crate::domain::place::PlaceIx;
@@ -77,7 +77,7 @@ enum Risks {
     /// None was found.
     None,
     /// This one, with details for people.
-    One(gap::Risk, Arc<str>),
+    One(Risk, Arc<str>),
     /// It could not be learned.
     Unknown,
 }
@@ -89,17 +89,6 @@ pub(super) struct Inspections {
     done: HashMap<CopyId, Inspected>,
     /// What was pushed before is no news: another leader told its lag.
     since: Timestamp,
-}
-
-/// What is known of the risk of a copy.
-#[derive(Debug)]
-pub(super) enum Risk {
-    /// It was looked for, and there is none.
-    None,
-    /// This Gap.
-    One(Gap),
-    /// It was not looked for yet, or could not be learned.
-    Unknown(GapKey),
 }
 
 /// What a round of inspections changed.
@@ -179,15 +168,15 @@ impl Inspections {
         self.copies = copies;
     }
 
-    /// What is known of a copy's risk.
-    pub(super) fn risk(&self, id: &CopyId) -> Risk {
-        let Some(copy) = self.copies.get(id) else { return Risk::None };
-        match self.done.get(id).map(|done| &done.risk) {
-            Some(Risks::One(risk, detail)) => {
-                Risk::One(Gap { key: copy.key(), kind: GapKind::Risk(*risk), detail: detail.clone() })
+    /// The Gap of a copy's risk; `Err`: it was looked for, and there is none. `None`: that is not known.
+    pub(super) fn risk(&self, id: &CopyId) -> Option<Result<Gap, GapKey>> {
+        let key = self.copies.get(id)?.key();
+        match &self.done.get(id)?.risk {
+            Risks::One(risk, detail) => {
+                Some(Ok(Gap { key, kind: GapKind::Risk(*risk), detail: detail.clone() }))
             }
-            Some(Risks::None) => Risk::None,
-            Some(Risks::Unknown) | None => Risk::Unknown(copy.key()),
+            Risks::None => Some(Err(key)),
+            Risks::Unknown => None,
         }
     }
 
@@ -287,12 +276,12 @@ async fn facts(
             let more =
                 if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
             let detail = format!("{} {} is only at the primary{more}", first.kind, first.digest);
-            return Risks::One(gap::Risk::AccessoryMissing, detail.into());
+            return Risks::One(Risk::AccessoryMissing, detail.into());
         }
     }
     if untagged(&here) {
         let detail = "no tag holds it there: retention or garbage collection will remove it";
-        return Risks::One(gap::Risk::Untagged, detail.into());
+        return Risks::One(Risk::Untagged, detail.into());
     }
     match at_primary {
         Ok(_) => Risks::None,
