@@ -114,3 +114,43 @@ impl ClusterError {
             if matches!(&**source, kube::Error::Api(status) if status.code == code))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Whoever may create Pods may create large ones: etcd takes 1.5 MiB.
+    #[tokio::test]
+    async fn pages_of_large_objects_are_read_in_smaller_ones() {
+        const PODS: usize = 300;
+        let cluster = Cluster::answered_by(|head, _| async move {
+            let query = head.uri.query().unwrap_or_default().to_owned();
+            let of = |name: &str| {
+                let part = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+                part.and_then(|number| number.parse::<usize>().ok())
+            };
+            let (from, limit) = (of("continue").unwrap_or(0), of("limit").unwrap_or(PODS));
+            let large = "x".repeat(1 << 20);
+            let items: Vec<Value> =
+                (from..PODS.min(from + limit)).map(|n| json!({"metadata": {"name": format!("p{n}")}, "x": large})).collect();
+            let next = if from + limit < PODS { (from + limit).to_string() } else { String::new() };
+            (StatusCode::OK, json!({"metadata": {"continue": next}, "items": items}).to_string())
+        });
+        let workloads = cluster.workloads();
+        let (mut after, mut seen) = (None, 0);
+        loop {
+            let page = workloads.page(WorkloadKind::Pod, after.as_deref()).await.unwrap();
+            assert!(page.len() < 16 << 20, "{} MiB in one page", page.len() >> 20);
+            let page: Value = serde_json::from_str(&page).unwrap();
+            seen += page["items"].as_array().unwrap().len();
+            after = page["metadata"]["continue"].as_str().filter(|next| !next.is_empty()).map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, PODS);
+    }
+}

@@ -562,6 +562,43 @@ async fn a_risk_closes_when_a_sweep_has_looked_and_found_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sweeps_that_find_far_more_gaps_than_there_is_room_for_keep_nobody_from_closing_one() {
+    let server = Server::start();
+    let mut led = lead(&server, "landfall-0");
+    led.seen(FindingKind::Missing).await;
+    sleep(Duration::from_secs(5)).await;
+    let running = Running { pods: 1, ..Running::default() };
+    // A site that lacks everything: three sweeps, a quarter of an hour apart.
+    for n in 0..3 {
+        let found = (0..3_000).map(|n| (gap(n, FindingKind::Missing), running.clone())).collect();
+        led.keeper.swept(Swept { found, good: Vec::new(), complete: true, at: at(n * 900) });
+        sleep(Duration::from_secs(900)).await;
+    }
+    led.find(State::Good);
+    sleep(Duration::from_secs(20 * 60)).await;
+    let closed = server.records().into_values().filter(|record| record.state == GapState::Closed).count();
+    // Each of a thousand is looked at every quarter of an hour.
+    assert!(closed >= 900, "{closed} of {} are closed", server.records().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_risk_of_an_image_that_runs_no_more_ends() {
+    let server = Server::start();
+    let led = lead(&server, "landfall-0");
+    sleep(Duration::from_secs(5)).await;
+    let risk = Gap { kind: GapKind::Risk(Risk::AccessoryMissing), ..gap(0, FindingKind::Missing) };
+    let found = vec![(risk, Running { pods: 1, ..Running::default() })];
+    led.keeper.swept(Swept { found, good: Vec::new(), complete: true, at: at(0) });
+    sleep(Duration::from_secs(900)).await;
+    // The next release runs: no sweep meets this image again, and nobody looks at its copy.
+    for n in 1..96 {
+        led.keeper.swept(Swept { found: Vec::new(), good: Vec::new(), complete: true, at: at(n * 900) });
+        sleep(Duration::from_secs(900)).await;
+    }
+    assert_eq!(led.record().state, GapState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rules_open_and_close_by_what_was_read_of_them() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");

@@ -331,6 +331,27 @@ async fn the_leader_writes_after_a_sweep_and_then_only_what_is_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_could_not_read_it_at_the_start_forgets_no_damage() {
+    let server = Server::new();
+    let before = Replica::start(&Server::new(), false);
+    let mut inventory = one(&before.observatory, &before.settings);
+    inventory.damage = serde_json::from_value(
+        json!([{"registry": "ams", "digest": DIGEST, "seen": Timestamp::now()}]),
+    )
+    .unwrap();
+    server.holds("w1", &inventory).await;
+    *server.away.lock().unwrap() = true;
+    let leader = Replica::start(&server, true);
+    until("it serves without", || leader.last_shown().is_some()).await;
+    *server.away.lock().unwrap() = false;
+    leader.swept.send_replace(Some(swept(&leader.settings)));
+    until("it is written", || server.writes() == 1).await;
+    let follower = Replica::start(&server, false);
+    until("another reads it", || follower.last_shown().is_some()).await;
+    assert_eq!(follower.observatory.damages().len(), 1, "nobody has found it mended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn followers_write_nothing_and_read_what_the_leader_wrote() {
     let server = Server::new();
     let follower = Replica::start(&server, false);

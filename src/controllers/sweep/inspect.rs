@@ -181,7 +181,7 @@ impl Inspections {
     }
 
     /// The copies that are due, at most [`ROUND`], the oldest first.
-    fn due(&self, every: Duration, now: Instant) -> Vec<Copy> {
+    pub(super) fn due(&self, every: Duration, now: Instant) -> Vec<Copy> {
         let at = |id: &CopyId| self.done.get(id).map(|done| done.at);
         let mut due: Vec<(Option<Instant>, &Copy)> = self
             .copies
