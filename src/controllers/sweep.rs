@@ -321,21 +321,22 @@ impl Sweeper {
             cases.extend(more);
             unknown += u64::from(seen.unknown);
             seen.gaps.into_iter().for_each(|gap| found.add(gap, users));
-            for copy in seen.copies {
-                let id = copy.id();
+            // A Pod that was changed names the same copy twice: as it was written, and as it stands.
+            let named: HashMap<_, _> = seen.copies.into_iter().map(|copy| (copy.id(), copy)).collect();
+            for (id, copy) in named {
                 users_of.push((id.clone(), users));
                 copies.insert(id, copy);
             }
         }
         inspections.take(copies);
-        let mut good = HashSet::new();
+        let (mut good, mut unlearned) = (HashSet::new(), HashSet::new());
         for (id, users) in users_of {
             match inspections.risk(&id) {
                 Some(Ok(gap)) => found.add(gap, users),
                 Some(Err(key)) => {
                     good.insert(key);
                 }
-                None => {}
+                None => unlearned.extend(inspections.key(&id)),
             }
         }
         let complete = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
@@ -343,7 +344,8 @@ impl Sweeper {
         let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
         let mut found: Vec<(Gap, Running)> = found.into();
         self.name_owners(&mut found).await;
-        let swept = Swept { found, good, complete, at: ground.now };
+        let unlearned = unlearned.into_iter().collect();
+        let swept = Swept { found, good, unlearned, complete, at: ground.now };
         Survey { cases, swept }
     }
 

@@ -111,7 +111,7 @@ fn swept(settings: &Settings) -> Arc<Survey> {
         now,
     };
     let case = settings.case_for(&format!("fra.example.com/shop/web@{DIGEST}"), Pull::Registry, &context);
-    let swept = Swept { found: Vec::new(), good: Vec::new(), complete: true, at: now };
+    let swept = Swept { found: Vec::new(), good: Vec::new(), unlearned: Vec::new(), complete: true, at: now };
     Arc::new(Survey { cases: vec![case], swept })
 }
 
@@ -335,10 +335,9 @@ async fn a_leader_that_could_not_read_it_at_the_start_forgets_no_damage() {
     let server = Server::new();
     let before = Replica::start(&Server::new(), false);
     let mut inventory = one(&before.observatory, &before.settings);
-    inventory.damage = serde_json::from_value(
-        json!([{"registry": "ams", "digest": DIGEST, "seen": Timestamp::now()}]),
-    )
-    .unwrap();
+    inventory.damage =
+        serde_json::from_value(json!([{"registry": "ams", "digest": DIGEST, "seen": Timestamp::now()}]))
+            .unwrap();
     server.holds("w1", &inventory).await;
     *server.away.lock().unwrap() = true;
     let leader = Replica::start(&server, true);

@@ -281,6 +281,22 @@ async fn a_lost_layer_is_found_by_an_inspection_and_gone_after_it_was_restored()
 }
 
 #[tokio::test]
+async fn a_pod_that_was_changed_is_one_pod() {
+    let stage = Stage::new().await;
+    let digest = stage.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    let (was, is) = (
+        fra(seed::PRESENT),
+        format!("harbor.ams.example.com/{}:{}@{digest}", seed::PRESENT.repository, seed::PRESENT.tag),
+    );
+    let mut changed = pod("shop", "web", &is);
+    let images = json!({"containers/c": {"was": was, "is": is, "why": "Local", "place": "ams"}});
+    changed["metadata"]["annotations"] = json!({"landfall.dev/images": images.to_string()});
+    stage.put("pods", changed);
+    stage.demo.fra.store().sign(seed::PRESENT.repository, &digest);
+    assert_eq!(stage.inspected().await.0, ["AccessoryMissing web at ams: 1 shop Pod/web"]);
+}
+
+#[tokio::test]
 async fn a_layer_that_one_repository_lost_is_not_lost_in_another() {
     use crate::demo::world::content::Content;
 
