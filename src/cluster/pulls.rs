@@ -21,8 +21,8 @@ use crate::domain::text::plain;
 /// What kubelets write about pulls that failed. They write other failures of containers under the same reason.
 const FAILED: &str = "reason=Failed,involvedObject.kind=Pod,type=Warning";
 
-/// How many Events one answer lists.
-const PAGE: u32 = 100;
+/// How many Events one answer lists: whoever may create Events may create large ones (etcd takes 1.5 MiB).
+const PAGE: u32 = 8;
 
 /// The longest text that is taken for an image. References of registries are shorter.
 const LONGEST_IMAGE: usize = 1024;

@@ -217,7 +217,8 @@ impl Sweeper {
         }
     }
 
-    /// Looks at copies until the next sweep, those first that nodes cannot pull, and tells what that changes.
+    /// Looks at copies until the next sweep, those first that nodes cannot pull, and tells what that changes. A few are looked at
+    /// also where the sweep has taken all the time.
     async fn inspect(
         &self,
         until: Instant,
@@ -226,7 +227,7 @@ impl Sweeper {
         pulls: &mut mpsc::Receiver<FailedPull>,
     ) {
         let mut failed = None;
-        while Instant::now() < until {
+        loop {
             failed = failed.or_else(|| pulls.try_recv().ok());
             let changed = match failed.take() {
                 Some(failed) => self.look_at_pull(&failed, needs, self.ground(settings)).await,
@@ -245,6 +246,9 @@ impl Sweeper {
             };
             if changed == Changed::Findings {
                 self.survey(needs, settings, inspections).await;
+            }
+            if Instant::now() >= until {
+                return;
             }
         }
     }
