@@ -335,9 +335,10 @@ async fn a_leader_that_could_not_read_it_at_the_start_forgets_no_damage() {
     let server = Server::new();
     let before = Replica::start(&Server::new(), false);
     let mut inventory = one(&before.observatory, &before.settings);
-    inventory.damage =
-        serde_json::from_value(json!([{"registry": "ams", "digest": DIGEST, "seen": Timestamp::now()}]))
-            .unwrap();
+    inventory.damage = serde_json::from_value(
+        json!([{"registry": "ams", "repository": "shop/web", "digest": DIGEST, "seen": Timestamp::now()}]),
+    )
+    .unwrap();
     server.holds("w1", &inventory).await;
     *server.away.lock().unwrap() = true;
     let leader = Replica::start(&server, true);
