@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Event as PodEvent;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, call};
 use crate::domain::error_chain::error_chain;
 use crate::domain::image::Reference;
 use crate::domain::text::plain;
 
 /// What kubelets write about pulls that failed. They write other failures of containers under the same reason.
 const FAILED: &str = "reason=Failed,involvedObject.kind=Pod,type=Warning";
+
+/// How many Events are looked at where those of the past are asked for.
+const MOST_RECENT: u32 = 1000;
 
 /// How many Events one answer lists: whoever may create Events may create large ones (etcd takes 1.5 MiB).
 const PAGE: u32 = 8;
@@ -68,6 +71,19 @@ impl Cluster {
 }
 
 impl FailedPulls {
+    /// Those that the API server still has: of the last hour, by default. Each image once, 1,000 Events at most.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked or refuses it.
+    pub async fn recent(&self) -> Result<Vec<FailedPull>, ClusterError> {
+        let only = ListParams::default().fields(FAILED).limit(MOST_RECENT);
+        let found = call(|| "list the Events of Pods".to_owned(), self.api.list(&only)).await?;
+        let mut pulls: Vec<FailedPull> = found.items.iter().filter_map(read).collect();
+        pulls.sort_by(|a, b| a.image.cmp(&b.image));
+        pulls.dedup_by(|a, b| a.image == b.image);
+        Ok(pulls)
+    }
+
     /// Tells of failed pulls for as long as it is polled: of those that are reported after it began. After a failure the watch
     /// begins anew, and what was reported in between is not told.
     pub async fn watch(&self, mut tell: impl FnMut(FailedPull)) {

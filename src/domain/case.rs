@@ -142,6 +142,17 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Returns the Case with the local replica that its reference names as its first Place; `None` where it names none.
+    #[must_use]
+    pub fn at_named_replica(&self) -> Option<Self> {
+        let Subject::Routed(routed) = &self.subject else { return None };
+        let place = routed.place(routed.named)?;
+        let is_ours = (place.locality, place.role) == (Locality::Local, Role::Replica);
+        is_ours.then(|| self.at(routed.named))?
+    }
+}
+
 impl Place {
     /// Whether a copy of the image should be here: what it lacks is a Gap. A primary, a proxy cache, and a Place whose filters
     /// leave the image out lack nothing.

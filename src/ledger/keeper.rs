@@ -179,7 +179,12 @@ impl Keeping {
                 Some(key) = hints.recv() => plan().hint(&key, Instant::now()),
                 () = news(swept), if listed => {
                     if let Some(swept) = swept.borrow_and_update().clone() {
-                        let news = hands.news(&plan(), &swept);
+                        let mut plan = plan();
+                        // What it did not find any more may be in order: a look tells.
+                        for key in plan.not_in(&swept) {
+                            plan.look_now(&key, Instant::now());
+                        }
+                        let news = hands.news(&plan, &swept);
                         noting.clear();
                         noting.push(hands.clone().note(swept, news).boxed());
                     }

@@ -633,6 +633,29 @@ async fn after_a_change_of_the_leader_a_risk_keeps_its_pods_until_its_copy_was_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_sweep_no_longer_finds_is_looked_at_at_once() {
+    let server = Server::start();
+    let led = lead(&server, "landfall-0");
+    let swept = |found: Vec<(Gap, Running)>| Swept {
+        found,
+        good: Vec::new(),
+        unlearned: Vec::new(),
+        complete: true,
+        at: at(0),
+    };
+    let running = Running { pods: 1, ..Running::default() };
+    led.keeper.swept(swept(vec![(gap(0, FindingKind::Missing), running)]));
+    // The pauses between its looks are minutes by now.
+    sleep(Duration::from_secs(1_000)).await;
+    let looks = led.looks.lock().unwrap().len();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(led.looks.lock().unwrap().len(), looks);
+    led.keeper.swept(swept(Vec::new()));
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(led.looks.lock().unwrap().len(), looks + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rules_open_and_close_by_what_was_read_of_them() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");

@@ -8,6 +8,7 @@
 //! certificate  that of each Pod, verified by the caBundle    ┘
 //! pod          a Pod as a dry run: the whole admission at once
 //! second door  its entries, one for each selector of the policies that enforce; a Pod that one of them denies
+//! ledger       the gaps that are open, the rules that may be read, the pulls that failed
 //! order        the webhooks that are called after Landfall
 //! admission    Pods with each host that Landfall may write: whether another admission plugin refuses them
 //! ```
@@ -17,6 +18,7 @@
 
 mod address;
 mod certificate;
+mod ledger;
 mod pods;
 mod questions;
 mod registries;
@@ -186,7 +188,9 @@ const NOWHERE: Digest = Digest::Sha256([0xd0; 32]);
 
 /// Checks the registries that routes name, with the credentials that are mounted here.
 pub async fn registries(settings: &Settings, image: Option<&TestImage>) -> Vec<Line> {
-    registries::check(settings, image).await
+    let mut lines = registries::check(settings, image).await;
+    lines.extend(ledger::rules(settings).await);
+    lines
 }
 
 /// Checks everything between the API server and Landfall, and tries Pods in the namespace `pods`. `settings` is absent
@@ -250,5 +254,6 @@ pub async fn cluster(
     }
     lines.extend(tried);
     lines.extend(second_door::check(cluster, installation, settings, image.ok(), pods).await);
+    lines.extend(ledger::check(cluster, settings).await);
     lines
 }

@@ -144,6 +144,8 @@ fn the_examiner_may_do_what_it_must_and_no_more() {
         "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [] [get list]",
         "validatingwebhookconfigurations.admissionregistration.k8s.io [] [examiner] [get]",
         "namespaces [] [examined] [get]",
+        "replicationgaps.landfall.dev [] [] [list]",
+        "events [] [] [list]",
     ];
     for (namespace, more) in [
         ("examiner", &["services [] [examiner] [get]", "endpointslices.discovery.k8s.io [] [] [list]"][..]),

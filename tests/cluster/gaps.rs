@@ -1,9 +1,10 @@
 //! What operators see of what is missing: before anything restarts, with right words and ages, and gone after it was mended.
 
 use jiff::Timestamp;
-use landfall::facade::demo::world::content::Content;
-use landfall::facade::demo::world::seed::{self, Named};
-use landfall::facade::demo::world::{ReplicationRule, Scan};
+use landfall::facade::demo::world::content::{Content, Flavour};
+use landfall::facade::demo::world::seed::{self, Demo, Named};
+use landfall::facade::demo::world::{Execution, ReplicationRule, Scan};
+use landfall::facade::domain::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::chapter::Chapter;
@@ -166,4 +167,187 @@ async fn what_readme_says_of_what_is_missing_is_what_happens() {
         events["items"].as_array().unwrap().iter().filter_map(|event| event["reason"].as_str()).collect();
     assert!(reasons.contains(&"GapClosed"), "{reasons:?}");
     assert_eq!(json!(gaps(plane).len()), json!(2));
+}
+
+/// A route for the images that Harbor refuses to hand out, and one whose replica is a proxy cache that is not declared as one.
+const MORE_ROUTES: &str = "routes:
+  - name: regulated
+    primary: {registry: fra, repositories: \"regulated/**\"}
+    replicas: [{registry: ams, namespace: regulated, flatten: 1}]
+  - name: cache
+    primary: {registry: fra, repositories: \"cache/**\"}
+    replicas: [{registry: ams, namespace: cache, flatten: 1}]
+";
+
+/// Replication rules that fill this site, in Frankfurt: with what is wrong with each, or as they should be.
+fn rules(release: &Release, wrong: bool) {
+    let (url, now) = (release.demo.ams.url(), Timestamp::now());
+    let ago = |seconds: i64| Timestamp::from_second(now.as_second() - seconds).unwrap();
+    let mut fra = release.demo.fra.store();
+    fra.remove_rules();
+    let rule = |name: &str| ReplicationRule::to(name, &url).filter("name", "production/**");
+    let mut add = |rule: ReplicationRule, executions: Vec<Execution>| {
+        let id = fra.add_rule(rule);
+        executions.into_iter().for_each(|execution| fra.execute(id, execution));
+    };
+    if wrong {
+        add(
+            rule("asleep").scheduled("0 0 * * * *").created(ago(86_400)),
+            vec![Execution::succeeded(ago(30_000))],
+        );
+        add(rule("failing"), vec![Execution::failed(ago(60), "the destination does not answer")]);
+        // The seed was pushed just now, and this rule has followed nothing since yesterday.
+        add(rule("idle").created(ago(86_400)), vec![Execution::succeeded(ago(80_000))]);
+        let web = fra.digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+        fra.set_pushed(seed::PRESENT.repository, &web, ago(3_600));
+    } else {
+        for name in ["asleep", "failing", "idle"] {
+            let id = fra.add_rule(rule(name).created(ago(60)));
+            fra.execute(id, Execution::succeeded(now));
+        }
+    }
+}
+
+/// Everything that somebody should fix has a gap of its own, and an end that a look finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_finding_has_a_gap_and_an_end() {
+    let apart = Apart::start();
+    let plane = apart.0;
+    let release = Release::prepare(plane, "every").await;
+    let demo = &release.demo;
+    for (namespace, tier) in [("shop", "free"), ("bank", "regulated")] {
+        plane.namespace(namespace);
+        plane.told(&["label", "namespace", namespace, &format!("tier={tier}")]);
+    }
+    let signed = named_image(demo, "production/shop/signed", "1");
+    let kept = named_image(demo, "production/shop/kept", "1");
+    let old = named_image(demo, "production/shop/old", "1");
+    for (namespace, name, image) in [
+        ("shop", "checkout", image(seed::MISSING)),
+        ("shop", "render", image(seed::CHILD_LOST)),
+        ("shop", "ledger", image(seed::REFUSED)),
+        ("shop", "proxied", image(seed::PROXIED)),
+        ("shop", "cart", image(seed::MOVED)),
+        ("shop", "search", image(seed::UNSCANNED)),
+        ("shop", "mail", image(seed::SCANNING)),
+        ("shop", "report", image(seed::SCAN_FAILED)),
+        ("bank", "billing", image(seed::VULNERABLE)),
+        ("shop", "signed", "harbor.fra.example.com/production/shop/signed:1".to_owned()),
+        ("shop", "kept", format!("harbor.fra.example.com/production/shop/kept:1@{kept}")),
+        ("shop", "old", "harbor.fra.example.com/production/shop/old:1".to_owned()),
+    ] {
+        plane.told(&["run", name, "--image", &image, "-n", namespace]);
+    }
+    let long_ago = Timestamp::from_second(Timestamp::now().as_second() - 10_000_000).unwrap();
+    demo.fra.store().sign("production/shop/signed", &signed);
+    {
+        let mut ams = demo.ams.store();
+        ams.untag("production/shop/kept", "1");
+        ams.set_scan(&old, Scan::found_at(long_ago, &[]));
+    }
+    rules(&release, true);
+    let config = release.config().replacen("routes:\n", MORE_ROUTES, 1);
+    release.helm_with("install", &config, &SOON);
+    let open = [
+        "asleep: - - RuleOverdue",
+        "billing: - Vulnerable -",
+        "cart: Stale - -",
+        "checkout: Missing - -",
+        "checkout: ProxyCache - -",
+        "failing: - - RuleFailing",
+        "idle: - - RuleIdle",
+        "kept: - - Untagged",
+        "ledger: Refused - -",
+        "mail: - ScanPending -",
+        "old: - ScanExpired -",
+        "render: ChildMissing - -",
+        "report: - ScanFailed -",
+        "search: - Unscanned -",
+        "signed: - - AccessoryMissing",
+    ];
+    let lacking = || -> Vec<String> {
+        let open = told(plane).into_iter().filter(|line| line.contains(" Open "));
+        open.map(|line| line.split_once(" Open ").unwrap().0.to_owned()).collect()
+    };
+    until("every gap", || {
+        let now = lacking();
+        open.iter().all(|line| now.iter().any(|one| one == line)).then_some(())
+    });
+
+    // All of it is mended.
+    {
+        let (mut fra, mut ams) = (demo.fra.store(), demo.ams.store());
+        let moved = Content::image("shop/cart, the new one");
+        for (named, content) in [(seed::MISSING, content(seed::MISSING)), (seed::MOVED, moved)] {
+            let digest = ams.push(named.repository, named.tag, &content);
+            ams.set_scan(&digest, Scan::clean());
+        }
+        let index = Content::index("shop/render", Flavour::Oci, &["linux/amd64", "linux/arm64"]);
+        ams.restore(seed::CHILD_LOST.repository, &index.child("linux/arm64").unwrap().digest);
+        ams.project("regulated").prevent_vul = None;
+        for named in [seed::UNSCANNED, seed::SCANNING, seed::SCAN_FAILED, seed::VULNERABLE, seed::REFUSED] {
+            let digest = ams.digest(named.repository, named.tag).unwrap();
+            ams.set_scan(&digest, Scan::clean());
+        }
+        ams.set_scan(&old, Scan::clean());
+        ams.sign("production/shop/signed", &signed);
+        ams.tag("production/shop/kept", "1", &kept);
+        fra.tag("production/shop/kept", "1", &kept);
+    }
+    // What was only behind a proxy cache is named where it was replicated by now.
+    plane.told(&["delete", "pod", "proxied", "-n", "shop", "--force", "--grace-period=0"]);
+    rules(&release, false);
+    let left = until("nothing is lacking but what still is in a proxy cache", || {
+        let now = lacking();
+        eprintln!("{now:?}");
+        now.iter().all(|line| line == "checkout: ProxyCache - -").then_some(now)
+    });
+    assert!(left.len() <= 1, "{left:?}");
+}
+
+/// An image that all registries hold, scanned clean.
+fn named_image(demo: &Demo, repository: &str, tag: &str) -> Digest {
+    let content = Content::image(repository);
+    for mut store in [demo.fra.store(), demo.ams.store(), demo.edge.store()] {
+        store.push(repository, tag, &content);
+        store.set_scan(&content.digest, Scan::clean());
+    }
+    content.digest
+}
+
+/// Without the resource Landfall serves, and says so; while the API server is away nothing is lost but counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_resource_and_without_an_api_server_pods_are_served_and_gaps_are_not_lost() {
+    let apart = Apart::start();
+    let plane = apart.0;
+    plane.told(&["delete", "crd", "replicationgaps.landfall.dev"]);
+    let release = Release::install(plane, "without", &["--set=crds.create=Never"]).await;
+    let replicas = release.replicas();
+    let log = || -> String {
+        replicas.keys().map(|pod| std::fs::read_to_string(plane.log(pod)).unwrap_or_default()).collect()
+    };
+    let said = "the cluster does not know the resource ReplicationGap";
+    let checkout =
+        |name: &str| plane.told(&["run", name, "--image", &image(seed::MISSING), "-n", &release.pods]);
+    checkout("before");
+    until("it says that gaps are not recorded", || log().contains(said).then_some(()));
+    // It is defined, and what was met meanwhile is recorded.
+    let definition = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds.yaml");
+    plane.told(&["apply", "--server-side", "--force-conflicts", "-f", &definition.display().to_string()]);
+    until("what was met before is recorded", || (told_after_definition(plane) == Some(1)).then_some(()));
+    // The API server is away for a while.
+    plane.kill("kube-apiserver");
+    until("it notices that", || log().contains("the Lease can be neither read nor written").then_some(()));
+    plane.revive("kube-apiserver");
+    plane.until_ready();
+    checkout("after");
+    until("what was met after it is recorded", || (told_after_definition(plane) == Some(2)).then_some(()));
+}
+
+/// How often the only gap was met, once it can be asked for.
+fn told_after_definition(plane: &Plane) -> Option<i64> {
+    let output = plane.kubectl(&["get", "gaps", "-o", "json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let [gap] = &all["items"].as_array()?[..] else { return None };
+    gap["status"]["fellBack"].as_i64()
 }

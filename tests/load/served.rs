@@ -32,6 +32,11 @@ impl Served {
         Self::of(Process::landfall(config, &site.folder()?).await?, site).await
     }
 
+    /// The same, started by a command that becomes what its last arguments say.
+    pub async fn landfall_in(command: Command, site: &Site, config: &Path) -> Result<Self> {
+        Self::of(Process::landfall_in(command, config, &site.folder()?).await?, site).await
+    }
+
     /// The bare server.
     pub async fn bare(site: &Site) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);

@@ -10,15 +10,22 @@ use tokio::time::{Instant, sleep};
 
 use crate::Scale;
 use crate::api_server::ApiServer;
+use crate::driver::{Caller, post};
 use crate::memory::{filled, hold, image};
 use crate::metrics::Page;
+use crate::open::{open_loop, quantile};
 use crate::process::Process;
+use crate::review::review;
+use crate::served::Served;
 use crate::site::Site;
-use crate::table::{Row, mib};
+use crate::table::{Row, mib, micros};
 
 /// Pods of one workload, each with two images.
 const PODS_PER_WORKLOAD: usize = 10;
 const NAMESPACES: usize = 500;
+/// Requests a second, and the seconds of one measurement, where admissions are measured beside sweeps.
+const RATE: u32 = 1_000;
+const ROUND: u32 = 5;
 /// For one sweep of the largest cluster.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -34,7 +41,67 @@ pub async fn rows(scale: Scale) -> Result<Vec<Row>> {
     for pods in pods {
         rows.extend(one(&site, pods).await?);
     }
+    rows.extend(beside(&site, pods[0], scale).await?);
     Ok(rows)
+}
+
+/// Admissions of a Landfall that sweeps again and again, beside those of one that does not.
+async fn beside(site: &Site, pods: usize, scale: Scale) -> Result<Vec<Row>> {
+    let api = ApiServer::start().await?;
+    api.list("/api/v1/pods", pods, pod);
+    let mut served = Vec::new();
+    for (name, every) in [("still", "0s"), ("sweeping", "1s")] {
+        api.render(name);
+        let mut command = api.command(name, |file, text| written(site, file, text))?;
+        command.env("LANDFALL_SWEEP_EVERY", every);
+        let config = site.configure(name, &filled(100_000))?;
+        served.push(Served::landfall_in(command, site, &config).await?);
+    }
+    let due: Vec<Duration> = (0..RATE * ROUND).map(|n| Duration::from_secs(1) * n / RATE).collect();
+    let wire = post("/mutate", &review(0, &[], &[&image(0), &image(1)])?.to_string());
+    let measure = async |served: &Served| {
+        let callers = served.callers(&wire).await?;
+        let call = async |caller: &mut Caller, _| caller.call(&wire).await.map(drop);
+        let before = served.process.cpu()?;
+        let mut latencies = Vec::with_capacity(due.len());
+        for called in open_loop(&due, callers, call).await {
+            called.answer?;
+            latencies.push(called.latency);
+        }
+        latencies.sort_unstable();
+        let cpu = (served.process.cpu()? - before) / (RATE * ROUND);
+        anyhow::Ok([quantile(&latencies, 0.5), cpu].map(micros))
+    };
+    let [still, sweeping] = &served[..] else { unreachable!("two were started") };
+    let mut rounds = [const { Vec::new() }; 2];
+    for round in 0..scale.rounds.min(5) {
+        let (one, other) = if round % 2 == 0 {
+            let one = measure(still).await?;
+            (one, measure(sweeping).await?)
+        } else {
+            let other = measure(sweeping).await?;
+            (measure(still).await?, other)
+        };
+        for ((rounds, one), other) in rounds.iter_mut().zip(one).zip(other) {
+            rounds.push((one, other));
+        }
+    }
+    let figures = ["p50", "CPU per request, that of the sweeps included"].into_iter().zip(&rounds);
+    let row = |(name, rounds): (&str, &Vec<(f64, f64)>)| {
+        Row::compared(
+            format!("{name} at {RATE} requests/s: without a sweep, and with one a second"),
+            "µs",
+            rounds,
+            "≤ 1.2",
+        )
+    };
+    Ok(figures.map(row).collect())
+}
+
+fn written(site: &Site, file: &str, text: &str) -> Result<std::path::PathBuf> {
+    let path = site.folder()?.join(file);
+    std::fs::write(&path, text)?;
+    Ok(path)
 }
 
 async fn one(site: &Site, pods: usize) -> Result<Vec<Row>> {
@@ -43,12 +110,7 @@ async fn one(site: &Site, pods: usize) -> Result<Vec<Row>> {
     let name = format!("sweep-{pods}");
     api.render(&name);
     let folder = site.folder()?;
-    let write = |file: &str, text: &str| {
-        let path = folder.join(file);
-        std::fs::write(&path, text)?;
-        Ok(path)
-    };
-    let command = api.command(&name, write)?;
+    let command = api.command(&name, |file, text| written(site, file, text))?;
     let config = site.configure(&name, &filled(100_000))?;
     let process = Process::landfall_in(command, &config, &folder).await?;
     let idle = process.anonymous_kib()?;

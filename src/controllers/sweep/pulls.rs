@@ -8,7 +8,7 @@ use super::metrics::PullResult;
 use super::needs::{Ground, Needs};
 use super::{NAMESPACE, PATIENCE, Sweeper};
 use crate::cluster::FailedPull;
-use crate::domain::case::{Case, Exemption, Locality, PodContext, Pull, Role, Subject};
+use crate::domain::case::{Exemption, PodContext, Pull};
 use crate::evidence::{Answers, Asking, Pullable, Share};
 
 impl Sweeper {
@@ -28,7 +28,7 @@ impl Sweeper {
         };
         let case = ground.settings.case_for(&failed.image, Pull::Registry, &context);
         // A copy of another site is not ours to look at, nor an image without a Route.
-        let Some(here) = named_replica(&case) else { return Changed::Nothing };
+        let Some(here) = case.at_named_replica() else { return Changed::Nothing };
         let deadline = Instant::now() + PATIENCE;
         let asking =
             Asking { share: Share::Mutating, namespace: NAMESPACE, deadline, answers: Answers::Cached };
@@ -68,12 +68,4 @@ impl Sweeper {
             PullResult::Absent | PullResult::Unknown => Changed::Nothing,
         }
     }
-}
-
-/// The Case with the local replica that its reference names as its first Place; `None` where it names no local replica.
-fn named_replica(case: &Case) -> Option<Case> {
-    let Subject::Routed(routed) = &case.subject else { return None };
-    let place = routed.place(routed.named)?;
-    let is_ours = (place.locality, place.role) == (Locality::Local, Role::Replica);
-    is_ours.then(|| case.at(routed.named))?
 }

@@ -368,3 +368,39 @@ async fn what_the_primary_has_beside_it_and_what_nothing_keeps_is_a_risk() {
     stage.demo.ams.store().untag(seed::PRESENT.repository, seed::PRESENT.tag);
     assert_eq!(stage.inspected().await.0, ["Untagged web at ams: 1 shop Pod/web"]);
 }
+
+#[tokio::test]
+async fn what_a_kubelet_says_is_a_hint_and_what_a_look_finds_counts() {
+    let stage = Stage::new().await;
+    let digest = stage.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    let copy =
+        |registry: &str| format!("{registry}/{}:{}@{digest}", seed::PRESENT.repository, seed::PRESENT.tag);
+    let failed = |image: String| FailedPull {
+        image,
+        namespace: "shop".to_owned(),
+        pod: "web-1".to_owned(),
+        message: "Failed to pull image".to_owned(),
+    };
+    let sweeper = stage.sweeper(Templates::Left);
+    let (mut needs, settings) = sweeper.sweep().await.unwrap();
+    let ams = copy("harbor.ams.example.com");
+    // The registry serves it; another site's; no route; nothing there; nonsense.
+    for image in [
+        ams.clone(),
+        copy("harbor.fra.example.com"),
+        "docker.io/library/nginx:1".to_owned(),
+        "harbor.ams.example.com/production/shop/nothing:1".to_owned(),
+        "::".to_owned(),
+    ] {
+        let changed = sweeper.look_at_pull(&failed(image), &mut needs, sweeper.ground(&settings)).await;
+        assert_eq!(changed, Changed::Nothing);
+    }
+    assert!(stage.observatory.damages().is_empty() && needs.len() == 0, "forged Events change nothing");
+    // Now a layer is lost, and no sweep has seen the Pod.
+    stage.demo.ams.store().lose_layers(seed::PRESENT.repository, &digest);
+    let changed = sweeper.look_at_pull(&failed(ams), &mut needs, sweeper.ground(&settings)).await;
+    assert_eq!(changed, Changed::Findings);
+    let mut inspections = Inspections::new(Timestamp::UNIX_EPOCH);
+    let survey = sweeper.judge(&needs, sweeper.ground(&settings), &mut inspections).await;
+    assert_eq!(told(&survey), ["LayerMissing web at ams: 1 shop Pod/web-1"]);
+}

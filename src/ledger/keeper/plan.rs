@@ -1,15 +1,15 @@
 //! Which gaps the leader knows, and when it looks at each again. Nothing here waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::super::record::Record;
+use super::super::record::{Record, Swept};
 use super::super::store::MOST_OBJECTS;
 use crate::cluster::{GapChange, GapObject};
-use crate::domain::gap::{Axis, GapKey, GapSubject};
+use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject};
 
 /// How long after it was seen first a gap is looked at. Replication of most images takes less.
 const FIRST: Duration = Duration::from_secs(15);
@@ -124,12 +124,32 @@ impl Plan {
 
     /// Somebody says that this gap may have changed: it is due at once.
     pub fn hint(&mut self, key: &GapKey, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.needs_look()) {
+        if let Some(entry) = self.entries.get_mut(key) {
             entry.wait = FIRST;
-            if !entry.looking {
-                entry.due = Some(now);
-            }
         }
+        self.look_now(key, now);
+    }
+
+    /// This gap is due at once. The pauses between later looks stay as they are.
+    pub fn look_now(&mut self, key: &GapKey, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.needs_look() && !entry.looking) {
+            entry.due = Some(now);
+        }
+    }
+
+    /// The open gaps of images, but for risks, which this sweep did not find.
+    pub fn not_in(&self, swept: &Swept) -> Vec<GapKey> {
+        let found: HashSet<(&GapKey, GapKind)> =
+            swept.found.iter().map(|(gap, _)| (&gap.key, gap.kind)).collect();
+        let axes = [Axis::Presence, Axis::Scan];
+        let is_gone = |(key, record): &(&GapKey, &Record)| {
+            matches!(key.subject, GapSubject::Image { .. })
+                && axes
+                    .iter()
+                    .filter_map(|axis| record.lacking(*axis))
+                    .any(|kind| !found.contains(&(*key, kind)))
+        };
+        self.records().filter(is_gone).map(|(key, _)| key.clone()).collect()
     }
 
     /// When the next gap is due.
