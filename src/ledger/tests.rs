@@ -636,6 +636,8 @@ async fn after_a_change_of_the_leader_a_risk_keeps_its_pods_until_its_copy_was_i
 async fn what_a_sweep_no_longer_finds_is_looked_at_at_once() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");
+    // What was told before it led is old.
+    sleep(Duration::from_secs(5)).await;
     let swept = |found: Vec<(Gap, Running)>| Swept {
         found,
         good: Vec::new(),
