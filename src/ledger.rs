@@ -42,7 +42,7 @@ pub use met::Met;
 pub use metrics::LedgerMetrics;
 pub use notices::Notices;
 pub use recheck::recheck;
-pub use record::{Record, Running, Standing, State, Swept};
+pub use record::{Record, Running, Standing, State, Swept, fits};
 pub use recorder::{Owner, Recorder, Sighting};
 pub use sentence::{age, sentence};
 pub use store::Pace;

@@ -24,8 +24,8 @@ const FAILED: &str = "reason=Failed,involvedObject.kind=Pod,type=Warning";
 /// How many Events are looked at where those of the past are asked for.
 const MOST_RECENT: u32 = 1000;
 
-/// How many Events one answer lists.
-const PAGE: u32 = 100;
+/// How many Events one answer lists: whoever may create Events may create large ones (etcd takes 1.5 MiB).
+const PAGE: u32 = 8;
 
 /// The longest text that is taken for an image. References of registries are shorter.
 const LONGEST_IMAGE: usize = 1024;

@@ -4,12 +4,20 @@
 //! gone from memory before the next one is asked for. There is no watch of Pods: it would keep every Pod of the cluster in
 //! memory for a look every quarter of an hour.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::AsyncReadExt;
 use http::Request;
 
 use super::{Cluster, ClusterError, call};
 
 /// How many objects one page has: a Pod takes some 10 kB there.
 const PAGE: u32 = 200;
+
+/// The most bytes of a page. Whoever may create Pods may create large ones (etcd takes 1.5 MiB), and a page of those would be more
+/// than the memory of a replica: so it is asked for anew with fewer objects.
+const MOST_PAGE: u64 = 8 << 20;
 
 /// The kinds of objects that hold images of Pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +76,8 @@ impl WorkloadKind {
 #[derive(Clone)]
 pub struct Workloads {
     client: kube::Client,
+    /// How many objects the next page has.
+    limit: Arc<AtomicU32>,
 }
 
 impl std::fmt::Debug for Workloads {
@@ -79,7 +89,7 @@ impl std::fmt::Debug for Workloads {
 impl Cluster {
     /// The workloads of all namespaces.
     pub fn workloads(&self) -> Workloads {
-        Workloads { client: self.client.clone() }
+        Workloads { client: self.client.clone(), limit: Arc::new(PAGE.into()) }
     }
 }
 
@@ -92,12 +102,33 @@ impl Workloads {
     pub async fn page(&self, kind: WorkloadKind, after: Option<&str>) -> Result<String, ClusterError> {
         let what = || format!("list the {}s of all namespaces", kind.names().1);
         let after = after.map(|after| format!("&continue={}", encoded(after))).unwrap_or_default();
-        let uri = format!("{}limit={PAGE}{after}", kind.path());
-        let request = Request::get(uri).body(Vec::new()).map_err(|source| ClusterError::Call {
-            what: what(),
-            source: Box::new(kube::Error::HttpError(source)),
-        })?;
-        call(what, self.client.request_text(request)).await
+        loop {
+            let limit = self.limit.load(Ordering::Relaxed);
+            // One object alone is read whatever its size: etcd bounds it.
+            let most = if limit == 1 { u64::MAX } else { MOST_PAGE };
+            let uri = format!("{}limit={limit}{after}", kind.path());
+            let page = async {
+                let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
+                let mut page = Vec::new();
+                // The rest of it is not read, but closed.
+                let answer = self.client.request_stream(request).await?;
+                answer.take(most).read_to_end(&mut page).await.map_err(kube::Error::ReadEvents)?;
+                Ok(page)
+            };
+            let page = call(what, page).await?;
+            let length = u64::try_from(page.len()).unwrap_or(u64::MAX);
+            if length < most {
+                // Large objects often stand side by side: those of one namespace follow each other.
+                if length < MOST_PAGE / 8 {
+                    self.limit.store((limit * 2).min(PAGE), Ordering::Relaxed);
+                }
+                return String::from_utf8(page).map_err(|source| ClusterError::Call {
+                    what: what(),
+                    source: Box::new(kube::Error::FromUtf8(source)),
+                });
+            }
+            self.limit.store((limit / 8).max(1), Ordering::Relaxed);
+        }
     }
 }
 
@@ -112,5 +143,46 @@ impl ClusterError {
     pub fn is_status(&self, code: u16) -> bool {
         matches!(self, Self::Call { source, .. }
             if matches!(&**source, kube::Error::Api(status) if status.code == code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Whoever may create Pods may create large ones: etcd takes 1.5 MiB.
+    #[tokio::test]
+    async fn pages_of_large_objects_are_read_in_smaller_ones() {
+        const PODS: usize = 40;
+        let cluster = Cluster::answered_by(|head, _| async move {
+            let query = head.uri.query().unwrap_or_default().to_owned();
+            let of = |name: &str| {
+                let part = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+                part.and_then(|number| number.parse::<usize>().ok())
+            };
+            let (from, limit) = (of("continue").unwrap_or(0), of("limit").unwrap_or(PODS));
+            let large = "x".repeat(1 << 20);
+            let items: Vec<Value> = (from..PODS.min(from + limit))
+                .map(|n| json!({"metadata": {"name": format!("p{n}")}, "x": large}))
+                .collect();
+            let next = if from + limit < PODS { (from + limit).to_string() } else { String::new() };
+            (StatusCode::OK, json!({"metadata": {"continue": next}, "items": items}).to_string())
+        });
+        let workloads = cluster.workloads();
+        let (mut after, mut seen) = (None, 0);
+        loop {
+            let page = workloads.page(WorkloadKind::Pod, after.as_deref()).await.unwrap();
+            assert!(page.len() < 16 << 20, "{} MiB in one page", page.len() >> 20);
+            let page: Value = serde_json::from_str(&page).unwrap();
+            seen += page["items"].as_array().unwrap().len();
+            after = page["metadata"]["continue"].as_str().filter(|next| !next.is_empty()).map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, PODS);
     }
 }

@@ -152,6 +152,13 @@ impl InventoryKeeper {
                 continue;
             };
             next_write = Instant::now() + PACE;
+            // What was never read may name damage, and no write may end that before somebody has found it mended.
+            if self.known.is_none()
+                && let Err(Trouble::Passing(ReadOutcome::Unreachable, why)) = self.read(Reading::Later).await
+            {
+                show(Standing::Degraded(format!("it cannot be read: {why}")));
+                continue;
+            }
             show(self.write(&survey).await);
         }
     }

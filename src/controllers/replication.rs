@@ -39,8 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(45);
 pub struct RuleReport {
     /// What is wrong with them.
     pub gaps: Vec<RuleGap>,
-    /// What could be read, by the registry that keeps the rules. Empty while this replica does not lead.
+    /// What could be read, by the registry that keeps the rules. Empty where no registry keeps rules for us.
     pub read: BTreeMap<RegistryName, Reading>,
+    /// Whether anybody has looked: not while this replica does not lead.
+    pub looked: bool,
 }
 
 /// What could be read of one registry's rules.
@@ -159,7 +161,7 @@ impl RuleWatch {
         });
         let found = join_all(asked).await;
         let now = (self.clock)();
-        let mut report = RuleReport::default();
+        let mut report = RuleReport { looked: true, ..RuleReport::default() };
         for (keeper, found) in found {
             let reading = match found {
                 Ok(Replication::Read { rules, lacking }) => {

@@ -217,7 +217,8 @@ impl Sweeper {
         }
     }
 
-    /// Looks at copies until the next sweep, those first that nodes cannot pull, and tells what that changes.
+    /// Looks at copies until the next sweep, those first that nodes cannot pull, and tells what that changes. A few are looked at
+    /// also where the sweep has taken all the time.
     async fn inspect(
         &self,
         until: Instant,
@@ -226,7 +227,7 @@ impl Sweeper {
         pulls: &mut mpsc::Receiver<FailedPull>,
     ) {
         let mut failed = None;
-        while Instant::now() < until {
+        loop {
             failed = failed.or_else(|| pulls.try_recv().ok());
             let changed = match failed.take() {
                 Some(failed) => self.look_at_pull(&failed, needs, self.ground(settings)).await,
@@ -245,6 +246,9 @@ impl Sweeper {
             };
             if changed == Changed::Findings {
                 self.survey(needs, settings, inspections).await;
+            }
+            if Instant::now() >= until {
+                return;
             }
         }
     }
@@ -321,21 +325,22 @@ impl Sweeper {
             cases.extend(more);
             unknown += u64::from(seen.unknown);
             seen.gaps.into_iter().for_each(|gap| found.add(gap, users));
-            for copy in seen.copies {
-                let id = copy.id();
+            // A Pod that was changed names the same copy twice: as it was written, and as it stands.
+            let named: HashMap<_, _> = seen.copies.into_iter().map(|copy| (copy.id(), copy)).collect();
+            for (id, copy) in named {
                 users_of.push((id.clone(), users));
                 copies.insert(id, copy);
             }
         }
         inspections.take(copies);
-        let mut good = HashSet::new();
+        let (mut good, mut unlearned) = (HashSet::new(), HashSet::new());
         for (id, users) in users_of {
             match inspections.risk(&id) {
                 Some(Ok(gap)) => found.add(gap, users),
                 Some(Err(key)) => {
                     good.insert(key);
                 }
-                None => {}
+                None => unlearned.extend(inspections.key(&id)),
             }
         }
         let complete = unknown == 0 && needs.left_out == 0 && needs.unreadable == 0;
@@ -343,7 +348,8 @@ impl Sweeper {
         let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
         let mut found: Vec<(Gap, Running)> = found.into();
         self.name_owners(&mut found).await;
-        let swept = Swept { found, good, complete, at: ground.now };
+        let unlearned = unlearned.into_iter().collect();
+        let swept = Swept { found, good, unlearned, complete, at: ground.now };
         Survey { cases, swept }
     }
 

@@ -1,10 +1,13 @@
 //! What looks at the copies of images found damaged: the registry says that the manifest is there, and no node can pull the
 //! image.
 //!
+//! It is that of one repository: a registry may hold a layer in one and not in another, and whoever owns one repository must not
+//! decide about the images of others.
+//!
 //! Damage lies over the answers of the registry until a look finds the image whole, or until the registry's configuration
 //! changes. A push does not end it: a registry that has the manifest takes no layer again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::digest::Digest;
 use crate::domain::evidence::{Observation, Presence};
+use crate::domain::image::Repository;
 use crate::domain::name::RegistryName;
 
 /// The most damaged manifests that are remembered: some 3 MB. Beyond it the oldest is forgotten.
@@ -32,7 +36,9 @@ pub enum Damage {
 pub struct Damaged {
     /// Where.
     pub registry: RegistryName,
-    /// The manifest, in whichever repository of the registry.
+    /// Where there.
+    pub repository: Repository,
+    /// The manifest.
     pub digest: Digest,
     /// What is wrong with it.
     pub damage: Damage,
@@ -48,22 +54,22 @@ pub(super) struct Damages {
     table: RwLock<Table>,
 }
 
-type Table = HashMap<RegistryName, HashMap<Digest, (Damage, Timestamp)>>;
+type Table = HashMap<RegistryName, HashMap<Digest, BTreeMap<Repository, (Damage, Timestamp)>>>;
 
 impl Damages {
-    pub fn get(&self, registry: &RegistryName, digest: &Digest) -> Option<Damage> {
+    pub fn get(&self, registry: &RegistryName, repository: &Repository, digest: &Digest) -> Option<Damage> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(registry)?.get(digest).map(|(damage, _)| *damage)
+        table.get(registry)?.get(digest)?.get(repository).map(|(damage, _)| *damage)
     }
 
     /// The answer of this registry, with what is known to be damaged.
-    pub fn over(&self, registry: &RegistryName, answer: Observation) -> Observation {
+    pub fn over(&self, registry: &RegistryName, repository: &Repository, answer: Observation) -> Observation {
         let Observation::Presence(Presence::Present { digest, .. }) = &answer else { return answer };
         let digest = *digest;
-        match self.get(registry, &digest) {
+        match self.get(registry, repository, &digest) {
             None => answer,
             Some(Damage::LayerMissing(layer)) => {
                 Observation::Presence(Presence::LayerMissing { digest, layer: Box::new(layer) })
@@ -74,9 +80,9 @@ impl Damages {
 
     /// Remembers damage. The same damage keeps the time when it was first seen. True: something changed.
     pub fn put(&self, damaged: Damaged) -> bool {
-        let Damaged { registry, digest, damage, seen } = damaged;
+        let Damaged { registry, repository, digest, damage, seen } = damaged;
         let mut table = self.write();
-        let held = table.get(&registry).and_then(|of| of.get(&digest)).copied();
+        let held = table.get(&registry).and_then(|of| of.get(&digest)?.get(&repository)).copied();
         let seen = match held {
             Some((same, first)) if same == damage && first <= seen => return false,
             Some((same, first)) if same == damage => first.min(seen),
@@ -88,18 +94,18 @@ impl Damages {
                 seen
             }
         };
-        table.entry(registry).or_default().insert(digest, (damage, seen));
+        table.entry(registry).or_default().entry(digest).or_default().insert(repository, (damage, seen));
         self.count.store(total(&table), Ordering::Release);
         held.is_none_or(|(before, _)| before != damage)
     }
 
     /// Forgets damage. True: there was some.
-    pub fn remove(&self, registry: &RegistryName, digest: &Digest) -> bool {
+    pub fn remove(&self, registry: &RegistryName, repository: &Repository, digest: &Digest) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
         let mut table = self.write();
-        let removed = table.get_mut(registry).and_then(|of| of.remove(digest)).is_some();
+        let removed = take_out(&mut table, registry, repository, digest);
         self.count.store(total(&table), Ordering::Release);
         removed
     }
@@ -109,9 +115,13 @@ impl Damages {
     pub fn replace(&self, registries: &[&RegistryName], with: impl Iterator<Item = Damaged>) -> bool {
         let mut table = self.write();
         let mut new = Table::new();
-        for Damaged { registry, digest, damage, seen } in with.take(MOST) {
+        for Damaged { registry, repository, digest, damage, seen } in with.take(MOST) {
             if registries.contains(&&registry) {
-                new.entry(registry).or_default().insert(digest, (damage, seen));
+                new.entry(registry)
+                    .or_default()
+                    .entry(digest)
+                    .or_default()
+                    .insert(repository, (damage, seen));
             }
         }
         let mut changed = false;
@@ -137,17 +147,10 @@ impl Damages {
     /// All of them, in the order of registries and digests.
     pub fn all(&self) -> Vec<Damaged> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Damaged> = table
-            .iter()
-            .flat_map(|(registry, of)| of.iter().map(move |found| (registry.clone(), found)))
-            .map(|(registry, (digest, (damage, seen)))| Damaged {
-                registry,
-                digest: *digest,
-                damage: *damage,
-                seen: *seen,
-            })
-            .collect();
-        all.sort_by(|a, b| (&a.registry, a.digest).cmp(&(&b.registry, b.digest)));
+        let mut all: Vec<Damaged> = each(&table).collect();
+        all.sort_by(|a, b| {
+            (&a.registry, a.digest, &a.repository).cmp(&(&b.registry, b.digest, &b.repository))
+        });
         all
     }
 
@@ -157,17 +160,37 @@ impl Damages {
 }
 
 fn total(table: &Table) -> usize {
-    table.values().map(HashMap::len).sum()
+    table.values().flat_map(HashMap::values).map(BTreeMap::len).sum()
+}
+
+fn each(table: &Table) -> impl Iterator<Item = Damaged> {
+    table.iter().flat_map(|(registry, of)| {
+        of.iter().flat_map(move |(digest, of)| {
+            of.iter().map(move |(repository, (damage, seen))| Damaged {
+                registry: registry.clone(),
+                repository: repository.clone(),
+                digest: *digest,
+                damage: *damage,
+                seen: *seen,
+            })
+        })
+    })
+}
+
+/// True: it was there.
+fn take_out(table: &mut Table, registry: &RegistryName, repository: &Repository, digest: &Digest) -> bool {
+    let Some(of) = table.get_mut(registry) else { return false };
+    let removed = of.get_mut(digest).is_some_and(|of| of.remove(repository).is_some());
+    of.retain(|_, of| !of.is_empty());
+    removed
 }
 
 fn forget_oldest(table: &mut Table) {
-    let all = table.iter().flat_map(|(registry, of)| of.iter().map(move |found| (registry, found)));
-    let oldest = all.min_by_key(|(_, (_, (_, seen)))| *seen);
-    let Some((registry, digest)) = oldest.map(|(registry, (digest, _))| (registry.clone(), *digest)) else {
+    let Some(Damaged { registry, repository, digest, .. }) = each(table).min_by_key(|one| one.seen) else {
         return;
     };
     tracing::warn!(registry.name = %registry, image.digest = %digest, "too many damaged images: this one is forgotten");
-    table.get_mut(&registry).and_then(|of| of.remove(&digest));
+    take_out(table, &registry, &repository, &digest);
 }
 
 #[cfg(test)]
@@ -179,9 +202,13 @@ mod tests {
         format!("sha256:{n:064x}").parse().unwrap()
     }
 
+    fn web() -> Repository {
+        Repository::new("shop/web")
+    }
+
     fn damaged(n: usize, damage: Damage, second: usize) -> Damaged {
         let seen = Timestamp::from_second(second.try_into().unwrap()).unwrap();
-        Damaged { registry: RegistryName::new("ams"), digest: digest(n), damage, seen }
+        Damaged { registry: RegistryName::new("ams"), repository: web(), digest: digest(n), damage, seen }
     }
 
     #[test]
@@ -193,21 +220,22 @@ mod tests {
         assert!(damages.put(damaged(2, Damage::PullFailed, 6)));
         let lost =
             Observation::Presence(Presence::LayerMissing { digest: digest(1), layer: Box::new(digest(9)) });
-        assert_eq!(damages.over(&ams, present(1)), lost);
+        assert_eq!(damages.over(&ams, &web(), present(1)), lost);
         let failed = Observation::Presence(Presence::PullFailed { digest: digest(2) });
-        assert_eq!(damages.over(&ams, present(2)), failed);
-        assert_eq!(damages.over(&ams, present(3)), present(3));
-        assert_eq!(damages.over(&RegistryName::new("fra"), present(1)), present(1));
+        assert_eq!(damages.over(&ams, &web(), present(2)), failed);
+        assert_eq!(damages.over(&ams, &web(), present(3)), present(3));
+        assert_eq!(damages.over(&RegistryName::new("fra"), &web(), present(1)), present(1));
+        assert_eq!(damages.over(&ams, &Repository::new("own/web"), present(1)), present(1));
         for other in [Presence::Absent, Presence::ProxyCache { digest: digest(1), shape: Shape::Manifest }] {
             assert_eq!(
-                damages.over(&ams, Observation::Presence(other.clone())),
+                damages.over(&ams, &web(), Observation::Presence(other.clone())),
                 Observation::Presence(other)
             );
         }
-        assert!(damages.remove(&ams, &digest(1)) && !damages.remove(&ams, &digest(1)));
-        assert_eq!(damages.over(&ams, present(1)), present(1));
+        assert!(damages.remove(&ams, &web(), &digest(1)) && !damages.remove(&ams, &web(), &digest(1)));
+        assert_eq!(damages.over(&ams, &web(), present(1)), present(1));
         damages.keep(|name| name != &ams);
-        assert!(damages.all().is_empty() && damages.get(&ams, &digest(2)).is_none());
+        assert!(damages.all().is_empty() && damages.get(&ams, &web(), &digest(2)).is_none());
     }
 
     #[test]

@@ -76,17 +76,18 @@ impl Observatory {
     /// it damaged. At the deadline the answer is `Unknown`.
     pub async fn layers(&self, place: &Place, digest: Digest, look: Look, deadline: Instant) -> Layers {
         let name = &place.registry.name;
-        let damaged = self.damages.get(name, &digest).is_some();
+        let repository = &place.repository;
+        let damaged = self.damages.get(name, repository, &digest).is_some();
         let (look, memory) = if damaged { (Look::Deep, Memory::Fresh) } else { (look, Memory::Shared) };
         match self.found(place, digest, look, memory, deadline).await {
             Ok(Found::Whole(bytes)) => {
                 if damaged {
-                    self.mended(name, &digest);
+                    self.mended((name, repository), &digest);
                 }
                 Layers::Complete { bytes }
             }
             Ok(Found::Lost(layer)) => {
-                self.damage(name, digest, Damage::LayerMissing(layer), Timestamp::now());
+                self.damage((name, repository), digest, Damage::LayerMissing(layer), Timestamp::now());
                 Layers::Lost(layer)
             }
             Ok(Found::Unserved(why)) => Layers::Unknown(Unknown::new(Cause::NotRegistry, why)),
@@ -102,7 +103,7 @@ impl Observatory {
         let name = &place.registry.name;
         let damage = match self.found(place, digest, Look::Deep, Memory::Fresh, deadline).await {
             Ok(Found::Whole(_)) => {
-                self.mended(name, &digest);
+                self.mended((name, &place.repository), &digest);
                 return Pullable::Yes;
             }
             Ok(Found::Lost(layer)) => Damage::LayerMissing(layer),
@@ -113,21 +114,33 @@ impl Observatory {
             Ok(Found::Absent) => return Pullable::Absent,
             Err(unknown) => return Pullable::Unknown(unknown),
         };
-        self.damage(name, digest, damage, Timestamp::now());
+        self.damage((name, &place.repository), digest, damage, Timestamp::now());
         Pullable::Damaged(damage)
     }
 
-    /// From now on this manifest counts as damaged wherever the registry says that it is there: `seen` is when that was found, by
+    /// From now on this manifest counts as damaged where the registry says that it is there, in this repository: `seen` is when that was found, by
     /// whichever replica. Cached verdicts end. It stands until [`mended`](Self::mended), or until the registry's configuration
     /// changes. A registry that is not configured is ignored.
-    pub fn damage(&self, registry: &RegistryName, digest: Digest, damage: Damage, seen: Timestamp) {
+    pub fn damage(
+        &self,
+        (registry, repository): (&RegistryName, &Repository),
+        digest: Digest,
+        damage: Damage,
+        seen: Timestamp,
+    ) {
         let upstreams = self.upstreams.load();
         let Some(upstream) = upstreams.upstreams.get(registry) else { return };
-        let changed = self.damages.put(Damaged { registry: registry.clone(), digest, damage, seen });
+        let changed = self.damages.put(Damaged {
+            registry: registry.clone(),
+            repository: repository.clone(),
+            digest,
+            damage,
+            seen,
+        });
         // Settings that were adopted in between took the damage of a registry that changed away, and this is some of it.
         let is_same = |now: &Arc<Upstream>| now.registry == upstream.registry;
         if !self.upstreams.load().upstreams.get(registry).is_some_and(is_same) {
-            self.damages.remove(registry, &digest);
+            self.damages.remove(registry, repository, &digest);
         }
         if changed {
             self.outdate_verdicts();
@@ -135,13 +148,13 @@ impl Observatory {
     }
 
     /// This manifest was found whole: what the registry says of it counts again. Cached verdicts end.
-    pub fn mended(&self, registry: &RegistryName, digest: &Digest) {
-        if self.damages.remove(registry, digest) {
+    pub fn mended(&self, (registry, repository): (&RegistryName, &Repository), digest: &Digest) {
+        if self.damages.remove(registry, repository, digest) {
             self.outdate_verdicts();
         }
     }
 
-    /// All manifests that count as damaged, in the order of registries and digests.
+    /// All manifests that count as damaged, in the order of registries, digests and repositories.
     #[must_use]
     pub fn damages(&self) -> Vec<Damaged> {
         self.damages.all()

@@ -375,7 +375,8 @@ impl Observatory {
         question: Question,
         now: Instant,
     ) -> CacheLookup {
-        let hit = |served: Served| CacheLookup::Hit(self.completed(upstream, served));
+        let repository = question.repository.clone();
+        let hit = |served: Served| CacheLookup::Hit(self.completed(upstream, &repository, served));
         let (view, aspect) = (upstream.view(now, &upstreams.terms.life), question.aspect());
         let cached = self.lookups.answers.get(&question);
         if let Some(unknown) = upstream.unavailable() {
@@ -425,15 +426,15 @@ impl Observatory {
 
     /// Asks, and waits until the deadline. The look-up goes on after it.
     pub(super) async fn ask(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {
-        let upstream = miss.upstream.clone();
+        let (upstream, repository) = (miss.upstream.clone(), miss.question.repository.clone());
         let served = self.answer(upstreams, miss, asking).await;
-        self.completed(&upstream, served)
+        self.completed(&upstream, &repository, served)
     }
 
     /// The answer with what is known beside it: that there is a scanner, and that the copy is damaged.
-    fn completed(&self, upstream: &Upstream, served: Served) -> Served {
+    fn completed(&self, upstream: &Upstream, repository: &Repository, served: Served) -> Served {
         let observation = upstream.with_scanner(served.observation);
-        Served { observation: self.damages.over(&upstream.registry.name, observation), ..served }
+        Served { observation: self.damages.over(&upstream.registry.name, repository, observation), ..served }
     }
 
     async fn answer(&self, upstreams: &Upstreams, miss: Miss, asking: Asking<'_>) -> Served {

@@ -32,7 +32,11 @@ impl Book {
     /// Notes what a sweep has found.
     pub fn swept(&self, swept: &Swept) {
         for (Gap { key, .. }, Running { pods, .. }) in &swept.found {
-            let tally = Tally::of_sweep(swept, key);
+            let of_key = |(n, (gap, _)): (usize, &(Gap, Running))| (gap.key == *key).then_some(n);
+            let tally = Tally::of_sweep(
+                swept,
+                &swept.found.iter().enumerate().filter_map(of_key).collect::<Vec<_>>(),
+            );
             self.put(key, |record| {
                 let record = fold(record, &tally, key);
                 Some(counted(&record, key, *pods).unwrap_or(record))

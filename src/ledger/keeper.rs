@@ -5,7 +5,7 @@
 
 mod plan;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::metrics::LedgerMetrics;
 use super::notices::Notices;
-use super::record::{Record, Standing, State, Swept, Tally, after, counted, fold, opened};
+use super::record::{Record, Standing, State, Swept, Tally, after, counted, fold, idle, opened};
 use super::sentence::sentence;
-use super::store::{Absent, Pace, Room, Stored, update};
+use super::store::{Absent, MOST_OBJECTS, Pace, Room, Stored, update};
 use crate::cluster::{ClusterError, EventReason, GapObject, GapObjects, GapState};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
@@ -157,6 +157,8 @@ impl Keeping {
         let Self { hands, hints, swept, rules, retention } = self;
         let plan = || plan.lock().unwrap_or_else(PoisonError::into_inner);
         let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
+        // At most one: what an older sweep has found is not written any more once there is a newer one.
+        let mut noting: FuturesUnordered<Work> = FuturesUnordered::new();
         let (mut ticks, mut deleting) = (interval(TICK), HashSet::new());
         loop {
             let (next, listed) = {
@@ -173,6 +175,7 @@ impl Keeping {
                         plan().looked(&key, Instant::now());
                     }
                 }
+                Some(_) = noting.next() => {}
                 Some(key) = hints.recv() => plan().hint(&key, Instant::now()),
                 () = news(swept), if listed => {
                     if let Some(swept) = swept.borrow_and_update().clone() {
@@ -181,7 +184,9 @@ impl Keeping {
                         for key in plan.not_in(&swept) {
                             plan.look_now(&key, Instant::now());
                         }
-                        work.extend(hands.sweep(&plan, &swept));
+                        let news = hands.news(&plan, &swept);
+                        noting.clear();
+                        noting.push(hands.clone().note(swept, news).boxed());
                     }
                 }
                 () = news(rules), if listed => {
@@ -234,58 +239,79 @@ impl Hands {
     async fn look(self: Arc<Self>, key: GapKey, record: Record) -> Option<GapKey> {
         let at = (self.clock)();
         let standing = (self.recheck)(&key, &record).await;
-        let ends = after(&record, &key, &standing, None, at).is_some_and(|record| !record.is_open());
-        let lag = if ends { (self.lag)(&key).await } else { None };
+        // Most looks find what is known: then nobody asks the API server.
+        let Some(found) = after(&record, &key, &standing, None, at) else { return Some(key) };
+        let lag = if found.is_open() { None } else { (self.lag)(&key).await };
         let change = |record: Option<&Record>| after(record?, &key, &standing, lag, at);
         self.change(&key, Absent::Leave, change).await;
         Some(key)
     }
 
-    /// What is to be written after a sweep.
-    fn sweep(self: &Arc<Self>, plan: &Plan, swept: &Arc<Swept>) -> Vec<Work> {
-        let room = Arc::new(Room::beside(plan.len()));
-        let mut done = HashSet::new();
-        let mut work: Vec<Work> = Vec::new();
-        for (gap, running) in &swept.found {
-            if done.insert(&gap.key) {
-                let (hands, room, swept) = (self.clone(), room.clone(), swept.clone());
-                let (key, pods) = (gap.key.clone(), running.pods);
-                work.push(async move { hands.found(&key, pods, &swept, &room).await }.boxed());
+    /// What is to be written after a sweep. What says nothing new is left out, and what finds no room is counted at once: a site
+    /// may lack everything.
+    fn news(&self, plan: &Plan, swept: &Swept) -> Vec<News> {
+        let mut by_key: HashMap<&GapKey, Vec<usize>> = HashMap::new();
+        for (n, (gap, _)) in swept.found.iter().enumerate() {
+            by_key.entry(&gap.key).or_default().push(n);
+        }
+        let (mut room, mut news) = (MOST_OBJECTS.saturating_sub(plan.len()), Vec::new());
+        for (key, found) in &by_key {
+            match plan.record(key) {
+                Some(before) if seen_by(swept, found, key, Some(before)).is_none() => {}
+                None if !plan.has(key) && room == 0 => {
+                    self.metrics.unrecorded(Tally::of_sweep(swept, found).kinds());
+                }
+                known => {
+                    room = room.saturating_sub(usize::from(known.is_none()));
+                    news.push(News::Found(found.clone()));
+                }
             }
         }
-        let runs = |record: &Record| record.pods != Some(0);
-        for (key, record) in plan.records().filter(|(key, record)| !done.contains(key) && runs(record)) {
-            if swept.complete && matches!(key.subject, GapSubject::Image { .. }) && record.is_open() {
-                let (hands, key) = (self.clone(), key.clone());
-                let none = async move {
-                    hands.change(&key, Absent::Leave, |record| counted(record?, &key, 0)).await;
-                    None
-                };
-                work.push(none.boxed());
+        let others = swept.good.iter().map(|(key, _)| key).chain(&swept.unlearned);
+        let runs: HashSet<&GapKey> = by_key.keys().copied().chain(others).collect();
+        for (key, record) in plan.records().filter(|(key, _)| swept.complete && !runs.contains(key)) {
+            let is_image = matches!(key.subject, GapSubject::Image { .. });
+            if is_image && record.is_open() && idle(record, key, swept.at).is_some() {
+                news.push(News::RunsNoMore(key.clone()));
             }
         }
         for (key, axis) in &swept.good {
             if plan.record(key).is_some_and(|record| record.lacking(*axis).is_some()) {
-                let mut standing = Standing::UNKNOWN;
-                *standing.on_mut(*axis) = State::Good;
-                work.push(self.clone().stands(key.clone(), standing, swept.at).boxed());
+                news.push(News::Good(key.clone(), *axis));
             }
         }
-        work
+        news
+    }
+
+    /// Writes what a sweep has found, one after the other, so that looks get their turns in between.
+    async fn note(self: Arc<Self>, swept: Arc<Swept>, news: Vec<News>) -> Option<GapKey> {
+        let new = news.iter().filter(|news| matches!(news, News::Found(_))).count();
+        let room = Room::of(new);
+        for one in news {
+            match one {
+                News::Found(found) => self.found(&swept, &found, &room).await,
+                News::RunsNoMore(key) => {
+                    self.change(&key, Absent::Leave, |record| idle(record?, &key, swept.at)).await;
+                }
+                News::Good(key, axis) => {
+                    let mut standing = Standing::UNKNOWN;
+                    *standing.on_mut(axis) = State::Good;
+                    self.clone().stands(key, standing, swept.at).await;
+                }
+            }
+        }
+        None
     }
 
     /// Notes one gap that a sweep has found.
-    async fn found(&self, key: &GapKey, pods: u32, swept: &Swept, room: &Room) -> Option<GapKey> {
-        let tally = Tally::of_sweep(swept, key);
-        let change = |before: Option<&Record>| {
-            let record = fold(before, &tally, key);
-            let record = counted(&record, key, pods).unwrap_or(record);
-            before.is_none_or(|before| is_news(before, &record)).then_some(record)
+    async fn found(&self, swept: &Swept, found: &[usize], room: &Room) {
+        let Some((Gap { key, .. }, _)) = found.first().and_then(|first| swept.found.get(*first)) else {
+            return;
         };
+        let change = |before: Option<&Record>| seen_by(swept, found, key, before);
         if let Some(Stored::NoRoom) = self.change(key, Absent::Create(room), change).await {
-            self.metrics.unrecorded(tally.kinds());
+            self.metrics.unrecorded(Tally::of_sweep(swept, found).kinds());
         }
-        None
     }
 
     /// What is to be written after the rules were read: what is listed is open, and what would be listed is closed.
@@ -380,6 +406,24 @@ impl Hands {
         self.metrics.failed();
         tracing::warn!(error = error_chain(error), "a gap is not kept yet");
     }
+}
+
+/// One thing that a sweep has found, and that the ledger does not say yet.
+enum News {
+    /// A gap: where it stands in [`Swept::found`], once or more.
+    Found(Vec<usize>),
+    /// Nothing runs with this image any more.
+    RunsNoMore(GapKey),
+    /// Nothing is lacking on this axis.
+    Good(GapKey, Axis),
+}
+
+/// The record after a sweep has found these; `None` where that is nothing new.
+fn seen_by(swept: &Swept, found: &[usize], key: &GapKey, before: Option<&Record>) -> Option<Record> {
+    let record = fold(before, &Tally::of_sweep(swept, found), key);
+    let pods = found.first().and_then(|first| swept.found.get(*first)).map_or(0, |(_, running)| running.pods);
+    let record = counted(&record, key, pods).unwrap_or(record);
+    before.is_none_or(|before| is_news(before, &record)).then_some(record)
 }
 
 fn kind_of(standing: &Standing) -> Option<GapKind> {

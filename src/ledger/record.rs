@@ -68,6 +68,8 @@ pub struct Swept {
     pub found: Vec<(Gap, Running)>,
     /// What was looked at and is as it should be, where nothing else looks: risks of images.
     pub good: Vec<(GapKey, Axis)>,
+    /// What runs, and of which it is not known yet whether it has a risk.
+    pub unlearned: Vec<GapKey>,
     /// Whether everything that runs was looked at. If so, nothing runs with an image that is not in `found`.
     pub complete: bool,
     /// When it began.
@@ -178,16 +180,16 @@ impl Tally {
         owners.iter().for_each(|(owner, met)| self.used_by(None, "", Some((owner, *met))));
     }
 
-    /// What a sweep has found of one key: no Pod came to a door.
-    pub fn of_sweep(swept: &Swept, key: &GapKey) -> Self {
+    /// What a sweep has found of one key, by where that stands in [`Swept::found`]: no Pod came to a door.
+    pub fn of_sweep(swept: &Swept, found: &[usize]) -> Self {
         let mut tally = Self::default();
-        for (gap, Running { pods: _, tag, namespaces, owners }) in &swept.found {
-            if gap.key == *key {
-                tally.also(gap, swept.at);
-                tally.used_by(tag.as_ref(), "", None);
-                namespaces.iter().for_each(|namespace| tally.used_by(None, namespace, None));
-                owners.iter().for_each(|owner| tally.used_by(None, "", Some((owner, Met::Used))));
-            }
+        for (gap, Running { pods: _, tag, namespaces, owners }) in
+            found.iter().filter_map(|n| swept.found.get(*n))
+        {
+            tally.also(gap, swept.at);
+            tally.used_by(tag.as_ref(), "", None);
+            namespaces.iter().for_each(|namespace| tally.used_by(None, namespace, None));
+            owners.iter().for_each(|owner| tally.used_by(None, "", Some((owner, Met::Used))));
         }
         tally
     }
@@ -327,6 +329,14 @@ pub fn counted(record: &Record, key: &GapKey, pods: u32) -> Option<Record> {
     (record.pods != pods).then(|| settled(Record { pods, ..record.clone() }, key))
 }
 
+/// The record after nothing runs with the image any more. That ends no gap but a risk: a risk is one to what runs, and nobody else
+/// looks at it again.
+pub fn idle(record: &Record, key: &GapKey, at: Timestamp) -> Option<Record> {
+    let risk = State::NotExpected("nothing runs with it any more".into());
+    let ended = after(record, key, &Standing { risk, ..Standing::UNKNOWN }, None, at);
+    counted(ended.as_ref().unwrap_or(record), key, 0).or(ended)
+}
+
 /// What follows from the axes: the state, the end and the sentence.
 fn settled(mut record: Record, key: &GapKey) -> Record {
     if record.is_open() {
@@ -388,7 +398,8 @@ fn first_named<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// Whether the API server would take it. Whoever creates Pods writes their owners.
-fn fits(owner: &ObjectRef) -> bool {
+#[must_use]
+pub fn fits(owner: &ObjectRef) -> bool {
     let ObjectRef { api_version, kind, namespace, name, uid } = owner;
     let within = |text: &str, most: usize| text.len() <= most && plain(text) == text;
     within(api_version, 320)

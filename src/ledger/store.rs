@@ -46,7 +46,12 @@ pub struct Room(AtomicUsize);
 impl Room {
     /// Where so many exist.
     pub fn beside(existing: usize) -> Self {
-        Self(AtomicUsize::new(MOST_OBJECTS.saturating_sub(existing)))
+        Self::of(MOST_OBJECTS.saturating_sub(existing))
+    }
+
+    /// For so many.
+    pub fn of(new: usize) -> Self {
+        Self(AtomicUsize::new(new))
     }
 
     fn take(&self) -> bool {

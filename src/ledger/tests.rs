@@ -492,6 +492,7 @@ async fn two_leaders_at_once_do_no_harm() {
     let swept = |at| Swept {
         found: vec![(gap(0, FindingKind::Missing), Running { pods: 12, ..Running::default() })],
         good: Vec::new(),
+        unlearned: Vec::new(),
         complete: true,
         at,
     };
@@ -518,6 +519,7 @@ async fn a_sweep_counts_pods_opens_what_is_new_and_tells_what_was_lost() {
     led.keeper.swept(Swept {
         found: vec![(gap(0, FindingKind::Missing), running(12)), (lost.clone(), running(3))],
         good: Vec::new(),
+        unlearned: Vec::new(),
         complete: true,
         at: at(60),
     });
@@ -530,8 +532,13 @@ async fn a_sweep_counts_pods_opens_what_is_new_and_tells_what_was_lost() {
     assert!(note.contains("a layer of it is lost"), "{note}");
     // An incomplete one says nothing of what it has not seen; the same again is not written again.
     let writes = server.with(|state| state.writes.len());
-    let again =
-        |complete| Swept { found: vec![(lost.clone(), running(3))], good: Vec::new(), complete, at: at(960) };
+    let again = |complete| Swept {
+        found: vec![(lost.clone(), running(3))],
+        good: Vec::new(),
+        unlearned: Vec::new(),
+        complete,
+        at: at(960),
+    };
     led.keeper.swept(again(false));
     sleep(Duration::from_secs(10)).await;
     assert_eq!((pods(), server.with(|state| state.writes.len())), (vec![Some(12), Some(3)], writes));
@@ -551,21 +558,93 @@ async fn a_risk_closes_when_a_sweep_has_looked_and_found_nothing() {
     let risk = Gap { kind: GapKind::Risk(Risk::AccessoryMissing), ..gap(0, FindingKind::Missing) };
     let running = Running { pods: 1, ..Running::default() };
     let found = vec![(risk, running)];
-    led.keeper.swept(Swept { found, good: Vec::new(), complete: true, at: at(0) });
+    led.keeper.swept(Swept { found, good: Vec::new(), unlearned: Vec::new(), complete: true, at: at(0) });
     sleep(Duration::from_secs(10)).await;
     assert_eq!(led.record().lacking(Axis::Risk), Some(GapKind::Risk(Risk::AccessoryMissing)));
     let good = vec![(key(0), Axis::Risk)];
-    led.keeper.swept(Swept { found: Vec::new(), good, complete: true, at: at(900) });
+    led.keeper.swept(Swept { found: Vec::new(), good, unlearned: Vec::new(), complete: true, at: at(900) });
     sleep(Duration::from_secs(10)).await;
     assert_eq!(led.record().state, GapState::Closed);
     assert_eq!(*led.looks.lock().unwrap(), Vec::<u64>::new());
 }
 
 #[tokio::test(start_paused = true)]
+async fn sweeps_that_find_far_more_gaps_than_there_is_room_for_keep_nobody_from_closing_one() {
+    let server = Server::start();
+    let mut led = lead(&server, "landfall-0");
+    led.seen(FindingKind::Missing).await;
+    sleep(Duration::from_secs(5)).await;
+    let running = Running { pods: 1, ..Running::default() };
+    // A site that lacks everything: three sweeps, a quarter of an hour apart.
+    for n in 0..3 {
+        let found = (0..3_000).map(|n| (gap(n, FindingKind::Missing), running.clone())).collect();
+        led.keeper.swept(Swept {
+            found,
+            good: Vec::new(),
+            unlearned: Vec::new(),
+            complete: true,
+            at: at(n * 900),
+        });
+        sleep(Duration::from_secs(900)).await;
+    }
+    led.find(State::Good);
+    sleep(Duration::from_secs(20 * 60)).await;
+    let closed = server.records().into_values().filter(|record| record.state == GapState::Closed).count();
+    // Each of a thousand is looked at every quarter of an hour.
+    assert!(closed >= 900, "{closed} of {} are closed", server.records().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_risk_of_an_image_that_runs_no_more_ends() {
+    let server = Server::start();
+    let led = lead(&server, "landfall-0");
+    sleep(Duration::from_secs(5)).await;
+    let risk = Gap { kind: GapKind::Risk(Risk::AccessoryMissing), ..gap(0, FindingKind::Missing) };
+    let found = vec![(risk, Running { pods: 1, ..Running::default() })];
+    led.keeper.swept(Swept { found, good: Vec::new(), unlearned: Vec::new(), complete: true, at: at(0) });
+    sleep(Duration::from_secs(900)).await;
+    // The next release runs: no sweep meets this image again, and nobody looks at its copy.
+    for n in 1..96 {
+        led.keeper.swept(Swept {
+            found: Vec::new(),
+            good: Vec::new(),
+            unlearned: Vec::new(),
+            complete: true,
+            at: at(n * 900),
+        });
+        sleep(Duration::from_secs(900)).await;
+    }
+    assert_eq!(led.record().state, GapState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_change_of_the_leader_a_risk_keeps_its_pods_until_its_copy_was_inspected() {
+    let server = Server::start();
+    let led = lead(&server, "landfall-0");
+    sleep(Duration::from_secs(5)).await;
+    let risk = Gap { kind: GapKind::Risk(Risk::AccessoryMissing), ..gap(0, FindingKind::Missing) };
+    let found = vec![(risk, Running { pods: 5, ..Running::default() })];
+    led.keeper.swept(Swept { found, good: Vec::new(), unlearned: Vec::new(), complete: true, at: at(0) });
+    sleep(Duration::from_secs(10)).await;
+    let unlearned = vec![key(0)];
+    led.keeper.swept(Swept { found: Vec::new(), good: Vec::new(), unlearned, complete: true, at: at(900) });
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((led.record().state, led.record().pods), (GapState::Open, Some(5)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_sweep_no_longer_finds_is_looked_at_at_once() {
     let server = Server::start();
     let led = lead(&server, "landfall-0");
-    let swept = |found: Vec<(Gap, Running)>| Swept { found, good: Vec::new(), complete: true, at: at(0) };
+    // What was told before it led is old.
+    sleep(Duration::from_secs(5)).await;
+    let swept = |found: Vec<(Gap, Running)>| Swept {
+        found,
+        good: Vec::new(),
+        unlearned: Vec::new(),
+        complete: true,
+        at: at(0),
+    };
     let running = Running { pods: 1, ..Running::default() };
     led.keeper.swept(swept(vec![(gap(0, FindingKind::Missing), running)]));
     // The pauses between its looks are minutes by now.
@@ -666,12 +745,18 @@ fn the_book_keeps_the_same_records_without_a_cluster() {
     book.fold(&recorder);
     let running = Running { pods: 4, ..Running::default() };
     let found = vec![(gap(0, FindingKind::Missing), running)];
-    book.swept(&Swept { found, good: Vec::new(), complete: true, at: at(60) });
+    book.swept(&Swept { found, good: Vec::new(), unlearned: Vec::new(), complete: true, at: at(60) });
     let [(_, record)] = &book.entries()[..] else { panic!() };
     assert_eq!((record.fell_back, record.denied, record.pods), (1, 1, Some(4)));
     let standing = Standing { presence: State::Good, ..Standing::UNKNOWN };
     book.stands(&key(0), &standing, Some(Duration::from_secs(60)), at(600));
     assert_eq!(book.entries()[0].1.state, GapState::Closed);
-    book.swept(&Swept { found: Vec::new(), good: Vec::new(), complete: true, at: at(700) });
+    book.swept(&Swept {
+        found: Vec::new(),
+        good: Vec::new(),
+        unlearned: Vec::new(),
+        complete: true,
+        at: at(700),
+    });
     assert_eq!(book.entries()[0].1.pods, Some(0));
 }

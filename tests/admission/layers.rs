@@ -90,11 +90,11 @@ async fn what_another_replica_found_counts_here() {
     let image = image(&door);
     let body = review("bank", &[&image.name]);
     assert_eq!(door.review(&body).await["allowed"], true);
-    let (registry, seen) = (&image.place.registry.name, jiff::Timestamp::now());
-    door.observatory.damage(registry, image.digest, Damage::PullFailed, seen);
+    let (at, seen) = ((&image.place.registry.name, &image.place.repository), jiff::Timestamp::now());
+    door.observatory.damage(at, image.digest, Damage::PullFailed, seen);
     let response = door.review(&body).await;
     assert!(response.to_string().contains("PullFailed"), "{response}");
-    door.observatory.mended(registry, &image.digest);
+    door.observatory.mended(at, &image.digest);
     let response = door.review(&body).await;
     assert!(images(&response).contains("Local at ams"), "{response}");
 }

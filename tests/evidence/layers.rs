@@ -12,6 +12,7 @@ use landfall::facade::demo::world::{
 use landfall::facade::domain::case::{Place, Subject};
 use landfall::facade::domain::digest::Digest;
 use landfall::facade::domain::evidence::Layers;
+use landfall::facade::domain::image::Repository;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::unknown::Cause;
@@ -45,6 +46,10 @@ fn place(site: &Site, registry: &str, image: Named) -> Place {
 
 fn ams() -> RegistryName {
     RegistryName::new("ams")
+}
+
+fn web() -> Repository {
+    Repository::new(seed::PRESENT.repository)
 }
 
 fn held(site: &Site) -> Digest {
@@ -237,7 +242,7 @@ async fn a_layer_that_only_the_cache_of_descriptors_knows_is_lost() {
     }
     // A look that is not as close does not find it whole.
     assert_eq!(look(&site, Look::Sample).await, Layers::Lost(layer));
-    site.observatory.mended(&ams(), &held(&site));
+    site.observatory.mended((&ams(), &web()), &held(&site));
     assert_eq!(look(&site, Look::Deep).await, Layers::Lost(layer));
 }
 
@@ -399,9 +404,9 @@ async fn damage_stands_until_it_is_mended_or_the_registry_is_another() {
     let site = site().await;
     let (case, digest) = (site.pinned(seed::PRESENT), held(&site));
     let seen = "2026-11-27T12:00:00Z".parse().unwrap();
-    site.observatory.damage(&RegistryName::new("nowhere"), digest, Damage::PullFailed, seen);
+    site.observatory.damage((&RegistryName::new("nowhere"), &web()), digest, Damage::PullFailed, seen);
     assert!(site.observatory.damages().is_empty());
-    site.observatory.damage(&ams(), digest, Damage::PullFailed, seen);
+    site.observatory.damage((&ams(), &web()), digest, Damage::PullFailed, seen);
     let [damaged] = site.observatory.damages().try_into().unwrap();
     assert_eq!(damaged.seen, seen);
     assert!(site.judged(&case).await.contains("PullFailed"));
@@ -414,8 +419,8 @@ async fn damage_stands_until_it_is_mended_or_the_registry_is_another() {
     adopt(Given { ams: "requestsPerHour: 100000", ..UNSCANNED });
     assert_eq!(site.judged(&case).await, "Local(ams) []");
     assert!(site.observatory.damages().is_empty());
-    site.observatory.damage(&ams(), digest, Damage::PullFailed, seen);
-    site.observatory.mended(&ams(), &digest);
+    site.observatory.damage((&ams(), &web()), digest, Damage::PullFailed, seen);
+    site.observatory.mended((&ams(), &web()), &digest);
     assert_eq!(site.judged(&case).await, "Local(ams) []");
 }
 

@@ -28,11 +28,29 @@ pub(super) fn spawn(
     rules
 }
 
-/// Tells what was read. An empty report says that nothing was read: another replica leads.
+/// Tells what was read. Where no registry keeps rules for us any more, that ends their gaps.
 async fn tell(mut reports: watch::Receiver<Arc<RuleReport>>, told: watch::Sender<Option<Arc<RuleReading>>>) {
     while reports.changed().await.is_ok() {
         let report = reports.borrow_and_update().clone();
-        told.send_replace((!report.read.is_empty()).then(|| Arc::new(RuleReading::from(&*report))));
+        told.send_replace(report.looked.then(|| Arc::new(RuleReading::from(&*report))));
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn that_no_registry_keeps_rules_any_more_is_told_and_that_nobody_looked_is_not() {
+        let (reports, read) = watch::channel(Arc::new(RuleReport::default()));
+        let (told, mut rules) = watch::channel(None);
+        tokio::spawn(tell(read, told));
+        reports.send_replace(Arc::new(RuleReport { looked: true, ..RuleReport::default() }));
+        rules.changed().await.unwrap();
+        assert_eq!(rules.borrow_and_update().as_deref(), Some(&RuleReading::default()));
+        reports.send_replace(Arc::default());
+        rules.changed().await.unwrap();
+        assert_eq!(*rules.borrow_and_update(), None);
+    }
 }

@@ -111,7 +111,7 @@ fn swept(settings: &Settings) -> Arc<Survey> {
         now,
     };
     let case = settings.case_for(&format!("fra.example.com/shop/web@{DIGEST}"), Pull::Registry, &context);
-    let swept = Swept { found: Vec::new(), good: Vec::new(), complete: true, at: now };
+    let swept = Swept { found: Vec::new(), good: Vec::new(), unlearned: Vec::new(), complete: true, at: now };
     Arc::new(Survey { cases: vec![case], swept })
 }
 
@@ -328,6 +328,27 @@ async fn the_leader_writes_after_a_sweep_and_then_only_what_is_new() {
     let replica = Replica::start(&server, false);
     until("another reads it", || replica.last_shown().is_some()).await;
     assert_eq!(replica.knows(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_could_not_read_it_at_the_start_forgets_no_damage() {
+    let server = Server::new();
+    let before = Replica::start(&Server::new(), false);
+    let mut inventory = one(&before.observatory, &before.settings);
+    inventory.damage = serde_json::from_value(
+        json!([{"registry": "ams", "repository": "shop/web", "digest": DIGEST, "seen": Timestamp::now()}]),
+    )
+    .unwrap();
+    server.holds("w1", &inventory).await;
+    *server.away.lock().unwrap() = true;
+    let leader = Replica::start(&server, true);
+    until("it serves without", || leader.last_shown().is_some()).await;
+    *server.away.lock().unwrap() = false;
+    leader.swept.send_replace(Some(swept(&leader.settings)));
+    until("it is written", || server.writes() == 1).await;
+    let follower = Replica::start(&server, false);
+    until("another reads it", || follower.last_shown().is_some()).await;
+    assert_eq!(follower.observatory.damages().len(), 1, "nobody has found it mended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ use crate::domain::gap::{Gap, GapKey, GapKind, Risk, Version};
 use crate::domain::image::Repository;
 use crate::domain::name::{RegistryName, RouteName};
 use crate::domain::place::PlaceIx;
+use crate::domain::unknown::Cause;
 use crate::evidence::{CopyFacts, Look, Observatory};
 
 /// How many copies are inspected at once.
@@ -32,6 +33,9 @@ const AT_ONCE: usize = 2;
 
 /// How many copies are inspected before what was found is told.
 pub(super) const ROUND: usize = 32;
+
+/// After so long a copy of which something could not be learned is inspected again.
+const AGAIN: Duration = Duration::from_mins(5);
 
 /// A copy at a local replica that something needs.
 #[derive(Debug, Clone)]
@@ -69,6 +73,14 @@ pub(super) struct CopyId {
 struct Inspected {
     at: Instant,
     risk: Risks,
+    learned: Learned,
+}
+
+/// Whether an inspection learned all that it asked for. A registry that is down answers nothing, and that is soon learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Learned {
+    All,
+    NotAll,
 }
 
 /// The risk of a copy.
@@ -168,6 +180,11 @@ impl Inspections {
         self.copies = copies;
     }
 
+    /// The key of a copy's Gaps.
+    pub(super) fn key(&self, id: &CopyId) -> Option<GapKey> {
+        Some(self.copies.get(id)?.key())
+    }
+
     /// The Gap of a copy's risk; `Err`: it was looked for, and there is none. `None`: that is not known.
     pub(super) fn risk(&self, id: &CopyId) -> Option<Result<Gap, GapKey>> {
         let key = self.copies.get(id)?.key();
@@ -181,13 +198,17 @@ impl Inspections {
     }
 
     /// The copies that are due, at most [`ROUND`], the oldest first.
-    fn due(&self, every: Duration, now: Instant) -> Vec<Copy> {
-        let at = |id: &CopyId| self.done.get(id).map(|done| done.at);
+    pub(super) fn due(&self, every: Duration, now: Instant) -> Vec<Copy> {
+        let is_due = |done: &Inspected| {
+            let pause = if done.learned == Learned::All { every } else { every.min(AGAIN) };
+            now.saturating_duration_since(done.at) >= pause
+        };
         let mut due: Vec<(Option<Instant>, &Copy)> = self
             .copies
             .iter()
-            .map(|(id, copy)| (at(id), copy))
-            .filter(|(at, _)| at.is_none_or(|at| now.saturating_duration_since(at) >= every))
+            .map(|(id, copy)| (self.done.get(id), copy))
+            .filter(|(done, _)| done.is_none_or(is_due))
+            .map(|(done, copy)| (done.map(|done| done.at), copy))
             .collect();
         due.sort_by_key(|(at, _)| *at);
         due.into_iter().take(ROUND).map(|(_, copy)| copy.clone()).collect()
@@ -212,15 +233,21 @@ impl Inspections {
                 let since = (!self.done.contains_key(&copy.id())).then_some(self.since);
                 inspect(copy, observatory, since, metrics)
             }));
-            let Some((copy, risk, layers)) = inspected.next().await else { break };
+            let Some((copy, risk, layers, learned)) = inspected.next().await else { break };
             let id = copy.id();
-            let before = self.done.get(&id).map_or(&Risks::None, |done| &done.risk);
-            if layers == Changed::Findings || *before != risk && risk != Risks::Unknown {
+            let before = self.done.remove(&id).map(|done| done.risk);
+            if layers == Changed::Findings
+                || risk != Risks::Unknown && *before.as_ref().unwrap_or(&Risks::None) != risk
+            {
                 changed = Changed::Findings;
             }
-            self.done.insert(id, Inspected { at: Instant::now(), risk });
+            let learned = if risk == Risks::Unknown { Learned::NotAll } else { learned };
+            // What could not be learned takes nothing away.
+            let risk = if risk == Risks::Unknown { before.unwrap_or(risk) } else { risk };
+            self.done.insert(id, Inspected { at: Instant::now(), risk, learned });
         }
-        metrics.0.inspected(self.done.len(), self.copies.len());
+        let inspected = self.done.values().filter(|done| done.learned == Learned::All).count();
+        metrics.0.inspected(inspected, self.copies.len());
         Some(changed)
     }
 }
@@ -231,12 +258,17 @@ async fn inspect(
     observatory: &Observatory,
     since: Option<Timestamp>,
     (metrics, replication): (&SweepMetrics, &ReplicationMetrics),
-) -> (Copy, Risks, Changed) {
-    let mut changed = Changed::Nothing;
+) -> (Copy, Risks, Changed, Learned) {
+    let (mut changed, mut learned) = (Changed::Nothing, Learned::All);
     for (manifest, known) in &copy.manifests {
         let deadline = Instant::now() + PATIENCE;
         let layers = observatory.layers(&copy.place, *manifest, Look::Sample, deadline).await;
         metrics.layered(&layers);
+        if let Layers::Unknown(unknown) = &layers
+            && !matches!(unknown.cause, Cause::NotRegistry | Cause::Forbidden | Cause::TooLarge)
+        {
+            learned = Learned::NotAll;
+        }
         if matches!(
             (layers, known),
             (Layers::Lost(_), Known::Whole) | (Layers::Complete { .. }, Known::Damaged)
@@ -245,7 +277,7 @@ async fn inspect(
         }
     }
     let risk = facts(&copy, observatory, since, replication).await;
-    (copy, risk, changed)
+    (copy, risk, changed, learned)
 }
 
 /// Compares the copy with that of the primary. If it was pushed here after `since`, its lag is counted.

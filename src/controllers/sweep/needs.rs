@@ -13,7 +13,7 @@ use crate::domain::image::{Reference, Tag};
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
-use crate::ledger::Running;
+use crate::ledger::{Running, fits};
 use crate::pod::surface::{Metadata, MirrorMark, Mode};
 use crate::pod::{OldEntries, Pod, PullPolicy, plan, platform};
 
@@ -22,6 +22,9 @@ const MOST: usize = 100_000;
 
 /// The most namespaces and owners of one need that are kept; the number of Pods counts all.
 const MOST_USERS: usize = 16;
+
+/// The longest image that is looked at: references of registries are shorter. The API server takes one of a megabyte.
+const LONGEST_IMAGE: usize = 1024;
 
 /// One image of a Pod, in one context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -242,7 +245,9 @@ impl Needs {
             name: name.unwrap_or_default().to_owned(),
             uid: None,
         };
-        self.add_images(pod, namespace, Arc::new(owner.unwrap_or_else(itself)), 1, ground);
+        // Whoever creates Pods writes their owners.
+        let owner = owner.filter(fits).unwrap_or_else(itself);
+        self.add_images(pod, namespace, Arc::new(owner), 1, ground);
     }
 
     fn add_workload(&mut self, kind: WorkloadKind, workload: &Workload<'_>, ground: Ground<'_>) {
@@ -285,7 +290,7 @@ impl Needs {
         };
         let old = OldEntries::of(pod);
         let mut seen: HashSet<Need> = HashSet::new();
-        for slot in pod.slots() {
+        for slot in pod.slots().filter(|slot| slot.image.len() <= LONGEST_IMAGE) {
             let pull = match slot.pull_policy {
                 PullPolicy::Never => Pull::Never,
                 PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Unstated => Pull::Registry,

@@ -281,6 +281,78 @@ async fn a_lost_layer_is_found_by_an_inspection_and_gone_after_it_was_restored()
 }
 
 #[tokio::test]
+async fn a_pod_that_was_changed_is_one_pod() {
+    let stage = Stage::new().await;
+    let digest = stage.demo.ams.store().digest(seed::PRESENT.repository, seed::PRESENT.tag).unwrap();
+    let (was, is) = (
+        fra(seed::PRESENT),
+        format!("harbor.ams.example.com/{}:{}@{digest}", seed::PRESENT.repository, seed::PRESENT.tag),
+    );
+    let mut changed = pod("shop", "web", &is);
+    let images = json!({"containers/c": {"was": was, "is": is, "why": "Local", "place": "ams"}});
+    changed["metadata"]["annotations"] = json!({"landfall.dev/images": images.to_string()});
+    stage.put("pods", changed);
+    stage.demo.fra.store().sign(seed::PRESENT.repository, &digest);
+    assert_eq!(stage.inspected().await.0, ["AccessoryMissing web at ams: 1 shop Pod/web"]);
+}
+
+#[tokio::test]
+async fn a_layer_that_one_repository_lost_is_not_lost_in_another() {
+    use crate::demo::world::content::Content;
+
+    let stage = Stage::new().await;
+    let content = Content::image("promoted");
+    let (one, other) = ("production/own/copy", "production/shop/checkout-api");
+    let mut digest = None;
+    for at in [&stage.demo.fra, &stage.demo.ams, &stage.demo.edge] {
+        for repository in [one, other] {
+            digest = Some(at.store().push(repository, "1", &content));
+        }
+    }
+    let digest = digest.unwrap();
+    // Somebody may do this to his own repository.
+    stage.demo.ams.store().lose_layers(one, &digest);
+    stage.pod("own", "copy", &format!("harbor.fra.example.com/{one}:1"));
+    let lost = ["LayerMissing copy at ams: 1 own Pod/copy"];
+    let of_layers = |found: Vec<String>| {
+        found.into_iter().filter(|found| found.starts_with("LayerMissing")).collect::<Vec<_>>()
+    };
+    assert_eq!(of_layers(stage.inspected().await.0), lost);
+    stage.pod("shop", "checkout-api", &format!("harbor.fra.example.com/{other}:1"));
+    assert_eq!(of_layers(stage.sweep(Templates::Left).await.0), lost);
+}
+
+#[tokio::test]
+async fn a_copy_whose_registry_was_down_is_not_taken_for_inspected() {
+    let stage = Stage::new().await;
+    stage.pod("shop", "web", &fra(seed::PRESENT));
+    let sweeper = stage.sweeper(Templates::Left);
+    let (needs, settings) = sweeper.sweep().await.unwrap();
+    let mut inspections = Inspections::new(Timestamp::UNIX_EPOCH);
+    sweeper.judge(&needs, sweeper.ground(&settings), &mut inspections).await;
+    stage.demo.ams.down().await;
+    stage.demo.edge.down().await;
+    let metrics = (&sweeper.metrics, &sweeper.replication);
+    inspections.round(&stage.observatory, Duration::MAX, metrics).await;
+    assert_eq!(inspections.due(Duration::from_hours(6), Instant::now() + Duration::from_mins(15)).len(), 2);
+}
+
+#[tokio::test]
+async fn names_that_no_registry_has_take_no_memory() {
+    let stage = Stage::new().await;
+    let long = "x".repeat(1 << 20);
+    stage.pod("shop", "a", &long);
+    stage.pod("shop", "b", &format!("harbor.fra.example.com/production/shop/web:{long}"));
+    let mut owned = pod("shop", "c", &fra(seed::PRESENT));
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": long, "uid": "u"}]);
+    stage.put("pods", owned);
+    let (needs, _) = stage.sweeper(Templates::Left).sweep().await.unwrap();
+    let kept: usize = needs.iter().map(|need| format!("{need:?}").len()).sum();
+    assert!(kept < 4096, "{kept} bytes of three Pods");
+}
+
+#[tokio::test]
 async fn what_the_primary_has_beside_it_and_what_nothing_keeps_is_a_risk() {
     let stage = Stage::new().await;
     stage.pod("shop", "web", &fra(seed::PRESENT));

@@ -170,6 +170,8 @@ pub type Listed = (Vec<(Box<str>, Severity)>, Vec<Box<str>>);
 pub struct Broken {
     /// The name of the registry in the configuration; it is among the registries of the inventory.
     pub registry: String,
+    /// The repository there.
+    pub repository: String,
     /// The digest of the manifest.
     pub digest: Digest,
     /// The layer that is lost; `None`: the pull failed, and no layer explains it.

@@ -145,14 +145,15 @@ impl<'a> Writer<'a> {
     }
 
     fn broken(&mut self, damaged: &Damaged) -> Option<Broken> {
-        let Damaged { registry, digest, damage, seen } = damaged;
+        let Damaged { registry, repository, digest, damage, seen } = damaged;
         let upstream = self.upstreams.upstreams.get(registry)?.clone();
         self.number(&upstream);
         let layer = match damage {
             Damage::LayerMissing(layer) => Some(*layer),
             Damage::PullFailed => None,
         };
-        Some(Broken { registry: registry.as_str().to_owned(), digest: *digest, layer, seen: *seen })
+        let (registry, repository) = (registry.as_str().to_owned(), repository.as_str().to_owned());
+        Some(Broken { registry, repository, digest: *digest, layer, seen: *seen })
     }
 
     fn learned(&mut self, what: &What, answer: &Observation) -> Option<Learned> {

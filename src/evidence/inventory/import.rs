@@ -126,9 +126,11 @@ impl Observatory {
         let covered: Vec<&RegistryName> =
             answering.iter().flatten().map(|upstream| &upstream.registry.name).collect();
         let damaged = |broken: &Broken| {
-            let Broken { registry, digest, layer, seen } = broken;
+            let Broken { registry, repository, digest, layer, seen } = broken;
             let damage = layer.map_or(Damage::PullFailed, Damage::LayerMissing);
-            Damaged { registry: RegistryName::new(registry.as_str()), digest: *digest, damage, seen: *seen }
+            let registry = RegistryName::new(registry.as_str());
+            let repository = Repository::new(repository.as_str());
+            Damaged { registry, repository, digest: *digest, damage, seen: *seen }
         };
         let damaged = inventory.damage.iter().map(damaged);
         if self.damages.replace(&covered, damaged) {

@@ -94,7 +94,13 @@ fn packed(text: &[u8]) -> Vec<u8> {
 fn what_is_written_is_read() {
     let mut inventory = inventory(100);
     let digest = inventory.digests[0];
-    let damage = |layer| Broken { registry: "ams".to_owned(), digest, layer, seen: inventory.written };
+    let damage = |layer| Broken {
+        registry: "ams".to_owned(),
+        repository: "p/r".to_owned(),
+        digest,
+        layer,
+        seen: inventory.written,
+    };
     inventory.damage = vec![damage(Some(digest)), damage(None)];
     let (bytes, written) = encode(inventory.clone(), MOST);
     assert_eq!(written, inventory);
@@ -146,7 +152,13 @@ fn another_age_is_the_same_content_and_anything_else_is_not() {
         |one| one.registries[0].fingerprint.push('0'),
         |one| {
             let (digest, seen) = (one.digests[0], one.written);
-            one.damage.push(Broken { registry: "ams".to_owned(), digest, layer: None, seen });
+            one.damage.push(Broken {
+                registry: "ams".to_owned(),
+                repository: "p/r".to_owned(),
+                digest,
+                layer: None,
+                seen,
+            });
         },
     ];
     for change in changes {

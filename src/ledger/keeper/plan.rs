@@ -107,6 +107,11 @@ impl Plan {
         self.entries.len()
     }
 
+    /// Whether there is an object for this key.
+    pub fn has(&self, key: &GapKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// All records.
     pub fn records(&self) -> impl Iterator<Item = (&GapKey, &Record)> {
         self.entries.iter().filter_map(|(key, entry)| Some((key, entry.object.record.as_ref()?)))
