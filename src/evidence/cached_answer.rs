@@ -282,6 +282,12 @@ impl CachedAnswer {
         Served { observation, age, fresh_until: self.fresh_until(view) }
     }
 
+    /// The answer as it is, whatever older one still counts behind it.
+    pub fn serve_alone(&self, view: &View<'_>) -> Served {
+        let age = view.now.saturating_duration_since(self.learned);
+        Served { observation: self.answer.clone(), age, fresh_until: self.fresh_until(view) }
+    }
+
     /// What the tag meant when it was last looked up, fresh or not.
     pub fn meaning(self: &Arc<Self>, view: &View<'_>) -> Option<Served> {
         if let Observation::TagDigest(TagDigest::Absent) = self.answer {

@@ -442,7 +442,8 @@ impl Observatory {
         let aspect = question.aspect();
         let view = || upstream.view(Instant::now(), &upstreams.terms.life);
         let unknown = |unknown| CachedAnswer::serve_unknown(aspect, unknown, stale.as_ref(), &view());
-        if Instant::now() >= asking.deadline {
+        let began = Instant::now();
+        if began >= asking.deadline {
             return unknown(late(&upstream));
         }
         let asker = Asker::Pods(asking.share, asking.namespace.into());
@@ -465,7 +466,15 @@ impl Observatory {
             return served;
         }
         match timeout_at(asking.deadline, flight.result()).await {
-            Ok(Some(cached)) => cached.serve(&view()),
+            Ok(Some(cached)) if asking.answers == Answers::Cached => cached.serve(&view()),
+            // A scan under way takes nothing away from the last one; a silence is told as what it is.
+            Ok(Some(cached)) if cached.learned() >= began && !cached.is_unknown() => cached.serve(&view()),
+            Ok(Some(cached)) if cached.learned() >= began => cached.serve_alone(&view()),
+            // The look-up learned nothing, and a fresh answer of before is kept: whoever wants a new one does not get that.
+            Ok(Some(_)) => {
+                let detail = format!("`{}` gave no new answer", upstream.registry.name);
+                unknown(Unknown::new(Cause::Deadline, detail))
+            }
             Ok(None) => {
                 let detail = "Landfall's own look-up ended without an answer: it is shutting down";
                 unknown(Unknown::new(Cause::Internal, detail))

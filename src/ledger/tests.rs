@@ -650,10 +650,8 @@ async fn what_a_sweep_no_longer_finds_is_looked_at_at_once() {
     // The pauses between its looks are minutes by now.
     sleep(Duration::from_secs(1_000)).await;
     let looks = led.looks.lock().unwrap().len();
-    sleep(Duration::from_secs(60)).await;
-    assert_eq!(led.looks.lock().unwrap().len(), looks);
     led.keeper.swept(swept(Vec::new()));
-    sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(led.looks.lock().unwrap().len(), looks + 1);
 }
 
