@@ -284,6 +284,8 @@ async fn every_finding_has_a_gap_and_an_end() {
         }
         let index = Content::index("shop/render", Flavour::Oci, &["linux/amd64", "linux/arm64"]);
         ams.restore(seed::CHILD_LOST.repository, &index.child("linux/arm64").unwrap().digest);
+        // The primary refuses the same: as long as it does, nobody knows what the tag means.
+        fra.project("regulated").prevent_vul = None;
         ams.project("regulated").prevent_vul = None;
         for named in [seed::UNSCANNED, seed::SCANNING, seed::SCAN_FAILED, seed::VULNERABLE, seed::REFUSED] {
             let digest = ams.digest(named.repository, named.tag).unwrap();
@@ -299,8 +301,6 @@ async fn every_finding_has_a_gap_and_an_end() {
     rules(&release, false);
     let left = until("nothing is lacking but what still is in a proxy cache", || {
         let now = lacking();
-        let left = gaps(plane).into_iter().filter(|(_, gap)| gap["status"]["state"] == "Open");
-        left.for_each(|(name, gap)| eprintln!("{} {name}: {gap}", Timestamp::now()));
         now.iter().all(|line| line == "checkout: ProxyCache - -").then_some(now)
     });
     assert!(left.len() <= 1, "{left:?}");
