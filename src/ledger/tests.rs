@@ -590,7 +590,6 @@ async fn sweeps_that_find_far_more_gaps_than_there_is_room_for_keep_nobody_from_
     led.find(State::Good);
     sleep(Duration::from_secs(20 * 60)).await;
     let closed = server.records().into_values().filter(|record| record.state == GapState::Closed).count();
-    // Each of a thousand is looked at every quarter of an hour.
     let all = server.records().len();
     // About a tenth of a full ledger is deleted again, to have room. Each of a thousand is looked at every quarter of an hour.
     assert!(all >= 800 && closed * 10 >= all * 9, "{closed} of {all} are closed");
