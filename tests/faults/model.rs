@@ -26,7 +26,7 @@ pub const REST: Duration = seconds(20);
 /// A breaker's longest period, and the quarter by which chance lengthens it.
 const BREAKER: Duration = seconds(38);
 /// Between a question and its answer real time passes, and the machine may be busy.
-const SLACK: Duration = seconds(5);
+pub const SLACK: Duration = seconds(5);
 
 /// How long what a judgement left under way may still show.
 pub const LEFT_OVER: Duration = seconds(ATTEMPT.as_secs() + ABSENT.as_secs() + SLACK.as_secs());

@@ -14,10 +14,10 @@ use landfall::facade::domain::verdict::Reason;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use reqwest::StatusCode;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::ground::{Ground, REPOSITORY, Ruled, TAG};
-use super::model::{ATTEMPT, CACHE, LEFT_OVER, Past, RECOVERY, REST, Scanned, Truth, Way};
+use super::model::{ATTEMPT, CACHE, LEFT_OVER, Past, RECOVERY, REST, SLACK, Scanned, Truth, Way};
 use super::row::{Given, Site};
 use super::support::wait::later;
 
@@ -144,10 +144,16 @@ async fn run(events: &[Event]) -> Result<(), String> {
         course.change(place, |now| *now = truth).await;
     }
     pass(RECOVERY).await;
-    let Ruled { reason, place, findings } = course.ground.rule(ATTEMPT).await;
-    match (reason, place.as_deref(), findings.as_slice()) {
-        (Reason::Local, Some("ams"), []) => Ok(()),
-        _ => Err(format!("not got over: {reason} at {place:?}, {findings:?}")),
+    // On a busy machine a registry counts as slow: then the first who asks is told what is remembered, and the answer to his
+    // question counts for the next.
+    let until = Instant::now() + SLACK;
+    loop {
+        let Ruled { reason, place, findings } = course.ground.rule(ATTEMPT).await;
+        match (reason, place.as_deref(), findings.as_slice()) {
+            (Reason::Local, Some("ams"), []) => return Ok(()),
+            _ if Instant::now() < until => sleep(Duration::from_millis(2)).await,
+            _ => return Err(format!("not got over: {reason} at {place:?}, {findings:?}")),
+        }
     }
 }
 
