@@ -267,11 +267,13 @@ impl Hands {
                 }
             }
         }
-        let others = swept.good.iter().map(|(key, _)| key).chain(&swept.unlearned);
+        // Pods of what is in order again do not count. Of an open gap that is so once it is closed.
+        let is_open = |key: &&GapKey| plan.record(key).is_some_and(Record::is_open);
+        let others = swept.good.iter().map(|(key, _)| key).filter(is_open).chain(&swept.unlearned);
         let runs: HashSet<&GapKey> = by_key.keys().copied().chain(others).collect();
         for (key, record) in plan.records().filter(|(key, _)| swept.complete && !runs.contains(key)) {
             let is_image = matches!(key.subject, GapSubject::Image { .. });
-            if is_image && record.is_open() && idle(record, key, swept.at).is_some() {
+            if is_image && idle(record, key, swept.at).is_some() {
                 news.push(News::RunsNoMore(key.clone()));
             }
         }
@@ -412,7 +414,7 @@ impl Hands {
 enum News {
     /// A gap: where it stands in [`Swept::found`], once or more.
     Found(Vec<usize>),
-    /// Nothing runs with this image any more.
+    /// Nothing runs with this image any more, or it is in order.
     RunsNoMore(GapKey),
     /// Nothing is lacking on this axis.
     Good(GapKey, Axis),
