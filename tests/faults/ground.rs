@@ -11,10 +11,12 @@ use landfall::facade::domain::outcome::Outcome;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::domain::verdict::Reason;
 use landfall::facade::evidence::{Answers, Asking, Observatory, Share};
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::row::{By, Given, Local, Patience, Site};
 use super::support::case_for;
+use super::support::metrics::Page;
 use super::support::wait::ends;
 
 /// Where the image lies, everywhere.
@@ -34,6 +36,7 @@ pub struct Ground {
     pub content: Content,
     settings: Settings,
     observatory: Observatory,
+    metrics: Registry,
     image: String,
 }
 
@@ -65,12 +68,13 @@ impl Ground {
         let text = configuration(given, site, action, &fra, &ams, ijm.as_ref());
         let parsed = config::parse(&text, "fault.yaml", Files::Check, jiff::Timestamp::now());
         let settings = parsed.unwrap_or_else(|problems| panic!("{problems}\n{text}")).settings;
-        let observatory = Observatory::new(&settings, &mut prometheus_client::registry::Registry::default());
+        let mut metrics = Registry::default();
+        let observatory = Observatory::new(&settings, &mut metrics);
         let image = match given.by {
             By::Tag => format!("harbor.fra.example.com/{REPOSITORY}:{TAG}"),
             By::Digest => format!("harbor.fra.example.com/{REPOSITORY}@{}", content.digest),
         };
-        Self { world, fra, ams, ijm, other, content, settings, observatory, image }
+        Self { world, fra, ams, ijm, other, content, settings, observatory, metrics, image }
     }
 
     /// `Local ams []`, `Fallback fra [Unreachable]`, `Denied - [Missing]` …; it fails where the budget does not end it.
@@ -79,6 +83,11 @@ impl Ground {
         let Ruled { reason, place, findings } = ruled;
         let findings: Vec<_> = findings.iter().map(|(_, kind)| kind).collect();
         format!("{reason} {} {findings:?}", place.as_deref().unwrap_or("-"))
+    }
+
+    /// What Landfall says of itself now.
+    pub fn page(&self) -> Page {
+        Page::of(&self.metrics)
     }
 
     /// Judges within this time.

@@ -28,6 +28,9 @@ const BREAKER: Duration = seconds(38);
 /// Between a question and its answer real time passes, and the machine may be busy.
 pub const SLACK: Duration = seconds(5);
 
+/// An answer that takes longer counts as slow, until one comes that does not.
+const NOTICED: Duration = Duration::from_millis(50);
+
 /// How long what a judgement left under way may still show.
 pub const LEFT_OVER: Duration = seconds(ATTEMPT.as_secs() + ABSENT.as_secs() + SLACK.as_secs());
 
@@ -81,6 +84,24 @@ pub struct Past {
     missed: Option<Duration>,
 }
 
+/// How long the answers of a Place took.
+#[derive(Default)]
+pub struct Took {
+    answers: f64,
+    seconds: f64,
+    long: bool,
+}
+
+impl Took {
+    /// So many answers came until now, and all of them together took so many seconds: may the last have taken long?
+    pub fn until_now(&mut self, answers: f64, seconds: f64) -> bool {
+        if answers > self.answers {
+            *self = Self { answers, seconds, long: seconds - self.seconds > NOTICED.as_secs_f64() };
+        }
+        self.long
+    }
+}
+
 impl Past {
     pub fn new(truth: Truth) -> Self {
         Self { since: vec![(Duration::ZERO, truth)], missed: None }
@@ -104,7 +125,8 @@ impl Past {
         self.since.iter().zip(ends).any(|((_, truth), end)| end >= from && was(truth))
     }
 
-    /// May this Place be said to hold it, scanned clean? Who is hurried takes what is remembered: no time was left to ask.
+    /// May this Place be said to hold it, scanned clean? Who is hurried takes what is remembered: no time was left to ask,
+    /// or the last answer took long.
     pub fn may_serve(&self, now: Duration, hurried: bool) -> bool {
         let held = |truth: &Truth| truth.held && truth.way == Way::Sound;
         let clean = |truth: &Truth| truth.scanned == Scanned::Clean && truth.tells();

@@ -22,6 +22,8 @@ pub mod name {
     pub const HEALTH: &str = "landfall_registry_health";
     pub const IMAGES: &str = "landfall_images_total";
     pub const INVALIDATIONS: &str = "landfall_cache_invalidations_total";
+    pub const LOOKUP_COUNT: &str = "landfall_lookup_duration_seconds_count";
+    pub const LOOKUP_SECONDS: &str = "landfall_lookup_duration_seconds_sum";
     pub const LOOKUPS: &str = "landfall_lookups_total";
     pub const OBSERVED_VERDICTS: &str = "landfall_observed_policy_verdicts_total";
     pub const PROBE_DURATION: &str = "landfall_registry_probe_duration_seconds";
