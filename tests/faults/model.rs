@@ -89,16 +89,22 @@ pub struct Past {
 pub struct Took {
     answers: f64,
     seconds: f64,
-    long: bool,
+    /// When it was last known that one took long; the last that came, or another one whose end may still show.
+    long: Option<Duration>,
+    last_was_long: bool,
 }
 
 impl Took {
-    /// So many answers came until now, and all of them together took so many seconds: may the last have taken long?
-    pub fn until_now(&mut self, answers: f64, seconds: f64) -> bool {
+    /// So many answers came until now, and all of them together took so many seconds: may what came of a long one still show?
+    pub fn until_now(&mut self, now: Duration, answers: f64, seconds: f64) -> bool {
         if answers > self.answers {
-            *self = Self { answers, seconds, long: seconds - self.seconds > NOTICED.as_secs_f64() };
+            self.last_was_long = seconds - self.seconds > NOTICED.as_secs_f64();
+            (self.answers, self.seconds) = (answers, seconds);
         }
-        self.long
+        if self.last_was_long {
+            self.long = Some(now);
+        }
+        self.long.is_some_and(|long| now - long <= LEFT_OVER)
     }
 }
 
@@ -151,11 +157,11 @@ impl Past {
                 self.ever(now, ABSENT, |truth| never(truth) || !truth.held)
                     || silent && self.ever(now, REMEMBER, never)
             }
-            // A bad scan counts until a newer one is learned.
+            // A bad scan counts until a newer one is learned, for which nobody waits who is hurried.
             FindingKind::Vulnerable => {
                 let bad = |truth: &Truth| truth.scanned == Scanned::Bad && truth.tells();
                 let other = |truth: &Truth| truth.scanned != Scanned::Clean || !truth.tells();
-                self.ever(now, REMEMBER, bad) && self.ever(now, SCAN + trouble, other)
+                self.ever(now, REMEMBER, bad) && (hurried || self.ever(now, SCAN + trouble, other))
             }
             FindingKind::Deadline => {
                 hurried || self.ever(now, ABSENT + ATTEMPT, |truth| truth.way == Way::Late)

@@ -190,11 +190,12 @@ impl Course {
 
     /// May the last answers of each Place have taken so long that what is remembered counts? On a busy machine they may.
     fn took_long(&mut self) -> [bool; 2] {
+        let now = self.now();
         let page = self.ground.page();
         [0, 1].map(|n| {
             let of = |name| page.sum(name, &[("registry", NAMES[n])]);
             let probed = page.sum(name::HEALTH, &[("registry", NAMES[n]), ("state", "slow")]);
-            self.took[n].until_now(of(name::LOOKUP_COUNT), of(name::LOOKUP_SECONDS)) || probed > 0.0
+            self.took[n].until_now(now, of(name::LOOKUP_COUNT), of(name::LOOKUP_SECONDS)) || probed > 0.0
         })
     }
 
@@ -219,12 +220,13 @@ impl Course {
         let before = self.took_long();
         let Ruled { reason, place, findings } = self.ground.rule(patience).await;
         let after = self.took_long();
+        let hurried = [0, 1].map(|n| hurried || before[n] || after[n]);
         let said = || format!("after {:.0?}: {reason} at {place:?}, {findings:?}", now);
         for (n, name) in NAMES.into_iter().enumerate() {
             // What is known to be vulnerable at one Place is so at every other.
             let may = |kind: FindingKind| match kind {
-                FindingKind::Vulnerable => self.past.iter().any(|past| past.may_be_found(now, hurried, kind)),
-                _ => self.past[n].may_be_found(now, hurried, kind),
+                FindingKind::Vulnerable => (0..2).any(|n| self.past[n].may_be_found(now, hurried[n], kind)),
+                _ => self.past[n].may_be_found(now, hurried[n], kind),
             };
             let found: Vec<FindingKind> =
                 findings.iter().filter(|(at, _)| at == name).map(|(_, kind)| *kind).collect();
@@ -235,9 +237,7 @@ impl Course {
                 self.past[n].missed(now);
             }
             match (reason, place.as_deref() == Some(name), found.is_empty()) {
-                (Reason::Local, true, true)
-                    if self.past[n].may_serve(now, hurried || before[n] || after[n]) =>
-                {
+                (Reason::Local, true, true) if self.past[n].may_serve(now, hurried[n]) => {
                     return Ok(());
                 }
                 (Reason::Local | Reason::Denied, false, false) => {}
