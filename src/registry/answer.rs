@@ -67,6 +67,12 @@ impl Answer {
         message(&self.body)
     }
 
+    /// The code of that error, such as `DENIED`. Empty if there is none.
+    #[must_use]
+    pub fn code(&self) -> String {
+        first_error(&self.body).and_then(|Entry { code, .. }| code).unwrap_or_default()
+    }
+
     /// The media type of `Content-Type` without its parameters. `None`: the header is missing or empty.
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
@@ -148,17 +154,22 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// The first message of `{"errors":[{"code":…,"message":…}]}`, the format of distribution and Harbor.
 pub(super) fn message(body: &[u8]) -> String {
+    let Some(Entry { code, message }) = first_error(body) else { return String::new() };
+    let words = message.filter(|message| !message.is_empty()).or(code).unwrap_or_default();
+    words.chars().filter(|letter| !letter.is_control()).take(MESSAGE_LIMIT).collect()
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+fn first_error(body: &[u8]) -> Option<Entry> {
     #[derive(Deserialize)]
     struct Errors {
         errors: Vec<Object<Entry>>,
     }
-    #[derive(Deserialize)]
-    struct Entry {
-        code: Option<String>,
-        message: Option<String>,
-    }
-    let first = object::<Errors>(body).ok().and_then(|body| body.errors.into_iter().next());
-    let Some(Object(Entry { code, message })) = first else { return String::new() };
-    let words = message.filter(|message| !message.is_empty()).or(code).unwrap_or_default();
-    words.chars().filter(|letter| !letter.is_control()).take(MESSAGE_LIMIT).collect()
+    let first = object::<Errors>(body).ok()?.errors.into_iter().next();
+    first.map(|Object(entry)| entry)
 }

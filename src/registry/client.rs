@@ -25,7 +25,7 @@ use super::http::PROXIES;
 use super::manifest::{self, Head, Target};
 use super::metrics::Metrics;
 use super::tasks::Tasks;
-use super::token::{Grant, Token, Tokens, basic, bearer};
+use super::token::{Access, Grant, Scope, Token, Tokens, basic, bearer};
 use super::transport::{Ask, Reads, Redirects, Reply, Transport};
 
 /// The most bytes of a manifest or an index that are read. Registries accept no larger ones.
@@ -71,6 +71,8 @@ pub enum Endpoint<'a> {
     /// The first byte of a blob of this repository, as [`Repository`](Self::Repository). What comes after it is not read, even
     /// if the registry sends it. A connection that breaks before the first byte makes an empty body.
     FirstByte(&'a Repository),
+    /// As [`Repository`](Self::Repository), with the right to write there. With the media type of the body.
+    Push(&'a Repository, &'a str),
     /// The base of the distribution protocol, `/v2/`. Basic or Bearer, as the registry asks.
     Base,
     /// Harbor's API: Basic without being asked, never a token, no redirect to another host. Credentials may differ by
@@ -91,14 +93,14 @@ pub struct Request<'a> {
     pub endpoint: Endpoint<'a>,
     /// `Accept`.
     pub accept: Option<&'a str>,
-    /// A JSON body.
+    /// A body: JSON, unless the endpoint names another type.
     pub body: Option<Bytes>,
     /// The most bytes of a successful answer. A larger one is [`Cause::TooLarge`].
     pub body_limit: usize,
 }
 
 /// The credentials of one request.
-enum Proof {
+pub(super) enum Proof {
     Nothing,
     Basic(HeaderValue),
     /// A bearer token from a file. There is no realm to fetch another from.
@@ -125,10 +127,11 @@ impl Proof {
 }
 
 impl<'a> Endpoint<'a> {
-    /// The repository whose token is needed. `None`: a token without a repository.
-    fn repository(self) -> Option<&'a Repository> {
+    /// The scope of the token that is needed. `None`: a token without a repository.
+    fn scope(self) -> Scope<'a> {
         match self {
-            Self::Repository(repository) | Self::FirstByte(repository) => Some(repository),
+            Self::Repository(repository) | Self::FirstByte(repository) => Some((repository, Access::Pull)),
+            Self::Push(repository, _) => Some((repository, Access::Push)),
             Self::Base | Self::HarborApi(_) | Self::Anonymous => None,
         }
     }
@@ -136,7 +139,9 @@ impl<'a> Endpoint<'a> {
     /// The project or repository of the question.
     fn about(self) -> Option<&'a str> {
         match self {
-            Self::Repository(repository) | Self::FirstByte(repository) => Some(repository.as_str()),
+            Self::Repository(repository) | Self::FirstByte(repository) | Self::Push(repository, _) => {
+                Some(repository.as_str())
+            }
             Self::HarborApi(about) => about,
             Self::Base | Self::Anonymous => None,
         }
@@ -302,15 +307,18 @@ impl Client {
     }
 
     /// The credentials of the first attempt.
-    fn first_proof(&self, endpoint: Endpoint<'_>, current: &Current) -> Proof {
+    pub(super) fn first_proof(&self, endpoint: Endpoint<'_>, current: &Current) -> Proof {
         let header = match (endpoint, &current.credential) {
             (Endpoint::HarborApi(_), Credential::Basic { username, password }) => basic(username, password),
             (Endpoint::HarborApi(_) | Endpoint::Anonymous, _) => None,
-            (Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Base, credential) => {
+            (
+                Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Push(..) | Endpoint::Base,
+                credential,
+            ) => {
                 if let Credential::Bearer(token) = credential {
                     return own(token);
                 }
-                if let Some(token) = self.tokens.cached(current.version, endpoint.repository()) {
+                if let Some(token) = self.tokens.cached(current.version, endpoint.scope()) {
                     return Proof::Token(token);
                 }
                 match credential {
@@ -327,7 +335,7 @@ impl Client {
     }
 
     /// The credentials of a second attempt, if the first was refused and there are others to try.
-    async fn second_proof(
+    pub(super) async fn second_proof(
         &self,
         request: &Request<'_>,
         current: &Current,
@@ -357,21 +365,21 @@ impl Client {
         if matches!(request.endpoint, Endpoint::HarborApi(_)) || matches!(proof, Proof::Own(_)) && !rotated {
             return Ok(None);
         }
-        let repository = request.endpoint.repository();
+        let scope = request.endpoint.scope();
         let asked = offered(&reply.headers);
         let bearer = asked.iter().find(|challenge| challenge.scheme == Scheme::Bearer);
         let grant = match (bearer, proof) {
-            (Some(challenge), _) => Some(Grant::new(&self.registry, repository, challenge)?),
+            (Some(challenge), _) => Some(Grant::new(&self.registry, scope, challenge)?),
             // No challenge: the token has expired, and its realm gives another.
             (None, Proof::Token(token)) if asked.is_empty() => Some(token.grant.clone()),
             (None, _) => None,
         };
         if let Some(grant) = grant {
             if let Proof::Token(token) = proof {
-                self.tokens.forget(current.version, repository, token);
+                self.tokens.forget(current.version, scope, token);
             }
             let fetch = async |with: &Current| {
-                self.tokens.fetch(&self.transport, grant.clone(), with, repository).await.map(Proof::Token)
+                self.tokens.fetch(&self.transport, grant.clone(), with, scope).await.map(Proof::Token)
             };
             return match fetch(&fresh).await {
                 Err(unknown) if unknown.cause == Cause::Unauthorized => {
@@ -391,14 +399,25 @@ impl Client {
         Ok(None)
     }
 
-    async fn exchange(&self, request: &Request<'_>, proof: &Proof) -> Result<Reply, Unknown> {
+    pub(super) async fn exchange(&self, request: &Request<'_>, proof: &Proof) -> Result<Reply, Unknown> {
+        self.transport.exchange(&self.ask(request, proof)?).await
+    }
+
+    /// The request as it is sent with these credentials.
+    pub(super) fn ask<'r>(&self, request: &Request<'r>, proof: &Proof) -> Result<Ask<'r>, Unknown> {
         let prefix = self.registry.url.path().trim_end_matches('/');
         let text = format!("{prefix}{}", request.path_and_query);
         let url: Url = self.registry.url.join(&text).map_err(|error| {
             Unknown::new(Cause::NotRegistry, format!("`{text}` is not a valid path: {error}"))
         })?;
-        let json = HeaderValue::from_static("application/json");
-        let ask = Ask {
+        let kind = match request.endpoint {
+            Endpoint::Push(_, kind) => kind,
+            _ => "application/json",
+        };
+        let kind = HeaderValue::from_str(kind).map_err(|_| {
+            Unknown::new(Cause::NotRegistry, format!("`{}` is no media type", kind.escape_debug()))
+        })?;
+        Ok(Ask {
             method: request.method.clone(),
             url,
             accept: request.accept,
@@ -406,22 +425,23 @@ impl Client {
             header: match request.endpoint {
                 Endpoint::HarborApi(_) => Some((NAMES_ARE_NAMES, HeaderValue::from_static("true"))),
                 Endpoint::FirstByte(_) => Some((RANGE, HeaderValue::from_static("bytes=0-0"))),
-                Endpoint::Repository(_) | Endpoint::Base | Endpoint::Anonymous => None,
+                Endpoint::Repository(_) | Endpoint::Push(..) | Endpoint::Base | Endpoint::Anonymous => None,
             },
-            body: request.body.clone().map(|body| (json, body)),
+            body: request.body.clone().map(|body| (kind, body)),
             reads: match request.endpoint {
                 Endpoint::FirstByte(_) => Reads::FirstByte,
                 _ => Reads::Whole(request.body_limit),
             },
             redirects: match request.endpoint {
-                Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Base => Redirects::Anywhere,
+                Endpoint::Repository(_) | Endpoint::FirstByte(_) | Endpoint::Push(..) | Endpoint::Base => {
+                    Redirects::Anywhere
+                }
                 Endpoint::HarborApi(_) | Endpoint::Anonymous => Redirects::SameOrigin,
             },
-        };
-        self.transport.exchange(&ask).await
+        })
     }
 
-    fn answer(&self, reply: Reply, proof: &Proof) -> Answer {
+    pub(super) fn answer(&self, reply: Reply, proof: &Proof) -> Answer {
         let Reply { status, headers, body, url } = reply;
         let challenges = offered(&headers);
         let own = url.origin() == self.registry.url.origin();

@@ -140,15 +140,8 @@ pub(super) fn listed(answer: &Answer, digest: &Digest) -> Result<Listed, Unknown
 
 /// The config and the layers of a manifest's body, as containerd's `images.Children` reads them.
 pub(super) fn layers(body: &[u8]) -> Result<Arc<[Layer]>, Unknown> {
-    #[derive(Deserialize)]
-    struct Manifest {
-        config: Option<Object<Descriptor>>,
-        layers: Option<Vec<Object<Descriptor>>>,
-    }
     let odd = |what: String| Unknown::new(Cause::NotRegistry, what);
-    let Manifest { config, layers } =
-        object(body).map_err(|error| odd(format!("the manifest cannot be read: {error}")))?;
-    let listed = config.into_iter().chain(layers.unwrap_or_default()).map(|Object(one)| one);
+    let listed = descriptors(body)?;
     let mut found: Vec<Layer> = Vec::new();
     for one in listed.filter(Descriptor::is_of_the_registry) {
         let text = one.digest.as_deref().unwrap_or_default();
@@ -163,6 +156,24 @@ pub(super) fn layers(body: &[u8]) -> Result<Arc<[Layer]>, Unknown> {
         }
     }
     Ok(found.into())
+}
+
+/// How many of its layers nodes fetch from elsewhere.
+pub(super) fn foreign(body: &[u8]) -> usize {
+    let listed = descriptors(body).map(|listed| listed.filter(|one| !one.is_of_the_registry()).count());
+    listed.unwrap_or_default()
+}
+
+fn descriptors(body: &[u8]) -> Result<impl Iterator<Item = Descriptor>, Unknown> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        config: Option<Object<Descriptor>>,
+        layers: Option<Vec<Object<Descriptor>>>,
+    }
+    let Manifest { config, layers } = object(body).map_err(|error| {
+        Unknown::new(Cause::NotRegistry, format!("the manifest cannot be read: {error}"))
+    })?;
+    Ok(config.into_iter().chain(layers.unwrap_or_default()).map(|Object(one)| one))
 }
 
 #[derive(Deserialize)]
@@ -237,7 +248,7 @@ fn cut(answer: &Answer) -> Result<Blob, Unknown> {
     }
 }
 
-fn otherwise(answer: &Answer) -> Result<Blob, Unknown> {
+pub(super) fn otherwise(answer: &Answer) -> Result<Blob, Unknown> {
     if let Some(message) = refusal(answer) {
         return Ok(Blob::Refused(message));
     }

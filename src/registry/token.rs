@@ -59,18 +59,33 @@ pub(super) struct Token {
 /// The tokens of one registry.
 pub(super) struct Tokens(SharedLookup<Key, Arc<Token>>);
 
-/// The version of the credentials, and the repository. Tokens of an older version are not found any more.
-type Key = (u64, Option<Repository>);
+/// The version of the credentials, and the scope. Tokens of an older version are not found any more.
+type Key = (u64, Option<(Repository, Access)>);
+
+/// What a token is for: a repository, and what is done there. `None`: nothing, it only shows that our credentials are right.
+pub(super) type Scope<'a> = Option<(&'a Repository, Access)>;
+
+/// What is done in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Access {
+    Pull,
+    /// Written to, and read.
+    Push,
+}
+
+fn owned(scope: Scope<'_>) -> Option<(Repository, Access)> {
+    scope.map(|(repository, access)| (repository.clone(), access))
+}
 
 impl Grant {
-    /// The content of a Bearer challenge. Without a repository the token allows nothing; it only shows that our
-    /// credentials are right.
+    /// The content of a Bearer challenge. What the challenge asks for is added to the scope: a registry that is to mount a blob
+    /// asks for the other repository, too.
     ///
     /// # Errors
     /// The challenge has no usable realm, or our credentials must not be sent to it.
     pub fn new(
         registry: &Registry,
-        repository: Option<&Repository>,
+        scope: Scope<'_>,
         challenge: &Challenge,
     ) -> Result<Self, Unknown> {
         let refuse = |why: String| Unknown::new(Cause::Unauthorized, why);
@@ -80,8 +95,11 @@ impl Grant {
         let realm = Url::parse(realm)
             .map_err(|error| refuse(format!("the token realm `{realm}` is not a URL: {error}")))?;
         trusted(registry, &realm).map_err(refuse)?;
-        let mut scopes: Vec<_> =
-            repository.iter().map(|repository| format!("repository:{repository}:pull")).collect();
+        let mut scopes: Vec<String> = match scope {
+            None => Vec::new(),
+            Some((repository, Access::Pull)) => vec![format!("repository:{repository}:pull")],
+            Some((repository, Access::Push)) => vec![format!("repository:{repository}:pull,push")],
+        };
         let asked = challenge.parameter("scope").unwrap_or_default();
         scopes.extend(asked.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
         scopes.dedup();
@@ -125,14 +143,14 @@ impl Tokens {
         Self(SharedLookup::new(IDLE, tasks))
     }
 
-    /// The cached token for a repository.
-    pub fn cached(&self, version: u64, repository: Option<&Repository>) -> Option<Arc<Token>> {
-        self.0.fresh(&(version, repository.cloned()))?.ok()
+    /// The cached token for a scope.
+    pub fn cached(&self, version: u64, scope: Scope<'_>) -> Option<Arc<Token>> {
+        self.0.fresh(&(version, owned(scope)))?.ok()
     }
 
     /// Drops a token that was refused, unless another has replaced it already.
-    pub fn forget(&self, version: u64, repository: Option<&Repository>, refused: &Arc<Token>) {
-        self.0.forget_if(&(version, repository.cloned()), |held| Arc::ptr_eq(held, refused));
+    pub fn forget(&self, version: u64, scope: Scope<'_>, refused: &Arc<Token>) {
+        self.0.forget_if(&(version, owned(scope)), |held| Arc::ptr_eq(held, refused));
     }
 
     /// The cached token, or a new one. It is fetched once however many callers ask.
@@ -141,7 +159,7 @@ impl Tokens {
         transport: &Arc<Transport>,
         grant: Grant,
         current: &Current,
-        repository: Option<&Repository>,
+        scope: Scope<'_>,
     ) -> Result<Arc<Token>, Unknown> {
         let (transport, credential) = (transport.clone(), current.credential.clone());
         let host = host_port(&grant.realm);
@@ -155,7 +173,7 @@ impl Tokens {
             let ttl = result.as_ref().map_or(Duration::ZERO, |token| token.life);
             LookedUp { result, ttl }
         };
-        self.0.get((current.version, repository.cloned()), look_up).await
+        self.0.get((current.version, owned(scope)), look_up).await
     }
 }
 

@@ -159,6 +159,17 @@ impl Transport {
 
     /// Sends the request, follows redirects, and reads the body up to its limit.
     pub async fn exchange(&self, ask: &Ask<'_>) -> Result<Reply, Unknown> {
+        let (answer, url) = self.begin(ask, None).await?;
+        self.read(answer, ask.reads, url).await
+    }
+
+    /// Sends the request and follows redirects. The body of the answer is not read yet; with the URL that answered. A body that
+    /// is `streamed` can be sent once only, which is enough: what has one is never redirected.
+    pub async fn begin(
+        &self,
+        ask: &Ask<'_>,
+        mut streamed: Option<reqwest::Body>,
+    ) -> Result<(reqwest::Response, Url), Unknown> {
         let http = self.http().await;
         let mut url = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -179,6 +190,9 @@ impl Transport {
             if let Some((kind, body)) = &ask.body {
                 request = request.header(CONTENT_TYPE, kind).body(body.clone());
             }
+            if let Some(body) = streamed.take() {
+                request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
+            }
             self.take()?;
             let answer = request.send().await.map_err(|error| {
                 let Unknown { cause, detail } = failure(&self.named(&url), error);
@@ -191,7 +205,7 @@ impl Transport {
             }
             match self.redirect(ask, &url, &answer)? {
                 Some(next) => url = next,
-                None => return self.read(answer, ask.reads, url).await,
+                None => return Ok((answer, url)),
             }
         }
         let detail = format!("{} redirects more than {MAX_REDIRECTS} times", host_port(&ask.url));
@@ -235,7 +249,7 @@ impl Transport {
     }
 
     /// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
-    async fn read(&self, mut answer: reqwest::Response, reads: Reads, url: Url) -> Result<Reply, Unknown> {
+    pub async fn read(&self, mut answer: reqwest::Response, reads: Reads, url: Url) -> Result<Reply, Unknown> {
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let reply = |body: Bytes| Reply { status, headers, body, url: url.clone() };
