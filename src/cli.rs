@@ -2,6 +2,7 @@
 
 mod break_glass;
 mod check;
+mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
@@ -25,6 +26,7 @@ struct Cli {
 enum Role {
     BreakGlass(break_glass::Args),
     Check(check::Args),
+    Copy(Box<copy::Args>),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
     let outcome = match role {
         Role::BreakGlass(args) => break_glass::run(&args, &mut anstream::stdout().lock()),
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
+        Role::Copy(args) => copy::run(&args, &mut anstream::stdout().lock()),
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),

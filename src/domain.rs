@@ -9,6 +9,7 @@
 pub mod api_group;
 pub mod breaker;
 pub mod case;
+pub mod copying;
 pub mod credential;
 pub mod decide;
 pub mod decision;

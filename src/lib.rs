@@ -9,6 +9,7 @@ pub mod cli;
 mod cluster;
 mod config;
 mod controllers;
+mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod domain;

@@ -36,10 +36,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("controllers", UP_TO_ADMISSION),
     ("report", &["domain", "pod", "registry", "harbor", "evidence", "cluster", "ledger"]),
     ("server", UP_TO_REPORT),
+    // Not under `admission`, `controllers` or `server`: the webhook never copies.
+    ("copy", &["domain", "registry"]),
     ("demo", UP_TO_SERVER),
     ("cli", &UP_TO_CLI),
 ];
-const UP_TO_CLI: [&str; 14] = [
+const UP_TO_CLI: [&str; 15] = [
     "domain",
     "config",
     "pod",
@@ -54,6 +56,7 @@ const UP_TO_CLI: [&str; 14] = [
     "report",
     "server",
     "demo",
+    "copy",
 ];
 const UP_TO_ADMISSION: &[&str] = UP_TO_CLI.split_at(10).0;
 const UP_TO_REPORT: &[&str] = UP_TO_CLI.split_at(12).0;

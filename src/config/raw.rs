@@ -70,6 +70,8 @@ pub(super) struct Registry {
     pub site: Option<At<Name>>,
     /// How to log in; anonymously if not given.
     pub credentials: Option<At<Credentials>>,
+    /// How `landfall copy` writes to it; not at all if not given and `credentials` are.
+    pub copy: Option<At<RegistryCopy>>,
     /// A PEM bundle of authorities to trust for this registry, instead of the public ones.
     pub ca_file: Option<At<FilePath>>,
     /// The Secret that Pods need to pull from here; Landfall adds its name to them.
@@ -90,6 +92,15 @@ pub(super) enum Kind {
     Harbor,
     /// Any plain OCI distribution registry.
     Distribution,
+}
+
+/// How `landfall copy` writes to a registry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RegistryCopy {
+    /// Credentials that may push, and pull, there. Landfall's webhook never reads them: mount them for `landfall copy` only.
+    #[schemars(required)]
+    pub credentials: Option<At<Credentials>>,
 }
 
 /// Where credentials come from: exactly one of the four. Files are read again when their content changes.

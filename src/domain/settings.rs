@@ -8,7 +8,7 @@ use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
-use super::registry::SharedRegistry;
+use super::registry::{CredentialSource, SharedRegistry};
 use super::route::{Route, RouteIndex};
 
 /// The whole configuration. `config::parse` makes it from the text of the file.
@@ -20,6 +20,8 @@ pub struct Settings {
     pub near: Vec<Site>,
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
+    /// Which credentials `landfall copy` writes with, by the registry. Nothing else reads them.
+    pub writers: BTreeMap<RegistryName, CredentialSource>,
     /// The routes, in the order of the configuration.
     pub routes: Arc<[Arc<Route>]>,
     /// Finds these routes by reference.
@@ -130,6 +132,7 @@ pub(crate) mod sample {
             site: Site::new("ams"),
             near: Vec::new(),
             registries: BTreeMap::new(),
+            writers: BTreeMap::new(),
             routes: Arc::default(),
             index: Arc::default(),
             platforms: "linux/amd64".parse().into_iter().collect(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -78,8 +79,12 @@ fn raw(answer: &Answer, target: Target<'_>) -> Result<Option<Raw>, Unknown> {
             Head::Found { .. } | Head::Refused(_) => Err(answer.unexpected()),
         };
     }
+    let named = answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
     let digest = match target {
-        Target::Tag(_) => Digest::Sha256(Sha256::digest(&answer.body).into()),
+        Target::Tag(_) => match named {
+            Some(named) => verified(&named, &answer.body)?,
+            None => Digest::Sha256(Sha256::digest(&answer.body).into()),
+        },
         Target::Digest(wanted) => verified(wanted, &answer.body)?,
     };
     let shape = shape_in(&answer.body)?;
@@ -157,16 +162,37 @@ fn entry(Listed { digest, platform, annotations }: Listed) -> Result<Entry, crat
     })
 }
 
-/// The digests that a list of referrers names: the body of an index. At most so many.
+/// A referrer, as a list of them names it.
+#[derive(Debug, Clone)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its descriptor.
+    pub descriptor: Value,
+}
+
+/// What a list of referrers names: the body of an index. At most so many.
 ///
 /// # Errors
 /// It is no index.
-pub fn referrers(body: &[u8], most: usize) -> Result<Vec<Digest>, Unknown> {
-    let odd = |what: String| Unknown::new(Cause::NotRegistry, format!("the list of referrers cannot be read: {what}"));
-    let Body { manifests, .. } = object(body).map_err(|error| odd(error.to_string()))?;
+pub fn referrers(body: &[u8], most: usize) -> Result<Vec<Referrer>, Unknown> {
+    let odd = |what: String| {
+        Unknown::new(Cause::NotRegistry, format!("the list of referrers cannot be read: {what}"))
+    };
+    let List { manifests } = object(body).map_err(|error| odd(error.to_string()))?;
     let listed = manifests.unwrap_or_default();
     if listed.len() > most {
         return Err(Unknown::new(Cause::TooLarge, format!("{} referrers are listed", listed.len())));
     }
-    listed.into_iter().map(|Object(one)| one.digest.parse().map_err(|error| odd(format!("{error}")))).collect()
+    let referrer = |descriptor: Value| {
+        let digest = descriptor.get("digest").and_then(Value::as_str).unwrap_or_default();
+        let digest = digest.parse().map_err(|error| odd(format!("`{digest}`: {error}")))?;
+        Ok(Referrer { digest, descriptor })
+    };
+    listed.into_iter().map(referrer).collect()
+}
+
+#[derive(Deserialize)]
+struct List {
+    manifests: Option<Vec<Value>>,
 }

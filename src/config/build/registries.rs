@@ -17,6 +17,9 @@ use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Se
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
 
+/// What `landfall copy` writes with, by the registry.
+pub(super) type Writers = BTreeMap<RegistryName, CredentialSource>;
+
 /// Where a host is used.
 struct Used {
     host: Host,
@@ -61,13 +64,14 @@ impl Build<'_> {
         entries: Vec<(At<Name>, At<raw::Registry>)>,
         ours: Option<&Site>,
         near: &[Site],
-    ) -> Registries {
-        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
+    ) -> (Registries, Writers) {
+        let (mut registries, mut hosts, mut writers) = (Vec::new(), Vec::new(), Writers::new());
         for (name, registry) in entries {
-            registries.extend(self.registry(&name.value, registry, &mut hosts));
+            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut writers));
         }
         share_aliases(&mut registries, ours, near);
-        registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect()
+        let named = registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry)));
+        (named.collect(), writers)
     }
 
     fn registry(
@@ -75,6 +79,7 @@ impl Build<'_> {
         name: &Name,
         registry: At<raw::Registry>,
         hosts: &mut Vec<Used>,
+        writers: &mut Writers,
     ) -> Option<Registry> {
         let At { node, value } = registry;
         let raw::Registry {
@@ -85,6 +90,7 @@ impl Build<'_> {
             kind,
             site,
             credentials,
+            copy,
             ca_file,
             pull_secret,
             drain,
@@ -110,6 +116,10 @@ impl Build<'_> {
             None => CredentialSource::Anonymous,
             Some(credentials) => self.credentials(credentials, host.as_ref().map(|host| &*host.value.0)),
         };
+        if let Some(copy) = copy {
+            let host = host.as_ref().map(|host| &*host.value.0);
+            writers.extend(self.writer(copy, host).map(|writer| (RegistryName::new(&*name.0), writer)));
+        }
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
         }
@@ -223,6 +233,17 @@ impl Build<'_> {
         }
         let plugin = provider.and_then(|provider| self.provider(provider));
         plugin.map_or(CredentialSource::Anonymous, |plugin| CredentialSource::Provider(Arc::new(plugin)))
+    }
+
+    /// Its files need not be there: only `landfall copy` reads them, and the webhook should not have them.
+    fn writer(&mut self, copy: At<raw::RegistryCopy>, host: Option<&str>) -> Option<CredentialSource> {
+        let At { node, value: raw::RegistryCopy { credentials } } = copy;
+        let hint = "name the credentials that may push, as in `copy: {credentials: {dir: /etc/landfall/copy/ams}}`";
+        let credentials = self.need(node, "credentials", credentials, hint)?;
+        let files = std::mem::replace(&mut self.files, Files::Skip);
+        let source = self.credentials(credentials, host);
+        self.files = files;
+        (source != CredentialSource::Anonymous).then_some(source)
     }
 
     fn provider(&mut self, At { node, value }: At<raw::Provider>) -> Option<Plugin> {
