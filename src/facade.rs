@@ -59,7 +59,7 @@ pub mod demo {
     pub mod world {
         pub use crate::demo::world::{
             Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
-            Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
+            Execution, ImmutableTags, Login, Namespace, PartialIndexes, ReferrersApi, Writes, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
             Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
             WorldError, entry, seed,
         };

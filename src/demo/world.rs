@@ -18,9 +18,8 @@
 //!                                   └──► registry ─ challenge, token ────┴► distribution ─► store ─ content, scan
 //! ```
 //!
-//! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
-//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states
-//! and executions there.
+//! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* scan, replicate or
+//! collect garbage: stories push into its [`Store`], or over the network, and set scan states and executions there.
 
 mod accounts;
 pub mod authority;
@@ -31,6 +30,8 @@ pub mod faults;
 mod harbor;
 mod log;
 mod message;
+mod object;
+mod push;
 mod registry;
 mod replication;
 mod scan;
@@ -46,6 +47,7 @@ pub use accounts::{Account, Namespace, Permission, Standing};
 use authority::{Authority, AuthorityError, Identity};
 pub use entry::entry;
 pub use log::{Authorization, PathClass, Request};
+pub use push::{ImmutableTags, PartialIndexes, ReferrersApi, Writes};
 pub use registry::{Login, TokenAnswer};
 pub use replication::{Execution, ReplicationRule};
 pub use scan::{Cve, Report, Scan};

@@ -51,6 +51,8 @@ pub enum Namespace {
 pub enum Permission {
     /// `repository:pull`
     Pull,
+    /// `repository:push`
+    Push,
     /// `artifact:read`
     ArtifactRead,
     /// `artifact:list`
@@ -70,7 +72,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them.
+    /// All that Landfall reads with.
     pub const ALL: [Self; 9] = [
         Self::Pull,
         Self::ArtifactRead,

@@ -182,6 +182,29 @@ impl Content {
         self
     }
 
+    /// The same, with one more layer of this size, whose bytes are elsewhere.
+    pub(super) fn listing(mut self, layer: Digest, size: u64) -> Self {
+        let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+        self.list(json!({"mediaType": kind, "digest": layer, "size": size}));
+        self
+    }
+
+    /// The same, saying that it refers to this manifest, as a signature does.
+    #[must_use]
+    pub fn referring_to(mut self, subject: &Self) -> Self {
+        let Ok(mut manifest) = serde_json::from_slice::<Value>(&self.bytes) else { return self };
+        if let Some(fields) = manifest.as_object_mut() {
+            let described = json!({
+                "mediaType": subject.media_type, "digest": subject.digest, "size": subject.bytes.len(),
+            });
+            fields.insert("subject".into(), described);
+            fields.insert("artifactType".into(), "application/vnd.example.signature".into());
+        }
+        self.bytes = manifest.to_string().into();
+        self.digest = sha256(&self.bytes);
+        self
+    }
+
     /// Adds a layer to the manifest.
     fn list(&mut self, layer: Value) {
         let Ok(mut manifest) = serde_json::from_slice::<Value>(&self.bytes) else { return };

@@ -1,21 +1,25 @@
 //! The answers of distribution itself, alone or behind Harbor's core: manifests, blobs, tags.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, HeaderName, RANGE};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, RANGE};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::content::{Content, OCI_INDEX, OCI_MANIFEST};
 use super::message::{Answer, Ask, body, error, errors, of_distribution, with};
+use super::object::Object;
 use super::store::{Descriptors, Ranges, Repository, Store, Stored};
 use crate::domain::digest::Digest;
 
 /// What a path under `/v2/` names.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Target<'a> {
     Root,
     Manifest { repository: &'a str, reference: &'a str },
     Blob { repository: &'a str, digest: &'a str },
     Tags { repository: &'a str },
+    Uploads { repository: &'a str, id: &'a str },
+    Referrers { repository: &'a str, subject: &'a str },
     Unknown,
 }
 
@@ -35,7 +39,24 @@ impl<'a> Target<'a> {
                 Self::Manifest { repository, reference }
             }
             (Some(digest), Some("blobs"), Some(repository)) => Self::Blob { repository, digest },
+            (Some(subject), Some("referrers"), Some(repository)) => Self::Referrers { repository, subject },
+            (Some(id), Some("uploads"), Some(rest)) => match rest.strip_suffix("/blobs") {
+                Some(repository) => Self::Uploads { repository, id },
+                None => Self::Unknown,
+            },
             _ => Self::Unknown,
+        }
+    }
+
+    /// The repository that it is about.
+    pub fn repository(self) -> Option<&'a str> {
+        match self {
+            Self::Manifest { repository, .. }
+            | Self::Blob { repository, .. }
+            | Self::Tags { repository }
+            | Self::Uploads { repository, .. }
+            | Self::Referrers { repository, .. } => Some(repository),
+            Self::Root | Self::Unknown => None,
         }
     }
 }
@@ -80,34 +101,41 @@ pub(super) fn blob(store: &Store, ask: &Ask, repository: &str, digest: &str) -> 
         let repository = repository?;
         let manifest = || {
             let artifact = repository.artifacts.get(&digest)?;
-            (artifact.stored == Stored::Intact).then(|| artifact.content.bytes.clone())
+            (artifact.stored == Stored::Intact).then(|| Object::Memory(artifact.content.bytes.clone()))
         };
         let lost = repository.lost.contains(&digest);
         let known = !lost || store.descriptors == Descriptors::Cache;
         let blob = repository.blobs.get(&digest).filter(|_| known);
-        let bytes: Bytes = blob.cloned().or_else(manifest)?;
-        Some((digest, bytes, lost))
+        Some((digest, blob.cloned().or_else(manifest)?, lost))
     });
-    let Some((digest, bytes, lost)) = found else {
+    let Some((digest, object, lost)) = found else {
         return of_distribution(errors(
             StatusCode::NOT_FOUND,
             &json!({"errors": [{"code": "BLOB_UNKNOWN", "message": "blob unknown to registry", "detail": digest}]}),
         ));
     };
-    let whole = bytes.len();
+    let whole = object.len();
     let range = ask.header(RANGE).filter(|_| ask.method == Method::GET && store.ranges == Ranges::Obeyed);
-    let answer = match range.map(|range| part(range, &bytes)) {
-        None => body(StatusCode::OK, "application/octet-stream", bytes),
-        Some(Some((first, bytes))) => {
-            let last = (first + bytes.len()).saturating_sub(1);
-            let answer = body(StatusCode::PARTIAL_CONTENT, "application/octet-stream", bytes);
-            with(answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{whole}"))
-        }
+    let (status, first, end) = match range.map(|range| part(range, whole)) {
+        None => (StatusCode::OK, 0, whole),
+        Some(Some((first, end))) => (StatusCode::PARTIAL_CONTENT, first, end),
         Some(None) => {
             let answer = body(StatusCode::RANGE_NOT_SATISFIABLE, "text/plain; charset=utf-8", "");
             return of_distribution(with(answer, CONTENT_RANGE, &format!("bytes */{whole}")));
         }
     };
+    let held = match &object {
+        Object::Memory(bytes) => bytes.slice(place(first)..place(end)),
+        Object::File(..) | Object::Repeated(..) => Bytes::new(),
+    };
+    let mut answer = body(status, "application/octet-stream", held);
+    if !matches!(object, Object::Memory(_)) {
+        answer = with(answer, CONTENT_LENGTH, &(end - first).to_string());
+        answer.extensions_mut().insert(Streamed { object, first, end });
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        answer = with(answer, CONTENT_RANGE, &format!("bytes {first}-{}/{whole}", end.saturating_sub(1)));
+    }
     let mut answer = named(answer, &digest);
     if lost {
         answer.extensions_mut().insert(Bodiless);
@@ -115,16 +143,28 @@ pub(super) fn blob(store: &Store, ask: &Ask, repository: &str, digest: &str) -> 
     with(with(answer, ACCEPT_RANGES, "bytes"), CACHE_CONTROL, "max-age=31536000")
 }
 
+fn place(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+/// The part of an object that is sent as it is read.
+#[derive(Debug, Clone)]
+pub(super) struct Streamed {
+    pub object: Object,
+    pub first: u64,
+    pub end: u64,
+}
+
 /// Marks an answer whose headers announce a body of which no byte is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bodiless;
 
-/// The part that `bytes=first-last` asks for, with its first place. `None`: nothing of the blob is in it.
-fn part(range: &str, bytes: &Bytes) -> Option<(usize, Bytes)> {
+/// The part that `bytes=first-last` asks for: its first place, and the one after its last. `None`: nothing of the blob is in it.
+fn part(range: &str, whole: u64) -> Option<(u64, u64)> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let first: usize = first.parse().ok()?;
-    let last = last.parse().map_or(bytes.len(), |last: usize| last.saturating_add(1)).min(bytes.len());
-    (first < last).then(|| (first, bytes.slice(first..last)))
+    let first: u64 = first.parse().ok()?;
+    let end = last.parse().map_or(whole, |last: u64| last.saturating_add(1)).min(whole);
+    (first < end).then_some((first, end))
 }
 
 /// The list of tags.

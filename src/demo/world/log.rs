@@ -12,6 +12,8 @@ pub enum PathClass {
     Manifests,
     /// `/v2/<name>/blobs/…`
     Blobs,
+    /// `/v2/<name>/blobs/uploads/…`
+    Uploads,
     /// Anything else under `/v2/`.
     V2,
     /// The token endpoint.
@@ -29,6 +31,7 @@ impl PathClass {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments.as_slice() {
             ["v2", .., "manifests", _] => Self::Manifests,
+            ["v2", .., "blobs", "uploads", _] => Self::Uploads,
             ["v2", .., "blobs", _] => Self::Blobs,
             ["v2", ..] => Self::V2,
             ["service", "token"] | ["token"] => Self::Token,

@@ -7,6 +7,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::object::Object;
+use crate::domain::digest::Digest;
+
 /// An answer with its whole body.
 pub(super) type Answer = Response<Bytes>;
 
@@ -18,6 +21,8 @@ pub(super) struct Ask {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// The body of a part of an upload, and its digest, instead.
+    pub spooled: Option<(Object, Digest)>,
 }
 
 /// The content of an `Authorization` header.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::distribution::{self, Target};
 use super::message::{Answer, Ask, Presented, body, empty, error, json, of_distribution, with};
+use super::push::{self, Writes};
 use super::store::{Store, Stored};
 use super::tokens::PlainToken;
 use crate::domain::digest::Digest;
@@ -97,7 +98,11 @@ pub(super) fn answer(
         let answer = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
         return of_distribution(with(answer, WWW_AUTHENTICATE, &challenge));
     }
-    if ask.method != Method::GET && ask.method != Method::HEAD {
+    let writes = ask.method != Method::GET && ask.method != Method::HEAD;
+    if writes && store.pushes.writes == Writes::Accepted && target.repository().is_some() {
+        return push::answer(store, url, ask, &target, |_, _| true);
+    }
+    if writes {
         return of_distribution(with(empty(StatusCode::METHOD_NOT_ALLOWED), ALLOW, "GET, HEAD"));
     }
     match target {
@@ -112,7 +117,8 @@ pub(super) fn answer(
                 "repository name not known to registry",
             )),
         },
-        Target::Unknown => body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
+        Target::Referrers { repository, subject } => push::referrers(store, repository, subject),
+        Target::Uploads { .. } | Target::Unknown => body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
     }
 }
 
@@ -153,17 +159,17 @@ fn challenge(
             _ => Some("Basic realm=\"registry\"".into()),
         },
         Login::Bearer { user, .. } => {
-            let scope = match target {
-                Target::Manifest { repository, .. }
-                | Target::Blob { repository, .. }
-                | Target::Tags { repository } => Some(format!("repository:{repository}:pull")),
-                Target::Root | Target::Unknown => None,
-            };
+            let actions = if matches!(ask.method, Method::GET | Method::HEAD) { "pull" } else { "pull,push" };
+            let scope = target.repository().map(|repository| format!("repository:{repository}:{actions}"));
+            // What is mounted must be readable where it is.
+            let from = ask.parameter("from").map(|from| format!("repository:{from}:pull"));
+            let scopes: Vec<&String> = scope.iter().chain(&from).collect();
+            let needed = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
             let problem = match ask.presented() {
                 Presented::Bearer(token) => match store.plain_tokens.given.get(&token) {
                     None => Some("invalid_token"),
                     Some(token) if token.until <= Timestamp::now() => Some("invalid_token"),
-                    Some(token) if scope.as_ref().is_some_and(|scope| !token.scopes.contains(scope)) => {
+                    Some(token) if !scopes.iter().all(|scope| covers(&token.scopes, scope)) => {
                         Some("insufficient_scope")
                     }
                     Some(_) => {
@@ -174,7 +180,7 @@ fn challenge(
                 _ => None,
             };
             let mut challenge = format!("Bearer realm=\"{url}/token\",service=\"landfall-world\"");
-            for (name, value) in [("scope", scope.as_deref()), ("error", problem)] {
+            for (name, value) in [("scope", Some(&*needed).filter(|needed| !needed.is_empty())), ("error", problem)] {
                 if let Some(value) = value {
                     challenge.push_str(&format!(",{name}=\"{value}\""));
                 }
@@ -182,6 +188,15 @@ fn challenge(
             Some(challenge)
         }
     }
+}
+
+/// Whether a token for these scopes allows this.
+fn covers(scopes: &[String], needed: &str) -> bool {
+    let parts = |scope: &str| scope.rsplit_once(':').map(|(what, actions)| (what.to_owned(), actions.to_owned()));
+    let Some((what, actions)) = parts(needed) else { return false };
+    let given = scopes.iter().filter_map(|scope| parts(scope)).filter(|(other, _)| *other == what);
+    let given: Vec<String> = given.map(|(_, actions)| actions).collect();
+    actions.split(',').all(|action| given.iter().any(|given| given.split(',').any(|one| one == action)))
 }
 
 /// `GET` with Basic, or `POST` with a refresh token (distribution's `docs/spec/auth/{token,oauth}.md`).

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
+use super::object::Object;
+use super::push::Pushes;
 use super::replication::{Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
@@ -35,6 +36,8 @@ pub struct Store {
     pub descriptors: Descriptors,
     /// Whether `Range` is obeyed.
     pub ranges: Ranges,
+    /// What it does about pushes over the network.
+    pub pushes: Pushes,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) repositories: BTreeMap<String, Repository>,
@@ -164,7 +167,7 @@ pub(super) struct Repository {
     pub id: u64,
     pub artifacts: BTreeMap<Digest, Artifact>,
     pub tags: BTreeMap<String, Tag>,
-    pub blobs: HashMap<Digest, Bytes>,
+    pub blobs: HashMap<Digest, Object>,
     /// Those of `blobs` whose objects the storage has lost.
     pub lost: HashSet<Digest>,
 }
@@ -229,6 +232,7 @@ impl Store {
             allowlist: Allowlist::default(),
             descriptors: Descriptors::Storage,
             ranges: Ranges::Obeyed,
+            pushes: Pushes::new(),
             accounts: BTreeMap::new(),
             projects: BTreeMap::new(),
             repositories: BTreeMap::new(),
@@ -284,6 +288,66 @@ impl Store {
         }
         self.put(repository, content.digest, content, Role::Image);
         content.digest
+    }
+
+    /// Pushes an image with one more layer, of this size, which is made while it is sent. Returns the digest of the image.
+    pub fn push_large(&mut self, repository: &str, tag: &str, content: Content, size: u64) -> Digest {
+        let (object, layer) = Object::repeated(tag, size);
+        let content = content.listing(layer, size);
+        let digest = self.push(repository, tag, &content);
+        self.put_object(repository, layer, object, false);
+        digest
+    }
+
+    /// A blob of a repository, and whether the storage has lost it.
+    pub(super) fn object(&self, repository: &str, digest: &Digest) -> Option<(Object, bool)> {
+        let repository = self.repositories.get(repository)?;
+        Some((repository.blobs.get(digest)?.clone(), repository.lost.contains(digest)))
+    }
+
+    /// Stores a blob. The storage is one for all repositories: what it had lost is back.
+    pub(super) fn put_object(&mut self, repository: &str, digest: Digest, object: Object, lost: bool) {
+        let here = self.repository(repository);
+        here.blobs.insert(digest, object);
+        if lost {
+            here.lost.insert(digest);
+            return;
+        }
+        for repository in self.repositories.values_mut() {
+            repository.lost.remove(&digest);
+        }
+    }
+
+    /// Stores a manifest whose blobs are there.
+    pub(super) fn put_manifest(&mut self, repository: &str, content: &Content) {
+        let without = Content { blobs: Vec::new(), ..content.clone() };
+        self.put(repository, content.digest, &without, Role::Image);
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(&content.digest) {
+            artifact.content = Arc::new(content.clone());
+        }
+    }
+
+    /// A manifest of a repository.
+    pub(super) fn content(&self, repository: &str, digest: &Digest) -> Option<Content> {
+        let artifact = self.repositories.get(repository)?.artifacts.get(digest)?;
+        (artifact.stored == Stored::Intact).then(|| Content::clone(&artifact.content))
+    }
+
+    /// All manifests of a repository.
+    pub(super) fn contents(&self, repository: &str) -> impl Iterator<Item = &Content> {
+        let found = self.repositories.get(repository);
+        found.into_iter().flat_map(|found| found.artifacts.values()).map(|artifact| &*artifact.content)
+    }
+
+    /// The bytes of all blobs of a project.
+    pub(super) fn used(&self, project: &str) -> u64 {
+        let ours = self.repositories.iter().filter(|(name, _)| name.split('/').next() == Some(project));
+        ours.flat_map(|(_, repository)| repository.blobs.values()).map(Object::len).sum()
+    }
+
+    /// A number that nothing else has.
+    pub(super) fn next(&mut self) -> u64 {
+        self.id()
     }
 
     /// Stores an image under a digest that its bytes do not have, and sets the tag if one is given.
@@ -496,7 +560,7 @@ impl Store {
         let (id, pushed) = (self.id(), Timestamp::now());
         let repository = self.repository(repository);
         for blob in &content.blobs {
-            repository.blobs.insert(blob.digest, blob.bytes.clone());
+            repository.blobs.insert(blob.digest, Object::Memory(blob.bytes.clone()));
             repository.lost.remove(&blob.digest);
         }
         let content = Arc::new(content.clone());

@@ -47,7 +47,8 @@ impl Caller {
         }
         let Some(found) = store.projects.get(project) else { return false };
         // In a public project Harbor gives everybody all permissions to read, and none to write.
-        if found.visibility == Visibility::Public && permission != Permission::ScanCreate {
+        let writes = matches!(permission, Permission::ScanCreate | Permission::Push);
+        if found.visibility == Visibility::Public && !writes {
             return true;
         }
         match self {

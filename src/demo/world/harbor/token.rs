@@ -67,7 +67,9 @@ fn granted(store: &Store, caller: &Caller, scope: &str) -> Option<serde_json::Va
     let (kind, name) = (parts.next()?, parts.next()?);
     let project = name.split('/').next().unwrap_or_default();
     let known = store.database == Reachable::Up && store.projects.contains_key(project);
-    let actions: &[&str] =
-        if known && caller.may(store, project, Permission::Pull) { &["pull"] } else { &[] };
+    let may = |permission| known && caller.may(store, project, permission);
+    let actions = [(Permission::Pull, "pull"), (Permission::Push, "push")];
+    let actions: Vec<&str> =
+        actions.into_iter().filter(|(permission, _)| may(*permission)).map(|(_, action)| action).collect();
     Some(json!({"type": kind, "name": name, "actions": actions}))
 }

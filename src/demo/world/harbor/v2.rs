@@ -7,16 +7,19 @@ use super::Step;
 use super::gate;
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::distribution::{self, Target};
+use crate::demo::world::push::{self, Writes};
 use crate::demo::world::message::{Answer, Ask, Presented, body, empty, error, of_distribution, with};
 use crate::demo::world::store::{Reachable, Store, Stored};
 use crate::domain::digest::Digest;
 
-pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> Step {
+pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -> Step {
     let target = Target::of(&ask.path);
     let repository = match target {
         Target::Root => return Step::Done(root(store, caller, url, ask)),
         Target::Manifest { repository, .. }
         | Target::Blob { repository, .. }
+        | Target::Uploads { repository, .. }
+        | Target::Referrers { repository, .. }
         | Target::Tags { repository } => repository,
         Target::Unknown if ask.path == "/v2/_catalog" => {
             let message = doubled("unauthorized to list catalog");
@@ -33,7 +36,14 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
     if let Some(refusal) = refusal(store, caller, url, ask, repository) {
         return Step::Done(refusal);
     }
-    if ask.method != Method::GET && ask.method != Method::HEAD {
+    let writes = is_write(ask);
+    if writes && store.pushes.writes == Writes::Accepted {
+        let may_mount = |store: &Store, from: &str| {
+            from.split_once('/').is_some_and(|(project, _)| caller.may(store, project, Permission::Pull))
+        };
+        return Step::Done(push::answer(store, url, ask, &target, may_mount));
+    }
+    if writes {
         let message = "The system is in read only mode. Any modification is prohibited.";
         return Step::Done(error(StatusCode::FORBIDDEN, "DENIED", message));
     }
@@ -45,7 +55,8 @@ pub(super) fn answer(store: &Store, caller: &Caller, url: &str, ask: &Ask) -> St
             Some(found) => distribution::tags(repository, found),
             None => error(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("repository {repository} not found")),
         }),
-        Target::Root | Target::Unknown => Step::Done(empty(StatusCode::NOT_FOUND)),
+        Target::Referrers { repository, subject } => Step::Done(push::referrers(store, repository, subject)),
+        Target::Root | Target::Uploads { .. } | Target::Unknown => Step::Done(empty(StatusCode::NOT_FOUND)),
     }
 }
 
@@ -57,7 +68,7 @@ fn refusal(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &st
     };
     if matches!(ask.presented(), Presented::Nothing) {
         let message = doubled("authorize header needed to send HEAD to repository");
-        return Some(unauthorized(&bearer(url, Some(repository)), &message));
+        return Some(unauthorized(&bearer(url, Some((repository, actions(ask)))), &message));
     }
     if !is_name(repository) {
         let message = doubled(&format!("un-recognized request: {} {}", ask.method, ask.path));
@@ -70,8 +81,9 @@ fn refusal(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &st
     if !store.projects.contains_key(project) {
         return Some(unauthorized("", &doubled(&format!("project {project} not found"))));
     }
-    if !caller.may(store, project, Permission::Pull) {
-        let message = doubled(&format!("unauthorized to access repository: {repository}, action: pull"));
+    let (needed, action) = if is_write(ask) { (Permission::Push, "push") } else { (Permission::Pull, "pull") };
+    if !caller.may(store, project, needed) {
+        let message = doubled(&format!("unauthorized to access repository: {repository}, action: {action}"));
         return Some(unauthorized("Basic realm=\"harbor\"", &message));
     }
     None
@@ -148,10 +160,18 @@ fn unauthorized(challenge: &str, message: &str) -> Answer {
     of_distribution(with(answer, WWW_AUTHENTICATE, challenge))
 }
 
-fn bearer(url: &str, repository: Option<&str>) -> String {
+fn is_write(ask: &Ask) -> bool {
+    ask.method != Method::GET && ask.method != Method::HEAD
+}
+
+fn actions(ask: &Ask) -> &'static str {
+    if is_write(ask) { "pull,push" } else { "pull" }
+}
+
+fn bearer(url: &str, scope: Option<(&str, &str)>) -> String {
     let mut challenge = format!("Bearer realm=\"{url}/service/token\",service=\"harbor-registry\"");
-    if let Some(repository) = repository {
-        challenge.push_str(&format!(",scope=\"repository:{repository}:pull\""));
+    if let Some((repository, actions)) = scope {
+        challenge.push_str(&format!(",scope=\"repository:{repository}:{actions}\""));
     }
     challenge
 }

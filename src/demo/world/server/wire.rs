@@ -20,11 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Protocol, Shared, lock};
-use crate::demo::world::distribution::Bodiless;
+use crate::demo::world::distribution::{Bodiless, Streamed};
 use crate::demo::world::faults::{Ending, MOVED};
 use crate::demo::world::log::{Authorization, PathClass, Request};
 use crate::demo::world::message::{Answer, Ask, Presented};
+use crate::demo::world::object::{Object, Spool};
 use crate::demo::world::{harbor, registry};
+use crate::domain::digest::Digest;
 
 /// Whether the connection ends with a reset instead of an orderly close.
 #[derive(Clone, Default)]
@@ -69,6 +71,10 @@ async fn respond(
     reset: &ResetFlag,
 ) -> Result<Response<BoxBody<Bytes, io::Error>>, io::Error> {
     let (parts, body) = request.into_parts();
+    let (body, spooled) = match parts.method {
+        Method::PATCH => (Bytes::new(), Some(spool(body).await?)),
+        _ => (body.collect().await.map_err(io::Error::other)?.to_bytes(), None),
+    };
     let sent = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut ask = Ask {
         method: parts.method,
@@ -77,7 +83,8 @@ async fn respond(
             .into_owned()
             .collect(),
         headers: parts.headers,
-        body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
+        body,
+        spooled,
     };
     let served = ask.path.strip_prefix(MOVED).unwrap_or(&ask.path).to_owned();
     let class = PathClass::of(&served);
@@ -141,6 +148,9 @@ fn deliver(
     if method == Method::HEAD {
         return Response::from_parts(parts, whole(Bytes::new()));
     }
+    if let Some(Streamed { object, first, end }) = parts.extensions.remove::<Streamed>() {
+        return Response::from_parts(parts, streamed(object, first, end, ending));
+    }
     let body = match ending {
         _ if parts.extensions.get::<Bodiless>().is_some() => broken(&Bytes::new()),
         Ending::Whole | Ending::Unsent => whole(bytes),
@@ -152,6 +162,44 @@ fn deliver(
         }
     };
     Response::from_parts(parts, body)
+}
+
+/// Reads a part of an upload, without holding it.
+async fn spool(mut body: Incoming) -> io::Result<(Object, Digest)> {
+    let mut spool = Spool::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
+            spool.add(&data)?;
+        }
+    }
+    Ok(spool.finish())
+}
+
+/// An object, as it is read. A fault ends it in the middle, or lets it wait there.
+fn streamed(object: Object, first: u64, end: u64, ending: Ending) -> BoxBody<Bytes, io::Error> {
+    let middle = first + (end - first) / 2;
+    let frames = futures::stream::try_unfold(first, move |at| {
+        let (object, ending) = (object.clone(), ending);
+        async move {
+            if at >= end {
+                return Ok(None);
+            }
+            let before = at < middle;
+            let mut chunk = object.read(at)?;
+            let stop = if before { middle } else { end };
+            chunk.truncate(usize::try_from(stop - at).unwrap_or(usize::MAX));
+            if at == middle {
+                match ending {
+                    Ending::Slow(pause) => tokio::time::sleep(pause).await,
+                    Ending::Truncated | Ending::Reset => return Err(fault()),
+                    Ending::Whole | Ending::Unsent => {}
+                }
+            }
+            let next = at + u64::try_from(chunk.len()).unwrap_or_default();
+            Ok(Some((Frame::data(chunk), next)))
+        }
+    });
+    BodyExt::boxed(StreamBody::new(frames))
 }
 
 fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
