@@ -59,9 +59,9 @@ pub mod demo {
     pub mod world {
         pub use crate::demo::world::{
             Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
-            Execution, ImmutableTags, Login, Namespace, PartialIndexes, ReferrersApi, Writes, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
-            Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
-            WorldError, entry, seed,
+            Execution, ImmutableTags, Login, Namespace, PartialIndexes, PathClass, Permission, Ranges,
+            Reachable, ReferrersApi, ReplicationRule, Report, Request, Scan, ScannerState, Signatures,
+            Standing, Store, TokenAnswer, Visibility, World, WorldError, Writes, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {

@@ -116,7 +116,8 @@ async fn asked_to_leave() {
 async fn copy<W: Write>(args: &Args, show: &Show<W>) -> anyhow::Result<ExitCode> {
     // What the registries' clients need is read when they are used: not all files have to be here.
     let loaded = config::load(&args.config, Files::Skip, Timestamp::now());
-    let settings = loaded.map_err(|problems| anyhow::anyhow!("the configuration cannot be used:\n{problems}"))?.settings;
+    let settings =
+        loaded.map_err(|problems| anyhow::anyhow!("the configuration cannot be used:\n{problems}"))?.settings;
     let options = Options {
         platforms: args.platform.clone(),
         referrers: if args.no_referrers { Referrers::LeftOut } else { Referrers::Along },
@@ -158,7 +159,8 @@ async fn wanted(args: &Args) -> anyhow::Result<Vec<Wanted>> {
         return Ok(vec![Wanted { image: image.clone(), to: to.clone() }]);
     }
     let listed = Cluster::from_environment()?.gaps().list().await?;
-    let listed = listed.context("the cluster does not know the resource ReplicationGap, which comes with the chart")?;
+    let listed = listed
+        .context("the cluster does not know the resource ReplicationGap, which comes with the chart")?;
     if let Some(name) = &args.gap {
         let found = listed.iter().find(|object| object.name == *name);
         let found = found.with_context(|| format!("there is no ReplicationGap `{name}`"))?;
@@ -168,7 +170,8 @@ async fn wanted(args: &Args) -> anyhow::Result<Vec<Wanted>> {
         };
         return Ok(vec![wanted]);
     }
-    let entries: Vec<_> = listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect();
+    let entries: Vec<_> =
+        listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect();
     let lacking = |(key, record): &&(_, crate::ledger::Record)| {
         record.lacking(Axis::Presence).is_some() && Wanted::of(key, record.tag.as_deref()).is_some()
     };

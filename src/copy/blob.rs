@@ -144,7 +144,9 @@ impl Stream<'_> {
     async fn finish(&self, what: &str, path: &str, digest: &Digest) -> Result<(), Failure> {
         let endpoint = Endpoint::Push(&self.target.repository, BYTES);
         let answer = self.target.send(what, Method::PUT, path, endpoint, Some(Bytes::new())).await?;
-        if answer.status == StatusCode::NOT_FOUND && matches!(self.target.blob(digest).await?, registry::Blob::Present(_)) {
+        if answer.status == StatusCode::NOT_FOUND
+            && matches!(self.target.blob(digest).await?, registry::Blob::Present(_))
+        {
             // The answer to the first attempt was lost on its way, and the upload is finished.
             return Ok(());
         }
@@ -183,7 +185,8 @@ impl Stream<'_> {
                 opened.chunk().await.map_err(|unknown| self.source.unknown(&what, &unknown))?
             {
                 let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                let known = usize::try_from(got.saturating_sub(passed)).unwrap_or(usize::MAX).min(chunk.len());
+                let known =
+                    usize::try_from(got.saturating_sub(passed)).unwrap_or(usize::MAX).min(chunk.len());
                 passed += length;
                 let chunk = chunk.slice(known..);
                 if chunk.is_empty() {
@@ -192,7 +195,9 @@ impl Stream<'_> {
                 hash.update(&chunk);
                 got += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
                 if *size > 0 && got > *size {
-                    return Err(lies(format!("{what} has more than the {size} bytes that its manifest says")));
+                    return Err(lies(format!(
+                        "{what} has more than the {size} bytes that its manifest says"
+                    )));
                 }
                 self.pace.pass(chunk.len()).await;
                 (self.tell)(Event::Bytes { bytes: u64::try_from(chunk.len()).unwrap_or_default() });

@@ -215,7 +215,9 @@ impl Copier<'_> {
         let foreign = tree.manifests.iter().map(|manifest| manifest.foreign).sum::<usize>();
         outcome.foreign += foreign;
         if foreign > 0 {
-            let note = format!("{foreign} layers are left out: nodes fetch them from where their publisher has them");
+            let note = format!(
+                "{foreign} layers are left out: nodes fetch them from where their publisher has them"
+            );
             (self.tell)(Event::Note { note: &note });
         }
     }
@@ -332,7 +334,8 @@ impl Copier<'_> {
         };
         match self.target.tagged(tag).await {
             Ok(Some(other)) if other != *digest && self.options.tags == Tags::Stay => {
-                let detail = format!("`{}:{tag}` names {other} there, and {digest} here", self.target.repository);
+                let detail =
+                    format!("`{}:{tag}` names {other} there, and {digest} here", self.target.repository);
                 outcome.failures.push(self.target.failure(Kind::TagTaken, detail));
                 Ok(Some(anchor(digest)))
             }
@@ -352,7 +355,8 @@ impl Copier<'_> {
         let (_, referrers) = listed(&self.source, subject).await?;
         for referrer in &referrers {
             let Some(raw) = self.source.raw(Target::Digest(&referrer.digest)).await? else {
-                let detail = format!("it lists {}, which refers to {subject}, and does not have it", referrer.digest);
+                let detail =
+                    format!("it lists {}, which refers to {subject}, and does not have it", referrer.digest);
                 outcome.failures.push(self.source.failure(Kind::Incomplete, detail));
                 continue;
             };
@@ -374,7 +378,9 @@ impl Copier<'_> {
 
     /// Looks at all of it at the target: manifests by the hash of what is served, blobs by their first byte.
     async fn verify(&self, placed: &Placed) -> Result<(), Failure> {
-        let lost = |what: String| self.target.failure(Kind::NotServed, format!("it has taken {what}, and does not serve it"));
+        let lost = |what: String| {
+            self.target.failure(Kind::NotServed, format!("it has taken {what}, and does not serve it"))
+        };
         let parallel = self.options.parallel.max(1);
         stream::iter(&placed.manifests)
             .map(|digest| async move {

@@ -119,7 +119,9 @@ impl Failure {
             Cause::Unavailable { retry_after } => (Kind::Unreachable, Again::After(Some(*retry_after))),
             Cause::RateLimited { retry_after } => (Kind::RateLimited, Again::After(*retry_after)),
             Cause::Spent { retry_after } => (Kind::RateLimited, Again::After(Some(*retry_after))),
-            Cause::Tls | Cause::Drained | Cause::BreakerOpen | Cause::Internal => (Kind::Unreachable, Again::No),
+            Cause::Tls | Cause::Drained | Cause::BreakerOpen | Cause::Internal => {
+                (Kind::Unreachable, Again::No)
+            }
             Cause::NotRegistry | Cause::Redirect => (Kind::Refused, Again::No),
             Cause::WrongDigest => (Kind::WrongDigest, Again::No),
             Cause::TooLarge => (Kind::TooLarge, Again::No),
@@ -138,12 +140,16 @@ impl Failure {
             StatusCode::FORBIDDEN if said("read only") || said("read-only") => Kind::ReadOnly,
             StatusCode::FORBIDDEN if said("quota") || said("upper limit") => Kind::Quota,
             StatusCode::INSUFFICIENT_STORAGE | StatusCode::PAYLOAD_TOO_LARGE => Kind::Quota,
-            StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT | StatusCode::BAD_REQUEST if said("immutable") => {
+            StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT | StatusCode::BAD_REQUEST
+                if said("immutable") =>
+            {
                 Kind::Immutable
             }
             StatusCode::METHOD_NOT_ALLOWED => Kind::ReadOnly,
             StatusCode::BAD_REQUEST if answer.code() == "DIGEST_INVALID" => Kind::WrongDigest,
-            status if status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 429) => Kind::Refused,
+            status if status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 429) => {
+                Kind::Refused
+            }
             _ => return Self::unknown(side, registry, what, &unknown),
         };
         let detail = format!("{what}: {}", unknown.detail);

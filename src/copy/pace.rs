@@ -23,7 +23,8 @@ impl Pace {
     /// Waits until these bytes may pass.
     pub async fn pass(&self, bytes: usize) {
         let Some(rate) = self.rate else { return };
-        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(rate.get());
+        let nanos =
+            u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000) / u128::from(rate.get());
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         let until = {
             let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);

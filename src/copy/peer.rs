@@ -161,7 +161,9 @@ impl Peer<'_> {
 
     /// Fails where an answer names another digest than it must.
     pub(super) fn stands_by(&self, digest: &Digest, headers: &HeaderMap) -> Result<(), Failure> {
-        let named = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
+        let named = headers
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
         match named {
             Some(named) if named.algorithm() == digest.algorithm() && named != *digest => {
                 let detail = format!("it was sent {digest}, and says that it has stored {named}");

@@ -45,7 +45,9 @@ pub enum NoCopy {
         source: ReferenceError,
     },
     /// No route names it.
-    #[error("no route of the configuration has images such as `{0}`: name the image as Pods do, by its primary or by a replica")]
+    #[error(
+        "no route of the configuration has images such as `{0}`: name the image as Pods do, by its primary or by a replica"
+    )]
     NotRouted(String),
     /// Several images of the primary are replicated to what is named.
     #[error(
@@ -66,7 +68,9 @@ pub enum NoCopy {
         known: String,
     },
     /// The route has no Place there.
-    #[error("the route `{route}` of `{name}` has no Place at the registry `{registry}`: it has them at {places}")]
+    #[error(
+        "the route `{route}` of `{name}` has no Place at the registry `{registry}`: it has them at {places}"
+    )]
     NoPlace {
         /// The image.
         name: String,
@@ -101,7 +105,9 @@ pub enum NoCopy {
         registry: RegistryName,
     },
     /// A proxy cache fetches its copies itself.
-    #[error("the Place of the route `{route}` at the registry `{registry}` is a proxy cache, which fetches its copies itself: pull the image through it")]
+    #[error(
+        "the Place of the route `{route}` at the registry `{registry}` is a proxy cache, which fetches its copies itself: pull the image through it"
+    )]
     Proxy {
         /// The route.
         route: RouteName,
@@ -178,7 +184,8 @@ impl Settings {
             let (name, places) = (reference.name(), places.join(", "));
             return Err(NoCopy::NoPlace { name, route: route_name, registry, places });
         }
-        let Some(replica) = here.into_iter().find(|replica| replica.filter.allows(source.as_str(), reference))
+        let Some(replica) =
+            here.into_iter().find(|replica| replica.filter.allows(source.as_str(), reference))
         else {
             return Err(NoCopy::FilteredOut { name: reference.name(), route: route_name, registry });
         };

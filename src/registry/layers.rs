@@ -170,9 +170,8 @@ fn descriptors(body: &[u8]) -> Result<impl Iterator<Item = Descriptor>, Unknown>
         config: Option<Object<Descriptor>>,
         layers: Option<Vec<Object<Descriptor>>>,
     }
-    let Manifest { config, layers } = object(body).map_err(|error| {
-        Unknown::new(Cause::NotRegistry, format!("the manifest cannot be read: {error}"))
-    })?;
+    let Manifest { config, layers } = object(body)
+        .map_err(|error| Unknown::new(Cause::NotRegistry, format!("the manifest cannot be read: {error}")))?;
     Ok(config.into_iter().chain(layers.unwrap_or_default()).map(|Object(one)| one))
 }
 

@@ -79,7 +79,8 @@ fn raw(answer: &Answer, target: Target<'_>) -> Result<Option<Raw>, Unknown> {
             Head::Found { .. } | Head::Refused(_) => Err(answer.unexpected()),
         };
     }
-    let named = answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
+    let named =
+        answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
     let digest = match target {
         Target::Tag(_) => match named {
             Some(named) => verified(&named, &answer.body)?,
@@ -110,7 +111,9 @@ fn raw(answer: &Answer, target: Target<'_>) -> Result<Option<Raw>, Unknown> {
         shape,
         layers: if shape == Shape::Index { Arc::default() } else { layers(&answer.body)? },
         foreign: if shape == Shape::Index { 0 } else { foreign(&answer.body) },
-        manifests: manifests.map(|Object(one)| entry(one).map_err(|error| odd(&error))).collect::<Result<_, _>>()?,
+        manifests: manifests
+            .map(|Object(one)| entry(one).map_err(|error| odd(&error)))
+            .collect::<Result<_, _>>()?,
         subject: subject.map(named).transpose()?,
         artifact_type: artifact_type.map(Into::into),
     }))
@@ -152,7 +155,9 @@ struct Annotations {
     attests: Option<String>,
 }
 
-fn entry(Listed { digest, platform, annotations }: Listed) -> Result<Entry, crate::domain::digest::DigestError> {
+fn entry(
+    Listed { digest, platform, annotations }: Listed,
+) -> Result<Entry, crate::domain::digest::DigestError> {
     Ok(Entry {
         digest: digest.parse()?,
         platform: platform.map(|Object(Words { os, architecture, variant })| {

@@ -50,7 +50,8 @@ impl Opened {
     /// The connection broke, or nothing comes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Unknown> {
         let Ok(chunk) = timeout(STALL, self.answer.chunk()).await else {
-            let detail = format!("{} sent nothing for {} s in the middle of a blob", self.host, STALL.as_secs());
+            let detail =
+                format!("{} sent nothing for {} s in the middle of a blob", self.host, STALL.as_secs());
             return Err(Unknown::new(Cause::Deadline, detail));
         };
         chunk.map_err(|error| failure(&self.host, error))
@@ -173,7 +174,8 @@ impl Client {
     /// # Errors
     /// There was no answer. It is given up when nothing was written for long, or the answer does not come.
     pub async fn write(&self, repository: &Repository, session: &str, part: Part) -> Result<Answer, Unknown> {
-        let request = self.request(Method::PATCH, session, Endpoint::Push(repository, "application/octet-stream"));
+        let request =
+            self.request(Method::PATCH, session, Endpoint::Push(repository, "application/octet-stream"));
         let current = self.credentials.current(Some(repository.as_str())).await?;
         let proof = self.first_proof(request.endpoint, &current);
         let ask = self.ask(&request, &proof)?;
@@ -200,7 +202,8 @@ impl Client {
         let location = answer.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| odd("the answer to an upload has no `Location`".to_owned()))?;
         let base = url.join("/v2/").map_err(|error| odd(error.to_string()))?;
-        let next = base.join(location).map_err(|error| odd(format!("the `Location` of the upload: {error}")))?;
+        let next =
+            base.join(location).map_err(|error| odd(format!("the `Location` of the upload: {error}")))?;
         if next.origin() != url.origin() && !super::address::is_own(self.registry(), &next) {
             let detail = format!("the upload is to go to another host, {}", host_port(&next));
             return Err(Unknown::new(Cause::Redirect, detail));
@@ -217,8 +220,10 @@ impl Client {
 }
 
 fn start(answer: &reqwest::Response) -> u64 {
-    let range = answer.headers().get(CONTENT_RANGE).filter(|_| answer.status() == StatusCode::PARTIAL_CONTENT);
-    let range = range.and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+    let range =
+        answer.headers().get(CONTENT_RANGE).filter(|_| answer.status() == StatusCode::PARTIAL_CONTENT);
+    let range =
+        range.and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
     range.unwrap_or_default()
 }
 

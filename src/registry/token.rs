@@ -83,11 +83,7 @@ impl Grant {
     ///
     /// # Errors
     /// The challenge has no usable realm, or our credentials must not be sent to it.
-    pub fn new(
-        registry: &Registry,
-        scope: Scope<'_>,
-        challenge: &Challenge,
-    ) -> Result<Self, Unknown> {
+    pub fn new(registry: &Registry, scope: Scope<'_>, challenge: &Challenge) -> Result<Self, Unknown> {
         let refuse = |why: String| Unknown::new(Cause::Unauthorized, why);
         let realm = challenge.parameter("realm").ok_or_else(|| {
             refuse(format!("{} asks for a token, but its challenge has no `realm`", registry.host))

@@ -249,7 +249,12 @@ impl Transport {
     }
 
     /// Reads a body up to its limit. Of an error only the beginning is needed, so a long or broken body is no failure.
-    pub async fn read(&self, mut answer: reqwest::Response, reads: Reads, url: Url) -> Result<Reply, Unknown> {
+    pub async fn read(
+        &self,
+        mut answer: reqwest::Response,
+        reads: Reads,
+        url: Url,
+    ) -> Result<Reply, Unknown> {
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         let reply = |body: Bytes| Reply { status, headers, body, url: url.clone() };

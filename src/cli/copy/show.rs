@@ -64,7 +64,13 @@ impl<W: Write> Show<W> {
         match self.output {
             Output::Text => {
                 let (from, to) = (&from.registry.name, &copying.to);
-                state.line(&format!("{} from {from} to {}: {}/{}", image(copying), to.registry.name, to.registry.host, to.repository))
+                state.line(&format!(
+                    "{} from {from} to {}: {}/{}",
+                    image(copying),
+                    to.registry.name,
+                    to.registry.host,
+                    to.repository
+                ))
             }
             Output::Json => state.json(copying, json!({"event": "begin", "from": from.registry.name})),
         }
@@ -93,7 +99,8 @@ impl<W: Write> Show<W> {
                 failure: &'a crate::copy::Failure,
                 advice: String,
             }
-            let failures = outcome.failures.iter().map(|failure| Failed { failure, advice: failure.advice() });
+            let failures =
+                outcome.failures.iter().map(|failure| Failed { failure, advice: failure.advice() });
             let failures: Vec<_> = failures.collect();
             let mut value = serde_json::to_value(outcome)?;
             if let Some(object) = value.as_object_mut() {
@@ -113,7 +120,9 @@ impl<W: Write> Show<W> {
         }
         let blobs = match run {
             Run::Dry => format!("{lacking} blobs would be copied, {there} are there"),
-            Run::Real if *repaired > 0 => format!("{copied} blobs copied, {repaired} of them lost before, {mounted} mounted, {there} were there"),
+            Run::Real if *repaired > 0 => format!(
+                "{copied} blobs copied, {repaired} of them lost before, {mounted} mounted, {there} were there"
+            ),
             Run::Real => format!("{copied} blobs copied, {mounted} mounted, {there} were there"),
         };
         let name = match (&outcome.tag, &outcome.digest) {
@@ -133,7 +142,8 @@ impl<W: Write> Show<W> {
         match self.output {
             Output::Text => state.line(&format!("{image} to {to}\n  FAILED {why}")),
             Output::Json => {
-                let value = json!({"event": "failed", "image": image, "to": to, "failures": [{"detail": why}]});
+                let value =
+                    json!({"event": "failed", "image": image, "to": to, "failures": [{"detail": why}]});
                 writeln!(state.out, "{value}")
             }
         }

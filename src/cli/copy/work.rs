@@ -44,7 +44,8 @@ impl<W: Write> Work<'_, W> {
         let (reader, from) = self.holder(&copying).await?;
         self.show.begins(&copying, from)?;
         let tell = |event: crate::copy::Event<'_>| self.show.event(&copying, &event);
-        let peer = |client, end: &End, side| Peer { client, repository: end.repository.clone(), side, tell: &tell };
+        let peer =
+            |client, end: &End, side| Peer { client, repository: end.repository.clone(), side, tell: &tell };
         let copier = Copier {
             source: peer(&reader, from, Side::Source),
             target: peer(&writer, &copying.to, Side::Target),
@@ -64,7 +65,9 @@ impl<W: Write> Work<'_, W> {
             (Some(path), _) => CredentialSource::DockerConfig(path.to_owned()),
             (None, Some(writer)) => writer.clone(),
             // Nobody signs in there.
-            (None, None) if registry.credentials == CredentialSource::Anonymous => CredentialSource::Anonymous,
+            (None, None) if registry.credentials == CredentialSource::Anonymous => {
+                CredentialSource::Anonymous
+            }
             (None, None) => bail!(
                 "no credentials to write to the registry `{0}`: set `registries.{0}.copy.credentials`, or give --credentials. Those of `registries.{0}.credentials` are for reading only",
                 registry.name

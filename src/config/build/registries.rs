@@ -238,7 +238,8 @@ impl Build<'_> {
     /// Its files need not be there: only `landfall copy` reads them, and the webhook should not have them.
     fn writer(&mut self, copy: At<raw::RegistryCopy>, host: Option<&str>) -> Option<CredentialSource> {
         let At { node, value: raw::RegistryCopy { credentials } } = copy;
-        let hint = "name the credentials that may push, as in `copy: {credentials: {dir: /etc/landfall/copy/ams}}`";
+        let hint =
+            "name the credentials that may push, as in `copy: {credentials: {dir: /etc/landfall/copy/ams}}`";
         let credentials = self.need(node, "credentials", credentials, hint)?;
         let files = std::mem::replace(&mut self.files, Files::Skip);
         let source = self.credentials(credentials, host);

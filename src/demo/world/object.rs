@@ -30,7 +30,9 @@ impl Object {
     /// A layer of this size that nobody has to hold, and its digest.
     pub fn repeated(seed: &str, size: u64) -> (Self, Digest) {
         let mut block = vec![0; 1024 * 1024];
-        let mut random = fastrand::Rng::with_seed(seed.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte)));
+        let mut random = fastrand::Rng::with_seed(
+            seed.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte)),
+        );
         random.fill(&mut block);
         let object = Self::Repeated(block.into(), size);
         let (mut hash, mut at) = (Sha256::new(), 0);

@@ -6,7 +6,9 @@ use http::header::{HeaderName, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::content::{Blob, Child, Content, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Role, sha256};
+use super::content::{
+    Blob, Child, Content, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Role, sha256,
+};
 use super::distribution::{CONTENT_DIGEST, Target};
 use super::message::{Answer, Ask, body, empty, error, of_distribution, with};
 use super::object::Object;
@@ -95,7 +97,9 @@ pub(super) fn answer(
             store.pushes.uploads.remove(id);
             empty(StatusCode::NO_CONTENT)
         }
-        (Target::Manifest { repository, reference }, &Method::PUT) => manifest(store, ask, repository, reference),
+        (Target::Manifest { repository, reference }, &Method::PUT) => {
+            manifest(store, ask, repository, reference)
+        }
         _ => error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "The operation is unsupported."),
     };
     of_distribution(answer)
@@ -119,7 +123,8 @@ fn begin(
             return refusal;
         }
         store.put_object(repository, digest, object, lost);
-        let answer = with(empty(StatusCode::CREATED), LOCATION, &format!("{url}/v2/{repository}/blobs/{digest}"));
+        let answer =
+            with(empty(StatusCode::CREATED), LOCATION, &format!("{url}/v2/{repository}/blobs/{digest}"));
         return with(answer, CONTENT_DIGEST, &digest.to_string());
     }
     let id = format!("upload-{}", store.next());
@@ -128,7 +133,8 @@ fn begin(
 }
 
 fn session(status: StatusCode, url: &str, repository: &str, id: &str, length: u64) -> Answer {
-    let answer = with(empty(status), LOCATION, &format!("{url}/v2/{repository}/blobs/uploads/{id}?_state=demo"));
+    let answer =
+        with(empty(status), LOCATION, &format!("{url}/v2/{repository}/blobs/uploads/{id}?_state=demo"));
     let answer = with(answer, HeaderName::from_static("docker-upload-uuid"), id);
     with(answer, RANGE, &format!("0-{}", length.saturating_sub(1)))
 }
@@ -140,7 +146,9 @@ fn write(store: &mut Store, url: &str, ask: &Ask, repository: &str, id: &str) ->
         Some(upload @ None) => *upload = Some((object, digest)),
         // Uploads in several parts are no business of the demo's.
         Some(Some(_)) => return empty(StatusCode::RANGE_NOT_SATISFIABLE),
-        None => return error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
+        None => {
+            return error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry");
+        }
     }
     session(StatusCode::ACCEPTED, url, repository, id, length)
 }
@@ -151,7 +159,11 @@ fn finish(store: &mut Store, ask: &Ask, repository: &str, id: &str) -> Answer {
     };
     let (object, digest) = upload.unwrap_or_else(|| (Object::Memory(ask.body.clone()), sha256(&ask.body)));
     if ask.parameter("digest") != Some(digest.to_string().as_str()) {
-        return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "DIGEST_INVALID",
+            "provided digest did not match uploaded content",
+        );
     }
     if let Some(refusal) = over_quota(store, repository, object.len()) {
         return refusal;
@@ -176,13 +188,18 @@ fn manifest(store: &mut Store, ask: &Ask, repository: &str, reference: &str) -> 
     let digest = sha256(&ask.body);
     let named: Option<Digest> = reference.parse().ok();
     if named.is_some_and(|named| named != digest) {
-        return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "DIGEST_INVALID",
+            "provided digest did not match uploaded content",
+        );
     }
     if named.is_none()
         && store.pushes.tags == ImmutableTags::All
         && store.digest(repository, reference).is_some_and(|old| old != digest)
     {
-        let message = format!("Failed to process request due to '{repository}:{reference}' configured as immutable.");
+        let message =
+            format!("Failed to process request due to '{repository}:{reference}' configured as immutable.");
         return error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", &message);
     }
     let Some(content) = content(store, ask, repository) else {
@@ -213,8 +230,9 @@ fn manifest(store: &mut Store, ask: &Ask, repository: &str, reference: &str) -> 
 /// The manifest with all that it names. `None`: some of it is not in the repository.
 fn content(store: &Store, ask: &Ask, repository: &str) -> Option<Content> {
     let media_type = ask.header(http::header::CONTENT_TYPE)?;
-    let media_type =
-        [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].into_iter().find(|known| *known == media_type)?;
+    let media_type = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST]
+        .into_iter()
+        .find(|known| *known == media_type)?;
     let manifest: Value = serde_json::from_slice(&ask.body).ok()?;
     let digest = |one: &Value| one.get("digest")?.as_str()?.parse::<Digest>().ok();
     let list = |name: &str| manifest.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -250,7 +268,9 @@ fn content(store: &Store, ask: &Ask, repository: &str) -> Option<Content> {
     }
     let config_type = match manifest.pointer("/config/mediaType").and_then(Value::as_str) {
         _ if index => None,
-        Some("application/vnd.docker.container.image.v1+json") => Some("application/vnd.docker.container.image.v1+json"),
+        Some("application/vnd.docker.container.image.v1+json") => {
+            Some("application/vnd.docker.container.image.v1+json")
+        }
         Some("application/vnd.oci.image.config.v1+json") => Some("application/vnd.oci.image.config.v1+json"),
         _ => Some("application/vnd.oci.empty.v1+json"),
     };

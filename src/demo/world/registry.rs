@@ -118,7 +118,9 @@ pub(super) fn answer(
             )),
         },
         Target::Referrers { repository, subject } => push::referrers(store, repository, subject),
-        Target::Uploads { .. } | Target::Unknown => body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
+        Target::Uploads { .. } | Target::Unknown => {
+            body(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+        }
     }
 }
 
@@ -180,7 +182,9 @@ fn challenge(
                 _ => None,
             };
             let mut challenge = format!("Bearer realm=\"{url}/token\",service=\"landfall-world\"");
-            for (name, value) in [("scope", Some(&*needed).filter(|needed| !needed.is_empty())), ("error", problem)] {
+            for (name, value) in
+                [("scope", Some(&*needed).filter(|needed| !needed.is_empty())), ("error", problem)]
+            {
                 if let Some(value) = value {
                     challenge.push_str(&format!(",{name}=\"{value}\""));
                 }
@@ -192,7 +196,8 @@ fn challenge(
 
 /// Whether a token for these scopes allows this.
 fn covers(scopes: &[String], needed: &str) -> bool {
-    let parts = |scope: &str| scope.rsplit_once(':').map(|(what, actions)| (what.to_owned(), actions.to_owned()));
+    let parts =
+        |scope: &str| scope.rsplit_once(':').map(|(what, actions)| (what.to_owned(), actions.to_owned()));
     let Some((what, actions)) = parts(needed) else { return false };
     let given = scopes.iter().filter_map(|scope| parts(scope)).filter(|(other, _)| *other == what);
     let given: Vec<String> = given.map(|(_, actions)| actions).collect();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::accounts::Account;
@@ -297,6 +298,28 @@ impl Store {
         let digest = self.push(repository, tag, &content);
         self.put_object(repository, layer, object, false);
         digest
+    }
+
+    /// The bytes of a blob that is held in memory.
+    #[must_use]
+    pub fn bytes(&self, repository: &str, digest: &Digest) -> Option<Bytes> {
+        match self.object(repository, digest)? {
+            (Object::Memory(bytes), _) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Pushes a blob that no manifest names yet.
+    pub fn put_blob(&mut self, repository: &str, bytes: &Bytes) {
+        let digest = super::content::sha256(bytes);
+        self.put_object(repository, digest, Object::Memory(bytes.clone()), false);
+    }
+
+    /// The text of a manifest.
+    #[must_use]
+    pub fn manifest(&self, repository: &str, reference: &str) -> Option<String> {
+        let (_, artifact) = self.find(repository, reference)?;
+        String::from_utf8(artifact.content.bytes.to_vec()).ok()
     }
 
     /// A blob of a repository, and whether the storage has lost it.

@@ -7,8 +7,8 @@ use super::Step;
 use super::gate;
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::distribution::{self, Target};
-use crate::demo::world::push::{self, Writes};
 use crate::demo::world::message::{Answer, Ask, Presented, body, empty, error, of_distribution, with};
+use crate::demo::world::push::{self, Writes};
 use crate::demo::world::store::{Reachable, Store, Stored};
 use crate::domain::digest::Digest;
 
@@ -81,7 +81,8 @@ fn refusal(store: &Store, caller: &Caller, url: &str, ask: &Ask, repository: &st
     if !store.projects.contains_key(project) {
         return Some(unauthorized("", &doubled(&format!("project {project} not found"))));
     }
-    let (needed, action) = if is_write(ask) { (Permission::Push, "push") } else { (Permission::Pull, "pull") };
+    let (needed, action) =
+        if is_write(ask) { (Permission::Push, "push") } else { (Permission::Pull, "pull") };
     if !caller.may(store, project, needed) {
         let message = doubled(&format!("unauthorized to access repository: {repository}, action: {action}"));
         return Some(unauthorized("Basic realm=\"harbor\"", &message));
