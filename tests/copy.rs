@@ -21,6 +21,9 @@ use landfall::facade::domain::digest::Digest;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+#[path = "support/api_server.rs"]
+#[expect(dead_code, reason = "the bench uses more of it")]
+mod api_server;
 #[path = "copy/real.rs"]
 mod real;
 #[path = "support/wait.rs"]
@@ -104,10 +107,15 @@ impl Ground {
         self.config = world.write("landfall.yaml", &text).unwrap();
     }
 
-    fn start(&self, arguments: &[&str]) -> Child {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
         command.args(["copy", "-o=json", "--config"]).arg(&self.config).args(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
     }
 
     async fn copy(&self, arguments: &[&str]) -> Ended {
@@ -553,4 +561,66 @@ async fn it_never_writes_with_the_credentials_that_read() {
     ground.fra.store().push(SOURCE, "1.4.3", &Content::image("other"));
     let ended = ground.copy(&[&format!("{IMAGE}:1.4.3"), "--to=ams", "--credentials", &folder]).await;
     assert_eq!(ended.failures(), ["Denied"]);
+}
+
+fn gap(number: usize) -> Value {
+    let object = |name: &str, image: &str, presence: Value| {
+        serde_json::json!({
+            "apiVersion": "landfall.dev/v1alpha1", "kind": "ReplicationGap",
+            "metadata": {"name": name, "uid": name, "resourceVersion": "1"},
+            "spec": {"image": image, "registry": "ams"},
+            "status": {"state": "Open", "presence": presence, "firstSeen": "2026-11-27T09:00:00Z",
+                       "lastSeen": "2026-11-27T11:59:00Z", "pods": 9 - number, "message": ""},
+        })
+    };
+    let missing = serde_json::json!({"finding": "Missing", "since": "2026-11-27T09:00:00Z", "lastSeen": "2026-11-27T11:59:00Z"});
+    match number {
+        0 => object("web-1", "harbor.fra.example.com/production/shop/web:1", missing),
+        1 => object("api-1", "harbor.fra.example.com/production/shop/api:1", missing),
+        2 => object("old-1", "harbor.fra.example.com/production/shop/old:1", Value::Null),
+        _ => object("none-1", "harbor.elsewhere.example.com/none:1", missing),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_closed_by_name_or_all_of_them_and_what_they_share_is_mounted() {
+    let ground = Ground::new().await;
+    let api = api_server::ApiServer::start().await.unwrap();
+    api.list("/apis/landfall.dev/v1alpha1/replicationgaps", 4, gap);
+    api.command("copy", |name, text| Ok(ground.world.write(name, text)?)).unwrap();
+    let kubeconfig = ground.world.ca_file().with_file_name("kubeconfig.yaml");
+    for (repository, seed) in [("production/shop/web", "web"), ("production/shop/api", "api")] {
+        ground.fra.store().push(repository, "1", &Content::image(seed).with_layer("the base of both"));
+    }
+    let run = async |arguments: &[&str]| {
+        let mut command = ground.command(arguments);
+        ended(command.env("KUBECONFIG", &kubeconfig).spawn().unwrap()).await
+    };
+    let one = run(&["--missing", "--limit=1", "--dry-run"]).await;
+    assert_eq!(one.good().last()["gaps"], 1);
+    let all = run(&["--missing"]).await;
+    let sum = all.last();
+    assert_eq!(
+        (all.code, &sum["gaps"], &sum["failed"]),
+        (Some(1), &3.into(), &1.into()),
+        "{} {:#?}",
+        all.error,
+        all.lines
+    );
+    let done: Vec<&Value> = all.lines.iter().filter(|line| line["event"] == "done").collect();
+    let counts = |line: &Value| (line["copied"].as_u64(), line["mounted"].as_u64());
+    assert_eq!(
+        done.iter().map(|line| counts(line)).collect::<Vec<_>>(),
+        [(Some(3), Some(0)), (Some(2), Some(1))]
+    );
+    for name in ["mirror/shop/web", "mirror/shop/api"] {
+        assert!(ground.ams.store().digest(name, "1").is_some());
+    }
+    assert_eq!(run(&["--gap=api-1"]).await.good().count("there"), 3);
+    let unknown = run(&["--gap=nothing"]).await;
+    assert!(
+        unknown.code == Some(2) && unknown.error.contains("no ReplicationGap `nothing`"),
+        "{}",
+        unknown.error
+    );
 }

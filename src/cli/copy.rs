@@ -142,7 +142,7 @@ async fn copy<W: Write>(args: &Args, show: &Show<W>) -> anyhow::Result<ExitCode>
             // Of several, the others can be copied.
             Err(error) if wanted.len() > 1 => {
                 failed += 1;
-                show.cannot(one, &format!("{error:#}"))?;
+                show.cannot(&one.image, &one.to, &format!("{error:#}"))?;
             }
             Err(error) => return Err(error),
         }

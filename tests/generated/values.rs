@@ -88,6 +88,19 @@ pub struct Values {
     pub guard: Guard,
     /// What `helm test` uses.
     pub doctor: Doctor,
+    /// A CronJob that copies what is missing, by hand.
+    pub copy: Copy,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Copy {
+    /// Whether there is one. It is suspended: nothing runs by itself.
+    pub enabled: bool,
+    /// The name of a registry → the Secret with credentials that may push there, mounted at `/etc/landfall/copy/<registry>`.
+    pub credentials: BTreeMap<String, Name>,
+    /// What `landfall copy` is told, beside `--config`.
+    pub args: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::Output;
-use super::work::Wanted;
 use crate::copy::{Blob, Event, Outcome, Run};
 use crate::domain::copying::{Copying, End};
 use crate::domain::digest::Digest;
@@ -136,8 +135,7 @@ impl<W: Write> Show<W> {
     }
 
     /// An image that there is no way to copy.
-    pub fn cannot(&self, wanted: &Wanted, why: &str) -> std::io::Result<()> {
-        let Wanted { image, to } = wanted;
+    pub fn cannot(&self, image: &str, to: &str, why: &str) -> std::io::Result<()> {
         let mut state = self.state.borrow_mut();
         match self.output {
             Output::Text => state.line(&format!("{image} to {to}\n  FAILED {why}")),

@@ -1,7 +1,9 @@
 //! Pushes, as distribution takes them, alone or behind Harbor's core: uploads, mounts, manifests; and the list of referrers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{HeaderName, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -12,72 +14,86 @@ use super::content::{
 use super::distribution::{CONTENT_DIGEST, Target};
 use super::message::{Answer, Ask, body, empty, error, of_distribution, with};
 use super::object::Object;
-use super::store::{Descriptors, Store};
+use super::pushes::{ImmutableTags, PartialIndexes, ReferrersApi};
+use super::store::{Descriptors, Store, Stored};
 use crate::domain::digest::Digest;
 
-/// What a registry does about pushes.
-#[derive(Debug)]
-pub struct Pushes {
-    /// Whether it takes any.
-    pub writes: Writes,
-    /// The most bytes of all blobs in a Harbor's project.
-    pub quota: Option<u64>,
-    /// Whether it knows the API of referrers.
-    pub referrers: ReferrersApi,
-    /// Whether it takes an index without all of its children.
-    pub partial_indexes: PartialIndexes,
-    /// Whether a rule keeps every tag that there is.
-    pub tags: ImmutableTags,
-    /// The bytes of uploads, by their number. `None`: nothing has arrived yet.
-    uploads: HashMap<String, Option<(Object, Digest)>>,
-}
+impl Store {
+    /// Pushes an image with one more layer, of this size, which is made while it is sent. Returns the digest of the image.
+    pub fn push_large(&mut self, repository: &str, tag: &str, content: Content, size: u64) -> Digest {
+        let (object, layer) = Object::repeated(tag, size);
+        let content = content.listing(layer, size);
+        let digest = self.push(repository, tag, &content);
+        self.put_object(repository, layer, object, false);
+        digest
+    }
 
-/// Whether a registry takes pushes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writes {
-    /// It does.
-    Accepted,
-    /// It is in read-only mode.
-    ReadOnly,
-}
-
-/// Whether a registry knows the API of referrers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReferrersApi {
-    /// It does.
-    Served,
-    /// It answers 404: clients keep the list under a tag.
-    Absent,
-}
-
-/// Whether a registry takes an index without all of its children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PartialIndexes {
-    /// It does not, as Harbor.
-    Refused,
-    /// It does, as ECR.
-    Accepted,
-}
-
-/// Whether tags can be moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImmutableTags {
-    /// They can.
-    None,
-    /// An immutability rule covers all of them.
-    All,
-}
-
-impl Pushes {
-    pub(super) fn new() -> Self {
-        Self {
-            writes: Writes::Accepted,
-            quota: None,
-            referrers: ReferrersApi::Served,
-            partial_indexes: PartialIndexes::Refused,
-            tags: ImmutableTags::None,
-            uploads: HashMap::new(),
+    /// The bytes of a blob that is held in memory.
+    #[must_use]
+    pub fn bytes(&self, repository: &str, digest: &Digest) -> Option<Bytes> {
+        match self.object(repository, digest)? {
+            (Object::Memory(bytes), _) => Some(bytes),
+            _ => None,
         }
+    }
+
+    /// Pushes a blob that no manifest names yet.
+    pub fn put_blob(&mut self, repository: &str, bytes: &Bytes) {
+        let digest = sha256(bytes);
+        self.put_object(repository, digest, Object::Memory(bytes.clone()), false);
+    }
+
+    /// The text of a manifest.
+    #[must_use]
+    pub fn manifest(&self, repository: &str, reference: &str) -> Option<String> {
+        let (_, artifact) = self.find(repository, reference)?;
+        String::from_utf8(artifact.content.bytes.to_vec()).ok()
+    }
+
+    /// A blob of a repository, and whether the storage has lost it.
+    pub(super) fn object(&self, repository: &str, digest: &Digest) -> Option<(Object, bool)> {
+        let repository = self.repositories.get(repository)?;
+        Some((repository.blobs.get(digest)?.clone(), repository.lost.contains(digest)))
+    }
+
+    /// Stores a blob. The storage is one for all repositories: what it had lost is back.
+    pub(super) fn put_object(&mut self, repository: &str, digest: Digest, object: Object, lost: bool) {
+        let here = self.repository(repository);
+        here.blobs.insert(digest, object);
+        if lost {
+            here.lost.insert(digest);
+            return;
+        }
+        for repository in self.repositories.values_mut() {
+            repository.lost.remove(&digest);
+        }
+    }
+
+    /// Stores a manifest whose blobs are there.
+    pub(super) fn put_manifest(&mut self, repository: &str, content: &Content) {
+        let without = Content { blobs: Vec::new(), ..content.clone() };
+        self.put(repository, content.digest, &without, Role::Image);
+        if let Some(artifact) = self.repository(repository).artifacts.get_mut(&content.digest) {
+            artifact.content = Arc::new(content.clone());
+        }
+    }
+
+    /// A manifest of a repository.
+    pub(super) fn content(&self, repository: &str, digest: &Digest) -> Option<Content> {
+        let artifact = self.repositories.get(repository)?.artifacts.get(digest)?;
+        (artifact.stored == Stored::Intact).then(|| Content::clone(&artifact.content))
+    }
+
+    /// All manifests of a repository.
+    pub(super) fn contents(&self, repository: &str) -> impl Iterator<Item = &Content> {
+        let found = self.repositories.get(repository);
+        found.into_iter().flat_map(|found| found.artifacts.values()).map(|artifact| &*artifact.content)
+    }
+
+    /// The bytes of all blobs of a project.
+    pub(super) fn used(&self, project: &str) -> u64 {
+        let ours = self.repositories.iter().filter(|(name, _)| name.split('/').next() == Some(project));
+        ours.flat_map(|(_, repository)| repository.blobs.values()).map(Object::len).sum()
     }
 }
 
@@ -127,7 +143,7 @@ fn begin(
             with(empty(StatusCode::CREATED), LOCATION, &format!("{url}/v2/{repository}/blobs/{digest}"));
         return with(answer, CONTENT_DIGEST, &digest.to_string());
     }
-    let id = format!("upload-{}", store.next());
+    let id = format!("upload-{}", store.id());
     store.pushes.uploads.insert(id.clone(), None);
     session(StatusCode::ACCEPTED, url, repository, &id, 0)
 }
@@ -247,7 +263,7 @@ fn content(store: &Store, ask: &Ask, repository: &str) -> Option<Content> {
         if lost && store.descriptors == Descriptors::Storage {
             return None;
         }
-        let bytes = if let Object::Memory(bytes) = object { bytes } else { bytes::Bytes::new() };
+        let bytes = if let Object::Memory(bytes) = object { bytes } else { Bytes::new() };
         blobs.push(Blob { digest: digest(one)?, bytes });
     }
     for one in list("manifests").iter().filter(|_| index) {

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::distribution::{self, Target};
 use super::message::{Answer, Ask, Presented, body, empty, error, json, of_distribution, with};
-use super::push::{self, Writes};
+use super::push;
+use super::pushes::Writes;
 use super::store::{Store, Stored};
 use super::tokens::PlainToken;
 use crate::domain::digest::Digest;

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
 use super::object::Object;
-use super::push::Pushes;
+use super::pushes::Pushes;
 use super::replication::{Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
@@ -291,88 +290,6 @@ impl Store {
         content.digest
     }
 
-    /// Pushes an image with one more layer, of this size, which is made while it is sent. Returns the digest of the image.
-    pub fn push_large(&mut self, repository: &str, tag: &str, content: Content, size: u64) -> Digest {
-        let (object, layer) = Object::repeated(tag, size);
-        let content = content.listing(layer, size);
-        let digest = self.push(repository, tag, &content);
-        self.put_object(repository, layer, object, false);
-        digest
-    }
-
-    /// The bytes of a blob that is held in memory.
-    #[must_use]
-    pub fn bytes(&self, repository: &str, digest: &Digest) -> Option<Bytes> {
-        match self.object(repository, digest)? {
-            (Object::Memory(bytes), _) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    /// Pushes a blob that no manifest names yet.
-    pub fn put_blob(&mut self, repository: &str, bytes: &Bytes) {
-        let digest = super::content::sha256(bytes);
-        self.put_object(repository, digest, Object::Memory(bytes.clone()), false);
-    }
-
-    /// The text of a manifest.
-    #[must_use]
-    pub fn manifest(&self, repository: &str, reference: &str) -> Option<String> {
-        let (_, artifact) = self.find(repository, reference)?;
-        String::from_utf8(artifact.content.bytes.to_vec()).ok()
-    }
-
-    /// A blob of a repository, and whether the storage has lost it.
-    pub(super) fn object(&self, repository: &str, digest: &Digest) -> Option<(Object, bool)> {
-        let repository = self.repositories.get(repository)?;
-        Some((repository.blobs.get(digest)?.clone(), repository.lost.contains(digest)))
-    }
-
-    /// Stores a blob. The storage is one for all repositories: what it had lost is back.
-    pub(super) fn put_object(&mut self, repository: &str, digest: Digest, object: Object, lost: bool) {
-        let here = self.repository(repository);
-        here.blobs.insert(digest, object);
-        if lost {
-            here.lost.insert(digest);
-            return;
-        }
-        for repository in self.repositories.values_mut() {
-            repository.lost.remove(&digest);
-        }
-    }
-
-    /// Stores a manifest whose blobs are there.
-    pub(super) fn put_manifest(&mut self, repository: &str, content: &Content) {
-        let without = Content { blobs: Vec::new(), ..content.clone() };
-        self.put(repository, content.digest, &without, Role::Image);
-        if let Some(artifact) = self.repository(repository).artifacts.get_mut(&content.digest) {
-            artifact.content = Arc::new(content.clone());
-        }
-    }
-
-    /// A manifest of a repository.
-    pub(super) fn content(&self, repository: &str, digest: &Digest) -> Option<Content> {
-        let artifact = self.repositories.get(repository)?.artifacts.get(digest)?;
-        (artifact.stored == Stored::Intact).then(|| Content::clone(&artifact.content))
-    }
-
-    /// All manifests of a repository.
-    pub(super) fn contents(&self, repository: &str) -> impl Iterator<Item = &Content> {
-        let found = self.repositories.get(repository);
-        found.into_iter().flat_map(|found| found.artifacts.values()).map(|artifact| &*artifact.content)
-    }
-
-    /// The bytes of all blobs of a project.
-    pub(super) fn used(&self, project: &str) -> u64 {
-        let ours = self.repositories.iter().filter(|(name, _)| name.split('/').next() == Some(project));
-        ours.flat_map(|(_, repository)| repository.blobs.values()).map(Object::len).sum()
-    }
-
-    /// A number that nothing else has.
-    pub(super) fn next(&mut self) -> u64 {
-        self.id()
-    }
-
     /// Stores an image under a digest that its bytes do not have, and sets the tag if one is given.
     ///
     /// Recorded requests contain invented digests. `HEAD` answers them; the body of `GET` has another hash, so a client that
@@ -579,7 +496,7 @@ impl Store {
         }
     }
 
-    fn put(&mut self, repository: &str, digest: Digest, content: &Content, role: Role) {
+    pub(super) fn put(&mut self, repository: &str, digest: Digest, content: &Content, role: Role) {
         let (id, pushed) = (self.id(), Timestamp::now());
         let repository = self.repository(repository);
         for blob in &content.blobs {
@@ -598,7 +515,7 @@ impl Store {
         }
     }
 
-    fn repository(&mut self, name: &str) -> &mut Repository {
+    pub(super) fn repository(&mut self, name: &str) -> &mut Repository {
         if let Some((project, _)) = name.split_once('/') {
             self.project(project);
         }
@@ -606,7 +523,7 @@ impl Store {
         self.repositories.entry(name.into()).or_insert_with(|| Repository { id, ..Repository::default() })
     }
 
-    fn id(&mut self) -> u64 {
+    pub(super) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }

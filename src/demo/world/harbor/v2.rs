@@ -8,7 +8,8 @@ use super::gate;
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::distribution::{self, Target};
 use crate::demo::world::message::{Answer, Ask, Presented, body, empty, error, of_distribution, with};
-use crate::demo::world::push::{self, Writes};
+use crate::demo::world::push;
+use crate::demo::world::pushes::Writes;
 use crate::demo::world::store::{Reachable, Store, Stored};
 use crate::domain::digest::Digest;
 
