@@ -13,6 +13,7 @@ mod bare;
 mod blackhole;
 #[path = "../storm/cold.rs"]
 mod cold;
+mod copy;
 mod driver;
 mod flat;
 mod inventory;
@@ -66,6 +67,8 @@ enum Part {
     Sweep,
     /// The inventory of a storm's images, and of many
     Inventory,
+    /// `landfall copy` beside `skopeo copy`; it needs both `skopeo` and `docker-registry`
+    Copy,
     /// The release binaries
     Size,
 }
@@ -125,6 +128,7 @@ fn main() -> Result<()> {
             Part::Storm => runtime.block_on(trouble::storm()),
             Part::Sweep => runtime.block_on(sweep::rows(scale)),
             Part::Inventory => runtime.block_on(inventory::rows(scale)),
+            Part::Copy => runtime.block_on(copy::rows(scale)),
             Part::Size => sizes(),
         };
         // One part that fails does not take the figures of the others with it.
