@@ -7,14 +7,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
-use serde::Serialize;
 use serde_json::json;
 
 use super::Output;
 use super::sources::{Found, Sources};
 use crate::evidence::Observatory;
 use crate::pod::Pod;
-use crate::report::explain::{Circumstance, Explanation, text};
+use crate::report::explain::{Circumstance, Explained, text};
 
 /// Explain why a Pod gets an image, or is denied: each question that a judgement asks, its answer, what became of each copy,
 /// which policy spoke, and the patch.
@@ -22,7 +21,7 @@ use crate::report::explain::{Circumstance, Explanation, text};
 /// The judgement is made here and now, by the same code as at the doors, with the configuration and the policies that count.
 /// Where the credentials of the registries are not at hand, ask in a Pod of Landfall:
 ///
-///     kubectl -n landfall exec deploy/landfall -- landfall explain IMAGE -n shop
+///     kubectl -n landfall exec deploy/landfall -- /landfall explain IMAGE -n shop
 ///
 /// Exit status: 0, the image would be admitted; 1, it would be denied; 2, it could not be judged.
 #[derive(Debug, clap::Args)]
@@ -61,36 +60,25 @@ fn platform(text: &str) -> Result<(String, String), String> {
     pair.ok_or_else(|| format!("`{text}` is no platform such as `linux/arm64`"))
 }
 
-/// What `--output json` prints.
-#[derive(Debug, Serialize)]
-struct Printed<'a> {
-    images: &'a [Explanation],
-    notes: &'a [String],
-}
-
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     // Before anything uses TLS. It fails if a provider is installed already, which can only be the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
-    let (images, notes) = runtime.block_on(explain(args, Timestamp::now()))?;
+    let explained = runtime.block_on(explain(args, Timestamp::now()))?;
     match args.output {
-        Output::Json => {
-            let printed = Printed { images: &images, notes: &notes };
-            writeln!(out, "{}", serde_json::to_string_pretty(&printed)?)?;
-        }
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?,
         Output::Text => {
-            for note in &notes {
+            for note in &explained.notes {
                 writeln!(out, "note        {note}")?;
             }
-            let texts: Vec<String> = images.iter().map(text).collect();
+            let texts: Vec<String> = explained.images.iter().map(text).collect();
             write!(out, "{}", texts.join("\n"))?;
         }
     }
-    let denied = images.iter().any(|one| one.left_alone.is_none() && one.denied.is_some());
-    Ok(if denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if explained.is_denied() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn explain(args: &Args, now: Timestamp) -> anyhow::Result<(Vec<Explanation>, Vec<String>)> {
+async fn explain(args: &Args, now: Timestamp) -> anyhow::Result<Explained> {
     let mut found = args.sources.read(now).await?;
     let (namespace, body) = match &args.pod {
         Some((namespace, name)) => (namespace, running(&found, namespace, name).await?),
@@ -114,7 +102,7 @@ async fn explain(args: &Args, now: Timestamp) -> anyhow::Result<(Vec<Explanation
         None => circumstance.new_pod(&pod).await,
     };
     observatory.close().await;
-    Ok((images, found.notes))
+    Ok(Explained { images, notes: found.notes })
 }
 
 /// A Pod with this image alone.

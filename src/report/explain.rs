@@ -40,6 +40,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the primary has told the digest of a tag.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// What `--output json` prints.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// Each image of the Pod.
+    pub images: Vec<Explanation>,
+    /// What could not be read, and does not count therefore.
+    pub notes: Vec<String>,
+}
+
+impl Explained {
+    /// Whether a door would deny the Pod.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.images.iter().any(|one| one.left_alone.is_none() && one.denied.is_some())
+    }
+}
+
 /// One image of a Pod, explained.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
