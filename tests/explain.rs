@@ -1,7 +1,7 @@
 //! `landfall explain` before the registries of the demo's world, over real TLS: what it says of each kind of image, at what
 //! exit status, and that scripts get what people get.
 #![cfg(feature = "demo")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 use std::process::{Command, Output};
 
