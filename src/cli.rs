@@ -6,9 +6,11 @@ mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod explain;
 mod gaps;
 mod generate;
 pub mod serve;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
+    Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
     Serve(Box<serve::Args>),
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
+        Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
