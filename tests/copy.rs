@@ -18,6 +18,7 @@ use landfall::facade::demo::world::{
     Permission, ReferrersApi, World, Writes, entry,
 };
 use landfall::facade::domain::digest::Digest;
+use landfall::facade::domain::scan::Severity;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -487,6 +488,18 @@ async fn an_index_of_some_platforms_is_pushed_only_where_it_is_taken() {
                 assert_eq!(store.digest(TARGET, "1.4.2"), Some(digest));
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_registry_serves_to_nobody_before_a_scan_is_copied_all_the_same() {
+    let ground = Ground::new().await;
+    let digest = ground.fra.store().push(SOURCE, "1.4.2", &Content::image("web"));
+    ground.ams.store().project("mirror").prevent_vul = Some(Severity::High);
+    for times in 0..2 {
+        let ended = ground.copy(&[&format!("{IMAGE}:1.4.2"), "--to=ams"]).await;
+        assert_eq!(ended.good().count("there"), 2 * times);
+        assert_eq!(ground.ams.store().digest(TARGET, "1.4.2"), Some(digest));
     }
 }
 

@@ -22,6 +22,9 @@ use crate::registry::{Layer, Raw, Target};
 /// What refers to what refers to an image, and so on: so far it is followed.
 const FAR: u8 = 3;
 
+/// The most manifests of an image and all that refers to it. Whoever may push there can make more.
+const MOST: usize = 2000;
+
 /// How an image is copied.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -204,6 +207,10 @@ impl Copier<'_> {
             return Ok(());
         }
         for manifest in &tree.manifests {
+            if seen.len() >= MOST {
+                let detail = format!("more than {MOST} manifests refer to it, or to each other");
+                return Err(self.source.failure(Kind::TooLarge, detail));
+            }
             if seen.insert(manifest.digest) {
                 self.along(&manifest.digest, depth, seen, outcome).await?;
             }
@@ -292,7 +299,6 @@ impl Copier<'_> {
             (self.tell)(Event::Note { note: &note });
         }
         let tagged = match &tag {
-            Some(_) if matches!(held, Held::Gated(_)) => true,
             Some(tag) => held == Held::Present && self.target.tagged(tag).await? == Some(*digest),
             None => true,
         };
@@ -340,6 +346,11 @@ impl Copier<'_> {
                 Ok(Some(anchor(digest)))
             }
             Ok(_) => Ok(Some(tag.clone())),
+            // A gate hides which digest the tag names, such as before a scan: it stays as it is.
+            Err(failure) if failure.kind == Kind::Refused => {
+                (self.tell)(Event::Note { note: &failure.to_string() });
+                Ok(Some(anchor(digest)))
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -13,6 +13,9 @@ use crate::registry::{Endpoint, Raw, Referrer, Target, referrers};
 /// The most referrers of one image that are copied.
 const MOST: usize = 1000;
 
+/// The most pages of their list: an empty one may name another for ever.
+const PAGES: usize = 100;
+
 /// What cosign puts beside an image: signatures, attestations, SBOMs.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
@@ -33,7 +36,7 @@ pub(super) async fn listed(peer: &Peer<'_>, subject: &Digest) -> Result<(Keeper,
     let what = format!("referrers of {subject}");
     let read = |body: &[u8]| referrers(body, MOST).map_err(|unknown| peer.unknown(&what, &unknown));
     let (mut path, mut found) = (format!("/v2/{repository}/referrers/{subject}"), Vec::new());
-    loop {
+    for _ in 0..PAGES {
         let answer = peer.send(&what, Method::GET, &path, Endpoint::Repository(repository), None).await?;
         match answer.status {
             StatusCode::OK => {}
@@ -50,9 +53,10 @@ pub(super) async fn listed(peer: &Peer<'_>, subject: &Digest) -> Result<(Keeper,
         let next = answer.headers.get("link").and_then(|link| next(link.to_str().ok()?));
         match next {
             Some(next) if found.len() < MOST && next != path => path = next,
-            _ => return Ok((Keeper::Registry, found)),
+            _ => break,
         }
     }
+    Ok((Keeper::Registry, found))
 }
 
 /// The path of the next page: `</v2/…>; rel="next"`.

@@ -12,6 +12,9 @@ use crate::registry::{Entry, Layer, Raw, Target};
 /// The most bytes of all manifests together, which are held in memory.
 const MANIFESTS: usize = 16 * 1024 * 1024;
 
+/// The most of them.
+const MOST: usize = 1000;
+
 /// How deep indexes may be nested.
 const DEPTH: u8 = 3;
 
@@ -41,8 +44,10 @@ impl Tree {
         bytes: &mut usize,
     ) -> Result<(), Failure> {
         *bytes += raw.bytes.len();
-        if *bytes > MANIFESTS || depth == 0 {
-            let detail = "its manifests have more than 16 MiB, or indexes are nested too deeply".to_owned();
+        if *bytes > MANIFESTS || depth == 0 || self.manifests.len() >= MOST {
+            let detail =
+                "it has more than 1000 manifests, or 16 MiB of them, or indexes are nested too deeply"
+                    .to_owned();
             return Err(source.failure(Kind::TooLarge, detail));
         }
         if raw.shape == Shape::Index {
