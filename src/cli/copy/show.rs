@@ -46,7 +46,7 @@ impl Far {
         let rate = u128::from(self.got) * 1000 / self.since.elapsed().as_millis().max(1);
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
         let left = self.all.saturating_sub(self.got + self.passed);
-        let time = if rate > 0 { format!(", {} s left", left / rate) } else { String::new() };
+        let time = left.checked_div(rate).map(|time| format!(", {time} s left")).unwrap_or_default();
         format!("  {} of {}, {}/s{time}", size(self.got + self.passed), size(self.all), size(rate))
     }
 }
