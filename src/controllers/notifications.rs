@@ -1,0 +1,453 @@
+//! What Harbors say by themselves: a push, a deletion, a scan. It ends what is cached before its TTL is over, so that the next
+//! Pod is judged by what is there now.
+//!
+//! ```text
+//! POST ─secret→ registry ─read→ changes ─► Backlog ─ every 200 ms ─┬► Observatory::invalidate, what is held here
+//!   └ answered at once                     each once, bounded      ├► Keeper::hint_those, open gaps
+//!                                                                  └► Relay ─► the other replicas
+//! ```
+//!
+//! A notification is a hint and never evidence: nothing is taken from it but names, and whoever has the secret can do no more
+//! than to have registries asked again. So nothing is lost by what is dropped: every answer has a TTL.
+//!
+//! | bound | why |
+//! |---|---|
+//! | [`WAITING`] changes wait, each once | a flood takes no more memory than this |
+//! | only what concerns an answer is invalidated | a registry tells of all its images, and of most of them nothing runs here |
+//! | [`BURST`] invalidations of a registry at once, [`RATE`] a second for ever | a flood must not make caches cold for ever |
+//! | a gap is looked at every 2 s at most | a look asks registries |
+//! | [`strangers`]: 10 wrong secrets a minute of one peer are told so and logged | the others cost nothing more |
+
+mod backlog;
+mod metrics;
+mod relay;
+mod strangers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::domain::digest::Digest;
+use crate::domain::error_chain::error_chain;
+use crate::domain::gap::{GapKey, GapSubject, Version};
+use crate::domain::image::{Repository, Tag};
+use crate::domain::name::RegistryName;
+use crate::domain::replication::Remote;
+use crate::domain::settings::Settings;
+use crate::evidence::{Observatory, Scope};
+use crate::harbor::notification::{Change, Changed, Event, notification};
+use crate::ledger::Keeper;
+use crate::registry::{Secret, SecretFile};
+
+use backlog::{Backlog, Waiting};
+pub use metrics::NotificationMetrics;
+use metrics::{ChangeResult, Refusal};
+pub use relay::{Addresses, Relay, Trusted};
+use strangers::Strangers;
+
+/// The most changes that wait.
+const WAITING: usize = 8192;
+
+/// The time from one round to the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The most invalidations of one registry at once.
+const BURST: u32 = 1024;
+
+/// The most invalidations of one registry a second in the long run.
+const RATE: u32 = 64;
+
+/// How often the files of secrets are looked at, and the settings for others.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The answer to one notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It is a registry's of ours. What follows from it, if anything, follows later.
+    Accepted,
+    /// It shows no secret of ours.
+    WrongSecret,
+    /// Likewise, and its sender did so often of late.
+    TooMany,
+    /// It is neither JSON nor a CloudEvent.
+    MediaType,
+    /// It cannot be read: why.
+    Malformed(String),
+}
+
+/// Takes notifications.
+pub struct Receiver {
+    settings: Arc<ArcSwap<Settings>>,
+    secrets: ArcSwap<Secrets>,
+    strangers: Strangers,
+    backlog: Arc<Backlog>,
+    metrics: NotificationMetrics,
+}
+
+/// The files with the secrets of registries.
+#[derive(Debug, Default)]
+struct Secrets {
+    configured: BTreeMap<RegistryName, PathBuf>,
+    files: Vec<(RegistryName, SecretFile)>,
+}
+
+/// Does what follows from notifications.
+pub struct Worker {
+    settings: Arc<ArcSwap<Settings>>,
+    observatory: Arc<Observatory>,
+    backlog: Arc<Backlog>,
+    keeper: Option<Keeper>,
+    relay: Option<Relay>,
+    budgets: HashMap<RegistryName, Budget>,
+    metrics: NotificationMetrics,
+}
+
+/// Which keys of gaps a round of changes concerns.
+#[derive(Default)]
+struct Concerned {
+    digests: HashSet<(RegistryName, Digest)>,
+    tags: HashSet<(RegistryName, Repository, Tag)>,
+    repositories: HashSet<(RegistryName, Repository)>,
+}
+
+/// How many invalidations of a registry are left.
+struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+impl Receiver {
+    /// A receiver under these settings, and what does the work behind it. `keeper` is told of gaps, and `relay` of what other
+    /// replicas should know.
+    #[must_use]
+    pub fn new(
+        settings: Arc<ArcSwap<Settings>>,
+        observatory: Arc<Observatory>,
+        keeper: Option<Keeper>,
+        relay: Option<Relay>,
+        metrics: NotificationMetrics,
+    ) -> (Arc<Self>, Worker) {
+        let backlog = Arc::new(Backlog::new(WAITING));
+        let worker = Worker {
+            settings: settings.clone(),
+            observatory,
+            backlog: backlog.clone(),
+            keeper,
+            relay,
+            budgets: HashMap::new(),
+            metrics: metrics.clone(),
+        };
+        let (secrets, strangers) = (ArcSwap::default(), Strangers::default());
+        (Arc::new(Self { settings, secrets, strangers, backlog, metrics }), worker)
+    }
+
+    /// Takes one notification. It waits for a file to be read again at most.
+    pub async fn receive(&self, peer: IpAddr, headers: &HeaderMap, body: &[u8]) -> Received {
+        let shown = headers.get(AUTHORIZATION);
+        let registry = match shown {
+            Some(shown) => self.registry_of(shown).await,
+            None => None,
+        };
+        let Some((registry, shown)) = registry.zip(shown) else { return self.stranger(peer) };
+        if !is_json(headers) {
+            self.metrics.refused(Refusal::MediaType);
+            return Received::MediaType;
+        }
+        let read = match notification(body) {
+            Ok(read) => read,
+            Err(malformed) => {
+                self.metrics.refused(Refusal::Malformed);
+                return Received::Malformed(error_chain(&malformed));
+            }
+        };
+        self.metrics.received(&registry, read.event);
+        // What another replica has passed on is not passed on again.
+        let relay = (read.event != Event::Relayed).then(|| shown.clone());
+        let settings = self.settings.load();
+        let mut dropped = 0;
+        for (at, change) in resolved(&settings, &registry, read.changed) {
+            dropped += u64::from(!self.backlog.put(Waiting { at, change, relay: relay.clone() }));
+        }
+        self.metrics.changes(ChangeResult::Dropped, dropped);
+        Received::Accepted
+    }
+
+    /// Whose secret it is: compared with all of them. One that two registries have is nobody's.
+    async fn registry_of(&self, shown: &HeaderValue) -> Option<RegistryName> {
+        let shown = Secret::shown(shown);
+        let secrets = self.secrets.load_full();
+        let mut found = Vec::new();
+        for (registry, file) in &secrets.files {
+            if file.current().await.is_ok_and(|secret| secret == shown) {
+                found.push(registry);
+            }
+        }
+        match found.as_slice() {
+            [one] => Some((*one).clone()),
+            _ => None,
+        }
+    }
+
+    fn stranger(&self, peer: IpAddr) -> Received {
+        if !self.strangers.may_be_told(peer, Instant::now()) {
+            self.metrics.refused(Refusal::TooMany);
+            return Received::TooMany;
+        }
+        self.metrics.refused(Refusal::WrongSecret);
+        if let Some(times) = self.strangers.may_be_logged(Instant::now()) {
+            tracing::warn!(client.address = %peer, times, "a notification without a secret of ours was refused");
+        }
+        Received::WrongSecret
+    }
+
+    /// Keeps the secrets in step with the settings, for as long as it is polled. `show` gets what is wrong with them, one
+    /// sentence each, and how many there are.
+    pub async fn keep_secrets(&self, show: impl Fn(&[String], usize)) {
+        loop {
+            let problems = self.look_at_secrets().await;
+            show(&problems, self.secrets.load().files.len());
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Takes over the secrets of the settings. Returns what is wrong with them.
+    pub async fn look_at_secrets(&self) -> Vec<String> {
+        let configured = self.settings.load().notifications.clone();
+        if self.secrets.load().configured != configured {
+            // The first read of a file blocks.
+            let open = move || Secrets {
+                files: configured.iter().map(|(name, path)| (name.clone(), SecretFile::new(path.clone()))).collect(),
+                configured,
+            };
+            if let Ok(secrets) = spawn_blocking(open).await {
+                self.secrets.store(Arc::new(secrets));
+            }
+        }
+        let secrets = self.secrets.load_full();
+        let (mut problems, mut known) = (Vec::new(), Vec::<(&RegistryName, Secret)>::new());
+        for (registry, file) in &secrets.files {
+            match file.current().await {
+                Err(error) => problems.push(format!("{registry}: {error}")),
+                Ok(secret) => {
+                    if let Some((other, _)) = known.iter().find(|(_, known)| *known == secret) {
+                        problems.push(format!(
+                            "{registry} has the secret of {other}: neither is believed until they differ"
+                        ));
+                    }
+                    known.push((registry, secret));
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// Whether the body says that it is one of Harbor's two formats.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/cloudevents+json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// At which registries of ours something changed.
+fn resolved(settings: &Settings, notifier: &RegistryName, changed: Changed) -> Vec<(RegistryName, Change)> {
+    match changed {
+        Changed::Here(changes) => {
+            changes.into_iter().map(|change| (notifier.clone(), change)).collect()
+        }
+        Changed::At(changes) => {
+            changes.into_iter().filter(|(at, _)| settings.registries.contains_key(at)).collect()
+        }
+        Changed::There { endpoint, changes } => {
+            let remote = Remote { name: "".into(), url: endpoint };
+            let mut found = Vec::new();
+            for registry in settings.registries.values().filter(|registry| remote.is(registry)) {
+                for change in &changes {
+                    found.push((registry.name.clone(), change.clone()));
+                    let source = change.repository();
+                    let routes = settings.routes.iter().filter(|route| {
+                        route.primary.name == *notifier && route.repositories.matches(source.as_str())
+                    });
+                    let replicas = routes.flat_map(|route| &route.replicas);
+                    for replica in replicas.filter(|replica| replica.registry.name == registry.name) {
+                        if let Ok(copy) = replica.mapping.map(source.as_str()) {
+                            found.push((registry.name.clone(), change.in_repository(copy)));
+                        }
+                    }
+                }
+            }
+            found
+        }
+    }
+}
+
+impl Worker {
+    /// Does what follows, in rounds, for as long as it is polled.
+    pub async fn run(mut self) {
+        let relay = self.relay.take();
+        let (passed, relaying) = match relay {
+            Some(relay) => {
+                let (passed, relaying) = relay.start(self.metrics.clone());
+                (Some(passed), Some(relaying))
+            }
+            None => (None, None),
+        };
+        let relaying = async {
+            match relaying {
+                Some(relaying) => relaying.await,
+                None => std::future::pending().await,
+            }
+        };
+        let rounds = async {
+            loop {
+                self.backlog.news().await;
+                let batch = self.backlog.take();
+                if let Some(passed) = &passed {
+                    passed.pass_on(&batch, &self.metrics);
+                }
+                self.round(batch).await;
+                sleep(PAUSE).await;
+            }
+        };
+        tokio::join!(relaying, rounds);
+    }
+
+    async fn round(&mut self, batch: Vec<Waiting>) {
+        let mut by_registry: HashMap<RegistryName, Vec<Change>> = HashMap::new();
+        for Waiting { at, change, relay: _ } in batch {
+            by_registry.entry(at).or_default().push(change);
+        }
+        let mut all = Concerned::default();
+        for (registry, changes) in by_registry {
+            let asked: HashSet<Scope> = changes.iter().map(scope).collect();
+            let (observatory, of) = (self.observatory.clone(), registry.clone());
+            // It reads the whole cache.
+            let look = spawn_blocking(move || (observatory.concerned(&of, &asked), asked)).await;
+            let Ok((concerned, asked)) = look else { continue };
+            let unused = asked.iter().filter(|scope| !concerned.contains(scope)).count();
+            self.metrics.changes(ChangeResult::Unused, unused as u64);
+            for change in &changes {
+                all.add(&registry, change);
+            }
+            let budget = self.budgets.entry(registry.clone()).or_insert_with(Budget::full);
+            budget.refill(Instant::now());
+            // In the order of their arrival; parents, which nobody named, first.
+            let parents = concerned.iter().filter(|scope| !asked.contains(scope)).cloned();
+            let mut scopes: Vec<(Scope, Option<Change>)> = parents.map(|parent| (parent, None)).collect();
+            for change in changes {
+                let scope = scope(&change);
+                if concerned.contains(&scope) {
+                    scopes.push((scope, Some(change)));
+                }
+            }
+            let mut done = 0;
+            for (scope, change) in scopes {
+                if let Scope::Digest(digest) = &scope {
+                    all.digests.insert((registry.clone(), *digest));
+                }
+                if budget.take() {
+                    self.observatory.invalidate(&registry, scope);
+                    done += 1;
+                } else if let Some(change) = change {
+                    // It waits for its turn. Whoever is told again was told already.
+                    let waits = self.backlog.put(Waiting { at: registry.clone(), change, relay: None });
+                    self.metrics.changes(ChangeResult::Dropped, u64::from(!waits));
+                }
+            }
+            self.metrics.changes(ChangeResult::Invalidated, done);
+        }
+        if let Some(keeper) = &self.keeper {
+            let settings = self.settings.load_full();
+            keeper.hint_those(move |key| all.concerns(&settings, key));
+        }
+    }
+}
+
+fn scope(change: &Change) -> Scope {
+    match change {
+        Change::Digest(_, digest) => Scope::Digest(*digest),
+        Change::Tag(repository, tag) => Scope::Tag(repository.clone(), tag.clone()),
+        Change::Repository(repository) => Scope::Repository(repository.clone()),
+    }
+}
+
+impl Concerned {
+    fn add(&mut self, at: &RegistryName, change: &Change) {
+        match change {
+            Change::Digest(_, digest) => drop(self.digests.insert((at.clone(), *digest))),
+            Change::Tag(repository, tag) => {
+                drop(self.tags.insert((at.clone(), repository.clone(), tag.clone())));
+            }
+            Change::Repository(repository) => {
+                drop(self.repositories.insert((at.clone(), repository.clone())));
+            }
+        }
+    }
+
+    /// Whether a gap may be about one of them. Its image has its name at the primary.
+    fn concerns(&self, settings: &Settings, key: &GapKey) -> bool {
+        let GapSubject::Image { name, version } = &key.subject else { return false };
+        if let Version::Digest(digest) = version
+            && self.digests.contains(&(key.registry.clone(), *digest))
+        {
+            return true;
+        }
+        copies(settings, name, &key.registry).any(|copy| {
+            let is_tag = match version {
+                Version::Tag(tag) => {
+                    self.tags.contains(&(key.registry.clone(), copy.clone(), tag.clone()))
+                }
+                Version::Digest(_) => false,
+            };
+            is_tag || self.repositories.contains(&(key.registry.clone(), copy))
+        })
+    }
+}
+
+/// The repositories at a registry that may hold an image of this name at its primary.
+fn copies<'a>(
+    settings: &'a Settings,
+    name: &'a str,
+    registry: &'a RegistryName,
+) -> impl Iterator<Item = Repository> {
+    let (host, source) = name.split_once('/').unwrap_or_default();
+    let routes = settings
+        .routes
+        .iter()
+        .filter(move |route| *route.primary.host == *host && route.repositories.matches(source));
+    let replicas = routes.flat_map(|route| &route.replicas);
+    replicas
+        .filter(move |replica| replica.registry.name == *registry)
+        .filter_map(move |replica| replica.mapping.map(source).ok())
+}
+
+impl Budget {
+    fn full() -> Self {
+        Self { left: BURST, since: Instant::now() }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let earned = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
+        // Whole ones only, so that nothing is lost to rounding.
+        let whole = earned.min(f64::from(BURST)).floor();
+        if whole >= 1.0 {
+            self.left = self.left.saturating_add(whole as u32).min(BURST);
+            self.since = now;
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let has = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has
+    }
+}
