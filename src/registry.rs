@@ -53,7 +53,7 @@ pub use layers::{Blob, Depth, Layer, Listed};
 pub use manifest::{Head, Target};
 pub use metrics::Metrics;
 pub use peers::{PeerError, Peers};
-pub use secret_file::{Secret, SecretError, SecretFile};
+pub use secret_file::{Secret, SecretFile};
 pub use shared_lookup::{Age, LookedUp, SharedLookup};
 pub use single_flight::{Flight, Joined, SingleFlight};
 pub use tasks::Tasks;

@@ -47,6 +47,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         listener,
         validate,
         admin,
+        hooks: None,
         certificate,
         entries: None,
         versions: TlsVersions::default(),

@@ -13,13 +13,16 @@
 //! | bound | why |
 //! |---|---|
 //! | [`WAITING`] changes wait, each once | a flood takes no more memory than this |
-//! | only what concerns an answer is invalidated | a registry tells of all its images, and of most of them nothing runs here |
-//! | [`BURST`] invalidations of a registry at once, [`RATE`] a second for ever | a flood must not make caches cold for ever |
+//! | only what concerns an answer of ours is invalidated | a registry tells of all its images, and of most of them nothing runs here |
+//! | [`budget`]: so many invalidations of a registry at once, and a second | a flood must not make caches cold for ever |
 //! | a gap is looked at every 2 s at most | a look asks registries |
 //! | [`strangers`]: 10 wrong secrets a minute of one peer are told so and logged | the others cost nothing more |
 
 mod backlog;
+mod budget;
+mod gaps;
 mod metrics;
+mod places;
 mod relay;
 mod strangers;
 #[cfg(test)]
@@ -36,21 +39,20 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use crate::domain::digest::Digest;
 use crate::domain::error_chain::error_chain;
-use crate::domain::gap::{GapKey, GapSubject, Version};
-use crate::domain::image::{Repository, Tag};
 use crate::domain::name::RegistryName;
-use crate::domain::replication::Remote;
 use crate::domain::settings::Settings;
 use crate::evidence::{Observatory, Scope};
-use crate::harbor::notification::{Change, Changed, Event, notification};
+use crate::harbor::notification::{Change, Event, notification};
 use crate::ledger::Keeper;
 use crate::registry::{Secret, SecretFile};
 
 use backlog::{Backlog, Waiting};
+use budget::Budget;
+use gaps::Concerned;
 pub use metrics::NotificationMetrics;
 use metrics::{ChangeResult, Refusal};
+use places::resolved;
 pub use relay::{Addresses, Relay, Trusted};
 use strangers::Strangers;
 
@@ -59,12 +61,6 @@ const WAITING: usize = 8192;
 
 /// The time from one round to the next.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The most invalidations of one registry at once.
-const BURST: u32 = 1024;
-
-/// The most invalidations of one registry a second in the long run.
-const RATE: u32 = 64;
 
 /// How often the files of secrets are looked at, and the settings for others.
 const LOOK: Duration = Duration::from_secs(2);
@@ -109,20 +105,6 @@ pub struct Worker {
     relay: Option<Relay>,
     budgets: HashMap<RegistryName, Budget>,
     metrics: NotificationMetrics,
-}
-
-/// Which keys of gaps a round of changes concerns.
-#[derive(Default)]
-struct Concerned {
-    digests: HashSet<(RegistryName, Digest)>,
-    tags: HashSet<(RegistryName, Repository, Tag)>,
-    repositories: HashSet<(RegistryName, Repository)>,
-}
-
-/// How many invalidations of a registry are left.
-struct Budget {
-    left: u32,
-    since: Instant,
 }
 
 impl Receiver {
@@ -225,7 +207,10 @@ impl Receiver {
         if self.secrets.load().configured != configured {
             // The first read of a file blocks.
             let open = move || Secrets {
-                files: configured.iter().map(|(name, path)| (name.clone(), SecretFile::new(path.clone()))).collect(),
+                files: configured
+                    .iter()
+                    .map(|(name, path)| (name.clone(), SecretFile::new(path.clone())))
+                    .collect(),
                 configured,
             };
             if let Ok(secrets) = spawn_blocking(open).await {
@@ -256,38 +241,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     ["application/json", "application/cloudevents+json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
-}
-
-/// At which registries of ours something changed.
-fn resolved(settings: &Settings, notifier: &RegistryName, changed: Changed) -> Vec<(RegistryName, Change)> {
-    match changed {
-        Changed::Here(changes) => {
-            changes.into_iter().map(|change| (notifier.clone(), change)).collect()
-        }
-        Changed::At(changes) => {
-            changes.into_iter().filter(|(at, _)| settings.registries.contains_key(at)).collect()
-        }
-        Changed::There { endpoint, changes } => {
-            let remote = Remote { name: "".into(), url: endpoint };
-            let mut found = Vec::new();
-            for registry in settings.registries.values().filter(|registry| remote.is(registry)) {
-                for change in &changes {
-                    found.push((registry.name.clone(), change.clone()));
-                    let source = change.repository();
-                    let routes = settings.routes.iter().filter(|route| {
-                        route.primary.name == *notifier && route.repositories.matches(source.as_str())
-                    });
-                    let replicas = routes.flat_map(|route| &route.replicas);
-                    for replica in replicas.filter(|replica| replica.registry.name == registry.name) {
-                        if let Ok(copy) = replica.mapping.map(source.as_str()) {
-                            found.push((registry.name.clone(), change.in_repository(copy)));
-                        }
-                    }
-                }
-            }
-            found
-        }
-    }
 }
 
 impl Worker {
@@ -338,7 +291,7 @@ impl Worker {
             for change in &changes {
                 all.add(&registry, change);
             }
-            let budget = self.budgets.entry(registry.clone()).or_insert_with(Budget::full);
+            let budget = self.budgets.entry(registry.clone()).or_insert_with(|| Budget::full(Instant::now()));
             budget.refill(Instant::now());
             // In the order of their arrival; parents, which nobody named, first.
             let parents = concerned.iter().filter(|scope| !asked.contains(scope)).cloned();
@@ -352,7 +305,7 @@ impl Worker {
             let mut done = 0;
             for (scope, change) in scopes {
                 if let Scope::Digest(digest) = &scope {
-                    all.digests.insert((registry.clone(), *digest));
+                    all.add_digest(&registry, *digest);
                 }
                 if budget.take() {
                     self.observatory.invalidate(&registry, scope);
@@ -377,77 +330,5 @@ fn scope(change: &Change) -> Scope {
         Change::Digest(_, digest) => Scope::Digest(*digest),
         Change::Tag(repository, tag) => Scope::Tag(repository.clone(), tag.clone()),
         Change::Repository(repository) => Scope::Repository(repository.clone()),
-    }
-}
-
-impl Concerned {
-    fn add(&mut self, at: &RegistryName, change: &Change) {
-        match change {
-            Change::Digest(_, digest) => drop(self.digests.insert((at.clone(), *digest))),
-            Change::Tag(repository, tag) => {
-                drop(self.tags.insert((at.clone(), repository.clone(), tag.clone())));
-            }
-            Change::Repository(repository) => {
-                drop(self.repositories.insert((at.clone(), repository.clone())));
-            }
-        }
-    }
-
-    /// Whether a gap may be about one of them. Its image has its name at the primary.
-    fn concerns(&self, settings: &Settings, key: &GapKey) -> bool {
-        let GapSubject::Image { name, version } = &key.subject else { return false };
-        if let Version::Digest(digest) = version
-            && self.digests.contains(&(key.registry.clone(), *digest))
-        {
-            return true;
-        }
-        copies(settings, name, &key.registry).any(|copy| {
-            let is_tag = match version {
-                Version::Tag(tag) => {
-                    self.tags.contains(&(key.registry.clone(), copy.clone(), tag.clone()))
-                }
-                Version::Digest(_) => false,
-            };
-            is_tag || self.repositories.contains(&(key.registry.clone(), copy))
-        })
-    }
-}
-
-/// The repositories at a registry that may hold an image of this name at its primary.
-fn copies<'a>(
-    settings: &'a Settings,
-    name: &'a str,
-    registry: &'a RegistryName,
-) -> impl Iterator<Item = Repository> {
-    let (host, source) = name.split_once('/').unwrap_or_default();
-    let routes = settings
-        .routes
-        .iter()
-        .filter(move |route| *route.primary.host == *host && route.repositories.matches(source));
-    let replicas = routes.flat_map(|route| &route.replicas);
-    replicas
-        .filter(move |replica| replica.registry.name == *registry)
-        .filter_map(move |replica| replica.mapping.map(source).ok())
-}
-
-impl Budget {
-    fn full() -> Self {
-        Self { left: BURST, since: Instant::now() }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let earned = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
-        // Whole ones only, so that nothing is lost to rounding.
-        let whole = earned.min(f64::from(BURST)).floor();
-        if whole >= 1.0 {
-            self.left = self.left.saturating_add(whole as u32).min(BURST);
-            self.since = now;
-        }
-    }
-
-    fn take(&mut self) -> bool {
-        let has = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        has
     }
 }

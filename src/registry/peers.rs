@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, StatusCode};
+use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use super::http;
@@ -67,7 +67,8 @@ impl Peers {
         let client = match self.clients.get(&address) {
             Some(client) => client.clone(),
             None => {
-                let client = http::peer(&self.name, address, self.trusted.clone()).map_err(PeerError::Trust)?;
+                let client =
+                    http::peer(&self.name, address, self.trusted.clone()).map_err(PeerError::Trust)?;
                 self.clients.insert(address, client.clone());
                 client
             }

@@ -26,7 +26,8 @@ async fn receive(
     match receiver.receive(peer, &headers, &body).await {
         Received::Accepted => (StatusCode::ACCEPTED, "").into_response(),
         Received::WrongSecret => {
-            (StatusCode::UNAUTHORIZED, "the header Authorization holds no secret of a registry\n").into_response()
+            (StatusCode::UNAUTHORIZED, "the header Authorization holds no secret of a registry\n")
+                .into_response()
         }
         Received::TooMany => {
             (StatusCode::TOO_MANY_REQUESTS, "too many wrong secrets from this address\n").into_response()

@@ -70,7 +70,10 @@ impl Build<'_> {
             registries.extend(self.registry(&name.value, registry, &mut hosts, &mut secrets));
         }
         share_aliases(&mut registries, ours, near);
-        (registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect(), secrets)
+        (
+            registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect(),
+            secrets,
+        )
     }
 
     fn registry(
@@ -161,12 +164,15 @@ impl Build<'_> {
             self.error(node, "a plain registry sends no notifications that Landfall reads", hint);
         }
         let hint = "write the path of a file with the value of the header `Authorization` that Harbor sends";
-        let Some(At { node, value: FilePath(path) }) = self.need(node, "secretFile", secret_file, hint) else {
+        let Some(At { node, value: FilePath(path) }) = self.need(node, "secretFile", secret_file, hint)
+        else {
             return;
         };
         self.file(node, &path);
         if let Some((other, _)) = secrets.iter().find(|(_, known)| **known == path) {
-            let hint = "give each registry a file and a secret of its own: the secret tells which one notifies".to_owned();
+            let hint =
+                "give each registry a file and a secret of its own: the secret tells which one notifies"
+                    .to_owned();
             self.error(node, format!("`{}` is the secret of `{other}`, too", path.display()), hint);
             return;
         }

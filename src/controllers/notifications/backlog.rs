@@ -31,7 +31,8 @@ pub(super) struct Backlog {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    known: HashSet<(RegistryName, Change)>,
+    /// Those that others are told of, apart: one that waits for its turn was passed on, and may happen again.
+    known: HashSet<(RegistryName, Change, bool)>,
 }
 
 impl Backlog {
@@ -43,7 +44,7 @@ impl Backlog {
     /// Adds one, unless it waits already. False: there is no room.
     pub(super) fn put(&self, one: Waiting) -> bool {
         let mut queue = self.queue();
-        let key = (one.at.clone(), one.change.clone());
+        let key = (one.at.clone(), one.change.clone(), one.relay.is_some());
         if queue.known.contains(&key) {
             return true;
         }

@@ -94,13 +94,13 @@ impl NotificationMetrics {
         );
         // From zero on: an alert on an increase would not see the first of a series.
         for reason in Refusal::VARIANTS {
-            metrics.refused.get_or_create(&ByReason { reason: *reason });
+            metrics.refused.get_or_create(&ByReason { reason: *reason }).inc_by(0);
         }
         for result in ChangeResult::VARIANTS {
             metrics.changes(*result, 0);
         }
         for result in Passed::VARIANTS {
-            metrics.passed.get_or_create(&ByPassed { result: *result });
+            metrics.passed.get_or_create(&ByPassed { result: *result }).inc_by(0);
         }
         metrics
     }

@@ -133,7 +133,10 @@ impl Relay {
             }
             if let Some(problem) = problem.filter(|_| logged.is_none_or(|last| last.elapsed() >= LOG)) {
                 logged = Some(Instant::now());
-                tracing::warn!(problem, "a notification was not passed on; the others' answers end with their TTL");
+                tracing::warn!(
+                    problem,
+                    "a notification was not passed on; the others' answers end with their TTL"
+                );
             }
         }
     }
