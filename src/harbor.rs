@@ -37,6 +37,7 @@ mod replication;
 mod report;
 mod scan;
 mod self_test;
+pub mod webhook;
 
 pub use client::Harbor;
 pub use replication::{Allowed, MOST_PAGES};

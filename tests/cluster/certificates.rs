@@ -552,6 +552,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
             .await
             .unwrap(),
             admin,
+            hooks: None,
             entries: Some(entries::Names {
                 namespace: site.namespace.into(),
                 service: "landfall".into(),
