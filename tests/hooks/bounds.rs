@@ -150,7 +150,12 @@ async fn in_a_storm_of_ten_thousand_doors_stay_warm_and_a_push_arrives() {
     assert_eq!(manifests(&town.demo.ams), 0, "what is known is not asked again");
     // In the midst of it.
     let Named { repository, tag } = seed::MISSING;
-    let digest = town.demo.ams.store().push(repository, tag, &Content::image("in the storm")).to_string();
+    let digest = town
+        .demo
+        .ams
+        .store()
+        .push(repository, tag, &Content::image(&format!("{repository} {tag}")))
+        .to_string();
     let second = async {
         replica.tell(&pushed(repository, &digest, tag)).await;
         replica.until(seed::MISSING, "Local(ams) []").await;

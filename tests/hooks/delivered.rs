@@ -93,7 +93,7 @@ async fn what_one_replica_is_told_the_others_know() {
     }
     with_policy(&town, &told, "CloudEvents").await;
     let Named { repository, tag } = seed::MISSING;
-    town.demo.ams.store().push(repository, tag, &Content::image("the same for all"));
+    town.demo.ams.store().push(repository, tag, &Content::image(&format!("{repository} {tag}")));
     other.until(seed::MISSING, "Local(ams) []").await;
     told.until(seed::MISSING, "Local(ams) []").await;
     let relayed = [("registry", "ams"), ("event", "Relayed")];

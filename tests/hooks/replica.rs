@@ -102,7 +102,9 @@ impl Town {
             metrics: metrics.hooks(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(async { drop(listener.serve().await) });
+        tasks.spawn(async {
+            let _ = listener.serve().await;
+        });
         tasks.spawn(worker.run());
         let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
