@@ -37,11 +37,11 @@ impl Observatory {
             }
         }
         self.lookups.answers.each(|answer| {
-            if answer.question.upstream != upstream.id {
-                return;
-            }
-            concerned.extend(answer.scopes().filter(|scope| scopes.contains(scope)));
+            // An index lists the same everywhere, whoever was asked.
             concerned.extend(answer.parent_of(&digests).map(Scope::Digest));
+            if answer.question.upstream == upstream.id {
+                concerned.extend(answer.scopes().filter(|scope| scopes.contains(scope)));
+            }
         });
         concerned
     }

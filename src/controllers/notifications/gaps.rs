@@ -44,6 +44,11 @@ impl Concerned {
         {
             return true;
         }
+        // Most notifications name no whole repository.
+        let names_tags = matches!(version, Version::Tag(_)) && !self.tags.is_empty();
+        if !names_tags && self.repositories.is_empty() {
+            return false;
+        }
         copies(settings, name, &key.registry).any(|copy| {
             let is_tag = match version {
                 Version::Tag(tag) => self.tags.contains(&(key.registry.clone(), copy.clone(), tag.clone())),
