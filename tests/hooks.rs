@@ -3,12 +3,7 @@
 //!
 //! Every TTL is longer than a test: what is judged anew was outdated by a notification.
 #![cfg(feature = "demo")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 #[path = "hooks/bounds.rs"]
 mod bounds;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 /// A webhook policy, as the API shows it and takes it.
@@ -13,7 +14,35 @@ use tokio::sync::mpsc;
 pub(super) struct Policy {
     pub(super) id: u64,
     pub(super) project: String,
-    pub(super) body: Value,
+    pub(super) body: Body,
+}
+
+/// What the API takes and shows of a policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Body {
+    pub(super) name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    enabled: bool,
+    #[serde(default)]
+    pub(super) event_types: Vec<String>,
+    #[serde(default)]
+    pub(super) targets: Vec<Target>,
+}
+
+/// Where a policy delivers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Target {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+    #[serde(default)]
+    auth_header: String,
+    #[serde(default)]
+    skip_cert_verify: bool,
+    #[serde(default)]
+    payload_format: String,
 }
 
 /// A request to a target.
@@ -48,10 +77,9 @@ impl Hooks {
         let Some((project, name)) = repository.split_once('/') else { return };
         let Some(outbox) = &self.outbox else { return };
         let wants = |policy: &&Policy| {
-            let types = policy.body["event_types"].as_array();
             policy.project == project
-                && policy.body["enabled"] == true
-                && types.is_some_and(|types| types.iter().any(|one| one == event))
+                && policy.body.enabled
+                && policy.body.event_types.iter().any(|one| one == event)
         };
         for policy in self.policies.iter().filter(wants) {
             let data = json!({
@@ -63,8 +91,8 @@ impl Hooks {
                     "name": name, "namespace": project, "repo_full_name": repository, "repo_type": "private",
                 },
             });
-            for target in policy.body["targets"].as_array().into_iter().flatten() {
-                let (media_type, body) = if target["payload_format"] == "CloudEvents" {
+            for target in &policy.body.targets {
+                let (media_type, body) = if target.payload_format == "CloudEvents" {
                     let body = json!({
                         "specversion": "1.0", "id": format!("{digest}-{event}"), "type": cloud(event),
                         "source": format!("/projects/{project}/webhook/policies/{}", policy.id),
@@ -79,14 +107,13 @@ impl Hooks {
                     });
                     ("application/json", body)
                 };
-                let text = |field: &str| target[field].as_str().unwrap_or_default().to_owned();
                 // Nobody reads them any more once the registry has ended.
                 let _ = outbox.send(Delivery {
-                    address: text("address"),
-                    auth_header: text("auth_header"),
+                    address: target.address.clone(),
+                    auth_header: target.auth_header.clone(),
                     media_type,
                     body: body.to_string(),
-                    skip_cert_verify: target["skip_cert_verify"] == true,
+                    skip_cert_verify: target.skip_cert_verify,
                     backoff: self.backoff,
                 });
             }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::demo::world::message::{Answer, Ask, empty, error, json, no_such_path, with};
 use crate::demo::world::store::Store;
-use crate::demo::world::webhook::Policy;
+use crate::demo::world::webhook::{Body, Policy};
 
 /// Answers a request of somebody who may. `rest` is the path below `webhook/policies`.
 pub(super) fn answer(store: &mut Store, ask: &Ask, project: &str, rest: &[&str], path: &str) -> Answer {
@@ -20,11 +20,11 @@ pub(super) fn answer(store: &mut Store, ask: &Ask, project: &str, rest: &[&str],
         (&Method::POST, []) => {
             let body = match accepted(&ask.body) {
                 Ok(body) => body,
-                Err(refused) => return refused,
+                Err(why) => return error(StatusCode::BAD_REQUEST, "BAD_REQUEST", why),
             };
-            let is_taken = |policy: &Policy| policy.project == project && policy.body["name"] == body["name"];
+            let is_taken = |policy: &Policy| policy.project == project && policy.body.name == body.name;
             if store.hooks.policies.iter().any(is_taken) {
-                let message = format!("notification policy named {} already exists", body["name"]);
+                let message = format!("notification policy named {} already exists", body.name);
                 return error(StatusCode::CONFLICT, "CONFLICT", &message);
             }
             let id = store.next_policy();
@@ -38,7 +38,7 @@ pub(super) fn answer(store: &mut Store, ask: &Ask, project: &str, rest: &[&str],
         (&Method::PUT, [id]) => {
             let body = match accepted(&ask.body) {
                 Ok(body) => body,
-                Err(refused) => return refused,
+                Err(why) => return error(StatusCode::BAD_REQUEST, "BAD_REQUEST", why),
             };
             let is_it = |policy: &&mut Policy| policy.project == project && policy.id.to_string() == *id;
             match store.hooks.policies.iter_mut().find(is_it) {
@@ -56,29 +56,21 @@ pub(super) fn answer(store: &mut Store, ask: &Ask, project: &str, rest: &[&str],
 }
 
 fn shown(policy: &Policy) -> Value {
-    let mut body = policy.body.clone();
+    let mut body = json!(policy.body);
     if let Some(fields) = body.as_object_mut() {
         fields.insert("id".into(), policy.id.into());
     }
     body
 }
 
-/// The body as it is stored, without what only the server sets.
-fn accepted(body: &[u8]) -> Result<Value, Answer> {
-    let bad = |message: &str| Err(error(StatusCode::BAD_REQUEST, "BAD_REQUEST", message));
-    let Ok(body) = serde_json::from_slice::<Value>(body) else {
-        return bad("invalid character");
-    };
-    let targets = body["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if targets.is_empty() {
-        return bad("empty notification target");
+/// The body without what only the server sets.
+fn accepted(body: &[u8]) -> Result<Body, &'static str> {
+    let body: Body = serde_json::from_slice(body).map_err(|_| "invalid character")?;
+    if body.targets.is_empty() {
+        return Err("empty notification target");
     }
-    if body["event_types"].as_array().is_none_or(Vec::is_empty) {
-        return bad("empty event type");
+    if body.event_types.is_empty() {
+        return Err("empty event type");
     }
-    let field = |name: &str| body.get(name).cloned().unwrap_or(Value::Null);
-    Ok(json!({
-        "name": field("name"), "enabled": field("enabled"), "event_types": field("event_types"),
-        "targets": field("targets"), "description": field("description"), "project_id": 1,
-    }))
+    Ok(body)
 }
