@@ -12,9 +12,9 @@
 //!
 //! | bound | why |
 //! |---|---|
-//! | [`WAITING`] changes wait, each once | a flood takes no more memory than this |
+//! | [`WAITING`] changes wait, each once, half of them of one registry | a flood takes no more memory than this |
 //! | only what concerns an answer of ours is invalidated | a registry tells of all its images, and of most of them nothing runs here |
-//! | [`budget`]: so many invalidations of a registry at once, and a second | a flood must not make caches cold for ever |
+//! | [`budget`]: so many invalidations by one registry at once, and a second; of the same every 1.5 s | a flood must not make caches cold for ever |
 //! | a gap is looked at every 2 s at most | a look asks registries |
 //! | [`strangers`]: 10 wrong secrets a minute of one peer are told so and logged | the others cost nothing more |
 
@@ -48,7 +48,7 @@ use crate::ledger::Keeper;
 use crate::registry::{Secret, SecretFile};
 
 use backlog::{Backlog, Waiting};
-use budget::Budget;
+use budget::{Budget, Pace};
 use gaps::Concerned;
 pub use metrics::NotificationMetrics;
 use metrics::{ChangeResult, Refusal};
@@ -57,7 +57,7 @@ pub use relay::{Addresses, Relay, Trusted};
 use strangers::Strangers;
 
 /// The most changes that wait.
-const WAITING: usize = 8192;
+const WAITING: usize = 4096;
 
 /// The time from one round to the next.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -104,6 +104,7 @@ pub struct Worker {
     keeper: Option<Keeper>,
     relay: Option<Relay>,
     budgets: HashMap<RegistryName, Budget>,
+    pace: Pace,
     metrics: NotificationMetrics,
 }
 
@@ -126,6 +127,7 @@ impl Receiver {
             keeper,
             relay,
             budgets: HashMap::new(),
+            pace: Pace::default(),
             metrics: metrics.clone(),
         };
         let (secrets, strangers) = (ArcSwap::default(), Strangers::default());
@@ -157,7 +159,12 @@ impl Receiver {
         let settings = self.settings.load();
         let mut dropped = 0;
         for (at, change) in resolved(&settings, &registry, read.changed) {
-            dropped += u64::from(!self.backlog.put(Waiting { at, change, relay: relay.clone() }));
+            dropped += u64::from(!self.backlog.put(Waiting {
+                by: registry.clone(),
+                at,
+                change,
+                relay: relay.clone(),
+            }));
         }
         self.metrics.changes(ChangeResult::Dropped, dropped);
         Received::Accepted
@@ -277,53 +284,66 @@ impl Worker {
     }
 
     async fn round(&mut self, batch: Vec<Waiting>) {
-        let mut by_registry: HashMap<RegistryName, Vec<Change>> = HashMap::new();
-        for Waiting { at, change, relay: _ } in batch {
-            by_registry.entry(at).or_default().push(change);
+        let mut by_registry: HashMap<(RegistryName, RegistryName), Vec<Change>> = HashMap::new();
+        for Waiting { by, at, change, relay: _ } in batch {
+            by_registry.entry((by, at)).or_default().push(change);
         }
         let mut all = Concerned::default();
-        for (registry, changes) in by_registry {
-            let asked: HashSet<Scope> = changes.iter().map(scope).collect();
-            let (observatory, of) = (self.observatory.clone(), registry.clone());
-            // It reads the whole cache.
-            let look = spawn_blocking(move || (observatory.concerned(&of, &asked), asked)).await;
-            let Ok((concerned, asked)) = look else { continue };
-            let unused = asked.iter().filter(|scope| !concerned.contains(scope)).count();
-            self.metrics.changes(ChangeResult::Unused, unused as u64);
+        for ((by, at), changes) in by_registry {
             for change in &changes {
-                all.add(&registry, change);
+                all.add(&at, change);
             }
-            let budget = self.budgets.entry(registry.clone()).or_insert_with(|| Budget::full(Instant::now()));
-            budget.refill(Instant::now());
-            // In the order of their arrival; parents, which nobody named, first.
-            let parents = concerned.iter().filter(|scope| !asked.contains(scope)).cloned();
-            let mut scopes: Vec<(Scope, Option<Change>)> = parents.map(|parent| (parent, None)).collect();
-            for change in changes {
-                let scope = scope(&change);
-                if concerned.contains(&scope) {
-                    scopes.push((scope, Some(change)));
+            for change in self.held(&at, changes).await {
+                if let Change::Digest(_, digest) = &change {
+                    all.add_digest(&at, *digest);
                 }
+                self.outdate(&by, &at, change);
             }
-            let mut done = 0;
-            for (scope, change) in scopes {
-                if let Scope::Digest(digest) = &scope {
-                    all.add_digest(&registry, *digest);
-                }
-                if budget.take() {
-                    self.observatory.invalidate(&registry, scope);
-                    done += 1;
-                } else if let Some(change) = change {
-                    // It waits for its turn. Whoever is told again was told already.
-                    let waits = self.backlog.put(Waiting { at: registry.clone(), change, relay: None });
-                    self.metrics.changes(ChangeResult::Dropped, u64::from(!waits));
-                }
-            }
-            self.metrics.changes(ChangeResult::Invalidated, done);
         }
         if let Some(keeper) = &self.keeper {
             let settings = self.settings.load_full();
             keeper.hint_those(move |key| all.concerns(&settings, key));
         }
+    }
+
+    /// Those changes that concern an answer of ours, in their order, and before them the indexes that list one of them.
+    async fn held(&self, at: &RegistryName, changes: Vec<Change>) -> Vec<Change> {
+        let asked: HashSet<Scope> = changes.iter().map(scope).collect();
+        let (observatory, of) = (self.observatory.clone(), at.clone());
+        // It reads the whole cache.
+        let look = spawn_blocking(move || (observatory.concerned(&of, &asked), asked)).await;
+        let Ok((concerned, asked)) = look else { return Vec::new() };
+        let unused = asked.iter().filter(|scope| !concerned.contains(scope)).count();
+        self.metrics.changes(ChangeResult::Unused, unused as u64);
+        let Some(repository) = changes.first().map(|change| change.repository().clone()) else {
+            return Vec::new();
+        };
+        // A digest counts in any repository.
+        let parent = |scope: &Scope| match scope {
+            Scope::Digest(index) if !asked.contains(scope) => {
+                Some(Change::Digest(repository.clone(), *index))
+            }
+            _ => None,
+        };
+        let parents = concerned.iter().filter_map(parent);
+        parents.chain(changes.into_iter().filter(|change| concerned.contains(&scope(change)))).collect()
+    }
+
+    /// Outdates what is cached of it; or lets it wait for its turn.
+    fn outdate(&mut self, by: &RegistryName, at: &RegistryName, change: Change) {
+        let now = Instant::now();
+        let budget = self.budgets.entry(by.clone()).or_insert_with(|| Budget::full(now));
+        budget.refill(now);
+        let scope = scope(&change);
+        if budget.has_one() && self.pace.may(at, &scope, now) {
+            budget.take();
+            self.observatory.invalidate(at, scope);
+            self.metrics.changes(ChangeResult::Invalidated, 1);
+            return;
+        }
+        // The other replicas were told already.
+        let waits = Waiting { by: by.clone(), at: at.clone(), change, relay: None };
+        self.metrics.changes(ChangeResult::Dropped, u64::from(!self.backlog.put(waits)));
     }
 }
 

@@ -35,8 +35,8 @@ const AT_ONCE: usize = 4;
 /// How many hints wait.
 const HINTS: usize = 256;
 
-/// How many hints about several gaps wait.
-const MANY_HINTS: usize = 16;
+/// How many hints about several gaps wait: each may hold some thousand names, and nobody takes them where we do not lead.
+const MANY_HINTS: usize = 2;
 
 /// How often metrics are shown and old objects are looked for.
 const TICK: Duration = Duration::from_secs(10);

@@ -35,7 +35,7 @@ pub type Trusted = Arc<dyn Fn() -> Vec<CertificateDer<'static>> + Send + Sync>;
 const PATH: &str = "/hooks/harbor";
 
 /// How many posts wait.
-const WAITING: usize = 32;
+const WAITING: usize = 8;
 
 /// The most replicas that are told.
 const REPLICAS: usize = 32;
@@ -60,7 +60,7 @@ impl Sender {
     /// Passes on what of this batch others do not know. It never waits.
     pub(super) fn pass_on(&self, batch: &[Waiting], metrics: &NotificationMetrics) {
         let mut by_secret: HashMap<&HeaderValue, Vec<(RegistryName, Change)>> = HashMap::new();
-        for Waiting { at, change, relay } in batch {
+        for Waiting { by: _, at, change, relay } in batch {
             if let Some(secret) = relay {
                 by_secret.entry(secret).or_default().push((at.clone(), change.clone()));
             }
