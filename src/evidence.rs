@@ -48,6 +48,7 @@ mod judge;
 mod layers;
 mod lookup;
 mod metrics;
+mod notified;
 mod observatory;
 mod question;
 mod ttl;

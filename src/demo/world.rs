@@ -18,8 +18,9 @@
 //!                                   └──► registry ─ challenge, token ────┴► distribution ─► store ─ content, scan
 //! ```
 //!
-//! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* scan, replicate or
-//! collect garbage: stories push into its [`Store`], or over the network, and set scan states and executions there.
+//! A registry runs in the runtime that started it, and ends when its handle is dropped. Its webhook policies are told of pushes into
+//! its [`Store`]. It does *not* scan, replicate or collect garbage: stories push into the [`Store`], or over the network, and set
+//! scan states and executions there.
 
 mod accounts;
 pub mod authority;
@@ -40,6 +41,7 @@ pub mod seed;
 mod server;
 mod store;
 mod tokens;
+mod webhook;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

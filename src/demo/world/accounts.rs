@@ -65,6 +65,8 @@ pub enum Permission {
     ProjectRead,
     /// `scan:create`
     ScanCreate,
+    /// `notification-policy:create`, `:list` and `:update`
+    NotificationPolicy,
     /// `replication-policy:list`, of the whole Harbor.
     ReplicationPolicyList,
     /// `replication:list`, of the whole Harbor.
@@ -72,8 +74,8 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All that Landfall reads with.
-    pub const ALL: [Self; 9] = [
+    /// All that Landfall reads with, and what it does about notifications.
+    pub const ALL: [Self; 10] = [
         Self::Pull,
         Self::ArtifactRead,
         Self::ArtifactList,
@@ -81,9 +83,15 @@ impl Permission {
         Self::ScannerRead,
         Self::ProjectRead,
         Self::ScanCreate,
+        Self::NotificationPolicy,
         Self::ReplicationPolicyList,
         Self::ReplicationList,
     ];
+
+    /// Whether it changes something: in a public project, not everybody has it.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Push | Self::ScanCreate | Self::NotificationPolicy)
+    }
 }
 
 impl Account {

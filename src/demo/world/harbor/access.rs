@@ -47,8 +47,7 @@ impl Caller {
         }
         let Some(found) = store.projects.get(project) else { return false };
         // In a public project Harbor gives everybody all permissions to read, and none to write.
-        let writes = matches!(permission, Permission::ScanCreate | Permission::Push);
-        if found.visibility == Visibility::Public && !writes {
+        if found.visibility == Visibility::Public && !permission.writes() {
             return true;
         }
         match self {
