@@ -226,6 +226,8 @@ fn manifest(store: &mut Store, ask: &Ask, repository: &str, reference: &str) -> 
     if named.is_none() {
         store.tag(repository, reference, &digest);
     }
+    let tag = named.is_none().then_some(reference);
+    store.hooks.tell("PUSH_ARTIFACT", repository, &digest.to_string(), tag);
     let mut answer = with(empty(StatusCode::CREATED), CONTENT_DIGEST, &digest.to_string());
     let body: Value = serde_json::from_slice(&content.bytes).unwrap_or_default();
     let subject = body.pointer("/subject/digest").and_then(Value::as_str);
