@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod facts;
 pub mod finding;
 pub mod gap;
+pub mod healing;
 pub mod image;
 pub mod keyring;
 pub mod mapping;

@@ -19,6 +19,7 @@ use super::problem::{Problem, Severity};
 use super::scalar::{self, Name};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
+use crate::domain::healing::{Healing, HealingMode};
 use crate::domain::name::Site;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
@@ -37,7 +38,7 @@ pub(super) fn settings(
     now: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let raw::File { site, near, registries, routes, platforms, defaults, policies, exclude, cache, budget } =
+    let raw::File { site, near, registries, routes, platforms, defaults, policies, exclude, cache, budget, healing } =
         file;
     let mut build = Build { tree, files, now, problems };
 
@@ -63,6 +64,7 @@ pub(super) fn settings(
     let policies = build.policies(policies.unwrap_or_default(), &defaults, &exclude.namespaces);
     let cache = build.cache(cache);
     let budget = build.budget(budget);
+    let healing = build.healing(healing, &known.registries);
 
     Some(Settings {
         site: site?,
@@ -76,6 +78,7 @@ pub(super) fn settings(
         exclude,
         cache,
         budget,
+        healing,
     })
 }
 
@@ -277,6 +280,30 @@ impl Build<'_> {
             );
         }
         budget
+    }
+
+    fn healing(
+        &mut self,
+        healing: Option<At<raw::Healing>>,
+        registries: &registries::Registries,
+    ) -> Healing {
+        let Some(At { node, value: raw::Healing { mode, after } }) = healing else {
+            return Healing::default();
+        };
+        let by_default = Healing::default();
+        let healing = Healing {
+            mode: match mode {
+                None | Some(raw::HealingMode::Off) => HealingMode::Off,
+                Some(raw::HealingMode::Scan) => HealingMode::Scan,
+                Some(raw::HealingMode::Replicate) => HealingMode::Replicate,
+            },
+            after: after.map_or(by_default.after, |length| length.0),
+        };
+        if healing.mode != HealingMode::Off && registries.values().all(|one| one.healing.is_none()) {
+            let hint = "give the local Harbor, and for `Replicate` the primary, `healing: {credentials: …}` of a robot of its own".to_owned();
+            self.warn(node, "no registry has `healing.credentials`, so nothing can be healed", hint);
+        }
+        healing
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Rule {
     pub filters: Vec<Filter>,
     /// The namespace at its destination, and how many components it replaces.
     pub destination: (Box<str>, i64),
+    /// Whether it moves a tag that is at its destination already.
+    pub overrides: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// When it was last changed: enabled, for example.

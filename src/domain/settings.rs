@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::healing::Healing;
 use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub cache: CacheLife,
     /// How long and how much registries are asked.
     pub budget: Budget,
+    /// What may be done about gaps.
+    pub healing: Healing,
 }
 
 impl Settings {
@@ -145,6 +148,7 @@ pub(crate) mod sample {
                 entries: 10,
             },
             budget: Budget { request: each, attempt: each, in_flight: 3 },
+            healing: Healing::default(),
         }
     }
 }

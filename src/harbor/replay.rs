@@ -115,6 +115,7 @@ impl Script {
             pull_secret: None,
             realm: None,
             service: Service::Open,
+            healing: None,
             requests_per_hour: None,
         });
         let heard = Arc::new(Mutex::new(Vec::new()));

@@ -128,6 +128,7 @@ impl Embedded {
             pull_secret: None,
             realm: None,
             service: Service::Open,
+            healing: None,
             requests_per_hour: None,
         }
     }

@@ -45,6 +45,8 @@ struct RawRule<'a> {
     #[serde(borrow)]
     dest_namespace: Option<Cow<'a, str>>,
     dest_namespace_replace_count: Option<i64>,
+    #[serde(rename = "override")]
+    overrides: Option<bool>,
     #[serde(borrow)]
     creation_time: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -225,6 +227,7 @@ fn rule(raw: RawRule<'_>) -> Option<Rule> {
         copies,
         filters: filters.filter_map(|Object(raw)| filter(&raw)).collect(),
         destination: (plain(&namespace).into(), raw.dest_namespace_replace_count.unwrap_or(-1)),
+        overrides: raw.overrides == Some(true),
         created: raw.creation_time.as_deref().and_then(time),
         updated: raw.update_time.as_deref().and_then(time),
     })
