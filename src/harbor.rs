@@ -24,6 +24,7 @@ mod answer;
 mod api;
 mod client;
 mod facts;
+mod heal;
 mod overview;
 mod project;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod scan;
 mod self_test;
 
 pub use client::Harbor;
+pub use heal::{Heard, Refusal};
 pub use replication::{Allowed, MOST_PAGES};
 pub use self_test::{Check, SelfTestResult};
 

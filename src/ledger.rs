@@ -13,12 +13,16 @@
 //! | `writer` | in every replica: folds sightings into the objects |
 //! | `keeper` | in the leader: re-checks, closes, counts Pods, deletes what is old |
 //! | `recheck` | judges one image at one registry again |
+//! | `heal` | when an attempt to heal a gap is due: pure |
+//! | `healer` | in the leader: starts scans, executes replication rules, tells what came of it |
 //! | `lag` | how late a copy came |
 //! | `store` | reads an object, changes it, writes it, until nobody was faster |
 //! | `notices` | Events on owners, each once in a while |
 //! | `book` | the same ledger in memory |
 
 mod book;
+mod heal;
+mod healer;
 mod keeper;
 mod lag;
 mod met;
@@ -34,8 +38,10 @@ mod tests;
 mod writer;
 
 pub use book::Book;
+pub use heal::Terms;
+pub use healer::Healer;
 #[cfg(feature = "demo")]
-pub use keeper::Recheck;
+pub use record::Recheck;
 pub use keeper::{Keeper, Keeping, RuleReading, Rules};
 pub use lag::lag_of;
 pub use met::Met;

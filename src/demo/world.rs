@@ -19,8 +19,8 @@
 //! ```
 //!
 //! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
-//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states
-//! and executions there.
+//! the network, scan or collect garbage: stories push into its [`Store`] and set scan states there. It replicates what a request
+//! to its API has started ([`Embedded::replicates`]).
 
 mod accounts;
 pub mod authority;
@@ -29,6 +29,7 @@ mod distribution;
 mod entry;
 pub mod faults;
 mod harbor;
+mod jobs;
 mod log;
 mod message;
 mod registry;
@@ -47,7 +48,7 @@ use authority::{Authority, AuthorityError, Identity};
 pub use entry::entry;
 pub use log::{Authorization, PathClass, Request};
 pub use registry::{Login, TokenAnswer};
-pub use replication::{Execution, ReplicationRule};
+pub use replication::{Ending, Execution, ReplicationRule};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
 pub use store::{
@@ -148,6 +149,22 @@ impl World {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Adds a robot that heals, with these permissions, and returns its credentials.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn healer(
+        &self,
+        harbor: &Embedded,
+        permissions: &[Permission],
+    ) -> Result<crate::domain::registry::CredentialSource, WorldError> {
+        let robot = Account::robot("heal", Namespace::All, permissions);
+        let name = format!("{}-heal", harbor.name());
+        let credentials = self.credentials(&name, &robot.name, &robot.secret)?;
+        harbor.store().add_account(robot);
+        Ok(credentials)
     }
 
     /// Starts a Harbor. It has the account `robot$landfall`, which may read everything that Landfall reads; its

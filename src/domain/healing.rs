@@ -12,6 +12,9 @@ use super::name::RegistryName;
 use super::registry::Registry;
 use super::replication::{Copies, Execution, Push, Rule, Standing, Status};
 
+/// After so many failed attempts a person is asked, and none is made for a day.
+pub const MOST_FAILURES: i32 = 5;
+
 /// What Landfall may do about gaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display)]
 pub enum HealingMode {
@@ -74,7 +77,6 @@ pub enum Remedy {
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
-    strum::VariantArray,
     strum::VariantNames,
 )]
 pub enum HealOutcome {

@@ -312,6 +312,22 @@ impl Rule {
     }
 }
 
+impl Execution {
+    /// How it stands by its tasks: Harbor works out the state of an execution later.
+    #[must_use]
+    pub fn by_tasks(&self) -> Status {
+        let Tasks { total, succeeded, failed, stopped, .. } = self.tasks;
+        if self.status != Status::InProgress || total == 0 || succeeded + failed + stopped < total {
+            return self.status;
+        }
+        match (failed, stopped) {
+            (0, 0) => Status::Succeed,
+            (0, _) => Status::Stopped,
+            _ => Status::Failed,
+        }
+    }
+}
+
 impl Remote {
     /// Whether it is this registry: by the host or an alias of it, or by the address at which we ask it.
     #[must_use]

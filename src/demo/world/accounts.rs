@@ -65,12 +65,14 @@ pub enum Permission {
     ScanCreate,
     /// `replication-policy:list`, of the whole Harbor.
     ReplicationPolicyList,
-    /// `replication:list`, of the whole Harbor.
+    /// `replication:list` and `replication:read`, of the whole Harbor.
     ReplicationList,
+    /// `replication:create`, of the whole Harbor.
+    ReplicationCreate,
 }
 
 impl Permission {
-    /// All of them.
+    /// All of them, but for those that change something outside a project.
     pub const ALL: [Self; 9] = [
         Self::Pull,
         Self::ArtifactRead,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
-use super::replication::{Execution, ReplicationRule};
+use super::replication::{Ending, Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use crate::domain::digest::Digest;
@@ -40,6 +41,10 @@ pub struct Store {
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) scans: HashMap<Digest, Scan>,
     pub(super) rules: Vec<ReplicationRule>,
+    /// Rules and their executions that were started and are not run yet.
+    pub(super) started: Vec<(u64, u64)>,
+    /// Wakes the job service.
+    pub(super) jobs: Arc<Notify>,
     pub(super) harbor_tokens: HarborTokens,
     pub(super) plain_tokens: PlainTokens,
     next_id: u64,
@@ -234,6 +239,8 @@ impl Store {
             repositories: BTreeMap::new(),
             scans: HashMap::new(),
             rules: Vec::new(),
+            started: Vec::new(),
+            jobs: Arc::default(),
             harbor_tokens: HarborTokens::default(),
             plain_tokens: PlainTokens::default(),
             next_id: 0,
@@ -410,6 +417,31 @@ impl Store {
         if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
             rule.executions.push(execution);
         }
+    }
+
+    /// How many executions of a rule somebody has started.
+    #[must_use]
+    pub fn started_by_hand(&self, rule: u64) -> usize {
+        let rule = self.rules.iter().find(|one| one.id == rule);
+        let executions = rule.map(|rule| rule.executions.as_slice()).unwrap_or_default();
+        executions.iter().filter(|execution| execution.trigger() == "manual").count()
+    }
+
+    /// Changes how a rule's executions end from now on.
+    pub fn set_ending(&mut self, rule: u64, ending: Ending) {
+        if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
+            rule.ending = ending;
+        }
+    }
+
+    /// Starts a rule by hand, and returns the number of the execution.
+    pub(super) fn start_execution(&mut self, rule: u64) -> u64 {
+        let now = Timestamp::now();
+        self.execute(rule, Execution::new("InProgress", "", now, &[]).by_hand());
+        let id = self.next_id;
+        self.started.push((rule, id));
+        self.jobs.notify_one();
+        id
     }
 
     /// Sets the state of a scan in the whole Harbor: reports belong to a digest, not to a repository. For an index it sets that
