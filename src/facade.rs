@@ -58,7 +58,7 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded, Ending,
             Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
             Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
             WorldError, entry, seed,
@@ -123,6 +123,10 @@ pub mod domain {
     /// See [`crate::domain::gap`].
     pub mod gap {
         pub use crate::domain::gap::{Axis, Gap, GapKey, GapKind, Version};
+    }
+    /// See [`crate::domain::healing`].
+    pub mod healing {
+        pub use crate::domain::healing::{HealOutcome, Remedy};
     }
     /// See [`crate::domain::image`].
     pub mod image {

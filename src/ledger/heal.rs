@@ -141,3 +141,6 @@ pub fn is_within(one: Timestamp, other: Timestamp, time: Duration) -> bool {
 fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -413,8 +413,10 @@ impl Hands {
 
     fn tell(&self, key: &GapKey, before: Option<&Record>, now: &Record) {
         let is_under_way = before.and_then(Record::under_way).is_some();
-        if let Some(action) = now.action.as_ref().filter(|action| is_under_way && action.outcome.is_some()) {
-            self.metrics.attempted(key, action);
+        if let Some(action) = now.action.as_ref().filter(|_| is_under_way)
+            && let Some(outcome) = action.outcome
+        {
+            self.metrics.attempted(&key.registry, action.what, outcome);
         }
         let was_open = before.is_some_and(Record::is_open);
         let reason = if was_open && now.state == GapState::Closed {

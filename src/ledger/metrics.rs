@@ -11,8 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry as Page, Unit};
 
 use super::record::Record;
-use crate::cluster::GapAction;
 use crate::domain::gap::{GapKey, GapKind};
+use crate::domain::healing::{HealOutcome, Remedy};
+use crate::domain::name::RegistryName;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfFinding {
@@ -117,10 +118,9 @@ impl LedgerMetrics {
     }
 
     /// An attempt to heal has ended.
-    pub(super) fn attempted(&self, key: &GapKey, action: &GapAction) {
-        let Some(outcome) = action.outcome else { return };
-        let registry = key.registry.as_str().into();
-        let attempt = Attempt { registry, what: action.what.into(), outcome: outcome.into() };
+    pub fn attempted(&self, registry: &RegistryName, what: Remedy, outcome: HealOutcome) {
+        let registry = registry.as_str().into();
+        let attempt = Attempt { registry, what: what.into(), outcome: outcome.into() };
         self.attempts.get_or_create(&attempt).inc();
     }
 
@@ -131,8 +131,9 @@ impl LedgerMetrics {
         let mut given_up: HashMap<OfRegistry, i64> = HashMap::new();
         for (key, record) in records {
             let registry: Arc<str> = key.registry.as_str().into();
-            if record.has_given_up() {
-                *given_up.entry(OfRegistry { registry: registry.clone() }).or_default() += 1;
+            if record.is_open() {
+                let held = given_up.entry(OfRegistry { registry: registry.clone() }).or_default();
+                *held += i64::from(record.has_given_up());
             }
             for (axis, kind) in record.open() {
                 *open.entry(Open { finding: kind.as_str(), registry: registry.clone() }).or_default() += 1;

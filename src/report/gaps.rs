@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cluster::{GapState, ObjectRef};
+use crate::cluster::{GapAction, GapState, ObjectRef};
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version};
 use crate::domain::text::plain;
@@ -65,6 +65,8 @@ pub struct Row {
     pub namespaces: Vec<String>,
     /// The owners of these Pods.
     pub owners: Vec<ObjectRef>,
+    /// The last attempt to heal it.
+    pub action: Option<GapAction>,
     /// All of it as one sentence.
     pub message: String,
     /// The image as a person would call it, without its host.
@@ -132,6 +134,7 @@ fn row(key: &GapKey, record: &Record, now: Timestamp) -> Row {
         lag_seconds: record.lag_seconds,
         namespaces: record.namespaces.clone(),
         owners: record.owners.clone(),
+        action: record.action.clone(),
         message: sentence(key, record, Some(now)),
         called: called(key, record),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -28,6 +29,8 @@ pub struct Store {
     pub storage: Reachable,
     /// Harbor's job service, which runs scans.
     pub job_service: Reachable,
+    /// What the start of a scan is answered with, instead of what it would be.
+    pub scan_starts: Option<(StatusCode, &'static str)>,
     /// How long a request with a wrong password takes: 1.5 s in a real Harbor, 0 here unless a test changes it.
     pub wrong_password_delay: Duration,
     /// CVEs that are ignored in all projects that use the system's list.
@@ -230,6 +233,7 @@ impl Store {
             configuration: Configuration::Cached,
             storage: Reachable::Up,
             job_service: Reachable::Up,
+            scan_starts: None,
             wrong_password_delay: Duration::ZERO,
             allowlist: Allowlist::default(),
             descriptors: Descriptors::Storage,

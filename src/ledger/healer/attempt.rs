@@ -141,8 +141,9 @@ impl Healer {
 
     fn tell(&self, key: &GapKey, object: &GapObject, now: &Record) {
         let Some(action) = &now.action else { return };
-        self.metrics.attempted(key, action);
-        if action.attempts < MOST_FAILURES || action.outcome.is_none_or(|outcome| !outcome.is_failure()) {
+        let Some(outcome) = action.outcome else { return };
+        self.metrics.attempted(&key.registry, action.what, outcome);
+        if action.attempts < MOST_FAILURES || !outcome.is_failure() {
             return;
         }
         tracing::warn!(gap = %object.name, "healing has failed {MOST_FAILURES} times; somebody must look");

@@ -126,6 +126,9 @@ fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
         return empty(StatusCode::NOT_FOUND);
     };
     let parts = store.scan_parts(digest, artifact);
+    if let Some((status, code)) = store.scan_starts {
+        return error(status, code, "as the test has it");
+    }
     // src/controller/scan/base_controller.go, `Scan`.
     match store.scanner {
         ScannerState::None => {
