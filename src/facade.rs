@@ -58,9 +58,9 @@ pub mod demo {
     /// See [`crate::demo::world`].
     pub mod world {
         pub use crate::demo::world::{
-            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded, Ending,
-            Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule, Report,
-            Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
+            Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
+            Ending, Execution, Login, Namespace, PathClass, Permission, Ranges, Reachable, ReplicationRule,
+            Report, Request, Scan, ScannerState, Signatures, Standing, Store, TokenAnswer, Visibility, World,
             WorldError, entry, seed,
         };
         /// See [`crate::demo::world::authority`].

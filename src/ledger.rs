@@ -40,14 +40,14 @@ mod writer;
 pub use book::Book;
 pub use heal::Terms;
 pub use healer::Healer;
-#[cfg(feature = "demo")]
-pub use record::Recheck;
 pub use keeper::{Keeper, Keeping, RuleReading, Rules};
 pub use lag::lag_of;
 pub use met::Met;
 pub use metrics::LedgerMetrics;
 pub use notices::Notices;
 pub use recheck::recheck;
+#[cfg(feature = "demo")]
+pub use record::Recheck;
 pub use record::{Record, Running, Standing, State, Swept, fits};
 pub use recorder::{Owner, Recorder, Sighting};
 pub use sentence::{age, sentence};

@@ -277,7 +277,9 @@ impl ReplicationGapStatus {
     /// Whether so many attempts to heal it have failed that a person is asked.
     pub fn has_given_up(&self) -> bool {
         let is_over = |action: &GapAction| action.attempts >= MOST_FAILURES && action.outcome.is_some();
-        self.action.as_ref().is_some_and(|action| is_over(action) && self.lacking(action.what.axis()).is_some())
+        self.action
+            .as_ref()
+            .is_some_and(|action| is_over(action) && self.lacking(action.what.axis()).is_some())
     }
 
     /// How it stands on one axis; `None` where nothing was ever lacking.

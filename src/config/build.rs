@@ -38,8 +38,19 @@ pub(super) fn settings(
     now: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let raw::File { site, near, registries, routes, platforms, defaults, policies, exclude, cache, budget, healing } =
-        file;
+    let raw::File {
+        site,
+        near,
+        registries,
+        routes,
+        platforms,
+        defaults,
+        policies,
+        exclude,
+        cache,
+        budget,
+        healing,
+    } = file;
     let mut build = Build { tree, files, now, problems };
 
     let registries_at = tree.child(Tree::ROOT, "registries");
@@ -282,11 +293,7 @@ impl Build<'_> {
         budget
     }
 
-    fn healing(
-        &mut self,
-        healing: Option<At<raw::Healing>>,
-        registries: &registries::Registries,
-    ) -> Healing {
+    fn healing(&mut self, healing: Option<At<raw::Healing>>, registries: &registries::Registries) -> Healing {
         let Some(At { node, value: raw::Healing { mode, after } }) = healing else {
             return Healing::default();
         };

@@ -46,8 +46,7 @@ impl Observatory {
     /// Starts the scan of an image. Its registry deletes the last report first.
     pub async fn start_scan(&self, place: &Place, digest: &Digest) -> Asked<()> {
         let repository = &place.repository;
-        let ask =
-            async |harbor: Arc<Harbor>, deadline| harbor.start_scan(repository, digest, deadline).await;
+        let ask = async |harbor: Arc<Harbor>, deadline| harbor.start_scan(repository, digest, deadline).await;
         self.heal(&place.registry.name, repository, ask).await
     }
 
@@ -109,9 +108,7 @@ impl Observatory {
             return Asked::Unknown(Unknown::new(Cause::Drained, detail));
         };
         let Some(healer) = upstream.healer.clone() else { return Asked::NoCredentials };
-        if let Some(unknown) =
-            upstream.unavailable().or_else(|| upstream.limit(repository, Instant::now()))
-        {
+        if let Some(unknown) = upstream.unavailable().or_else(|| upstream.limit(repository, Instant::now())) {
             return Asked::Unknown(unknown);
         }
         let deadline = Instant::now() + PATIENCE;

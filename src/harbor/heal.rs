@@ -78,11 +78,7 @@ impl Harbor {
     ///
     /// # Errors
     /// There was no answer that tells; the rule may have been executed.
-    pub async fn start_execution(
-        &self,
-        rule: i64,
-        deadline: Instant,
-    ) -> Result<Heard<Option<i64>>, Unknown> {
+    pub async fn start_execution(&self, rule: i64, deadline: Instant) -> Result<Heard<Option<i64>>, Unknown> {
         let body = Bytes::from(format!("{{\"policy_id\":{rule}}}"));
         heard(self.api.start_execution(body, deadline).await)?.then(|answer| {
             let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());

@@ -53,7 +53,7 @@ impl Default for Terms {
             pauses: [minutes(1), minutes(2), minutes(5), minutes(15), minutes(60)],
             forgets: Duration::from_hours(24),
             rule: minutes(10),
-            rest: minutes(15),
+            rest: minutes(60),
             scans: (Duration::from_secs(1), 5),
             executions: (Duration::from_secs(10), 1),
             looks: (Duration::from_millis(500), 10),

@@ -59,18 +59,24 @@ pub struct Healer {
 
 /// What only this leader knows. Whatever a wall clock does, it acts no faster than this allows.
 struct Memory {
-    /// Until when a gap rests.
+    /// Until when a gap rests. Other settings wake all of them.
     rests: HashMap<GapKey, Instant>,
+    settings: Arc<Settings>,
+    /// Gaps that were found in order: the keeper closes them.
+    in_order: HashSet<GapKey>,
     /// When we executed a rule.
     executed: HashMap<(RegistryName, i64), Instant>,
     /// The rules of a registry, and when they were read.
     rules: HashMap<RegistryName, (Instant, Arc<Vec<Rule>>)>,
     /// How an execution stood, and when it was asked.
-    executions: HashMap<(RegistryName, i64), (Instant, Arc<(Execution, Box<str>)>)>,
+    executions: HashMap<(RegistryName, i64), (Instant, Told)>,
     scans: Bucket,
     starts: Bucket,
     looks: Bucket,
 }
+
+/// How an execution stands, and the end of the log of its first task that failed.
+type Told = Arc<(Execution, Box<str>)>;
 
 /// What a piece of work was about, and how long that gap rests.
 type Work = BoxFuture<'static, (GapKey, Duration)>;
@@ -92,6 +98,8 @@ impl Healer {
     ) -> Self {
         let memory = Mutex::new(Memory {
             rests: HashMap::new(),
+            settings: settings.load_full(),
+            in_order: HashSet::new(),
             executed: HashMap::new(),
             rules: HashMap::new(),
             executions: HashMap::new(),
@@ -148,23 +156,26 @@ impl Healer {
                     }
                     // Up to 20 % shorter or longer, so that what was begun at once does not go on at once.
                     let rest = rest.mul_f64(0.8 + 0.4 * fastrand::f64());
-                    self.remembered().rests.insert(key.clone(), Instant::now() + rest);
-                    hint(&key);
+                    let mut memory = self.remembered();
+                    memory.rests.insert(key.clone(), Instant::now() + rest);
+                    let is_in_order = memory.in_order.remove(&key);
+                    drop(memory);
+                    if is_in_order {
+                        hint(&key);
+                    }
                 }
             }
         }
     }
 
     /// What is due, the oldest first, so that two leaders begin with the same.
-    fn due(
-        &self,
-        pick: &Pick<'_>,
-        busy: &HashSet<GapKey>,
-        replicates: bool,
-    ) -> Vec<(GapKey, Record, Stage)> {
-        let (healing, now, instant) = (self.settings.load().healing, (self.clock)(), Instant::now());
+    fn due(&self, pick: &Pick<'_>, busy: &HashSet<GapKey>, replicates: bool) -> Vec<(GapKey, Record, Stage)> {
+        let settings = self.settings.load_full();
+        let (healing, now, instant) = (settings.healing, (self.clock)(), Instant::now());
         let mut memory = self.remembered();
-        memory.rests.retain(|_, until| *until > instant);
+        let is_same = Arc::ptr_eq(&memory.settings, &settings);
+        memory.rests.retain(|_, until| is_same && *until > instant);
+        memory.settings = settings;
         let stage = |key: &GapKey, record: &Record| stage(record, key, &healing, &self.terms, now);
         let wanted = |key: &GapKey, record: &Record| {
             let rests = !record.is_open() || busy.contains(key) || memory.rests.contains_key(key);
@@ -208,6 +219,12 @@ impl Healer {
                 },
             },
         }
+    }
+
+    /// A look has found that nothing is lacking: the keeper looks, and closes it.
+    fn in_order(&self, key: &GapKey) -> Duration {
+        self.remembered().in_order.insert(key.clone());
+        self.terms.poll
     }
 
     fn remembered(&self) -> MutexGuard<'_, Memory> {

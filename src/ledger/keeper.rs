@@ -129,7 +129,10 @@ impl Keeping {
         let (hints, hinted) = mpsc::channel(HINTS);
         let (sender, swept) = watch::channel(None);
         let hands = Arc::new(Hands { objects, notices, pace, recheck, lag, metrics, clock });
-        (Keeper { hints, swept: sender }, Self { hands, hints: hinted, swept, rules, retention, healer: None })
+        (
+            Keeper { hints, swept: sender },
+            Self { hands, hints: hinted, swept, rules, retention, healer: None },
+        )
     }
 
     /// Heals gaps, too.

@@ -14,7 +14,8 @@ use strum::VariantArray;
 use super::met::Met;
 use super::sentence::sentence;
 use crate::cluster::{
-    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ObjectRef, ReplicationGapStatus,
+    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ObjectRef,
+    ReplicationGapStatus,
 };
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind};

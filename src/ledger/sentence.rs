@@ -195,7 +195,8 @@ fn closed(what: &str, place: &str, record: &ReplicationGapStatus) -> String {
         text += &format!("; {}", plain(why));
     }
     text.push('.');
-    if let Some(action) = record.action.as_ref().filter(|action| action.outcome == Some(HealOutcome::Healed)) {
+    if let Some(action) = record.action.as_ref().filter(|action| action.outcome == Some(HealOutcome::Healed))
+    {
         text += match action.what {
             Remedy::Scan => " Landfall had started the scan.",
             Remedy::Replicate => " Landfall had executed its replication rule.",

@@ -20,8 +20,8 @@ use landfall::facade::demo::world::seed::{self, Named};
 use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationRule, entry};
 use landfall::facade::domain::case::Subject;
 use landfall::facade::domain::finding::FindingKind;
-use landfall::facade::domain::healing::{HealOutcome, Remedy};
 use landfall::facade::domain::gap::{Gap, GapKey, GapKind, Version};
+use landfall::facade::domain::healing::{HealOutcome, Remedy};
 use landfall::facade::domain::image::Tag;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
@@ -298,7 +298,11 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_gap_oldest_age_seconds", vec![REGISTRY]),
         (
             "landfall_healing_attempts",
-            vec![REGISTRY, ("what", Closed(&["Scan", "Replicate"])), ("outcome", Closed(HealOutcome::VARIANTS))],
+            vec![
+                REGISTRY,
+                ("what", Closed(&["Scan", "Replicate"])),
+                ("outcome", Closed(HealOutcome::VARIANTS)),
+            ],
         ),
         ("landfall_healing_gaps_given_up", vec![REGISTRY]),
         ("landfall_sweep_duration_seconds", vec![]),

@@ -161,7 +161,8 @@ impl Build<'_> {
         let at = credentials.node;
         let source = self.credentials(credentials, host);
         if source == *reading && source != CredentialSource::Anonymous {
-            let hint = "give healing a robot of its own: the one that reads must not be able to write".to_owned();
+            let hint =
+                "give healing a robot of its own: the one that reads must not be able to write".to_owned();
             self.error(at, "these are the credentials that read", hint);
         }
         if matches!(source, CredentialSource::TokenFile(_)) {

@@ -85,7 +85,8 @@ impl Run {
         if let Some(why) = &self.refused {
             return Some(Ended(Execution::failed(now, why), String::new()));
         }
-        let ended = |status, log: &str| Ended(Execution::new(status, "", now, &tasks(status)), log.to_owned());
+        let ended =
+            |status, log: &str| Ended(Execution::new(status, "", now, &tasks(status)), log.to_owned());
         Some(match (&self.ending, destination) {
             (Ending::Never, _) => return None,
             (Ending::Refused(why), _) => Ended(Execution::failed(now, why), String::new()),

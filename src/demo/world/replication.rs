@@ -122,9 +122,11 @@ impl ReplicationRule {
 
     /// Whether a filter of this kind lets this text through; without such a filter, each is.
     pub(super) fn lets_through(&self, kind: &str, text: Option<&str>) -> bool {
-        let mut of_kind = self.filters.iter().filter(|filter| filter["type"] == kind);
+        let mut of_kind =
+            self.filters.iter().filter(|filter| filter.get("type").is_some_and(|of| of == kind));
         of_kind.all(|filter| {
-            let pattern = filter["value"].as_str().and_then(|value| Pattern::new(value).ok());
+            let pattern =
+                filter.get("value").and_then(Value::as_str).and_then(|value| Pattern::new(value).ok());
             text.is_some_and(|text| pattern.is_none_or(|pattern| pattern.matches(text)))
         })
     }

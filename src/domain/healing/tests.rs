@@ -1,6 +1,5 @@
 //! Which remedy, and which rule: tables.
 
-
 use strum::{VariantArray as _, VariantNames as _};
 
 use super::*;
@@ -89,7 +88,9 @@ fn what_certainly_helps_comes_first_and_then_what_tells_a_person_most() {
     let perhaps = rule("perhaps", vec![label], same);
     let certain = rule("certain", vec![], same);
     let mut all = vec![disabled, shallow, perhaps, certain];
-    for expected in [("by", "certain"), ("by", "perhaps"), ("too shallow", "shallow"), ("disabled", "disabled")] {
+    for expected in
+        [("by", "certain"), ("by", "perhaps"), ("too shallow", "shallow"), ("disabled", "disabled")]
+    {
         let found = covers(&all, "production/shop/web", &["1"]).unwrap();
         assert_eq!((found.0, &*found.1), expected);
         all.pop();
@@ -112,8 +113,7 @@ fn a_scan_is_a_remedy_only_for_what_has_no_good_result_and_a_copy_that_is_there(
 
 #[test]
 fn every_outcome_has_a_sentence_of_its_own() {
-    let outcomes: Vec<HealOutcome> =
-        HealOutcome::VARIANTS.iter().map(|word| word.parse().unwrap()).collect();
+    let outcomes: Vec<HealOutcome> = HealOutcome::VARIANTS.iter().map(|word| word.parse().unwrap()).collect();
     let said: std::collections::BTreeSet<&str> = outcomes.iter().map(|outcome| outcome.sentence()).collect();
     assert_eq!(said.len(), outcomes.len());
     assert!(said.iter().all(|said| said.len() < 220 && !said.ends_with('.')), "{said:?}");

@@ -81,7 +81,9 @@ fn the_mode_and_the_age_decide_what_is_begun() {
     ] {
         assert_eq!(stage_in(mode, record, minutes), expected, "{mode} {minutes}");
     }
-    for kind in [FindingKind::ScannerDown, FindingKind::ScanPending, FindingKind::Vulnerable, FindingKind::Refused] {
+    for kind in
+        [FindingKind::ScannerDown, FindingKind::ScanPending, FindingKind::Vulnerable, FindingKind::Refused]
+    {
         assert_eq!(stage_in(Replicate, &lacking(kind), 60), Stage::Rest, "{kind}");
     }
 }

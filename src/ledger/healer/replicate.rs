@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Healer;
 use super::attempt::{may_be_done, refused};
+use super::{Healer, Told};
 use crate::cluster::GapAction;
 use crate::domain::case::{Place, Role, Subject};
 use crate::domain::facts::Held;
@@ -28,7 +28,7 @@ const EXECUTE: &str = "replication:create";
 
 /// What was found out about the rule for an image.
 enum Found {
-    Rule(RegistryName, Rule),
+    Rule(RegistryName, Box<Rule>),
     /// None can be executed, for this reason.
     None(HealOutcome, String),
     /// It could not be learned now.
@@ -51,7 +51,7 @@ impl Healer {
         let Subject::Routed(routed) = &case.subject else { return self.terms.rest };
         let Some((_, primary)) = routed.primary() else { return self.terms.rest };
         let standing = (self.recheck)(key, record).await;
-        let Some(kind) = Self::lacks(&standing.presence, Axis::Presence) else { return self.terms.poll };
+        let Some(kind) = Self::lacks(&standing.presence, Axis::Presence) else { return self.in_order(key) };
         if remedy(Some(kind), None) != Some(Remedy::Replicate) {
             return self.terms.rest;
         }
@@ -79,9 +79,7 @@ impl Healer {
             }
             Ok(Lately::Judged) => self.terms.rule / 10,
             Ok(Lately::No) => self.execute(key, record, action, &keeper, &rule).await,
-            Err(Some((outcome, detail))) => {
-                self.without_trying(key, record, action, outcome, &detail).await
-            }
+            Err(Some((outcome, detail))) => self.without_trying(key, record, action, outcome, &detail).await,
             Err(None) => self.terms.poll,
         }
     }
@@ -104,8 +102,18 @@ impl Healer {
         // Another leader may have claimed another gap of the same rule. Whoever sees the other's claim beside his own lets
         // go; both may, and try again after different times. Who sees none was first.
         match self.others(key, &action).await {
-            Ok(false) => {}
-            Ok(true) | Err(()) => {
+            Ok(None) => {}
+            Ok(Some(other))
+                if other.is_some() && other != record.action.as_ref().and_then(|last| last.execution) =>
+            {
+                self.change(key, &action.id, |action| action.execution = other).await;
+                return self.terms.poll;
+            }
+            Ok(Some(other)) => {
+                self.release(key, &action.id, record.action.clone()).await;
+                return if other.is_some() { self.terms.rule / 10 } else { self.terms.poll };
+            }
+            Err(()) => {
                 self.release(key, &action.id, record.action.clone()).await;
                 return self.terms.poll;
             }
@@ -136,8 +144,9 @@ impl Healer {
         }
     }
 
-    /// Whether another gap has a claim of the same rule with which nothing was started yet, or was a moment ago.
-    async fn others(&self, key: &GapKey, action: &GapAction) -> Result<bool, ()> {
+    /// The execution of another gap's attempt with the same rule, if there is one that was begun lately: `None` within, if
+    /// nothing was started with it yet.
+    async fn others(&self, key: &GapKey, action: &GapAction) -> Result<Option<Option<i64>>, ()> {
         let now = (self.clock)();
         let listed = self.objects.list().await.map_err(|error| {
             tracing::warn!(%error, "whether another leader executes the same rule is not known");
@@ -149,10 +158,9 @@ impl Healer {
             let time = if other.execution.is_some() { self.terms.rule } else { self.terms.claim };
             is_within(other.at, now, time) && (other.outcome.is_none() || other.execution.is_some())
         };
-        Ok(listed.into_iter().flatten().filter(|object| object.key != *key).any(|object| {
-            let other = object.record.and_then(|record| record.action);
-            other.is_some_and(|other| same_rule(&other) && is_young(&other))
-        }))
+        let others = listed.into_iter().flatten().filter(|object| object.key != *key);
+        let others = others.filter_map(|object| object.record?.action);
+        Ok(others.filter(|other| same_rule(other) && is_young(other)).map(|other| other.execution).max())
     }
 
     pub(super) async fn follow_execution(
@@ -186,7 +194,7 @@ impl Healer {
         let standing = (self.recheck)(key, record).await;
         if matches!(standing.presence, State::Good | State::NotExpected(_)) {
             // The keeper closes it.
-            return self.terms.poll;
+            return self.in_order(key);
         }
         let is_late = has_passed(action.at, self.terms.patience, now);
         let told = match told {
@@ -203,8 +211,7 @@ impl Healer {
             };
         };
         let (execution, log) = &*told;
-        if execution.status != Status::InProgress
-            && Self::lacks(&standing.presence, Axis::Presence).is_none()
+        if execution.status != Status::InProgress && Self::lacks(&standing.presence, Axis::Presence).is_none()
         {
             // Only the artifact tells, and it could not be asked.
             return match is_late {
@@ -263,7 +270,7 @@ impl Healer {
                 Err(None) => return Found::Unknown,
             };
             let (new, found) = match covering(&rules, name, &way) {
-                Cover::By(rule) => (0, Found::Rule(name.clone(), rule.clone())),
+                Cover::By(rule) => (0, Found::Rule(name.clone(), Box::new(rule.clone()))),
                 Cover::TooShallow(rule) => {
                     (1, Found::None(HealOutcome::RuleTooShallow, format!("rule `{}` of {name}", rule.name)))
                 }
@@ -311,10 +318,7 @@ impl Healer {
         }
     }
 
-    async fn rules(
-        &self,
-        keeper: &RegistryName,
-    ) -> Result<Arc<Vec<Rule>>, Option<(HealOutcome, String)>> {
+    async fn rules(&self, keeper: &RegistryName) -> Result<Arc<Vec<Rule>>, Option<(HealOutcome, String)>> {
         let known = self.remembered().rules.get(keeper).cloned();
         if let Some((_, rules)) = known.filter(|(read, _)| read.elapsed() < self.terms.rules) {
             return Ok(rules);
@@ -344,10 +348,10 @@ impl Healer {
         &self,
         keeper: &RegistryName,
         id: i64,
-    ) -> Result<Option<Arc<(Execution, Box<str>)>>, Option<(HealOutcome, String)>> {
+    ) -> Result<Option<Told>, Option<(HealOutcome, String)>> {
         let key = (keeper.clone(), id);
         let known = self.remembered().executions.get(&key).cloned();
-        let is_final = |told: &Arc<(Execution, Box<str>)>| told.0.status != Status::InProgress;
+        let is_final = |told: &Told| told.0.status != Status::InProgress;
         if let Some((_, told)) =
             known.filter(|(asked, told)| is_final(told) || asked.elapsed() < self.terms.poll)
         {

@@ -27,10 +27,11 @@ impl Healer {
         };
         let Some((_, place)) = self.place(key) else { return self.terms.rest };
         let standing = (self.recheck)(key, record).await;
-        let State::Lacking(kind, _) = standing.scan else { return self.terms.poll };
+        let State::Lacking(kind, _) = standing.scan else { return self.in_order(key) };
         let is_there = !matches!(standing.presence, State::Lacking(..) | State::NotExpected(_));
         if !is_there || remedy(None, Some(kind)) != Some(Remedy::Scan) {
-            return self.terms.poll;
+            // It is another finding now: the keeper notes it.
+            return self.in_order(key);
         }
         let action = self.action(Remedy::Scan, Some(kind), failed);
         if !self.observatory.may_heal(&key.registry) {
@@ -63,7 +64,7 @@ impl Healer {
         let is_lost = has_passed(action.at, self.terms.claim, now);
         let (outcome, detail) = match standing.scan {
             // The keeper closes it.
-            State::Good | State::NotExpected(_) => return self.terms.poll,
+            State::Good | State::NotExpected(_) => return self.in_order(key),
             State::Unknown => (is_late.then_some(HealOutcome::RegistryDown), ""),
             State::Lacking(GapKind::Finding(kind), _) => match kind {
                 FindingKind::ScanPending => (is_late.then_some(HealOutcome::StillRunning), ""),

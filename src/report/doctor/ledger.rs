@@ -58,7 +58,9 @@ async fn healers(observatory: &Observatory, settings: &Settings, keeper: &Regist
     }
     let about = format!("healing {keeper}");
     match observatory.healing_rules(keeper).await {
-        Asked::Done(rules) => Some(Line::ok(about, format!("its robot reads {} replication rules", rules.len()))),
+        Asked::Done(rules) => {
+            Some(Line::ok(about, format!("its robot reads {} replication rules", rules.len())))
+        }
         Asked::NoCredentials => None,
         Asked::Refused(Refusal::Unauthorized) => Some(Line::wrong(
             about,

@@ -44,7 +44,7 @@ pub(super) fn answer(store: &Store, caller: &Caller, ask: &Ask, rest: &[&str], p
     }
     let Some(mut found) = found else { return not_found() };
     if let (["executions", _, "tasks"], Some(status)) = (rest, ask.parameter("status")) {
-        found.retain(|task| task["status"] == status);
+        found.retain(|task| task.get("status").is_some_and(|of| of == status));
     }
     let page = ask.page(&found).cloned().collect::<Vec<Value>>();
     with(json(&page.into()), HeaderName::from_static("x-total-count"), &found.len().to_string())
@@ -56,7 +56,8 @@ pub(super) fn start(store: &mut Store, caller: &Caller, ask: &Ask) -> Answer {
         return refusal;
     }
     let asked: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
-    let rule = store.rules.iter().find(|rule| Some(rule.id) == asked["policy_id"].as_u64());
+    let wanted = asked.get("policy_id").and_then(Value::as_u64);
+    let rule = store.rules.iter().find(|rule| Some(rule.id) == wanted);
     let Some((id, enabled)) = rule.map(|rule| (rule.id, rule.is_enabled())) else {
         return error(StatusCode::NOT_FOUND, "NOT_FOUND", "replication policy not found");
     };
@@ -84,7 +85,9 @@ fn not_found() -> Answer {
 }
 
 fn one(store: &Store, id: u64) -> Option<Value> {
-    let of = |rule: &ReplicationRule| rule.executions.iter().find(|one| one.id == id).map(|one| one.render(rule.id));
+    let of = |rule: &ReplicationRule| {
+        rule.executions.iter().find(|one| one.id == id).map(|one| one.render(rule.id))
+    };
     store.rules.iter().find_map(of)
 }
 
