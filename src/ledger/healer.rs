@@ -10,6 +10,7 @@
 mod attempt;
 mod bucket;
 mod replicate;
+mod rule;
 mod scan;
 
 use std::collections::{HashMap, HashSet};

@@ -156,7 +156,7 @@ impl Build<'_> {
             let hint = "remove it: a plain registry has no scans and no replication rules".to_owned();
             self.error(node, "only a Harbor can be healed", hint);
         }
-        let hint = "name the robot, as in `credentials: {dir: /etc/landfall/healing/ams}`";
+        let hint = "name the robot, as in `credentials: {dir: /etc/landfall/credentials/ams-heal}`";
         let credentials = self.need(node, "credentials", credentials, hint)?;
         let at = credentials.node;
         let source = self.credentials(credentials, host);

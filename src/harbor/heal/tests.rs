@@ -1,3 +1,5 @@
+//! What becomes of requests that are not answered, and what executions say.
+
 use std::sync::Arc;
 use std::time::Duration;
 
