@@ -36,6 +36,7 @@ use crate::domain::name::RegistryName;
 use crate::domain::replication::{Execution, Rule};
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
+use crate::harbor::Refusal;
 use bucket::Bucket;
 
 /// How many attempts are begun or followed at once.
@@ -63,6 +64,9 @@ struct Memory {
     /// Until when a gap rests. Other settings wake all of them.
     rests: HashMap<GapKey, Instant>,
     settings: Arc<Settings>,
+    /// Registries that rejected our credentials: until when they are not asked. Each wrong attempt may bring an account nearer to
+    /// being locked.
+    barred: HashMap<RegistryName, Instant>,
     /// Gaps that were found in order: the keeper closes them.
     in_order: HashSet<GapKey>,
     /// When we executed a rule.
@@ -100,6 +104,7 @@ impl Healer {
         let memory = Mutex::new(Memory {
             rests: HashMap::new(),
             settings: settings.load_full(),
+            barred: HashMap::new(),
             in_order: HashSet::new(),
             executed: HashMap::new(),
             rules: HashMap::new(),
@@ -176,6 +181,7 @@ impl Healer {
         let mut memory = self.remembered();
         let is_same = Arc::ptr_eq(&memory.settings, &settings);
         memory.rests.retain(|_, until| is_same && *until > instant);
+        memory.barred.retain(|_, until| is_same && *until > instant);
         memory.settings = settings;
         let stage = |key: &GapKey, record: &Record| stage(record, key, &healing, &self.terms, now);
         let wanted = |key: &GapKey, record: &Record| {
@@ -226,6 +232,19 @@ impl Healer {
     fn in_order(&self, key: &GapKey) -> Duration {
         self.remembered().in_order.insert(key.clone());
         self.terms.poll
+    }
+
+    /// Whether a registry has rejected our credentials a moment ago.
+    fn is_barred(&self, registry: &RegistryName) -> bool {
+        self.remembered().barred.get(registry).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Leaves a registry alone for a while that rejects our credentials.
+    fn bar(&self, registry: &RegistryName, refusal: &Refusal) {
+        if *refusal == Refusal::Unauthorized {
+            let until = Instant::now() + self.terms.pause(4);
+            self.remembered().barred.insert(registry.clone(), until);
+        }
     }
 
     fn remembered(&self) -> MutexGuard<'_, Memory> {

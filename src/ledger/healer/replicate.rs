@@ -40,7 +40,12 @@ impl Healer {
         let Subject::Routed(routed) = &case.subject else { return self.terms.rest };
         let Some((_, primary)) = routed.primary() else { return self.terms.rest };
         let standing = (self.recheck)(key, record).await;
-        let Some(kind) = Self::lacks(&standing.presence, Axis::Presence) else { return self.in_order(key) };
+        let kind = match standing.presence {
+            State::Lacking(kind, _) => kind,
+            // A registry that does not answer is no failed attempt.
+            State::Unknown => return self.terms.poll,
+            State::Good | State::NotExpected(_) => return self.in_order(key),
+        };
         if remedy(Some(kind), None) != Some(Remedy::Replicate) {
             return self.terms.rest;
         }
@@ -265,7 +270,11 @@ impl Healer {
         let ours = executed.is_some_and(|at| at.elapsed() < self.terms.rule);
         let now = (self.clock)();
         let is_young = |execution: &Execution| {
-            execution.by_tasks() == Status::InProgress
+            // One that seems to run for ever keeps no other from being started.
+            let runs = execution.by_tasks() == Status::InProgress;
+            let is_stuck =
+                execution.started.is_some_and(|started| !is_within(started, now, self.terms.patience));
+            runs && !is_stuck
                 || ours
                 || execution.started.is_some_and(|started| is_within(started, now, self.terms.rule))
         };

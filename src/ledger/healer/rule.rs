@@ -118,6 +118,9 @@ impl Healer {
         if let Some((_, rules)) = known.filter(|(read, _)| read.elapsed() < self.terms.rules) {
             return Ok(rules);
         }
+        if self.is_barred(keeper) {
+            return Err(None);
+        }
         match self.observatory.healing_rules(keeper).await {
             Asked::Done(rules) => {
                 let rules = Arc::new(rules);
@@ -125,6 +128,7 @@ impl Healer {
                 Ok(rules)
             }
             Asked::Refused(refusal) => {
+                self.bar(keeper, &refusal);
                 let right = format!("{LIST_RULES} at {keeper}");
                 Err(Some(refused(refusal, Remedy::Replicate, &right)))
             }

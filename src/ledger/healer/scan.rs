@@ -27,7 +27,12 @@ impl Healer {
         };
         let Some((_, place)) = self.place(key) else { return self.terms.rest };
         let standing = (self.recheck)(key, record).await;
-        let State::Lacking(kind, _) = standing.scan else { return self.in_order(key) };
+        let kind = match standing.scan {
+            State::Lacking(kind, _) => kind,
+            // A registry that does not answer is no failed attempt.
+            State::Unknown => return self.terms.poll,
+            State::Good | State::NotExpected(_) => return self.in_order(key),
+        };
         let is_there = !matches!(standing.presence, State::Lacking(..) | State::NotExpected(_));
         if !is_there || remedy(None, Some(kind)) != Some(Remedy::Scan) {
             // It is another finding now: the keeper notes it.
@@ -38,13 +43,14 @@ impl Healer {
             let at = format!("registry `{}`", key.registry);
             return self.without_trying(key, record, action, HealOutcome::NoCredentials, &at).await;
         }
-        if !self.claim(key, record, &action).await {
+        if self.is_barred(&key.registry) || !self.claim(key, record, &action).await {
             return self.terms.poll;
         }
         match self.observatory.start_scan(&place, digest).await {
             // Somebody was faster: that is as good.
             Asked::Done(()) | Asked::Refused(Refusal::Conflict) => self.terms.poll,
             Asked::Refused(refusal) => {
+                self.bar(&key.registry, &refusal);
                 let right = format!("{RIGHT} in project {}", place.repository.project());
                 let (outcome, detail) = refused(refusal, Remedy::Scan, &right);
                 self.end(key, &action.id, outcome, &detail).await

@@ -379,6 +379,25 @@ async fn without_credentials_nothing_is_written_to_a_registry_and_that_is_said_o
 }
 
 #[tokio::test]
+async fn a_registry_that_rejects_the_credentials_is_not_asked_again_for_each_gap() {
+    let place = Place::unscanned(How::default()).await;
+    for n in 0..30 {
+        let content = Content::image(&format!("web {n}"));
+        let digest = place.ams.store().push(REPOSITORY, &format!("n{n}"), &content);
+        place.seen(digest, FindingKind::Unscanned).await;
+    }
+    place.ams.store().remove_account("robot$heal");
+    let ms = Duration::from_millis;
+    let pauses = [ms(20), ms(20), ms(20), Duration::from_hours(1), ms(20)];
+    let leader = place.lead("landfall-0", Terms { pauses, ..terms() });
+    until("it is told", || count(&leader.metrics, "landfall_healing_attempts") > 0, String::new).await;
+    leader.looks_again(40, &Place::key(place.digest)).await;
+    // Those that were begun at once.
+    let asked = Place::writes(&place.ams).len();
+    assert!((1..=4).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
 async fn while_the_scanner_is_down_or_the_mode_is_off_nothing_is_tried() {
     let place = Place::unscanned(How::default()).await;
     place.ams.store().scanner = ScannerState::Unhealthy;
