@@ -19,6 +19,7 @@ mod owners;
 mod pace;
 mod policies;
 mod pulls;
+mod reading;
 mod registration;
 mod replicas;
 mod replication_gap;

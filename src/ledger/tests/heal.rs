@@ -314,8 +314,10 @@ async fn what_is_scanned_is_never_scanned_again() {
 #[tokio::test]
 async fn each_way_in_which_a_scan_is_refused_is_told_apart() {
     type Change = fn(&Place);
+    type Answer = (Option<StatusCode>, &'static str);
+    type Row = (HealOutcome, Answer, Change, &'static str);
     let refused = |status, code| (Some(status), code);
-    let cases: [(HealOutcome, (Option<StatusCode>, &'static str), Change, &str); 6] = [
+    let cases: [Row; 6] = [
         (HealOutcome::ScannerRefused, refused(StatusCode::BAD_REQUEST, "BAD_REQUEST"), |_| {}, "scanner"),
         (HealOutcome::NotFound, refused(StatusCode::NOT_FOUND, "NOT_FOUND"), |_| {}, "know it"),
         (HealOutcome::RegistryDown, refused(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"), |_| {}, "500"),
