@@ -19,12 +19,11 @@ use super::problem::{Problem, Severity};
 use super::scalar::{self, Name};
 use super::tree::{NodeId, Tree};
 use super::{Files, raw};
-use crate::domain::healing::{Healing, HealingMode};
 use crate::domain::name::Site;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::route::RouteIndex;
-use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
+use crate::domain::settings::{Budget, CacheLife, Exclude, Healing, HealingMode, Settings};
 
 /// The API server waits at most 30 seconds for a webhook.
 const LONGEST_REVIEW: Duration = Duration::from_secs(30);

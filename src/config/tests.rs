@@ -575,7 +575,7 @@ fn pin_is_one_word_and_off_may_arrive_as_false() {
 
 #[test]
 fn healing_without_a_robot_is_a_warning_and_an_unquoted_off_is_off() {
-    use crate::domain::healing::{Healing, HealingMode};
+    use crate::domain::settings::{Healing, HealingMode};
     let of = |healing: &str| {
         let text = format!(
             "site: ams\nregistries: {{ams: {{host: harbor.ams.example.com, site: ams, kind: harbor}}}}\nhealing: {healing}\n"

@@ -1,7 +1,5 @@
 //! Healing: which remedy a gap has, which replication rule would bring an image, and what came of an attempt.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::finding::FindingKind;
@@ -14,33 +12,6 @@ use super::replication::{Copies, Execution, Push, Rule, Standing, Status};
 
 /// After so many failed attempts a person is asked, and none is made for a day.
 pub const MOST_FAILURES: i32 = 5;
-
-/// What Landfall may do about gaps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display)]
-pub enum HealingMode {
-    /// Nothing.
-    #[default]
-    Off,
-    /// It starts scans at local Harbors.
-    Scan,
-    /// It also executes replication rules.
-    Replicate,
-}
-
-/// What Landfall may do about gaps, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Healing {
-    /// What.
-    pub mode: HealingMode,
-    /// So long a gap is left to Harbor itself.
-    pub after: Duration,
-}
-
-impl Default for Healing {
-    fn default() -> Self {
-        Self { mode: HealingMode::Off, after: Duration::from_secs(60) }
-    }
-}
 
 /// What can be done about a gap.
 #[derive(

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::healing::Healing;
 use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
@@ -84,6 +83,33 @@ pub struct Budget {
     pub attempt: Duration,
     /// The most attempts in flight at one registry.
     pub in_flight: u32,
+}
+
+/// What Landfall may do about gaps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display)]
+pub enum HealingMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// It starts scans at local Harbors.
+    Scan,
+    /// It also executes replication rules.
+    Replicate,
+}
+
+/// What Landfall may do about gaps, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Healing {
+    /// What.
+    pub mode: HealingMode,
+    /// So long a gap is left to Harbor itself.
+    pub after: Duration,
+}
+
+impl Default for Healing {
+    fn default() -> Self {
+        Self { mode: HealingMode::Off, after: Duration::from_secs(60) }
+    }
 }
 
 impl Exclude {

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::record::Record;
 use crate::cluster::GapAction;
 use crate::domain::gap::{GapKey, GapSubject};
-use crate::domain::healing::{Healing, HealingMode, MOST_FAILURES, Remedy, is_same_trouble, remedy};
+use crate::domain::healing::{MOST_FAILURES, Remedy, is_same_trouble, remedy};
+use crate::domain::settings::{Healing, HealingMode};
 
 /// So much the clocks of two machines may differ. What is later than that was written before a clock was set back.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);

@@ -48,6 +48,9 @@ async fn what_is_missing_is_replicated_and_scanned_and_the_next_pod_is_local() {
     demo.fra.replicates(rule, &demo.ams);
 
     let missing = seed::MISSING;
+    // The seed has scanned it before it was deleted: then no scan would be started.
+    let digest = demo.fra.store().digest(missing.repository, missing.tag).unwrap();
+    demo.ams.store().set_scan(&digest, Scan::NotScanned);
     let image = format!("harbor.fra.example.com/{}:{}", missing.repository, missing.tag);
     plane.namespace("shop");
     plane.told(&["run", "checkout", "--image", &image, "-n", "shop"]);

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::demo::world::content::Content;
 use crate::demo::world::{Embedded, Ending, Permission, ReplicationRule, Request, Scan, ScannerState, World};
-use crate::domain::healing::{HealOutcome, Healing, HealingMode};
+use crate::domain::healing::HealOutcome;
 use crate::domain::mapping::{Flatten, Mapping};
 use crate::domain::name::{RouteName, Site};
 use crate::domain::pattern::Pattern;
@@ -18,7 +18,7 @@ use crate::domain::policy::{Labels, Rules};
 use crate::domain::registry::Registry;
 use crate::domain::route::{Collision, Filter, Pin, Replica, Rewrite, Route, RouteIndex, Serves, TagProof};
 use crate::domain::scan::Required;
-use crate::domain::settings::{Settings, sample};
+use crate::domain::settings::{Healing, HealingMode, Settings, sample};
 use crate::evidence::Observatory;
 
 /// What the healing robot may do, unless a test says otherwise.
