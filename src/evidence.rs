@@ -50,6 +50,7 @@ mod judge;
 mod layers;
 mod lookup;
 mod metrics;
+mod notified;
 mod observatory;
 mod question;
 mod ttl;

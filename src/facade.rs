@@ -43,6 +43,12 @@ pub mod controllers {
     pub mod leader {
         pub use crate::controllers::leader::{Candidate, Leading, Term};
     }
+    /// See [`crate::controllers::notifications`].
+    pub mod notifications {
+        pub use crate::controllers::notifications::{
+            Addresses, NotificationMetrics, Received, Receiver, Relay, Trusted, Worker,
+        };
+    }
     /// See [`crate::controllers::replication`].
     pub mod replication {
         pub use crate::controllers::replication::{Reading, ReplicationMetrics, RuleReport, RuleWatch};
@@ -267,6 +273,6 @@ pub mod server {
     pub use crate::server::{
         CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
         Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
-        TlsVersions, Transport, admin, server_config,
+        TlsVersions, Transport, admin, hooks, server_config,
     };
 }

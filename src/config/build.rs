@@ -60,7 +60,7 @@ pub(super) fn settings(
     let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
-    let registries = build.registries(raw_registries, site.as_ref(), &near);
+    let (registries, notifications) = build.registries(raw_registries, site.as_ref(), &near);
 
     let known = Known { registries_at, registries };
     let routes = build.routes(routes.unwrap_or_default(), &known);
@@ -89,6 +89,7 @@ pub(super) fn settings(
         cache,
         budget,
         healing,
+        notifications,
     })
 }
 

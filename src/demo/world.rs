@@ -19,8 +19,8 @@
 //! ```
 //!
 //! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
-//! the network, scan or collect garbage: stories push into its [`Store`] and set scan states there. It replicates what a request
-//! to its API has started ([`Embedded::replicates`]).
+//! the network, scan or collect garbage: stories push into its [`Store`], of which its webhook policies are told, and set scan
+//! states there. It replicates what a request to its API has started ([`Embedded::replicates`]).
 
 mod accounts;
 pub mod authority;
@@ -39,6 +39,7 @@ pub mod seed;
 mod server;
 mod store;
 mod tokens;
+mod webhook;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

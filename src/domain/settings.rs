@@ -1,6 +1,7 @@
 //! Settings: the whole configuration, parsed, checked and indexed. Each request uses one snapshot of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub budget: Budget,
     /// What may be done about gaps.
     pub healing: Healing,
+    /// The files with the secrets of the Harbors that notify us.
+    pub notifications: BTreeMap<RegistryName, PathBuf>,
 }
 
 impl Settings {
@@ -175,6 +178,7 @@ pub(crate) mod sample {
             },
             budget: Budget { request: each, attempt: each, in_flight: 3 },
             healing: Healing::default(),
+            notifications: BTreeMap::new(),
         }
     }
 }

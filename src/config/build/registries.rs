@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Build, raw};
@@ -16,6 +16,9 @@ use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Se
 
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
+
+/// The files with the secrets of notifications.
+pub(super) type Secrets = BTreeMap<RegistryName, PathBuf>;
 
 /// Where a host is used.
 struct Used {
@@ -61,13 +64,16 @@ impl Build<'_> {
         entries: Vec<(At<Name>, At<raw::Registry>)>,
         ours: Option<&Site>,
         near: &[Site],
-    ) -> Registries {
-        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
+    ) -> (Registries, Secrets) {
+        let (mut registries, mut hosts, mut secrets) = (Vec::new(), Vec::new(), Secrets::new());
         for (name, registry) in entries {
-            registries.extend(self.registry(&name.value, registry, &mut hosts));
+            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut secrets));
         }
         share_aliases(&mut registries, ours, near);
-        registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect()
+        (
+            registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect(),
+            secrets,
+        )
     }
 
     fn registry(
@@ -75,6 +81,7 @@ impl Build<'_> {
         name: &Name,
         registry: At<raw::Registry>,
         hosts: &mut Vec<Used>,
+        secrets: &mut Secrets,
     ) -> Option<Registry> {
         let At { node, value } = registry;
         let raw::Registry {
@@ -90,6 +97,7 @@ impl Build<'_> {
             pull_secret,
             drain,
             requests_per_hour,
+            notifications,
         } = value;
 
         let host = self.need(node, "host", host, "write the host as image references name it, `host[:port]`");
@@ -116,6 +124,9 @@ impl Build<'_> {
         });
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
+        }
+        if let Some(notifications) = notifications {
+            self.notifications(name, notifications, kind, secrets);
         }
         let host = host?;
         let realm = realm.map(|realm| self.address(realm));
@@ -170,6 +181,35 @@ impl Build<'_> {
             self.error(at, "Harbor's API takes no bearer token", hint);
         }
         Some(source)
+    }
+
+    /// Two registries with one secret could not be told apart.
+    fn notifications(
+        &mut self,
+        name: &Name,
+        At { node, value }: At<raw::Notifications>,
+        kind: Option<raw::Kind>,
+        secrets: &mut Secrets,
+    ) {
+        let raw::Notifications { secret_file } = value;
+        if kind.is_some_and(|kind| !matches!(kind, raw::Kind::Harbor)) {
+            let hint = "remove `notifications`: only a registry of the kind `harbor` sends them".to_owned();
+            self.error(node, "a plain registry sends no notifications that Landfall reads", hint);
+        }
+        let hint = "write the path of a file with the value of the header `Authorization` that Harbor sends";
+        let Some(At { node, value: FilePath(path) }) = self.need(node, "secretFile", secret_file, hint)
+        else {
+            return;
+        };
+        self.file(node, &path);
+        if let Some((other, _)) = secrets.iter().find(|(_, known)| **known == path) {
+            let hint =
+                "give each registry a file and a secret of its own: the secret tells which one notifies"
+                    .to_owned();
+            self.error(node, format!("`{}` is the secret of `{other}`, too", path.display()), hint);
+            return;
+        }
+        secrets.insert(RegistryName::new(&*name.0), path);
     }
 
     fn address(&mut self, At { node, value: Address(url) }: At<Address>) -> url::Url {

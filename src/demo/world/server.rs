@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::faults::Faults;
@@ -18,6 +18,7 @@ use super::jobs;
 use super::log::{Log, Request};
 use super::registry::Login;
 use super::store::{Project, Store, Upstream};
+use super::webhook::deliver;
 use super::{Certificate, World, WorldError};
 use crate::domain::name::{RegistryName, Site};
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
@@ -61,6 +62,7 @@ pub struct Embedded {
     shared: Arc<Shared>,
     listening: JoinHandle<()>,
     jobs: JoinHandle<()>,
+    delivering: JoinHandle<()>,
 }
 
 /// Starts a registry on a free port.
@@ -89,8 +91,11 @@ pub(super) async fn start(
         shared.url().parse().map_err(|error| socket(std::io::Error::other::<url::ParseError>(error)))?;
     let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
     let jobs = tokio::spawn(run_jobs(Arc::clone(&shared)));
+    let (outbox, deliveries) = mpsc::unbounded_channel();
+    lock(&shared.store).hooks.outbox = Some(outbox);
+    let delivering = tokio::spawn(deliver(deliveries, world.authority().pem()));
     let (name, ca_file) = (name.into(), world.ca_file());
-    Ok(Embedded { name, url, ca_file, credentials, shared, listening, jobs })
+    Ok(Embedded { name, url, ca_file, credentials, shared, listening, jobs, delivering })
 }
 
 impl Embedded {
@@ -248,6 +253,7 @@ impl Drop for Embedded {
         // The connections belong to this task, and end with it.
         self.listening.abort();
         self.jobs.abort();
+        self.delivering.abort();
     }
 }
 
