@@ -55,7 +55,7 @@ pub use pulls::{FailedPull, FailedPulls};
 pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{
-    AxisRecord, DETAIL_LENGTH, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
+    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
 };
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};

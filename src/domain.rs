@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod facts;
 pub mod finding;
 pub mod gap;
+pub mod healing;
 pub mod image;
 pub mod keyring;
 pub mod mapping;

@@ -23,6 +23,7 @@
 //! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
+//! | `healing` | what the leader writes to a Harbor, by a robot of its own |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
@@ -41,6 +42,7 @@ mod cached_answer;
 mod damage;
 mod facts;
 mod fair_queue;
+mod healing;
 mod health;
 mod invalidation;
 mod inventory;
@@ -58,6 +60,7 @@ mod verdict_cache;
 pub use damage::{Damage, Damaged};
 pub use facts::{CopyFacts, Replication, Right};
 pub use fair_queue::Share;
+pub use healing::Asked;
 pub use health::{Health, Report};
 pub use invalidation::Scope;
 #[cfg(test)]

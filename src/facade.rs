@@ -65,7 +65,7 @@ pub mod demo {
     pub mod world {
         pub use crate::demo::world::{
             Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
-            Execution, ImmutableTags, Login, Namespace, PartialIndexes, PathClass, Permission, Ranges,
+            Ending, Execution, ImmutableTags, Login, Namespace, PartialIndexes, PathClass, Permission, Ranges,
             Reachable, ReferrersApi, ReplicationRule, Report, Request, Scan, ScannerState, Signatures,
             Standing, Store, TokenAnswer, Visibility, World, WorldError, Writes, entry, seed,
         };
@@ -129,6 +129,10 @@ pub mod domain {
     /// See [`crate::domain::gap`].
     pub mod gap {
         pub use crate::domain::gap::{Axis, Gap, GapKey, GapKind, Version};
+    }
+    /// See [`crate::domain::healing`].
+    pub mod healing {
+        pub use crate::domain::healing::{HealOutcome, Remedy};
     }
     /// See [`crate::domain::image`].
     pub mod image {

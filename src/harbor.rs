@@ -26,6 +26,7 @@ mod answer;
 mod api;
 mod client;
 mod facts;
+mod heal;
 pub mod notification;
 mod overview;
 mod project;
@@ -40,6 +41,7 @@ mod self_test;
 pub mod webhook;
 
 pub use client::Harbor;
+pub use heal::{Heard, Refusal};
 pub use replication::{Allowed, MOST_PAGES};
 pub use self_test::{Check, SelfTestResult};
 

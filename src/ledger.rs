@@ -13,12 +13,16 @@
 //! | `writer` | in every replica: folds sightings into the objects |
 //! | `keeper` | in the leader: re-checks, closes, counts Pods, deletes what is old |
 //! | `recheck` | judges one image at one registry again |
+//! | `heal` | when an attempt to heal a gap is due: pure |
+//! | `healer` | in the leader: starts scans, executes replication rules, tells what came of it |
 //! | `lag` | how late a copy came |
 //! | `store` | reads an object, changes it, writes it, until nobody was faster |
 //! | `notices` | Events on owners, each once in a while |
 //! | `book` | the same ledger in memory |
 
 mod book;
+mod heal;
+mod healer;
 mod keeper;
 mod lag;
 mod met;
@@ -34,14 +38,16 @@ mod tests;
 mod writer;
 
 pub use book::Book;
-#[cfg(feature = "demo")]
-pub use keeper::Recheck;
+pub use heal::Terms;
+pub use healer::Healer;
 pub use keeper::{Keeper, Keeping, RuleReading, Rules};
 pub use lag::lag_of;
 pub use met::Met;
 pub use metrics::LedgerMetrics;
 pub use notices::Notices;
 pub use recheck::recheck;
+#[cfg(feature = "demo")]
+pub use record::Recheck;
 pub use record::{Record, Running, Standing, State, Swept, fits};
 pub use recorder::{Owner, Recorder, Sighting};
 pub use sentence::{age, sentence};

@@ -23,6 +23,8 @@ mod entries;
 mod failures;
 #[path = "cluster/gaps.rs"]
 mod gaps;
+#[path = "cluster/healing.rs"]
+mod healing;
 #[path = "cluster/image.rs"]
 mod image;
 #[path = "cluster/kept.rs"]

@@ -87,6 +87,8 @@ pub enum EventReason {
     ImageLost,
     /// What was lacking is there.
     GapClosed,
+    /// Attempts to heal a gap have failed, and none is made for a day.
+    HealingGaveUp,
 }
 
 impl EventReason {
@@ -107,6 +109,7 @@ impl EventReason {
             Self::ImageDenied => "ImageDenied",
             Self::ImageLost => "ImageLost",
             Self::GapClosed => "GapClosed",
+            Self::HealingGaveUp => "HealingGaveUp",
         }
     }
 
@@ -123,6 +126,7 @@ impl EventReason {
             Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
             Self::ImageFellBack | Self::ImageDenied => "Admit",
             Self::ImageLost | Self::GapClosed => "Verify",
+            Self::HealingGaveUp => "Heal",
         }
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
 use super::replication_gap::{ReplicationGap, ReplicationGapSpec, ReplicationGapStatus};
-use super::{Cluster, ClusterError, MANAGER, Written, call, write};
+use super::{Cluster, ClusterError, MANAGER, ObjectRef, Written, call, write};
 use crate::domain::error_chain::error_chain;
 use crate::domain::gap::{GapKey, GapSubject, Version};
 use crate::domain::image::Tag;
@@ -70,7 +70,25 @@ impl Cluster {
     }
 }
 
+impl GapObject {
+    /// The object, as Events name it.
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef {
+            api_version: "landfall.dev/v1alpha1".into(),
+            kind: "ReplicationGap".into(),
+            namespace: None,
+            name: self.name.clone(),
+            uid: Some(self.uid.clone()),
+        }
+    }
+}
+
 impl GapObjects {
+    /// The name of the object for this key.
+    pub fn name_of(key: &GapKey) -> String {
+        object_name(key)
+    }
+
     /// How many there are; `None` where the API server does not know the resource.
     ///
     /// # Errors

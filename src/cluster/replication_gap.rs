@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
+use strum::{VariantArray, VariantNames};
 
 use super::ObjectRef;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKind, GapSubject, Risk};
+use crate::domain::healing::{HealOutcome, MOST_FAILURES, Remedy};
+use crate::domain::text::plain;
 
 /// The most namespaces, and the most owners, that one object names.
 pub const MOST_NAMED: usize = 16;
@@ -60,6 +62,13 @@ pub const MESSAGE_LENGTH: usize = 1024;
         type_ = "integer",
         description = "Pods that run with it now",
         json_path = ".status.pods"
+    ),
+    printcolumn(
+        name = "Healing",
+        type_ = "string",
+        description = "What came of the last attempt to heal it",
+        json_path = ".status.action.outcome",
+        priority = 1
     ),
     printcolumn(name = "Denied", type_ = "integer", json_path = ".status.denied"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
@@ -195,23 +204,84 @@ pub struct AxisRecord {
     pub detail: String,
 }
 
-/// What Landfall did, and what came of it.
+/// An attempt of Landfall to heal, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GapAction {
-    /// What it did, as one word.
+    /// Which attempt it is: whoever wrote it acts, and nobody else.
     #[schemars(length(max = 64))]
-    pub what: String,
-    /// When.
+    pub id: String,
+    /// What is done.
+    pub what: Remedy,
+    /// For what.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "kind")]
+    #[schemars(with = "Option<String>", extend("enum" = kinds()))]
+    pub finding: Option<GapKind>,
+    /// When it was begun.
     #[schemars(with = "String", length(max = 40), extend("format" = "date-time"))]
     pub at: Timestamp,
-    /// What came of it.
+    /// How many attempts in a row have failed, this one included. After five a person is asked.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub attempts: i32,
+    /// The registry that keeps the replication rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub keeper: Option<String>,
+    /// The name of the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub rule: Option<String>,
+    /// The number of the rule in its Harbor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_id: Option<i64>,
+    /// The number of its execution in its Harbor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<i64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
+    pub ended: Option<Timestamp>,
+    /// What came of it, as one word. Not given: it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = outcomes()))]
+    pub outcome: Option<HealOutcome>,
+    /// What came of it, and what a person should do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = DETAIL_LENGTH))]
     pub result: String,
 }
 
+impl GapAction {
+    /// Ends it.
+    pub fn end(&mut self, outcome: HealOutcome, detail: &str, at: Timestamp) {
+        let said = match detail {
+            "" => outcome.sentence().to_owned(),
+            detail => format!("{} ({})", outcome.sentence(), plain(detail)),
+        };
+        self.result = said.chars().take(DETAIL_LENGTH).collect();
+        (self.outcome, self.ended) = (Some(outcome), Some(at));
+        if outcome.is_failure() {
+            self.attempts = self.attempts.saturating_add(1);
+        }
+    }
+}
+
 impl ReplicationGapStatus {
+    /// The attempt that is under way.
+    pub fn under_way(&self) -> Option<&GapAction> {
+        let action = self.action.as_ref()?;
+        (action.outcome.is_none() && self.lacking(action.what.axis()).is_some()).then_some(action)
+    }
+
+    /// Whether so many attempts to heal it have failed that a person is asked.
+    pub fn has_given_up(&self) -> bool {
+        let is_over = |action: &GapAction| action.attempts >= MOST_FAILURES && action.outcome.is_some();
+        self.action
+            .as_ref()
+            .is_some_and(|action| is_over(action) && self.lacking(action.what.axis()).is_some())
+    }
+
     /// How it stands on one axis; `None` where nothing was ever lacking.
     pub fn axis(&self, axis: Axis) -> Option<&AxisRecord> {
         match axis {
@@ -261,6 +331,11 @@ impl ReplicationGapSpec {
 fn kinds() -> Vec<&'static str> {
     let findings = FindingKind::VARIANTS.iter().filter_map(|finding| GapKind::of(*finding));
     findings.chain(Risk::VARIANTS.iter().map(|risk| GapKind::Risk(*risk))).map(GapKind::as_str).collect()
+}
+
+/// The words of all outcomes.
+fn outcomes() -> &'static [&'static str] {
+    HealOutcome::VARIANTS
 }
 
 /// A kind as its word.

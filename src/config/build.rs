@@ -23,7 +23,7 @@ use crate::domain::name::Site;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::route::RouteIndex;
-use crate::domain::settings::{Budget, CacheLife, Exclude, Settings};
+use crate::domain::settings::{Budget, CacheLife, Exclude, Healing, HealingMode, Settings};
 
 /// The API server waits at most 30 seconds for a webhook.
 const LONGEST_REVIEW: Duration = Duration::from_secs(30);
@@ -37,8 +37,19 @@ pub(super) fn settings(
     now: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let raw::File { site, near, registries, routes, platforms, defaults, policies, exclude, cache, budget } =
-        file;
+    let raw::File {
+        site,
+        near,
+        registries,
+        routes,
+        platforms,
+        defaults,
+        policies,
+        exclude,
+        cache,
+        budget,
+        healing,
+    } = file;
     let mut build = Build { tree, files, now, problems };
 
     let registries_at = tree.child(Tree::ROOT, "registries");
@@ -63,6 +74,7 @@ pub(super) fn settings(
     let policies = build.policies(policies.unwrap_or_default(), &defaults, &exclude.namespaces);
     let cache = build.cache(cache);
     let budget = build.budget(budget);
+    let healing = build.healing(healing, &known.registries);
 
     Some(Settings {
         site: site?,
@@ -77,6 +89,7 @@ pub(super) fn settings(
         exclude,
         cache,
         budget,
+        healing,
         notifications,
     })
 }
@@ -279,6 +292,26 @@ impl Build<'_> {
             );
         }
         budget
+    }
+
+    fn healing(&mut self, healing: Option<At<raw::Healing>>, registries: &registries::Registries) -> Healing {
+        let Some(At { node, value: raw::Healing { mode, after } }) = healing else {
+            return Healing::default();
+        };
+        let by_default = Healing::default();
+        let healing = Healing {
+            mode: match mode {
+                None | Some(raw::HealingMode::Off) => HealingMode::Off,
+                Some(raw::HealingMode::Scan) => HealingMode::Scan,
+                Some(raw::HealingMode::Replicate) => HealingMode::Replicate,
+            },
+            after: after.map_or(by_default.after, |length| length.0),
+        };
+        if healing.mode != HealingMode::Off && registries.values().all(|one| one.healing.is_none()) {
+            let hint = "give the local Harbor, and for `Replicate` the primary, `healing: {credentials: …}` of a robot of its own".to_owned();
+            self.warn(node, "no registry has `healing.credentials`, so nothing can be healed", hint);
+        }
+        healing
     }
 }
 

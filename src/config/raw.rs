@@ -46,6 +46,8 @@ pub(super) struct File {
     pub cache: Option<At<Cache>>,
     /// How long, and how often at once, registries are asked.
     pub budget: Option<At<Budget>>,
+    /// What Landfall may do about gaps.
+    pub healing: Option<At<Healing>>,
 }
 
 /// A registry: image references name it `host`, and it is asked at `url`.
@@ -72,6 +74,8 @@ pub(super) struct Registry {
     pub credentials: Option<At<Credentials>>,
     /// How `landfall copy` writes to it; not at all if not given and `credentials` are.
     pub copy: Option<At<RegistryCopy>>,
+    /// Who starts scans and executions of replication rules there; without it nothing is ever written there. Only for Harbor.
+    pub healing: Option<At<Healer>>,
     /// A PEM bundle of authorities to trust for this registry, instead of the public ones.
     pub ca_file: Option<At<FilePath>>,
     /// The Secret that Pods need to pull from here; Landfall adds its name to them.
@@ -94,6 +98,15 @@ pub(super) struct Notifications {
     /// registry has the same.
     #[schemars(required)]
     pub secret_file: Option<At<FilePath>>,
+}
+
+/// Who heals at a registry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Healer {
+    /// How to log in: a robot of its own, not that of `credentials`.
+    #[schemars(required)]
+    pub credentials: Option<At<Credentials>>,
 }
 
 /// Which protocol a registry speaks.
@@ -465,4 +478,29 @@ pub(super) struct Budget {
     /// The most requests to one registry at the same time.
     #[schemars(extend("default" = 16))]
     pub in_flight: Option<u32>,
+}
+
+/// What Landfall may do about gaps.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Healing {
+    /// What it may do.
+    #[schemars(extend("default" = "Off"))]
+    pub mode: Option<HealingMode>,
+    /// So long a gap is left to Harbor itself.
+    #[schemars(extend("default" = "1m"))]
+    pub after: Option<Length>,
+}
+
+/// What Landfall may do about gaps.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(transform = also_false)]
+pub(super) enum HealingMode {
+    /// Nothing.
+    #[serde(alias = "false")]
+    Off,
+    /// Start scans at local Harbors.
+    Scan,
+    /// Also execute the replication rules that cover what is missing.
+    Replicate,
 }

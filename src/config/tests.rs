@@ -572,3 +572,24 @@ fn pin_is_one_word_and_off_may_arrive_as_false() {
     let message = with("pin: true").unwrap_err().to_string();
     assert!(message.contains("`TagAndDigest`") && message.contains("`Digest`"), "{message}");
 }
+
+#[test]
+fn healing_without_a_robot_is_a_warning_and_an_unquoted_off_is_off() {
+    use crate::domain::settings::{Healing, HealingMode};
+    let of = |healing: &str| {
+        let text = format!(
+            "site: ams\nregistries: {{ams: {{host: harbor.ams.example.com, site: ams, kind: harbor}}}}\nhealing: {healing}\n"
+        );
+        parse(&text, "landfall.yaml", Files::Skip, now()).unwrap()
+    };
+    let loaded = of("{mode: Scan}");
+    let warnings: Vec<_> = loaded.warnings.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(warnings, ["no registry has `healing.credentials`, so nothing can be healed"]);
+    let after = std::time::Duration::from_secs(60);
+    assert_eq!(loaded.settings.healing, Healing { mode: HealingMode::Scan, after });
+    for off in ["{mode: false}", "{mode: Off, after: 1m}", "{}"] {
+        let loaded = of(off);
+        assert_eq!(loaded.settings.healing, Healing::default(), "{off}");
+        assert!(loaded.warnings.problems.is_empty(), "{off}");
+    }
+}

@@ -18,9 +18,9 @@
 //!                                   └──► registry ─ challenge, token ────┴► distribution ─► store ─ content, scan
 //! ```
 //!
-//! A registry runs in the runtime that started it, and ends when its handle is dropped. Its webhook policies are told of pushes into
-//! its [`Store`]. It does *not* scan, replicate or collect garbage: stories push into the [`Store`], or over the network, and set
-//! scan states and executions there.
+//! A registry runs in the runtime that started it, and ends when its handle is dropped. It takes pushes over the network and into its
+//! [`Store`], and tells its webhook policies of them. It does *not* scan or collect garbage: stories set scan states in the
+//! [`Store`]. It replicates what a request to its API has started ([`Embedded::replicates`]).
 
 mod accounts;
 pub mod authority;
@@ -29,6 +29,7 @@ mod distribution;
 mod entry;
 pub mod faults;
 mod harbor;
+mod jobs;
 mod log;
 mod message;
 mod object;
@@ -52,7 +53,7 @@ pub use entry::entry;
 pub use log::{Authorization, PathClass, Request};
 pub use pushes::{ImmutableTags, PartialIndexes, ReferrersApi, Writes};
 pub use registry::{Login, TokenAnswer};
-pub use replication::{Execution, ReplicationRule};
+pub use replication::{Ending, Execution, ReplicationRule};
 pub use scan::{Cve, Report, Scan};
 pub use server::Embedded;
 pub use store::{
@@ -153,6 +154,22 @@ impl World {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Adds a robot that heals, with these permissions, and returns its credentials.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn healer(
+        &self,
+        harbor: &Embedded,
+        permissions: &[Permission],
+    ) -> Result<crate::domain::registry::CredentialSource, WorldError> {
+        let robot = Account::robot("heal", Namespace::All, permissions);
+        let name = format!("{}-heal", harbor.name());
+        let credentials = self.credentials(&name, &robot.name, &robot.secret)?;
+        harbor.store().add_account(robot);
+        Ok(credentials)
     }
 
     /// Starts a Harbor. It has the account `robot$landfall`, which may read everything that Landfall reads; its

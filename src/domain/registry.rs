@@ -148,6 +148,8 @@ pub struct Registry {
     pub site: Site,
     /// How Landfall authenticates at this registry.
     pub credentials: CredentialSource,
+    /// The credentials of a robot of its own that may start scans and executions there; `None`: nothing is ever written there.
+    pub healing: Option<CredentialSource>,
     /// A PEM bundle to trust for this registry *instead of* the public roots.
     pub ca_file: Option<PathBuf>,
     /// The Secret that Pods need to pull from here. `None` where nodes have credentials, or need none.

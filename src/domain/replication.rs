@@ -41,6 +41,8 @@ pub struct Rule {
     pub filters: Vec<Filter>,
     /// The namespace at its destination, and how many components it replaces.
     pub destination: (Box<str>, i64),
+    /// Whether it moves a tag that is at its destination already.
+    pub overrides: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// When it was last changed: enabled, for example.
@@ -307,6 +309,22 @@ impl Rule {
             && other.copies == self.copies
             && other.filters == self.filters
             && other.destination == self.destination
+    }
+}
+
+impl Execution {
+    /// How it stands by its tasks: Harbor works out the state of an execution later.
+    #[must_use]
+    pub fn by_tasks(&self) -> Status {
+        let Tasks { total, succeeded, failed, stopped, .. } = self.tasks;
+        if self.status != Status::InProgress || total == 0 || succeeded + failed + stopped < total {
+            return self.status;
+        }
+        match (failed, stopped) {
+            (0, 0) => Status::Succeed,
+            (0, _) => Status::Stopped,
+            _ => Status::Failed,
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub cache: CacheLife,
     /// How long and how much registries are asked.
     pub budget: Budget,
+    /// What may be done about gaps.
+    pub healing: Healing,
     /// The files with the secrets of the Harbors that notify us.
     pub notifications: BTreeMap<RegistryName, PathBuf>,
 }
@@ -86,6 +88,33 @@ pub struct Budget {
     pub attempt: Duration,
     /// The most attempts in flight at one registry.
     pub in_flight: u32,
+}
+
+/// What Landfall may do about gaps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display)]
+pub enum HealingMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// It starts scans at local Harbors.
+    Scan,
+    /// It also executes replication rules.
+    Replicate,
+}
+
+/// What Landfall may do about gaps, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Healing {
+    /// What.
+    pub mode: HealingMode,
+    /// So long a gap is left to Harbor itself.
+    pub after: Duration,
+}
+
+impl Default for Healing {
+    fn default() -> Self {
+        Self { mode: HealingMode::Off, after: Duration::from_secs(60) }
+    }
 }
 
 impl Exclude {
@@ -151,6 +180,7 @@ pub(crate) mod sample {
                 entries: 10,
             },
             budget: Budget { request: each, attempt: each, in_flight: 3 },
+            healing: Healing::default(),
             notifications: BTreeMap::new(),
         }
     }

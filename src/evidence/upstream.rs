@@ -11,7 +11,7 @@ use crate::domain::digest::Digest;
 use crate::domain::error_chain::error_chain;
 use crate::domain::evidence::{Children, Observation, Presence, Reachability, TagDigest};
 use crate::domain::image::Repository;
-use crate::domain::registry::{Kind, Service, SharedRegistry};
+use crate::domain::registry::{Kind, Registry, Service, SharedRegistry};
 use crate::domain::scan::{Detail, ScanAnswer, ScanState, Scanner};
 use crate::domain::settings::CacheLife;
 use crate::domain::unknown::{Cause, Unknown};
@@ -58,6 +58,8 @@ pub(super) struct Upstream {
     pub id: UpstreamId,
     pub registry: SharedRegistry,
     pub source: Arc<Source>,
+    /// Asks this Harbor to heal, with credentials of its own.
+    pub healer: Option<Arc<Harbor>>,
     in_flight: u32,
     pub queue: FairQueue,
     health: Arc<Mutex<HealthState>>,
@@ -138,6 +140,14 @@ impl Upstream {
             (Ok(client), Kind::Distribution) => Source::Distribution(client),
             (Err(error), _) => Source::Unusable(error),
         };
+        let healer = match (&source, &registry.healing) {
+            (Source::Harbor(_), Some(credentials)) => {
+                let registry = Registry { credentials: credentials.clone(), ..(**registry).clone() };
+                let client = Client::new(&Arc::new(registry), deps.requests.clone(), deps.tasks.clone());
+                client.ok().map(|client| Arc::new(Harbor::new(Arc::new(client))))
+            }
+            _ => None,
+        };
         let mut health = HealthState::default();
         if registry.service == Service::Drained {
             health.skip(Health::Drained, "drained: neither asked nor used".into());
@@ -148,6 +158,7 @@ impl Upstream {
             id,
             registry: registry.clone(),
             source: Arc::new(source),
+            healer,
             in_flight,
             queue: FairQueue::new(in_flight),
             health: Arc::new(Mutex::new(health)),
@@ -166,6 +177,7 @@ impl Upstream {
             id: self.id,
             registry: self.registry.clone(),
             source: self.source.clone(),
+            healer: self.healer.clone(),
             in_flight,
             queue: self.queue.clone(),
             health: self.health.clone(),

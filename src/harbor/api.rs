@@ -129,6 +129,47 @@ impl Api {
         self.get(None, &path, SMALL, deadline).await
     }
 
+    /// Starts the scan of an artifact, whatever the status.
+    pub async fn start_scan(&self, artifact: &Artifact, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("{}/scan", artifact.path);
+        self.post(artifact.about(), &path, None, deadline).await
+    }
+
+    /// Starts an execution, whatever the status.
+    pub async fn start_execution(&self, body: Bytes, deadline: Instant) -> Result<Answer, Unknown> {
+        self.post(None, "/api/v2.0/replication/executions", Some(body), deadline).await
+    }
+
+    /// The newest executions of a rule that somebody started, whatever the status.
+    pub async fn started_executions(&self, rule: i64, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions?policy_id={rule}&trigger=manual&page_size=10");
+        self.ask(Method::GET, &path, Endpoint::HarborApi(None), SMALL, deadline).await
+    }
+
+    /// One execution, whatever the status.
+    pub async fn execution(&self, execution: i64, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions/{execution}");
+        self.ask(Method::GET, &path, Endpoint::HarborApi(None), SMALL, deadline).await
+    }
+
+    /// The first hundred tasks of an execution, whatever the status.
+    pub async fn all_tasks(&self, execution: i64, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions/{execution}/tasks?page_size={PAGE}");
+        self.ask(Method::GET, &path, Endpoint::HarborApi(None), SMALL, deadline).await
+    }
+
+    /// The first task of an execution that failed, whatever the status.
+    pub async fn failed_tasks(&self, execution: i64, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions/{execution}/tasks?status=Failed&page_size=1");
+        self.ask(Method::GET, &path, Endpoint::HarborApi(None), SMALL, deadline).await
+    }
+
+    /// The log of a task, as text, whatever the status.
+    pub async fn log(&self, execution: i64, task: i64, deadline: Instant) -> Result<Answer, Unknown> {
+        let path = format!("/api/v2.0/replication/executions/{execution}/tasks/{task}/log");
+        self.ask(Method::GET, &path, Endpoint::HarborApi(None), LIST, deadline).await
+    }
+
     /// The stored report of its last scan.
     pub async fn vulnerabilities(
         &self,
@@ -205,6 +246,24 @@ impl Api {
             accept: Some(JSON),
             body: None,
             body_limit: limit,
+        };
+        self.client.send(request, deadline).await
+    }
+
+    async fn post(
+        &self,
+        about: Option<&str>,
+        path: &str,
+        body: Option<Bytes>,
+        deadline: Instant,
+    ) -> Result<Answer, Unknown> {
+        let request = Request {
+            method: Method::POST,
+            path_and_query: path,
+            endpoint: Endpoint::HarborApi(about),
+            accept: Some(JSON),
+            body,
+            body_limit: SMALL,
         };
         self.client.send(request, deadline).await
     }

@@ -103,20 +103,7 @@ impl Script {
                 CredentialSource::Dir(credentials.path().into())
             }
         };
-        let registry = Arc::new(Registry {
-            name: RegistryName::new("test"),
-            host: "harbor.example.com".into(),
-            aliases: Vec::new(),
-            url,
-            kind: Kind::Harbor,
-            site: Site::new("here"),
-            credentials: source,
-            ca_file: None,
-            pull_secret: None,
-            realm: None,
-            service: Service::Open,
-            requests_per_hour: None,
-        });
+        let registry = Arc::new(registry(url, source));
         let heard = Arc::new(Mutex::new(Vec::new()));
         let gate = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let (script, log, door) = (Arc::new(self), heard.clone(), gate.clone());
@@ -228,4 +215,23 @@ pub(super) fn soon() -> Instant {
 /// A deadline for requests that are never answered.
 pub(super) fn at_once() -> Instant {
     Instant::now() + Duration::from_millis(200)
+}
+
+/// The Harbor at this URL.
+pub fn registry(url: url::Url, credentials: CredentialSource) -> Registry {
+    Registry {
+        name: RegistryName::new("test"),
+        host: "harbor.example.com".into(),
+        aliases: Vec::new(),
+        url,
+        kind: Kind::Harbor,
+        site: Site::new("here"),
+        credentials,
+        ca_file: None,
+        pull_secret: None,
+        realm: None,
+        service: Service::Open,
+        healing: None,
+        requests_per_hour: None,
+    }
 }

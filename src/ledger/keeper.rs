@@ -17,9 +17,10 @@ use strum::VariantArray;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, interval, sleep_until};
 
+use super::healer::Healer;
 use super::metrics::LedgerMetrics;
 use super::notices::Notices;
-use super::record::{Record, Standing, State, Swept, Tally, after, counted, fold, idle, opened};
+use super::record::{Recheck, Record, Standing, State, Swept, Tally, after, counted, fold, idle, opened};
 use super::sentence::sentence;
 use super::store::{Absent, MOST_OBJECTS, Pace, Room, Stored, update};
 use crate::cluster::{ClusterError, EventReason, GapObject, GapObjects, GapState};
@@ -43,9 +44,6 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// For so long a sighting by a sweep that says nothing new is not written.
 const STALE: SignedDuration = SignedDuration::from_hours(1);
-
-/// Looks at one gap: how the image stands at the registry now.
-pub type Recheck = Arc<dyn Fn(&GapKey, &Record) -> BoxFuture<'static, Standing> + Send + Sync>;
 
 /// How long after its push to the primary an image was pushed here; `None` where that is not known.
 pub type LagOf = Arc<dyn Fn(&GapKey) -> BoxFuture<'static, Option<Duration>> + Send + Sync>;
@@ -111,6 +109,7 @@ pub struct Keeping {
     swept: watch::Receiver<Option<Arc<Swept>>>,
     rules: Rules,
     retention: SignedDuration,
+    healer: Option<Arc<Healer>>,
 }
 
 /// What every piece of work needs.
@@ -147,7 +146,14 @@ impl Keeping {
         let (sender, swept) = watch::channel(None);
         let hands = Arc::new(Hands { objects, notices, pace, recheck, lag, metrics, clock });
         let keeper = Keeper { hints, concerned, swept: sender };
-        (keeper, Self { hands, hints: hinted, concerned: told, swept, rules, retention })
+        let healer = None;
+        (keeper, Self { hands, hints: hinted, concerned: told, swept, rules, retention, healer })
+    }
+
+    /// Heals gaps, too.
+    #[must_use]
+    pub fn healed_by(self, healer: Healer) -> Self {
+        Self { healer: Some(Arc::new(healer)), ..self }
     }
 
     /// Keeps the ledger for as long as it is polled. To be polled only while this replica leads.
@@ -163,16 +169,33 @@ impl Keeping {
             plan.lock().unwrap_or_else(PoisonError::into_inner).take(change, Instant::now());
             changed.notify_one();
         });
+        let pick = |wanted: &dyn Fn(&GapKey, &Record) -> bool| -> Vec<(GapKey, Record)> {
+            let plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+            let picked = plan.records().filter(|(key, record)| wanted(key, record));
+            picked.map(|(key, record)| (key.clone(), record.clone())).collect()
+        };
+        let hint = |key: &GapKey| {
+            plan.lock().unwrap_or_else(PoisonError::into_inner).look_now(key, Instant::now());
+            changed.notify_one();
+        };
+        let healer = self.healer.clone();
+        let healing = async {
+            match healer {
+                Some(healer) => healer.heal(&pick, &hint).await,
+                None => std::future::pending().await,
+            }
+        };
         let shown = Shown(self.hands.metrics.clone());
         tokio::select! {
             () = watching => {}
+            () = healing => {}
             () = self.work(&plan, &changed) => {}
         }
         drop(shown);
     }
 
     async fn work(&mut self, plan: &Mutex<Plan>, changed: &Notify) {
-        let Self { hands, hints, concerned, swept, rules, retention } = self;
+        let Self { hands, hints, concerned, swept, rules, retention, healer: _ } = self;
         let plan = || plan.lock().unwrap_or_else(PoisonError::into_inner);
         let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
         // At most one: what an older sweep has found is not written any more once there is a newer one.
@@ -409,6 +432,12 @@ impl Hands {
     }
 
     fn tell(&self, key: &GapKey, before: Option<&Record>, now: &Record) {
+        let is_under_way = before.and_then(Record::under_way).is_some();
+        if let Some(action) = now.action.as_ref().filter(|_| is_under_way)
+            && let Some(outcome) = action.outcome
+        {
+            self.metrics.attempted(&key.registry, action.what, outcome);
+        }
         let was_open = before.is_some_and(Record::is_open);
         let reason = if was_open && now.state == GapState::Closed {
             self.metrics.closed();

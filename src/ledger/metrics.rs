@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry as Page, Unit};
 
 use super::record::Record;
 use crate::domain::gap::{GapKey, GapKind};
+use crate::domain::healing::{HealOutcome, Remedy};
+use crate::domain::name::RegistryName;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfFinding {
@@ -21,6 +23,13 @@ struct OfFinding {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRegistry {
     registry: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempt {
+    registry: Arc<str>,
+    what: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +47,8 @@ pub struct LedgerMetrics {
     failures: Counter,
     open: Family<Open, Gauge>,
     oldest: Family<OfRegistry, Gauge>,
+    attempts: Family<Attempt, Counter>,
+    given_up: Family<OfRegistry, Gauge>,
 }
 
 impl LedgerMetrics {
@@ -75,6 +86,16 @@ impl LedgerMetrics {
             Unit::Seconds,
             metrics.oldest.clone(),
         );
+        page.register(
+            "landfall_healing_attempts",
+            "Attempts to heal a gap, by what came of them",
+            metrics.attempts.clone(),
+        );
+        page.register(
+            "landfall_healing_gaps_given_up",
+            "Open gaps for which five attempts to heal have failed, in the replica that leads",
+            metrics.given_up.clone(),
+        );
         metrics
     }
 
@@ -96,12 +117,24 @@ impl LedgerMetrics {
         self.failures.inc();
     }
 
+    /// An attempt to heal has ended.
+    pub fn attempted(&self, registry: &RegistryName, what: Remedy, outcome: HealOutcome) {
+        let registry = registry.as_str().into();
+        let attempt = Attempt { registry, what: what.into(), outcome: outcome.into() };
+        self.attempts.get_or_create(&attempt).inc();
+    }
+
     /// Shows these records; none where this replica does not lead.
     pub fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
         let mut open: HashMap<Open, i64> = HashMap::new();
         let mut oldest: HashMap<OfRegistry, i64> = HashMap::new();
+        let mut given_up: HashMap<OfRegistry, i64> = HashMap::new();
         for (key, record) in records {
             let registry: Arc<str> = key.registry.as_str().into();
+            if record.is_open() {
+                let held = given_up.entry(OfRegistry { registry: registry.clone() }).or_default();
+                *held += i64::from(record.has_given_up());
+            }
             for (axis, kind) in record.open() {
                 *open.entry(Open { finding: kind.as_str(), registry: registry.clone() }).or_default() += 1;
                 let Some(axis) = record.axis(axis) else { continue };
@@ -113,6 +146,10 @@ impl LedgerMetrics {
         self.open.clear();
         for (label, number) in &open {
             self.open.get_or_create(label).set(*number);
+        }
+        self.given_up.clear();
+        for (label, number) in &given_up {
+            self.given_up.get_or_create(label).set(*number);
         }
         self.oldest.clear();
         for (label, age) in &oldest {

@@ -9,8 +9,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::keeper::Recheck;
-use super::record::{Record, Standing, State};
+use super::record::{Recheck, Record, Standing, State};
 use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Role, Subject};
 use crate::domain::finding::{About, FindingKind};
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version, gaps};

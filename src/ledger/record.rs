@@ -7,21 +7,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use strum::VariantArray;
 
 use super::met::Met;
 use super::sentence::sentence;
 use crate::cluster::{
-    AxisRecord, DETAIL_LENGTH, GapState, MESSAGE_LENGTH, MOST_NAMED, ObjectRef, ReplicationGapStatus,
+    AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ObjectRef,
+    ReplicationGapStatus,
 };
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind};
+use crate::domain::healing::HealOutcome;
 use crate::domain::image::Tag;
 use crate::domain::text::plain;
 
 /// What is known of one gap: the status of its object.
 pub type Record = ReplicationGapStatus;
+
+/// Looks at one gap: how the image stands at the registry now.
+pub type Recheck = Arc<dyn Fn(&GapKey, &Record) -> BoxFuture<'static, Standing> + Send + Sync>;
 
 /// For so long after it was closed, a sighting does not open a gap again: doors may still rest on answers that are older than
 /// what closed it. The leader looks again instead.
@@ -306,10 +312,31 @@ pub fn after(
     if new == *record {
         return None;
     }
+    conclude(&mut new, standing, at);
     if !new.is_open() {
         new.lag_seconds = lag.and_then(|lag| i64::try_from(lag.as_secs()).ok());
     }
     Some(settled(new, key))
+}
+
+/// Ends an attempt to heal whose axis is closed.
+fn conclude(record: &mut Record, standing: &Standing, at: Timestamp) {
+    let Some(axis) = record.action.as_ref().map(|action| action.what.axis()) else { return };
+    if record.lacking(axis).is_some() {
+        return;
+    }
+    if let Some(action) = record.action.as_mut().filter(|action| action.outcome.is_none()) {
+        let outcome = match standing.on(axis) {
+            State::NotExpected(_) => HealOutcome::NotNeeded,
+            State::Good | State::Unknown | State::Lacking(..) => HealOutcome::Healed,
+        };
+        action.end(outcome, "", whole(at));
+    }
+}
+
+/// The record with this attempt to heal.
+pub fn acted(record: &Record, key: &GapKey, action: Option<GapAction>) -> Record {
+    settled(Record { action, ..record.clone() }, key)
 }
 
 /// Of an index, a child is lacking. Who looks at the child alone finds that it is missing: that is the same.
@@ -341,9 +368,7 @@ pub fn idle(record: &Record, key: &GapKey, at: Timestamp) -> Option<Record> {
 fn settled(mut record: Record, key: &GapKey) -> Record {
     if record.is_open() {
         (record.closed_at, record.lag_seconds) = (None, None);
-        if record.state == GapState::Closed {
-            record.state = GapState::Open;
-        }
+        record.state = if record.under_way().is_some() { GapState::Healing } else { GapState::Open };
     } else {
         record.state = GapState::Closed;
         let ends = [&record.presence, &record.scan, &record.risk];
@@ -382,7 +407,7 @@ pub fn opened(at: Timestamp) -> Record {
 }
 
 /// A moment in whole seconds, as Kubernetes writes it.
-fn whole(moment: Timestamp) -> Timestamp {
+pub(super) fn whole(moment: Timestamp) -> Timestamp {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment)
 }
 

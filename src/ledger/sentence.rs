@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::met::Met;
-use crate::cluster::{GapState, ReplicationGapStatus};
+use crate::cluster::{GapAction, GapState, ReplicationGapStatus};
 use crate::domain::digest::Digest;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Risk, Version};
+use crate::domain::healing::{HealOutcome, MOST_FAILURES, Remedy};
 use crate::domain::text::plain;
 
 /// Returns what is lacking, for whom, and since when: `shop/web 1.4.2 is not in ams: 12 Pods that run now could not start
@@ -36,7 +37,47 @@ pub fn sentence(key: &GapKey, record: &ReplicationGapStatus, now: Option<Timesta
         (Some(since), None) => text += &format!(" Open since {}.", moment(since)),
         (None, _) => {}
     }
+    if let Some(action) = &record.action {
+        text += &tried(action, record);
+    }
     text
+}
+
+/// What was tried about an open gap, and what came of it.
+fn tried(action: &GapAction, record: &ReplicationGapStatus) -> String {
+    let rule = |words: &str| {
+        let rule = plain(action.rule.as_deref().unwrap_or_default());
+        let keeper = plain(action.keeper.as_deref().unwrap_or_default());
+        format!("{words} `{rule}` of {keeper}")
+    };
+    let what = match (action.what, &action.rule) {
+        (Remedy::Scan, _) => "a scan".to_owned(),
+        (Remedy::Replicate, Some(_)) => rule("the replication rule"),
+        (Remedy::Replicate, None) => "its replication".to_owned(),
+    };
+    let when = moment(action.at);
+    let Some(outcome) = action.outcome else {
+        // What is not lacking any more needs no attempt.
+        return record
+            .under_way()
+            .map(|_| format!(" Landfall started {what} at {when}."))
+            .unwrap_or_default();
+    };
+    let mut text = match outcome {
+        HealOutcome::Healed | HealOutcome::NotNeeded => return String::new(),
+        HealOutcome::NoCredentials | HealOutcome::NeedsCopy => format!(" {}.", sentenced(&action.result)),
+        _ => format!(" Landfall tried {what} at {when}: {}.", action.result),
+    };
+    if action.attempts >= MOST_FAILURES {
+        text += &format!(" {} attempts failed; for a day no other is made.", action.attempts);
+    }
+    text
+}
+
+/// The text with a capital letter at its beginning.
+fn sentenced(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Returns what an owner is told when its Pods met a gap.
@@ -154,6 +195,13 @@ fn closed(what: &str, place: &str, record: &ReplicationGapStatus) -> String {
         text += &format!("; {}", plain(why));
     }
     text.push('.');
+    if let Some(action) = record.action.as_ref().filter(|action| action.outcome == Some(HealOutcome::Healed))
+    {
+        text += match action.what {
+            Remedy::Scan => " Landfall had started the scan.",
+            Remedy::Replicate => " Landfall had executed its replication rule.",
+        };
+    }
     if let Some(lag) = record.lag_seconds {
         text +=
             &format!(" It came {} after it was pushed to its primary.", age(SignedDuration::from_secs(lag)));

@@ -22,20 +22,28 @@ const ATTEMPTS: u32 = 5;
 
 /// Spaces the writes of one replica. A clone shares the turns.
 #[derive(Debug, Clone)]
-pub struct Pace(Arc<Mutex<Instant>>);
+pub struct Pace {
+    next: Arc<Mutex<Instant>>,
+    pause: Duration,
+}
 
 impl Default for Pace {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self::of(PAUSE)
     }
 }
 
 impl Pace {
+    /// With this pause.
+    pub(super) fn of(pause: Duration) -> Self {
+        Self { next: Arc::new(Mutex::new(Instant::now())), pause }
+    }
+
     /// Waits for the next turn; in the order of the calls.
     pub async fn turn(&self) {
-        let mut next = self.0.lock().await;
+        let mut next = self.next.lock().await;
         sleep_until(*next).await;
-        *next = Instant::now() + PAUSE;
+        *next = Instant::now() + self.pause;
     }
 }
 

@@ -1,6 +1,8 @@
 //! The ledger before an API server with optimistic locking. Time is paused.
 
 mod api;
+#[cfg(feature = "demo")]
+mod heal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -44,6 +44,7 @@ fn registry(url: &Url) -> Registry {
         pull_secret: None,
         realm: None,
         service: Service::Open,
+        healing: None,
         requests_per_hour: None,
     }
 }

@@ -339,6 +339,7 @@ mod tests {
             pull_secret: None,
             realm: allowed.map(|realm| realm.parse().unwrap()),
             service: Service::Open,
+            healing: None,
             requests_per_hour: None,
         });
         trusted(&registry, &realm.parse().unwrap()).err()

@@ -321,6 +321,7 @@ mod tests {
                 pull_secret: None,
                 realm: None,
                 service: Service::Open,
+                healing: None,
                 requests_per_hour: None,
             }),
             &Proxies::default(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cluster::{GapState, ObjectRef};
+use crate::cluster::{GapAction, GapState, ObjectRef};
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject, Version};
 use crate::domain::text::plain;
@@ -65,8 +65,12 @@ pub struct Row {
     pub namespaces: Vec<String>,
     /// The owners of these Pods.
     pub owners: Vec<ObjectRef>,
+    /// The last attempt to heal it.
+    pub action: Option<GapAction>,
     /// All of it as one sentence.
     pub message: String,
+    /// Whether five attempts to heal it have failed.
+    pub has_given_up: bool,
     /// The image as a person would call it, without its host.
     #[serde(skip)]
     called: String,
@@ -132,7 +136,9 @@ fn row(key: &GapKey, record: &Record, now: Timestamp) -> Row {
         lag_seconds: record.lag_seconds,
         namespaces: record.namespaces.clone(),
         owners: record.owners.clone(),
+        action: record.action.clone(),
         message: sentence(key, record, Some(now)),
+        has_given_up: record.has_given_up(),
         called: called(key, record),
     }
 }
@@ -161,7 +167,12 @@ fn called(key: &GapKey, record: &Record) -> String {
 pub fn table(rows: &[Row], now: Timestamp, width: Option<usize>) -> String {
     let cells = |row: &Row| -> [String; 7] {
         let findings: Vec<&str> = [row.presence, row.scan, row.risk].into_iter().flatten().collect();
-        let findings = if findings.is_empty() { row.state.to_string() } else { findings.join(", ") };
+        let mut findings = if findings.is_empty() { row.state.to_string() } else { findings.join(", ") };
+        if row.state == GapState::Healing {
+            findings += " (healing)";
+        } else if row.has_given_up {
+            findings += " (given up)";
+        }
         let pods = row.pods.map_or_else(|| "?".to_owned(), |pods| pods.to_string());
         let (denied, fell_back) = (row.denied.to_string(), row.fell_back.to_string());
         let since = row.closed_at.map_or(row.since, |end| end);

@@ -22,6 +22,7 @@ use landfall::facade::demo::world::{Embedded, Execution, PathClass, ReplicationR
 use landfall::facade::domain::case::Subject;
 use landfall::facade::domain::finding::FindingKind;
 use landfall::facade::domain::gap::{Gap, GapKey, GapKind, Version};
+use landfall::facade::domain::healing::{HealOutcome, Remedy};
 use landfall::facade::domain::image::Tag;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::verdict::Reason;
@@ -297,6 +298,15 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_gap_write_failures", vec![]),
         ("landfall_gaps", vec![("finding", Gaps), REGISTRY]),
         ("landfall_gap_oldest_age_seconds", vec![REGISTRY]),
+        (
+            "landfall_healing_attempts",
+            vec![
+                REGISTRY,
+                ("what", Closed(&["Scan", "Replicate"])),
+                ("outcome", Closed(HealOutcome::VARIANTS)),
+            ],
+        ),
+        ("landfall_healing_gaps_given_up", vec![REGISTRY]),
         ("landfall_sweep_duration_seconds", vec![]),
         ("landfall_sweep_ended_timestamp_seconds", vec![]),
         ("landfall_sweep_failures", vec![]),
@@ -494,6 +504,7 @@ fn ledger() -> Page {
         recorder.see(&Sighting { gaps: &[gap], tag: None, met: Met::Used, namespace: "shop", owner: None });
     }
     book.fold(&recorder);
+    metrics.attempted(&RegistryName::new("ams"), Remedy::Scan, HealOutcome::Healed);
     let entries = book.entries();
     metrics.show(entries.iter().map(|(key, record)| (key, record)), Timestamp::now());
     Page::of(&page)

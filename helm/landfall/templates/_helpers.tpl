@@ -77,6 +77,12 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $kind, $path := (($registry.healing | default dict).credentials | default dict) -}}
+{{- $folder := regexReplaceAll "^/etc/landfall/credentials/([^/]+).*$" (toString $path) "${1}" -}}
+{{- if and (hasPrefix "/etc/landfall/credentials/" (toString $path)) (not (hasKey $.Values.credentials $folder)) -}}
+{{- $problems = append $problems (printf "config: registries.%s.healing.credentials.%s is %s, but no Secret is mounted there: --set credentials.%s=<name of the Secret>" $name $kind $path $folder) -}}
+{{- end -}}
+{{- end -}}
 {{- $secret := toString ($registry.notifications | default dict).secretFile -}}
 {{- if and (hasPrefix "/etc/landfall/notifications/" $secret) (not $.Values.notifications.secretName) -}}
 {{- $problems = append $problems (printf "config: registries.%s.notifications.secretFile is %s, but no Secret is mounted there: --set notifications.secretName=<name of the Secret>" $name $secret) -}}

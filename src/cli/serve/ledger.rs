@@ -14,7 +14,7 @@ use crate::controllers::leader::Leading;
 use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::ledger::{
-    Keeper, Keeping, LedgerMetrics, Notices, Pace, Recorder, Rules, Writer, lag_of, recheck,
+    Healer, Keeper, Keeping, LedgerMetrics, Notices, Pace, Recorder, Rules, Terms, Writer, lag_of, recheck,
 };
 
 /// How long we wait at the end until the last sightings are recorded.
@@ -88,7 +88,18 @@ impl Ledger {
         let labels = namespaces.clone();
         let labels = Arc::new(move |namespace: &str| labels.labels(namespace));
         let lag = lag_of(settings.clone(), observatory.clone(), Timestamp::now);
-        let looks = recheck(settings, observatory, labels, Timestamp::now);
+        let looks = recheck(settings.clone(), observatory.clone(), labels, Timestamp::now);
+        let healer = Healer::new(
+            settings,
+            observatory,
+            cluster.gaps(),
+            notices.clone(),
+            pace.clone(),
+            looks.clone(),
+            metrics.clone(),
+            Timestamp::now,
+            Terms::default(),
+        );
         let (keeper, keeping) = Keeping::new(
             cluster.gaps(),
             notices,
@@ -101,7 +112,7 @@ impl Ledger {
             Timestamp::now,
         );
         tasks.spawn("gaps", writer.clone().run());
-        tasks.spawn("ledger", keep(keeping, leading));
+        tasks.spawn("ledger", keep(keeping.healed_by(healer), leading));
         Recorded { keeper: Some(keeper), last: Some(writer) }
     }
 }

@@ -96,6 +96,7 @@ impl Build<'_> {
             site,
             credentials,
             copy,
+            healing,
             ca_file,
             pull_secret,
             drain,
@@ -126,6 +127,9 @@ impl Build<'_> {
             let host = host.as_ref().map(|host| &*host.value.0);
             writers.extend(self.writer(copy, host).map(|writer| (RegistryName::new(&*name.0), writer)));
         }
+        let healing = healing.and_then(|healer| {
+            self.healer(healer, kind, &credentials, host.as_ref().map(|host| &*host.value.0))
+        });
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
         }
@@ -151,11 +155,40 @@ impl Build<'_> {
             },
             site: Site::new(&*site?.value.0),
             credentials,
+            healing,
             ca_file: ca_file.map(|file| file.value.0),
             pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.0)),
             service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
             requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
         })
+    }
+
+    /// The credentials that may write. Harbor's API takes user name and password only.
+    fn healer(
+        &mut self,
+        At { node, value: raw::Healer { credentials } }: At<raw::Healer>,
+        kind: Option<raw::Kind>,
+        reading: &CredentialSource,
+        host: Option<&str>,
+    ) -> Option<CredentialSource> {
+        if matches!(kind, Some(raw::Kind::Distribution)) {
+            let hint = "remove it: a plain registry has no scans and no replication rules".to_owned();
+            self.error(node, "only a Harbor can be healed", hint);
+        }
+        let hint = "name the robot, as in `credentials: {dir: /etc/landfall/credentials/ams-heal}`";
+        let credentials = self.need(node, "credentials", credentials, hint)?;
+        let at = credentials.node;
+        let source = self.credentials(credentials, host);
+        if source == *reading && source != CredentialSource::Anonymous {
+            let hint =
+                "give healing a robot of its own: the one that reads must not be able to write".to_owned();
+            self.error(at, "these are the credentials that read", hint);
+        }
+        if matches!(source, CredentialSource::TokenFile(_)) {
+            let hint = "give user name and password of a robot, as in `dir`".to_owned();
+            self.error(at, "Harbor's API takes no bearer token", hint);
+        }
+        Some(source)
     }
 
     /// Two registries with one secret could not be told apart.

@@ -69,12 +69,14 @@ pub enum Permission {
     NotificationPolicy,
     /// `replication-policy:list`, of the whole Harbor.
     ReplicationPolicyList,
-    /// `replication:list`, of the whole Harbor.
+    /// `replication:list` and `replication:read`, of the whole Harbor.
     ReplicationList,
+    /// `replication:create`, of the whole Harbor.
+    ReplicationCreate,
 }
 
 impl Permission {
-    /// All that Landfall reads with, and what it does about notifications.
+    /// All that Landfall reads with, and what it does about notifications; none that changes something outside a project.
     pub const ALL: [Self; 10] = [
         Self::Pull,
         Self::ArtifactRead,

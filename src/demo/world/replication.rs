@@ -1,9 +1,11 @@
-//! Replication rules and their executions, as a Harbor stores them. Nothing is copied: stories and tests say what happened.
+//! Replication rules and their executions, as a Harbor stores them. Only what a request starts is copied; else stories and tests
+//! say what happened.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::scan::stamp;
+use crate::domain::pattern::Pattern;
 
 /// A replication rule that pushes on each push until a builder says otherwise.
 #[derive(Debug, Clone)]
@@ -16,7 +18,25 @@ pub struct ReplicationRule {
     pull: bool,
     remote: String,
     created: Timestamp,
+    pub(super) overrides: bool,
+    pub(super) destination: (String, i64),
+    pub(super) ending: Ending,
     pub(super) executions: Vec<Execution>,
+}
+
+/// How executions end that a request has started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// What the filters let through is copied to the registry that [`Embedded::replicates`](super::Embedded::replicates) names.
+    Copied,
+    /// Nothing is copied, and the execution succeeds.
+    Nothing,
+    /// It fails before it has a task, with this `status_text`.
+    Refused(&'static str),
+    /// Its tasks fail, with this in their log.
+    Failed(&'static str),
+    /// It does not end.
+    Never,
 }
 
 /// One run of a rule.
@@ -26,6 +46,8 @@ pub struct Execution {
     status: &'static str,
     reason: String,
     started: Timestamp,
+    trigger: &'static str,
+    pub(super) log: String,
     tasks: Vec<(&'static str, String)>,
 }
 
@@ -42,6 +64,9 @@ impl ReplicationRule {
             pull: false,
             remote: url.into(),
             created: Timestamp::UNIX_EPOCH,
+            overrides: true,
+            destination: (String::new(), -1),
+            ending: Ending::Copied,
             executions: Vec::new(),
         }
     }
@@ -72,6 +97,40 @@ impl ReplicationRule {
         self
     }
 
+    /// Leaves tags that are at its destination as they are.
+    #[must_use]
+    pub fn without_override(self) -> Self {
+        Self { overrides: false, ..self }
+    }
+
+    /// Has this destination namespace, and flattens so many levels; -1: all.
+    #[must_use]
+    pub fn into_namespace(self, namespace: &str, levels: i64) -> Self {
+        Self { destination: (namespace.into(), levels), ..self }
+    }
+
+    /// Its executions end so, if a request starts them.
+    #[must_use]
+    pub fn ending(self, ending: Ending) -> Self {
+        Self { ending, ..self }
+    }
+
+    /// Whether it is enabled.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether a filter of this kind lets this text through; without such a filter, each is.
+    pub(super) fn lets_through(&self, kind: &str, text: Option<&str>) -> bool {
+        let mut of_kind =
+            self.filters.iter().filter(|filter| filter.get("type").is_some_and(|of| of == kind));
+        of_kind.all(|filter| {
+            let pattern =
+                filter.get("value").and_then(Value::as_str).and_then(|value| Pattern::new(value).ok());
+            text.is_some_and(|text| pattern.is_none_or(|pattern| pattern.matches(text)))
+        })
+    }
+
     /// Was made at this time; else long ago.
     #[must_use]
     pub fn created(self, created: Timestamp) -> Self {
@@ -98,10 +157,15 @@ impl ReplicationRule {
         let mut rule = json!({
             "id": self.id, "name": self.name, "copy_by_chunk": false, "single_active_replication": false, "speed": 0,
             "creation_time": stamp(self.created), "update_time": stamp(self.created), "trigger": self.trigger,
-            "src_registry": source, "dest_registry": destination, "dest_namespace_replace_count": -1,
-            "override": true,
+            "src_registry": source, "dest_registry": destination, "dest_namespace_replace_count": self.destination.1,
         });
         if let Some(fields) = rule.as_object_mut() {
+            if self.overrides {
+                fields.insert("override".into(), true.into());
+            }
+            if !self.destination.0.is_empty() {
+                fields.insert("dest_namespace".into(), self.destination.0.clone().into());
+            }
             if self.enabled {
                 fields.insert("enabled".into(), true.into());
             }
@@ -136,7 +200,27 @@ impl Execution {
     ) -> Self {
         let task =
             |(status, about): &(&'static str, &str)| (*status, format!("{about} [1 item(s) in total]"));
-        Self { id: 0, status, reason: reason.into(), started, tasks: tasks.iter().map(task).collect() }
+        let tasks = tasks.iter().map(task).collect();
+        let (reason, log) = (reason.into(), String::new());
+        Self { id: 0, status, reason, started, trigger: "event_based", log, tasks }
+    }
+
+    /// Somebody, not a push, has started it.
+    #[must_use]
+    pub fn by_hand(self) -> Self {
+        Self { trigger: "manual", ..self }
+    }
+
+    /// How it was started.
+    pub(super) fn trigger(&self) -> &str {
+        self.trigger
+    }
+
+    /// Ends it, with what its tasks' log says.
+    pub(super) fn ends(&mut self, ended: &Self, log: &str) {
+        (self.status, self.log) = (ended.status, log.to_owned());
+        self.reason.clone_from(&ended.reason);
+        self.tasks.clone_from(&ended.tasks);
     }
 
     /// As the API shows it.
@@ -144,7 +228,7 @@ impl Execution {
         let count = |status: &str| self.tasks.iter().filter(|(of, _)| *of == status).count();
         json!({
             "id": self.id, "policy_id": rule, "status": self.status, "status_text": self.reason,
-            "trigger": "event_based", "start_time": stamp(self.started), "end_time": self.ended(),
+            "trigger": self.trigger, "start_time": stamp(self.started), "end_time": self.ended(),
             "total": self.tasks.len(), "succeed": count("Succeed"), "failed": count("Failed"),
             "in_progress": count("InProgress"), "stopped": count("Stopped"),
         })

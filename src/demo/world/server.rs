@@ -2,8 +2,9 @@
 
 mod wire;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::faults::Faults;
+use super::jobs;
 use super::log::{Log, Request};
 use super::registry::Login;
 use super::store::{Project, Store, Upstream};
@@ -45,6 +47,8 @@ struct Shared {
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     log: Log,
+    /// Where the rules of this Harbor lead, by their numbers.
+    peers: Mutex<HashMap<u64, Weak<Shared>>>,
     wanted: watch::Sender<Power>,
     actual: watch::Sender<Power>,
 }
@@ -57,6 +61,7 @@ pub struct Embedded {
     credentials: CredentialSource,
     shared: Arc<Shared>,
     listening: JoinHandle<()>,
+    jobs: JoinHandle<()>,
     delivering: JoinHandle<()>,
 }
 
@@ -78,17 +83,19 @@ pub(super) async fn start(
         store: Mutex::new(store),
         faults: Mutex::default(),
         log: Log::default(),
+        peers: Mutex::default(),
         wanted: watch::Sender::new(Power::Up),
         actual: watch::Sender::new(Power::Up),
     });
     let url =
         shared.url().parse().map_err(|error| socket(std::io::Error::other::<url::ParseError>(error)))?;
     let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
+    let jobs = tokio::spawn(run_jobs(Arc::clone(&shared)));
     let (outbox, deliveries) = mpsc::unbounded_channel();
     lock(&shared.store).hooks.outbox = Some(outbox);
     let delivering = tokio::spawn(deliver(deliveries, world.authority().pem()));
     let (name, ca_file) = (name.into(), world.ca_file());
-    Ok(Embedded { name, url, ca_file, credentials, shared, listening, delivering })
+    Ok(Embedded { name, url, ca_file, credentials, shared, listening, jobs, delivering })
 }
 
 impl Embedded {
@@ -133,6 +140,7 @@ impl Embedded {
             pull_secret: None,
             realm: None,
             service: Service::Open,
+            healing: None,
             requests_per_hour: None,
         }
     }
@@ -225,6 +233,13 @@ impl Embedded {
         Ok(())
     }
 
+    /// Lets a replication rule of this Harbor lead to `destination`, for executions that are started by a request. While that is
+    /// down, they fail.
+    pub fn replicates(&self, rule: u64, destination: &Self) {
+        let mut peers = lock(&self.shared.peers);
+        peers.insert(rule, Arc::downgrade(&destination.shared));
+    }
+
     async fn set(&self, power: Power) {
         let mut actual = self.shared.actual.subscribe();
         self.shared.wanted.send_replace(power);
@@ -237,6 +252,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         // The connections belong to this task, and end with it.
         self.listening.abort();
+        self.jobs.abort();
         self.delivering.abort();
     }
 }
@@ -250,6 +266,24 @@ impl Shared {
     /// Waits until the process is not frozen.
     async fn thawed(&self) {
         let _ = self.wanted.subscribe().wait_for(|power| *power != Power::Frozen).await;
+    }
+}
+
+/// The job service: runs what was started, one after the other.
+async fn run_jobs(shared: Arc<Shared>) {
+    let jobs = lock(&shared.store).jobs.clone();
+    loop {
+        jobs.notified().await;
+        let started = std::mem::take(&mut lock(&shared.store).started);
+        for (rule, execution) in started {
+            let Some(run) = jobs::run(&lock(&shared.store), rule) else { continue };
+            let peer = lock(&shared.peers).get(&rule).and_then(Weak::upgrade);
+            let peer = peer.filter(|peer| *peer.actual.borrow() == Power::Up);
+            let ended = run.copy(peer.as_ref().map(|peer| lock(&peer.store)).as_deref_mut());
+            if let Some(ended) = ended {
+                jobs::finish(&mut lock(&shared.store), rule, execution, &ended);
+            }
+        }
     }
 }
 

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::accounts::Account;
 use super::content::{Content, Role};
 use super::object::Object;
 use super::pushes::Pushes;
-use super::replication::{Execution, ReplicationRule};
+use super::replication::{Ending, Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
 use super::webhook::Hooks;
@@ -29,6 +31,8 @@ pub struct Store {
     pub storage: Reachable,
     /// Harbor's job service, which runs scans.
     pub job_service: Reachable,
+    /// What the start of a scan is answered with, instead of what it would be.
+    pub scan_starts: Option<(StatusCode, &'static str)>,
     /// How long a request with a wrong password takes: 1.5 s in a real Harbor, 0 here unless a test changes it.
     pub wrong_password_delay: Duration,
     /// CVEs that are ignored in all projects that use the system's list.
@@ -44,6 +48,10 @@ pub struct Store {
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) scans: HashMap<Digest, Scan>,
     pub(super) rules: Vec<ReplicationRule>,
+    /// Rules and their executions that were started and are not run yet.
+    pub(super) started: Vec<(u64, u64)>,
+    /// Wakes the job service.
+    pub(super) jobs: Arc<Notify>,
     pub(super) hooks: Hooks,
     pub(super) harbor_tokens: HarborTokens,
     pub(super) plain_tokens: PlainTokens,
@@ -230,6 +238,7 @@ impl Store {
             configuration: Configuration::Cached,
             storage: Reachable::Up,
             job_service: Reachable::Up,
+            scan_starts: None,
             wrong_password_delay: Duration::ZERO,
             allowlist: Allowlist::default(),
             descriptors: Descriptors::Storage,
@@ -240,6 +249,8 @@ impl Store {
             repositories: BTreeMap::new(),
             scans: HashMap::new(),
             rules: Vec::new(),
+            started: Vec::new(),
+            jobs: Arc::default(),
             hooks: Hooks { backoff: Duration::from_millis(50), ..Hooks::default() },
             harbor_tokens: HarborTokens::default(),
             plain_tokens: PlainTokens::default(),
@@ -428,6 +439,31 @@ impl Store {
         if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
             rule.executions.push(execution);
         }
+    }
+
+    /// How many executions of a rule somebody has started.
+    #[must_use]
+    pub fn started_by_hand(&self, rule: u64) -> usize {
+        let rule = self.rules.iter().find(|one| one.id == rule);
+        let executions = rule.map(|rule| rule.executions.as_slice()).unwrap_or_default();
+        executions.iter().filter(|execution| execution.trigger() == "manual").count()
+    }
+
+    /// Changes how a rule's executions end from now on.
+    pub fn set_ending(&mut self, rule: u64, ending: Ending) {
+        if let Some(rule) = self.rules.iter_mut().find(|one| one.id == rule) {
+            rule.ending = ending;
+        }
+    }
+
+    /// Starts a rule by hand, and returns the number of the execution.
+    pub(super) fn start_execution(&mut self, rule: u64) -> u64 {
+        let now = Timestamp::now();
+        self.execute(rule, Execution::new("InProgress", "", now, &[]).by_hand());
+        let id = self.next_id;
+        self.started.push((rule, id));
+        self.jobs.notify_one();
+        id
     }
 
     /// Sets the state of a scan in the whole Harbor: reports belong to a digest, not to a repository. For an index it sets that

@@ -307,6 +307,7 @@ fn registry(name: &str, kind: Kind) -> Arc<Registry> {
         pull_secret: None,
         realm: None,
         service: Service::Open,
+        healing: None,
         requests_per_hour: None,
     })
 }

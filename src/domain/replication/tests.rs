@@ -29,6 +29,7 @@ fn registry(name: &str, site: &str) -> SharedRegistry {
         ca_file: None,
         pull_secret: None,
         service: Service::Open,
+        healing: None,
         requests_per_hour: None,
     })
 }
@@ -78,6 +79,7 @@ fn rule(trigger: Trigger) -> Rule {
         copies: to("https://harbor.ams.example.com"),
         filters: vec![name("production/**")],
         destination: ("production".into(), 1),
+        overrides: true,
         created: Some(at("2026-01-01T00:00:00Z")),
         updated: Some(at("2026-01-01T00:00:00Z")),
     }

@@ -268,6 +268,8 @@ pub fn fingerprint(registry: &Registry) -> String {
         pull_secret,
         service,
         requests_per_hour,
+        // Who heals there changes no answer.
+        healing: _,
     } = registry;
     let credentials = match credentials {
         CredentialSource::Provider(plugin) => {

@@ -18,6 +18,7 @@ fn registry(name: &str, ca_file: Option<&std::path::Path>) -> SharedRegistry {
         pull_secret: None,
         realm: None,
         service: Service::Open,
+        healing: None,
         requests_per_hour: None,
     })
 }

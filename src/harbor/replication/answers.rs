@@ -13,7 +13,7 @@ use crate::domain::text::plain;
 use crate::harbor::answer::Malformed;
 use crate::harbor::api::PAGE;
 use crate::harbor::overview::time;
-use crate::registry::Object;
+use crate::registry::{Object, object};
 
 /// The most filters of a rule, and the most tags of a push.
 const MOST_PARTS: usize = 64;
@@ -45,6 +45,8 @@ struct RawRule<'a> {
     #[serde(borrow)]
     dest_namespace: Option<Cow<'a, str>>,
     dest_namespace_replace_count: Option<i64>,
+    #[serde(rename = "override")]
+    overrides: Option<bool>,
     #[serde(borrow)]
     creation_time: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -112,6 +114,7 @@ struct RawExecution<'a> {
 
 #[derive(Deserialize)]
 struct RawTask<'a> {
+    id: Option<i64>,
     #[serde(borrow)]
     status: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -152,7 +155,24 @@ pub fn rules(body: &[u8]) -> Result<Page, Malformed> {
 /// # Errors
 /// As [`rules`].
 pub fn executions(body: &[u8]) -> Result<Vec<Execution>, Malformed> {
-    Ok(list::<RawExecution<'_>>("list of replication executions", body)?.filter_map(execution).collect())
+    Ok(list::<RawExecution<'_>>("list of replication executions", body)?.filter_map(one).collect())
+}
+
+/// Reads one execution; `None`: it has no number.
+///
+/// # Errors
+/// [`Malformed`] if it is not a JSON object with the types that Harbor documents.
+pub fn execution(body: &[u8]) -> Result<Option<Execution>, Malformed> {
+    let raw = object(body).map_err(|source| Malformed::json("replication execution", source))?;
+    Ok(one(raw))
+}
+
+/// Reads the number of the first task of a list.
+///
+/// # Errors
+/// As [`rules`].
+pub fn failed_task(body: &[u8]) -> Result<Option<i64>, Malformed> {
+    Ok(list::<RawTask<'_>>("list of replication tasks", body)?.find_map(|task| task.id))
 }
 
 /// Reads the tasks of an execution: how many stand how, and what the first that failed was about.
@@ -225,6 +245,7 @@ fn rule(raw: RawRule<'_>) -> Option<Rule> {
         copies,
         filters: filters.filter_map(|Object(raw)| filter(&raw)).collect(),
         destination: (plain(&namespace).into(), raw.dest_namespace_replace_count.unwrap_or(-1)),
+        overrides: raw.overrides == Some(true),
         created: raw.creation_time.as_deref().and_then(time),
         updated: raw.update_time.as_deref().and_then(time),
     })
@@ -268,7 +289,7 @@ fn filter(raw: &RawFilter<'_>) -> Option<Filter> {
     Some(Filter { on, selects })
 }
 
-fn execution(raw: RawExecution<'_>) -> Option<Execution> {
+fn one(raw: RawExecution<'_>) -> Option<Execution> {
     let number = |number: Option<i64>| u32::try_from(number.unwrap_or_default()).unwrap_or_default();
     let reason = raw.status_text.unwrap_or_default();
     Some(Execution {

@@ -1,5 +1,6 @@
 //! Checks what the ledger needs: the resource, the right to read replication rules, and nodes that can pull what is there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry as Page;
@@ -8,12 +9,15 @@ use tokio::time::Instant;
 use super::Line;
 use crate::cluster::{Cluster, FailedPull};
 use crate::domain::case::{Case, Exemption, PodContext, Pull};
+use crate::domain::name::RegistryName;
 use crate::domain::place::PlaceIx;
 use crate::domain::policy::Regime;
 use crate::domain::replication::keepers;
-use crate::domain::settings::Settings;
+use crate::domain::settings::{HealingMode, Settings};
 use crate::domain::verdict::Ruling;
-use crate::evidence::{Answers, Asking, Observatory, Replication, Share};
+use crate::evidence::{Answers, Asked, Asking, Observatory, Replication, Share};
+use crate::harbor::Refusal;
+use crate::ledger::Record;
 
 /// The most time for the rules of one registry.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,9 +44,35 @@ pub(super) async fn rules(settings: &Settings) -> Vec<Line> {
         } else if !rules.is_empty() {
             lines.push(Line::ok(about, format!("{} that fill this site are watched", rules.len())));
         }
+        lines.extend(healers(&observatory, settings, &keeper).await);
     }
     observatory.close().await;
     lines
+}
+
+/// Whether the healing robot of a registry may do what the mode needs: asked without changing anything.
+async fn healers(observatory: &Observatory, settings: &Settings, keeper: &RegistryName) -> Option<Line> {
+    if settings.healing.mode != HealingMode::Replicate {
+        return None;
+    }
+    let about = format!("healing {keeper}");
+    match observatory.healing_rules(keeper).await {
+        Asked::Done(rules) => {
+            Some(Line::ok(about, format!("its robot reads {} replication rules", rules.len())))
+        }
+        Asked::NoCredentials => None,
+        Asked::Refused(Refusal::Unauthorized) => Some(Line::wrong(
+            about,
+            "the registry rejects the healing credentials",
+            "renew the robot, or put its name and secret right",
+        )),
+        Asked::Refused(_) => Some(Line::wrong(
+            about,
+            "its robot may not read replication rules, so none is executed that this registry keeps",
+            "give it, as a system robot, `replication-policy:list`, `replication:create`, `replication:list` and `replication:read`",
+        )),
+        Asked::Unknown(_) => None,
+    }
 }
 
 /// What is wrong with the clients is told beside the registries.
@@ -55,10 +85,11 @@ async fn observatory(settings: &Settings) -> Option<Observatory> {
 pub(super) async fn check(cluster: &Cluster, settings: Option<&Settings>) -> Vec<Line> {
     let gaps = match cluster.gaps().list().await {
         Ok(Some(gaps)) => {
-            let open = gaps.iter().filter(|gap| gap.record.as_ref().is_some_and(|record| record.is_open()));
-            match open.count() {
+            let records = gaps.iter().filter_map(|gap| gap.record.as_ref());
+            let open: Vec<_> = records.filter(|record| record.is_open()).collect();
+            match open.len() {
                 0 => Line::ok("gaps", "none is open"),
-                open => Line::ok("gaps", format!("{open} open: see `landfall gaps`")),
+                number => Line::ok("gaps", format!("{number} open{}: see `landfall gaps`", healing(&open))),
             }
         }
         Ok(None) => Line::wrong(
@@ -74,6 +105,25 @@ pub(super) async fn check(cluster: &Cluster, settings: Option<&Settings>) -> Vec
         Err(error) => Line::skipped_by_error("pulls", &error),
     };
     vec![gaps, pulls]
+}
+
+/// What was tried about open gaps, and what came of it.
+fn healing(open: &[&Record]) -> String {
+    let under_way = open.iter().filter(|record| record.under_way().is_some()).count();
+    let given_up = open.iter().filter(|record| record.has_given_up()).count();
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for outcome in open.iter().filter_map(|record| record.action.as_ref()?.outcome) {
+        *outcomes.entry(outcome.to_string()).or_default() += 1;
+    }
+    let mut said: Vec<String> = Vec::new();
+    if under_way > 0 {
+        said.push(format!("{under_way} being healed"));
+    }
+    if given_up > 0 {
+        said.push(format!("{given_up} given up after five attempts"));
+    }
+    said.extend(outcomes.iter().map(|(outcome, number)| format!("{number} {outcome}")));
+    if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) }
 }
 
 /// What kubelets have said in the last hour of copies at this site that their registry serves: the node has a reason of its own.

@@ -46,6 +46,7 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
     }
     match rest {
         ["replication", rest @ ..] if reads => replication::answer(store, caller, ask, rest, path),
+        ["replication", "executions"] if ask.method == Method::POST => replication::start(store, caller, ask),
         ["systeminfo"] if reads => systeminfo(caller, url),
         ["system", "CVEAllowlist"] if reads && caller.is_anonymous() => unauthorized(),
         ["system", "CVEAllowlist"] if reads => json(&allowlist(0, &store.allowlist)),
@@ -133,6 +134,20 @@ fn start_scan(store: &mut Store, digest: Digest, name: &str) -> Answer {
         return empty(StatusCode::NOT_FOUND);
     };
     let parts = store.scan_parts(digest, artifact);
+    if let Some((status, code)) = store.scan_starts {
+        return error(status, code, "as the test has it");
+    }
+    // src/controller/scan/base_controller.go, `Scan`.
+    match store.scanner {
+        ScannerState::None => {
+            let message = "no available scanner for project";
+            return error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", message);
+        }
+        ScannerState::Disabled => {
+            return error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", "scanner DemoScan is deactivated");
+        }
+        ScannerState::Healthy | ScannerState::Unhealthy => {}
+    }
     if store.scanner != ScannerState::Healthy || parts.is_empty() {
         let message = format!(
             "the configured scanner DemoScan does not support scanning artifact with mime type {}",
