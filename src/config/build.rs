@@ -3,6 +3,7 @@
 //! Raw structs are destructured without `..`, so that a new key cannot be forgotten.
 
 mod policies;
+mod pull_secrets;
 mod registries;
 mod routes;
 
@@ -37,8 +38,19 @@ pub(super) fn settings(
     now: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Settings> {
-    let raw::File { site, near, registries, routes, platforms, defaults, policies, exclude, cache, budget } =
-        file;
+    let raw::File {
+        site,
+        near,
+        registries,
+        pull_secrets,
+        routes,
+        platforms,
+        defaults,
+        policies,
+        exclude,
+        cache,
+        budget,
+    } = file;
     let mut build = Build { tree, files, now, problems };
 
     let registries_at = tree.child(Tree::ROOT, "registries");
@@ -49,7 +61,8 @@ pub(super) fn settings(
     let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
-    let registries = build.registries(raw_registries, site.as_ref(), &near);
+    let (registries, pulls) = build.registries(raw_registries, site.as_ref(), &near);
+    let pull_secrets = build.pull_secrets(pull_secrets, &registries, pulls);
 
     let known = Known { registries_at, registries };
     let routes = build.routes(routes.unwrap_or_default(), &known);
@@ -68,6 +81,7 @@ pub(super) fn settings(
         site: site?,
         near,
         registries: known.registries,
+        pull_secrets,
         index: Arc::new(RouteIndex::of(&routes)),
         routes: routes.into(),
         platforms,

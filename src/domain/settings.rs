@@ -8,6 +8,7 @@ use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
+use super::pull_secrets::PullSecrets;
 use super::registry::SharedRegistry;
 use super::route::{Route, RouteIndex};
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub near: Vec<Site>,
     /// The registries by name.
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
+    /// The pull secrets that Landfall makes.
+    pub pull_secrets: PullSecrets,
     /// The routes, in the order of the configuration.
     pub routes: Arc<[Arc<Route>]>,
     /// Finds these routes by reference.
@@ -130,6 +133,7 @@ pub(crate) mod sample {
             site: Site::new("ams"),
             near: Vec::new(),
             registries: BTreeMap::new(),
+            pull_secrets: PullSecrets::default(),
             routes: Arc::default(),
             index: Arc::default(),
             platforms: "linux/amd64".parse().into_iter().collect(),

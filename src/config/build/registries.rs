@@ -17,6 +17,16 @@ use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Se
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
 
+/// What an entry of `registries` says of its pull secret.
+pub(super) struct Pull {
+    pub(super) registry: RegistryName,
+    /// The entry.
+    pub(super) node: NodeId,
+    /// Its `pullSecret`.
+    pub(super) secret_at: Option<NodeId>,
+    pub(super) credentials: Option<At<raw::PullCredentials>>,
+}
+
 /// Where a host is used.
 struct Used {
     host: Host,
@@ -61,13 +71,14 @@ impl Build<'_> {
         entries: Vec<(At<Name>, At<raw::Registry>)>,
         ours: Option<&Site>,
         near: &[Site],
-    ) -> Registries {
-        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
+    ) -> (Registries, Vec<Pull>) {
+        let (mut registries, mut hosts, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
         for (name, registry) in entries {
-            registries.extend(self.registry(&name.value, registry, &mut hosts));
+            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut pulls));
         }
         share_aliases(&mut registries, ours, near);
-        registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry))).collect()
+        let registries = registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry)));
+        (registries.collect(), pulls)
     }
 
     fn registry(
@@ -75,6 +86,7 @@ impl Build<'_> {
         name: &Name,
         registry: At<raw::Registry>,
         hosts: &mut Vec<Used>,
+        pulls: &mut Vec<Pull>,
     ) -> Option<Registry> {
         let At { node, value } = registry;
         let raw::Registry {
@@ -87,6 +99,7 @@ impl Build<'_> {
             credentials,
             ca_file,
             pull_secret,
+            pull_credentials,
             drain,
             requests_per_hour,
         } = value;
@@ -113,6 +126,12 @@ impl Build<'_> {
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
         }
+        pulls.push(Pull {
+            registry: RegistryName::new(&*name.0),
+            node,
+            secret_at: pull_secret.as_ref().map(|secret| secret.node),
+            credentials: pull_credentials,
+        });
         let host = host?;
         let realm = realm.map(|realm| self.address(realm));
         let url = match url {
@@ -133,7 +152,7 @@ impl Build<'_> {
             site: Site::new(&*site?.value.0),
             credentials,
             ca_file: ca_file.map(|file| file.value.0),
-            pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.0)),
+            pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.value.0)),
             service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
             requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
         })
@@ -270,7 +289,7 @@ impl Build<'_> {
     }
 
     /// A missing file is reported now instead of when the first Pod arrives.
-    fn file(&mut self, at: NodeId, path: &Path) {
+    pub(super) fn file(&mut self, at: NodeId, path: &Path) {
         if self.files == Files::Skip {
             return;
         }
