@@ -5,6 +5,7 @@ pub mod entries;
 pub mod inventory;
 pub mod leader;
 pub mod policies;
+pub mod pull_secrets;
 pub mod replication;
 pub mod settings;
 pub mod sweep;

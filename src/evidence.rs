@@ -23,6 +23,7 @@
 //! | `fair_queue` | which look-up is next, and how many are in progress |
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
+//! | `pull_source` | whether the credentials that Pods pull with are right |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
@@ -49,6 +50,7 @@ mod layers;
 mod lookup;
 mod metrics;
 mod observatory;
+mod pull_source;
 mod question;
 mod ttl;
 mod upstream;
@@ -65,6 +67,7 @@ pub use inventory::{Imported, Inventory, Reading, Refusal, Unusable, decode, enc
 pub use judge::Judgement;
 pub use layers::{Look, Pullable};
 pub use observatory::{Answers, Asking, Observatory};
+pub use pull_source::{Proof, PullSource};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
 
 /// Parsers for `tests/fuzz`, which otherwise only the API server reaches.

@@ -39,6 +39,8 @@ pub enum ConditionName {
     Registries,
     /// The inventory was read, or could not be read in two seconds.
     Inventory,
+    /// The pull secrets that Landfall makes are as they should be.
+    PullSecrets,
     /// We take new requests: false while draining.
     Serving,
 }
@@ -94,8 +96,8 @@ impl Condition {
 
 /// All conditions. A clone shares them.
 ///
-/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are four
-/// exceptions. `Serving` and `Callers` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
+/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are five
+/// exceptions. `Serving`, `Callers` and `PullSecrets` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
 /// apply to more Pods, but readiness does not wait for it. So does `Entries`, because entries wait for readiness.
 #[derive(Debug, Clone)]
 pub struct Conditions {
@@ -118,6 +120,7 @@ impl Conditions {
         }
         conditions.put(ConditionName::Serving, Condition::good("takes requests"));
         conditions.put(ConditionName::Callers, Condition::good("anyone may call"));
+        conditions.put(ConditionName::PullSecrets, Condition::good("Landfall makes none"));
         conditions.put(ConditionName::Namespaces, Condition::degraded("not listed yet"));
         conditions.put(ConditionName::Entries, Condition::degraded("not looked at yet"));
         conditions

@@ -16,7 +16,7 @@ use super::leadership::lead;
 use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, inventory, namespaces, probe, rules, sweep};
+use super::{entries, inventory, namespaces, probe, pull_secrets, rules, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -25,6 +25,7 @@ use crate::controllers::entries::{self as entry, EntryKeeper, Report};
 use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::pull_secrets::PullSecretMetrics;
 use crate::controllers::replication::ReplicationMetrics;
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::controllers::sweep::{SweepMetrics, Terms};
@@ -92,6 +93,7 @@ struct Instruments {
     inventory: InventoryMetrics,
     ledger: LedgerMetrics,
     replication: ReplicationMetrics,
+    pull_secrets: PullSecretMetrics,
 }
 
 impl Instruments {
@@ -108,6 +110,7 @@ impl Instruments {
             inventory: InventoryMetrics::register(page),
             ledger: LedgerMetrics::register(page),
             replication: ReplicationMetrics::register(page),
+            pull_secrets: PullSecretMetrics::register(page),
         }
     }
 }
@@ -203,6 +206,19 @@ impl Parts {
             .recorder(ledger.recorder());
         let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
         let surveyed = surveys.subscribe();
+        if let Some((at, own)) = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()) {
+            let shown = (instruments.pull_secrets, conditions.clone());
+            let (rules, surveys) = ((settings.settings(), own), surveys.subscribe());
+            doors = doors.on_pull_secret(pull_secrets::spawn(
+                &mut tasks,
+                at,
+                &namespaces,
+                &observatory,
+                rules,
+                surveys,
+                shown,
+            ));
+        }
         if let Some(((at, own), terms)) = may_sweep {
             let (rules, terms) =
                 ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));
