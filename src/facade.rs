@@ -43,6 +43,10 @@ pub mod controllers {
     pub mod leader {
         pub use crate::controllers::leader::{Candidate, Leading, Term};
     }
+    /// See [`crate::controllers::pull_secrets`].
+    pub mod pull_secrets {
+        pub use crate::controllers::pull_secrets::{Count, PullSecretMetrics, Wrote};
+    }
     /// See [`crate::controllers::replication`].
     pub mod replication {
         pub use crate::controllers::replication::{Reading, ReplicationMetrics, RuleReport, RuleWatch};

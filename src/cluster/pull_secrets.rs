@@ -70,7 +70,7 @@ pub enum Made {
     NoNamespace,
 }
 
-/// A list of metadata, as far as it counts. Whoever may create Secrets writes their labels, so only ours are kept.
+/// A list of metadata, as far as it counts. It lasts as long as its page: whoever may create Secrets writes their labels.
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
@@ -98,23 +98,9 @@ struct Meta {
     resource_version: String,
     deletion_timestamp: Option<Timestamp>,
     #[serde(default)]
-    labels: Labels,
+    labels: BTreeMap<String, String>,
     #[serde(default)]
-    annotations: Annotations,
-}
-
-#[derive(Deserialize, Default)]
-struct Labels {
-    #[serde(rename = "app.kubernetes.io/managed-by")]
-    managed_by: Option<String>,
-    #[serde(rename = "landfall.dev/registry")]
-    registry: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-struct Annotations {
-    #[serde(rename = "landfall.dev/pull-credentials")]
-    hash: Option<Box<str>>,
+    annotations: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for PullSecretObjects {
@@ -216,10 +202,8 @@ impl PullSecretObjects {
         object: &PullSecretObject,
     ) -> Result<Written, ClusterError> {
         let namespace = &object.namespace;
-        let as_listed = Preconditions {
-            resource_version: Some(object.version.clone()),
-            uid: Some(object.uid.clone()),
-        };
+        let as_listed =
+            Preconditions { resource_version: Some(object.version.clone()), uid: Some(object.uid.clone()) };
         let params = DeleteParams::default().preconditions(as_listed);
         let what = || format!("delete Secret `{name}` in namespace `{namespace}`");
         gone_is_outdated(write(what, self.api(namespace).delete(name.as_str(), &params)).await)
@@ -234,9 +218,12 @@ impl PullSecretObject {
     /// What was listed. One that is being deleted counts as gone.
     fn of(meta: Meta) -> Option<Self> {
         let Meta { namespace, uid, resource_version, deletion_timestamp, labels, annotations } = meta;
-        let ours = labels.managed_by.as_deref() == Some(MANAGER) && labels.registry.is_some();
-        let hash = annotations.hash.unwrap_or_default();
-        let held_by = if ours { HeldBy::Landfall(hash) } else { HeldBy::Other };
+        let managed_by = labels.get(MANAGED_BY).map(String::as_str);
+        let ours = managed_by == Some(MANAGER) && labels.contains_key(REGISTRY);
+        let hash = annotations.get(HASH).map(String::as_str).unwrap_or_default();
+        // What somebody has written there is no hash of ours, whatever its length.
+        let hash = hash.get(..64).unwrap_or(hash);
+        let held_by = if ours { HeldBy::Landfall(hash.into()) } else { HeldBy::Other };
         deletion_timestamp.is_none().then_some(Self { namespace, held_by, version: resource_version, uid })
     }
 }

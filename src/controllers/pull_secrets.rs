@@ -22,6 +22,6 @@ mod wants;
 
 pub use keeper::{Keeper, Standing};
 pub use maker::Maker;
-pub use metrics::PullSecretMetrics;
+pub use metrics::{Count, PullSecretMetrics, Wrote};
 pub use sources::Sources;
 pub use wants::Wants;

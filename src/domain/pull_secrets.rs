@@ -148,8 +148,8 @@ mod tests {
     use super::*;
     use crate::domain::credential::Credential;
     use crate::domain::keyring::Keyring;
-    use crate::domain::policy::{LabelRequirement, LabelTest, NAMESPACE_NAME};
     use crate::domain::name::Site;
+    use crate::domain::policy::{LabelRequirement, LabelTest, NAMESPACE_NAME};
     use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
 
     fn registry(name: &str) -> Registry {
@@ -175,12 +175,24 @@ mod tests {
 
     #[test]
     fn the_kubelet_finds_the_credentials_for_each_image_of_the_registry() {
-        for host in ["harbor.ams.example.com", "harbor.example.com:8443", "docker.io", "localhost:5000", "[fd00::1]:5000"] {
+        for host in [
+            "harbor.ams.example.com",
+            "harbor.example.com:8443",
+            "docker.io",
+            "localhost:5000",
+            "[fd00::1]:5000",
+        ] {
             let keyring = Keyring::parse(content(host).bytes()).unwrap();
             for repository in ["a", "production/shop/web"] {
                 let found = keyring.lookup(host, repository);
-                let [Credential::Basic { username, password }] = &found[..] else { panic!("{host}: {found:?}") };
-                assert_eq!((username.as_str(), password.expose_secret()), ("robot$shop+pull", "pa:55"), "{host}");
+                let [Credential::Basic { username, password }] = &found[..] else {
+                    panic!("{host}: {found:?}")
+                };
+                assert_eq!(
+                    (username.as_str(), password.expose_secret()),
+                    ("robot$shop+pull", "pa:55"),
+                    "{host}"
+                );
             }
             assert!(keyring.lookup("harbor.fra.example.com", "a").is_empty());
         }
@@ -192,7 +204,10 @@ mod tests {
         assert_eq!((one.bytes(), one.hash()), (again.bytes(), again.hash()));
         let text = r#"{"auths":{"a.example.com":{"auth":"cm9ib3Qkc2hvcCtwdWxsOnBhOjU1"}}}"#;
         assert_eq!(str::from_utf8(one.bytes()), Ok(text));
-        for other in [Content::new("a.example.com", "robot$shop+pull", &"pa:56".into()), Content::new("b.example.com", "robot$shop+pull", &"pa:55".into())] {
+        for other in [
+            Content::new("a.example.com", "robot$shop+pull", &"pa:56".into()),
+            Content::new("b.example.com", "robot$shop+pull", &"pa:55".into()),
+        ] {
             assert_ne!(other.unwrap().hash(), one.hash());
         }
         assert_eq!(Content::new("a.example.com", "a:b", &"c".into()).err(), Some(Colon));
@@ -201,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_first_that_selects_a_namespace_counts_and_unknown_labels_never_give_the_credentials_of_others() {
-        let team = |name: &str| LabelRequirement { key: "team".into(), test: LabelTest::In(vec![name.into()]) };
+        let team =
+            |name: &str| LabelRequirement { key: "team".into(), test: LabelTest::In(vec![name.into()]) };
         let named = LabelRequirement { key: NAMESPACE_NAME.into(), test: LabelTest::In(vec!["shop".into()]) };
         let managed = Managed {
             registry: Arc::new(registry("ams")),

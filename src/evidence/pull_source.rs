@@ -99,7 +99,9 @@ impl PullSource {
             Source::Distribution(client) => match client.base(Endpoint::Base, deadline).await {
                 Ok(answer) if answer.status.is_success() => Proof::Accepted,
                 // A registry that knows no credentials for itself as a whole tells nothing of them here.
-                Ok(answer) if answer.status.as_u16() == 401 && answer.sent != Sent::Nothing => Proof::Rejected,
+                Ok(answer) if answer.status.as_u16() == 401 && answer.sent != Sent::Nothing => {
+                    Proof::Rejected
+                }
                 Ok(answer) => Proof::Unknown(answer.unexpected()),
                 Err(unknown) if unknown.cause == Cause::Unauthorized => Proof::Rejected,
                 Err(unknown) => Proof::Unknown(unknown),

@@ -46,12 +46,15 @@ pub(super) fn spawn(
         metrics,
     );
     tasks.spawn("new pull secrets", maker.run());
-    tasks.spawn("pull secrets", keeper.run(move |standing| {
-        let condition = match standing {
-            Standing::Good(message) => Condition::good(message),
-            Standing::Degraded(message) => Condition::degraded(message),
-        };
-        conditions.set(ConditionName::PullSecrets, condition);
-    }));
+    tasks.spawn(
+        "pull secrets",
+        keeper.run(move |standing| {
+            let condition = match standing {
+                Standing::Good(message) => Condition::good(message),
+                Standing::Degraded(message) => Condition::degraded(message),
+            };
+            conditions.set(ConditionName::PullSecrets, condition);
+        }),
+    );
     Arc::new(move |namespace, registry| wants.tell(namespace, registry))
 }

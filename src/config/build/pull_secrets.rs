@@ -46,7 +46,8 @@ impl Build<'_> {
                 continue;
             }
             let Some(secret) = secret else {
-                let hint = "write the name that the Secret gets in each namespace, as in `pullSecret: landfall-ams`";
+                let hint =
+                    "write the name that the Secret gets in each namespace, as in `pullSecret: landfall-ams`";
                 self.error(
                     node,
                     format!("`pullSecret` of `{registry}` is missing: there are credentials for it"),
@@ -71,7 +72,11 @@ impl Build<'_> {
             if managed.iter().any(|one| one.secret == secret) {
                 let line = self.tree.line(first);
                 let hint = format!("it is first used on line {line}; give each registry a Secret of its own");
-                self.error(at, format!("two registries have the pull secret `{secret}`, and Landfall makes it"), hint);
+                self.error(
+                    at,
+                    format!("two registries have the pull secret `{secret}`, and Landfall makes it"),
+                    hint,
+                );
             }
         }
         if mode != Some(raw::PullSecretsMode::Managed) {

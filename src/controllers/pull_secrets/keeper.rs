@@ -10,13 +10,13 @@ use arc_swap::ArcSwap;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::maker::labels;
-use super::metrics::{Count, PullSecretMetrics, Result as Wrote};
+use super::metrics::{Count, PullSecretMetrics, Wrote};
 use super::removal::Removal;
 use super::sources::{InForce, Sources};
 use super::wants::{Want, Wants};
 use crate::cluster::{
-    Cluster, Event, EventReason, EventRecorder, HeldBy, Namespaces, ObjectRef, PullSecretObject,
-    PullSecretObjects, Severity, Written,
+    Cluster, ClusterError, Event, EventReason, EventRecorder, HeldBy, Made, Namespaces, ObjectRef,
+    PullSecretObject, PullSecretObjects, Severity, Written,
 };
 use crate::controllers::leader::Leading;
 use crate::controllers::sweep::{Carried, Surveys};
@@ -65,6 +65,8 @@ pub struct Keeper {
     had: HashSet<(Box<str>, PullSecret)>,
     /// Somebody else's that were told of in this term.
     told: HashSet<(Box<str>, PullSecret)>,
+    /// Ours that could not be written in this term. They do not keep the others waiting.
+    refused: HashSet<(Box<str>, PullSecret)>,
 }
 
 /// The Secrets of one registry.
@@ -119,6 +121,7 @@ impl Keeper {
             removal: Removal::new(cluster.workloads()),
             had: HashSet::new(),
             told: HashSet::new(),
+            refused: HashSet::new(),
         }
     }
 
@@ -135,6 +138,7 @@ impl Keeper {
                 self.removal.forget();
                 self.had.clear();
                 self.told.clear();
+                self.refused.clear();
             } else {
                 show(Standing::Good("the replica that leads keeps them".to_owned()));
                 leading.changed().await;
@@ -217,7 +221,9 @@ impl Keeper {
             self.tell_foreign(listed, carried.as_deref());
             if let Some(carried) = &carried {
                 let (wants, metrics) = (&self.wants, &self.metrics);
-                self.removal.look(listed.managed, &listed.ours, carried, (&self.objects, wants, metrics)).await;
+                self.removal
+                    .look(listed.managed, &listed.ours, carried, (&self.objects, wants, metrics))
+                    .await;
             }
         }
         let rotated = self.rotate(&all).await;
@@ -274,8 +280,12 @@ impl Keeper {
     /// Has those made again that somebody has deleted while Pods have their name.
     fn see_to_lacking(&mut self, listed: &Listed<'_>, carried: Option<&Carried>, settings: &Settings) {
         let Managed { registry, secret, .. } = listed.managed;
-        let there: HashSet<&str> =
-            listed.ours.iter().map(|one| &*one.namespace).chain(listed.foreign.iter().map(|one| &**one)).collect();
+        let there: HashSet<&str> = listed
+            .ours
+            .iter()
+            .map(|one| &*one.namespace)
+            .chain(listed.foreign.iter().map(|one| &**one))
+            .collect();
         let (own, excluded) = (&*self.own_namespace, &settings.exclude.namespaces);
         let wants = &self.wants;
         self.had.retain(|(namespace, name)| {
@@ -320,8 +330,13 @@ impl Keeper {
     }
 
     /// Writes the Secrets of one registry again: of one that is half done first.
-    async fn rotate(&self, all: &[Listed<'_>]) -> Rotated {
-        let due = all.iter().filter(|listed| !listed.outdated.is_empty());
+    async fn rotate(&mut self, all: &[Listed<'_>]) -> Rotated {
+        let refused = |listed: &Listed<'_>, one: &PullSecretObject| {
+            self.refused.contains(&(one.namespace.clone(), listed.managed.secret.clone()))
+        };
+        let is_due =
+            |listed: &&Listed<'_>| listed.outdated.iter().any(|(object, _)| !refused(listed, object));
+        let due = all.iter().filter(is_due);
         let Some(listed) = due.min_by_key(|listed| listed.outdated.len() == listed.ours.len()) else {
             return Rotated::Nothing;
         };
@@ -338,14 +353,42 @@ impl Keeper {
             if n % STEP == 0 && !self.sources.is_up(registry) {
                 return waits("the registry is not up");
             }
-            let written = self.objects.replace(secret, object, content).await;
+            let written = self.write(listed.managed, object, content).await;
             self.count(&registry.name, &written, Wrote::Updated);
-            if let Err(error) = written {
-                return waits(&error_chain(&error));
+            match written {
+                Ok(_) => {}
+                Err(error) if error.is_invalid() || error.is_forbidden() => {
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        namespace = &*object.namespace,
+                        %secret,
+                        "a pull secret keeps its old credentials"
+                    );
+                    self.refused.insert((object.namespace.clone(), secret.clone()));
+                }
+                Err(error) => return waits(&error_chain(&error)),
             }
             sleep(PACE).await;
         }
         Rotated::All
+    }
+
+    /// Writes one again. Whoever may change Secrets in its namespace may have made it immutable, or have added what the API
+    /// server takes from us no longer: then it is made anew.
+    async fn write(
+        &self,
+        Managed { registry, secret, .. }: &Managed,
+        object: &PullSecretObject,
+        content: &Content,
+    ) -> Result<Written, ClusterError> {
+        match self.objects.replace(secret, object, content).await {
+            Err(error) if error.is_invalid() || error.is_forbidden() => {
+                self.objects.delete(secret, object).await?;
+                let made = self.objects.create(&object.namespace, secret, &registry.name, content).await?;
+                Ok(if made == Made::Created { Written::Done } else { Written::Outdated })
+            }
+            written => written,
+        }
     }
 
     fn count<E>(&self, registry: &RegistryName, written: &Result<Written, E>, done: Wrote) {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::metrics::{PullSecretMetrics, Result as Wrote};
+use super::metrics::{PullSecretMetrics, Wrote};
 use super::sources::Sources;
 use super::wants::{Want, Wants};
 use crate::cluster::{Cluster, ClusterError, Made, Namespaces, PullSecretObjects};

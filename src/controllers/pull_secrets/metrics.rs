@@ -21,8 +21,8 @@ struct ByResult {
 }
 
 /// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
-pub enum Result {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+pub enum Wrote {
     /// A Secret was made.
     Created,
     /// There was one of that name: another replica's, ours of before, or somebody else's.
@@ -81,7 +81,7 @@ impl PullSecretMetrics {
     }
 
     /// One write.
-    pub(super) fn wrote(&self, registry: &RegistryName, result: Result) {
+    pub fn wrote(&self, registry: &RegistryName, result: Wrote) {
         let labels = ByResult { registry: registry.to_string(), result: result.into() };
         self.writes.get_or_create(&labels).inc();
     }
@@ -91,7 +91,7 @@ impl PullSecretMetrics {
     }
 
     /// The Secrets of all registries, as the leader has listed them. None where another replica leads.
-    pub(super) fn count<'a>(&self, all: impl Iterator<Item = (&'a RegistryName, Count)>) {
+    pub fn count<'a>(&self, all: impl Iterator<Item = (&'a RegistryName, Count)>) {
         self.secrets.clear();
         for (registry, Count { current, outdated, foreign }) in all {
             for (state, number) in [("Current", current), ("Outdated", outdated), ("Foreign", foreign)] {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::metrics::{PullSecretMetrics, Result as Wrote};
+use super::metrics::{PullSecretMetrics, Wrote};
 use super::wants::{REMEMBERED, Want, Wants};
 use crate::cluster::{ClusterError, PullSecretObject, PullSecretObjects, Workloads, Written};
 use crate::controllers::sweep::Carried;

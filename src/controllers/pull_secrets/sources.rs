@@ -144,10 +144,15 @@ impl Held {
             self.seen = Some((version, seen, Instant::now()));
         }
         let seen = self.seen.as_ref().map(|(_, seen, _)| seen);
-        let (name, stays) = (&source.registry.name, if self.in_force.is_some() { "; those before stay in force" } else { "" });
+        let (name, stays) = (
+            &source.registry.name,
+            if self.in_force.is_some() { "; those before stay in force" } else { "" },
+        );
         let trouble = match seen {
             Some(Seen::Accepted) | None => None,
-            Some(Seen::Rejected) => Some(format!("{name} rejects the credentials for pull secrets{stays}").into()),
+            Some(Seen::Rejected) => {
+                Some(format!("{name} rejects the credentials for pull secrets{stays}").into())
+            }
             Some(Seen::Unknown(why)) => {
                 Some(format!("the credentials for pull secrets of {name} are not proved: {why}").into())
             }

@@ -60,7 +60,9 @@ impl Wants {
             return;
         }
         if told.len() >= MOST && !told.contains_key(namespace) {
-            told.retain(|_, registries| registries.iter().any(|(_, at)| now.duration_since(*at) < REMEMBERED));
+            told.retain(|_, registries| {
+                registries.iter().any(|(_, at)| now.duration_since(*at) < REMEMBERED)
+            });
             if told.len() >= MOST {
                 told.clear();
             }
@@ -110,7 +112,11 @@ mod tests {
         assert_eq!(drain(&mut queue), ["shop ams"]);
         tokio::time::advance(REMEMBERED).await;
         wants.tell("shop", &fra);
-        assert_eq!(drain(&mut queue), ["shop fra"], "after some minutes, so that one that was deleted comes back");
+        assert_eq!(
+            drain(&mut queue),
+            ["shop fra"],
+            "after some minutes, so that one that was deleted comes back"
+        );
     }
 
     #[tokio::test(start_paused = true)]
