@@ -18,6 +18,8 @@ mod maker;
 mod metrics;
 mod removal;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 pub use keeper::{Keeper, Standing};

@@ -93,6 +93,21 @@ impl Managed {
     }
 }
 
+impl std::fmt::Display for Managed {
+    /// `the pull secret harbor-ams-creds of ams, from /etc/landfall/pull/ams`.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "the pull secret {} of {}, from ", self.secret, self.registry.name)?;
+        for (n, dir) in self.dirs().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            write!(out, "{comma}{}", dir.display())?;
+        }
+        match self.others {
+            Some(_) => Ok(()),
+            None => write!(out, ", in some namespaces"),
+        }
+    }
+}
+
 /// The content of a pull secret, `.dockerconfigjson`. The same credentials give the same bytes in every namespace, so that a
 /// node that has pulled with one of them need not ask the registry about another
 /// (<https://kep.k8s.io/2535>, `KubeletEnsureSecretPulledImages`).

@@ -65,7 +65,7 @@ async fn secrets(client: &Client) -> Vec<(String, String)> {
 
 /// Looks until that is so.
 async fn until_secrets(client: &Client, what: &str, is_so: impl Fn(&[(String, String)]) -> bool) {
-    let mut left = 1_200;
+    let mut left = 900;
     loop {
         let now = secrets(client).await;
         if is_so(&now) {

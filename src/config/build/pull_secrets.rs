@@ -30,7 +30,7 @@ impl Build<'_> {
             }
         }
         let (mut managed, mut named): (Vec<Managed>, BTreeMap<PullSecret, NodeId>) = Default::default();
-        let mut shared = Vec::new();
+        let (mut shared, mut nameless) = (Vec::new(), false);
         for Pull { registry, node, secret_at, credentials } in pulls {
             let others = credentials.and_then(|credentials| self.pull_credentials(credentials));
             let some = some.remove(&registry).unwrap_or_default();
@@ -48,6 +48,7 @@ impl Build<'_> {
             let Some(secret) = secret else {
                 let hint =
                     "write the name that the Secret gets in each namespace, as in `pullSecret: landfall-ams`";
+                nameless = true;
                 self.error(
                     node,
                     format!("`pullSecret` of `{registry}` is missing: there are credentials for it"),
@@ -84,6 +85,7 @@ impl Build<'_> {
         }
         if let Some(at) = at
             && managed.is_empty()
+            && !nameless
             && !self.tree.has_pruned(at)
         {
             let hint = "give a registry `pullCredentials: {dir: …}`, or write `mode: Unmanaged`".to_owned();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::maker::labels;
@@ -39,6 +40,9 @@ const PACE: Duration = Duration::from_millis(50);
 /// So many writes are made until it is looked again whether the registry is up.
 const STEP: usize = 20;
 
+/// So many sweeps must see no Pod with the name of one that is gone, until it is forgotten.
+const SWEEPS: u8 = 3;
+
 /// How it stands, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -61,8 +65,9 @@ pub struct Keeper {
     events: EventRecorder,
     metrics: PullSecretMetrics,
     removal: Removal,
-    /// Ours that were there in this term: one that is gone comes back.
-    had: HashSet<(Box<str>, PullSecret)>,
+    /// Ours that were there in this term: one that is gone comes back where Pods have its name. With each the last sweep that
+    /// has seen no such Pod since it is gone, and how many more may follow.
+    had: HashMap<(Box<str>, PullSecret), (Timestamp, u8)>,
     /// Somebody else's that were told of in this term.
     told: HashSet<(Box<str>, PullSecret)>,
     /// Ours that could not be written in this term. They do not keep the others waiting.
@@ -119,7 +124,7 @@ impl Keeper {
             events,
             metrics,
             removal: Removal::new(cluster.workloads()),
-            had: HashSet::new(),
+            had: HashMap::new(),
             told: HashSet::new(),
             refused: HashSet::new(),
         }
@@ -185,7 +190,7 @@ impl Keeper {
         self.surveys.borrow().as_ref().map(|survey| survey.carried.clone())
     }
 
-    fn read_at(&self) -> Option<jiff::Timestamp> {
+    fn read_at(&self) -> Option<Timestamp> {
         self.carried().map(|carried| carried.at)
     }
 
@@ -271,7 +276,7 @@ impl Keeper {
                 listed.proved &= proved;
                 listed.outdated.push((object.clone(), content.clone()));
             }
-            self.had.insert((object.namespace.clone(), managed.secret.clone()));
+            self.had.insert((object.namespace.clone(), managed.secret.clone()), (Timestamp::MIN, SWEEPS));
             listed.ours.push(object);
         }
         listed
@@ -288,7 +293,7 @@ impl Keeper {
             .collect();
         let (own, excluded) = (&*self.own_namespace, &settings.exclude.namespaces);
         let wants = &self.wants;
-        self.had.retain(|(namespace, name)| {
+        self.had.retain(|(namespace, name), (last, left)| {
             if name != secret || there.contains(&**namespace) {
                 return true;
             }
@@ -296,12 +301,19 @@ impl Keeper {
                 && **namespace != *own
                 && !excluded.contains(namespace);
             let Some(carried) = carried else { return true };
-            let has_pods = carried.by.contains(&(namespace.clone(), secret.clone()));
-            if is_ours_to_see_to && has_pods {
-                wants.insist(Want { namespace: namespace.clone(), registry: registry.name.clone() });
+            if !is_ours_to_see_to {
+                return false;
             }
-            // It is told once: it will be seen again when it is there.
-            false
+            if carried.by.contains(&(namespace.clone(), secret.clone())) {
+                // It is told once: it will be seen again when it is there.
+                wants.insist(Want { namespace: namespace.clone(), registry: registry.name.clone() });
+                return false;
+            }
+            // What was read last may have been read before the Pods came.
+            if carried.at > *last {
+                (*last, *left) = (carried.at, left.saturating_sub(1));
+            }
+            *left > 0
         });
     }
 
