@@ -75,8 +75,8 @@ pub enum Made {
 struct Page {
     #[serde(default)]
     metadata: ListMeta,
-    #[serde(default)]
-    items: Vec<Item>,
+    /// Null on a page without any (measured with 1.36).
+    items: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -131,7 +131,9 @@ impl PullSecretObjects {
                 what: what(),
                 source: Box::new(kube::Error::SerdeError(source)),
             })?;
-            found.extend(page.items.into_iter().filter_map(|item| PullSecretObject::of(item.metadata)));
+            found.extend(
+                page.items.into_iter().flatten().filter_map(|item| PullSecretObject::of(item.metadata)),
+            );
             after = page.metadata.next.filter(|next| !next.is_empty());
             if after.is_none() {
                 return Ok(found);
@@ -296,8 +298,13 @@ mod tests {
             item("going", labels, hash, json!({"deletionTimestamp": "2026-11-21T12:00:00Z"})),
         ]);
         let cluster = Cluster::answered_by(move |head, _| {
-            assert_eq!(head.uri.query(), Some("fieldSelector=metadata.name%3Dcreds&limit=200"));
-            let list = json!({"metadata": {}, "items": items});
+            let query = head.uri.query().unwrap();
+            assert!(query.starts_with("fieldSelector=metadata.name%3Dcreds&limit=200"), "{query}");
+            // The last page of a list may be empty, and then the API server says null.
+            let list = match query.ends_with("&continue=next") {
+                true => json!({"metadata": {}, "items": null}),
+                false => json!({"metadata": {"continue": "next"}, "items": items}),
+            };
             async move { (StatusCode::OK, list.to_string()) }
         });
         let found = cluster.pull_secrets().list(&PullSecret::new("creds")).await.unwrap();

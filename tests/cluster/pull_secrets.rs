@@ -113,6 +113,7 @@ async fn pull(client: &Client, registry: &(reqwest::Client, String), pod: &Pod) 
         let file: Value = serde_json::from_slice(&secret.data.unwrap()[".dockerconfigjson"].0).unwrap();
         let auth = file["auths"][HOST]["auth"].as_str().unwrap().to_owned();
         let ask = http.get(format!("{url}{MANIFEST}")).header("authorization", format!("Basic {auth}"));
+        let ask = ask.header("accept", "application/vnd.oci.image.manifest.v1+json");
         match ask.send().await.unwrap().status() {
             StatusCode::OK => return Ok(()),
             status => said = format!("{namespace}: {status}"),

@@ -39,7 +39,7 @@ struct Page<'a> {
     #[serde(default)]
     metadata: ListMeta,
     #[serde(default, borrow)]
-    items: Vec<Pod<'a>>,
+    items: Option<Vec<Pod<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -146,7 +146,7 @@ impl Removal {
             let page = self.workloads.pods_in(namespace, after.as_deref()).await?;
             // What cannot be read may need it.
             let Ok(page) = serde_json::from_str::<Page<'_>>(&page) else { return Ok(true) };
-            if page.items.iter().any(|pod| pod.carries(secret)) {
+            if page.items.iter().flatten().any(|pod| pod.carries(secret)) {
                 return Ok(true);
             }
             after = page.metadata.next.filter(|next| !next.is_empty());
