@@ -5,9 +5,11 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod explain;
 mod gaps;
 mod generate;
 pub mod serve;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
+    Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
     Serve(Box<serve::Args>),
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
+        Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),

@@ -21,6 +21,7 @@ mod pages;
 mod policies;
 mod pull_secrets;
 mod pulls;
+mod reading;
 mod registration;
 mod replicas;
 mod replication_gap;

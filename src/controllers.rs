@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod entries;
 pub mod inventory;
 pub mod leader;
+pub mod notifications;
 pub mod policies;
 pub mod pull_secrets;
 pub mod replication;

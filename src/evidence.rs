@@ -49,6 +49,7 @@ mod judge;
 mod layers;
 mod lookup;
 mod metrics;
+mod notified;
 mod observatory;
 mod pull_source;
 mod question;

@@ -43,6 +43,12 @@ pub mod controllers {
     pub mod leader {
         pub use crate::controllers::leader::{Candidate, Leading, Term};
     }
+    /// See [`crate::controllers::notifications`].
+    pub mod notifications {
+        pub use crate::controllers::notifications::{
+            Addresses, NotificationMetrics, Received, Receiver, Relay, Trusted, Worker,
+        };
+    }
     /// See [`crate::controllers::pull_secrets`].
     pub mod pull_secrets {
         pub use crate::controllers::pull_secrets::{Count, PullSecretMetrics, Wrote};
@@ -260,12 +266,13 @@ pub mod registry {
 /// See [`crate::report`].
 pub mod report {
     pub use crate::report::doctor;
+    pub use crate::report::explain::Explained;
 }
 /// See [`crate::server`].
 pub mod server {
     pub use crate::server::{
         CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
         Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
-        TlsVersions, Transport, admin, server_config,
+        TlsVersions, Transport, admin, hooks, server_config,
     };
 }

@@ -17,6 +17,8 @@
 //! the same), a 200 does not mean a right password (a public project answers anybody), and a missing overview does not
 //! mean that the image was never scanned.
 //!
+//! What it says by itself, through its webhook, is read in `notification`, and is never evidence.
+//!
 //! Facts of artifacts and replication rules (`facts`, `replication`) decide about no Pod: the leader asks for them. A right
 //! that is missing there is an answer of its own, never an empty list.
 
@@ -24,6 +26,7 @@ mod answer;
 mod api;
 mod client;
 mod facts;
+pub mod notification;
 mod overview;
 mod project;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod replication;
 mod report;
 mod scan;
 mod self_test;
+pub mod webhook;
 
 pub use client::Harbor;
 pub use replication::{Allowed, MOST_PAGES};
@@ -43,6 +47,7 @@ pub use self_test::{Check, SelfTestResult};
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use super::facts::facts;
+    pub use super::notification::notification;
     pub use super::overview::{Overview, overview, scanner};
     pub use super::project::project;
     pub use super::replication::answers::{executions, pushes, rules, tasks};

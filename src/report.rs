@@ -1,4 +1,5 @@
 //! Reports for people: what works, what does not, and what to do about it. They are data that `cli/` prints.
 
 pub mod doctor;
+pub mod explain;
 pub mod gaps;

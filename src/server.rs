@@ -28,6 +28,7 @@ mod stall;
 mod tls;
 
 pub mod admin;
+pub mod hooks;
 pub mod logging;
 
 pub use callers::{CallerCheck, CallerFile, Callers};

@@ -25,6 +25,8 @@ struct Running {
     config: PathBuf,
     door: String,
     admin: String,
+    /// The port of notifications.
+    hooks: String,
     leave: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<Ended>>,
 }
@@ -40,6 +42,8 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let validate = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let notified = format!("https://{}/hooks/harbor", hooks.local_addr().unwrap());
     let door = format!("https://{}/mutate?timeout=5s", listener.local_addr().unwrap());
     let port = format!("http://{}", admin.local_addr().unwrap());
     let parts = Parts {
@@ -47,6 +51,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         listener,
         validate,
         admin,
+        hooks: Some(hooks),
         certificate,
         entries: None,
         versions: TlsVersions::default(),
@@ -64,7 +69,7 @@ async fn start(demo: Demo, text: impl FnOnce(&Demo) -> String) -> Running {
         asked.await.unwrap();
         "SIGTERM"
     }));
-    Running { demo, config, door, admin: port, leave, task }
+    Running { demo, config, door, admin: port, hooks: notified, leave, task }
 }
 
 impl Running {
@@ -174,4 +179,34 @@ async fn a_configuration_that_cannot_be_used_is_refused_with_its_problems() {
     let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
     let Ended::Refused(problems) = ended else { panic!("{ended:?}") };
     assert!(problems.errors().count() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_harbor_with_a_secret_may_notify_and_nobody_else() {
+    let demo = seed::demo().await.unwrap();
+    let running = start(demo, site::configuration).await;
+    running.until(200, "[!] Notifications: no registry has `notifications`, so each is answered 401").await;
+    let secret = "Bearer 0123456789abcdef";
+    let notify = async |path: &str| {
+        let request = running.client().post(format!("{}{path}", running.hooks));
+        let request = request.header("authorization", secret).header("content-type", "application/json");
+        request.body("{\"type\":\"PUSH_ARTIFACT\",\"event_data\":{}}").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(notify("").await, 401);
+    assert_eq!(notify("/more").await, 404);
+    // The secret comes with the next configuration.
+    let file = running.demo.world.write("notifications/ams", secret).unwrap();
+    let text = std::fs::read_to_string(&running.config).unwrap();
+    let more = format!(
+        "pullSecret: harbor-ams-creds, notifications: {{secretFile: {:?}}}",
+        file.display().to_string()
+    );
+    std::fs::write(&running.config, text.replace("pullSecret: harbor-ams-creds", &more)).unwrap();
+    running.until(200, "[+] Notifications: registries that may notify: 1").await;
+    assert_eq!(notify("").await, 202);
+    std::fs::write(&file, "too short").unwrap();
+    running.until(200, "less than 16 bytes").await;
+    running.leave.send(()).unwrap();
+    let ended = timeout(PATIENCE, running.task).await.unwrap().unwrap().unwrap();
+    assert!(matches!(ended, Ended::Left(served) if served.abandoned == 0), "{ended:?}");
 }

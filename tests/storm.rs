@@ -52,10 +52,11 @@ use crate::storm::{BUDGET, IN_FLIGHT, LANDFALLS, LATENCY, PACE, Seen, Storm};
 const MARGIN: Duration = Duration::from_millis(2000);
 
 /// Fails where what depends on time did not hold, unless others had the machine: then the part is skipped, aloud.
-fn in_time(machine: &Machine, part: &str, holds: Result<()>) {
+fn in_time(machine: Machine, part: &str, holds: Result<()>) {
+    let crowded = machine.crowded().unwrap();
     let line = match holds {
         Ok(()) => format!("judged: storm: {part}"),
-        Err(error) => match machine.crowded().unwrap() {
+        Err(error) => match crowded {
             Some(why) => format!("skipped: storm: {part}: {why} ({error:#})"),
             None => panic!("{error:#}"),
         },
@@ -90,7 +91,7 @@ async fn every_pod_is_admitted_to_the_local_copy_while_the_registry_cannot_keep_
         ensure!(seen.busiest > f64::from(PACE) * 0.8, "the registry was never busy: {}", seen.busiest);
         Ok(())
     });
-    in_time(&machine, "a slow registry", holds);
+    in_time(machine, "a slow registry", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +104,7 @@ async fn nobody_waits_for_a_slow_registry_who_has_seen_the_image_before() {
         ensure!(p99 < LATENCY, "one of a hundred Pods waited for an answer: {p99:?}");
         Ok(())
     });
-    in_time(&machine, "what is remembered", holds);
+    in_time(machine, "what is remembered", holds);
 }
 
 /// With an inventory: one of a hundred Pods waits longer at most.
@@ -123,7 +124,7 @@ async fn nobody_waits_for_a_slow_registry_after_a_restart_with_an_inventory() {
         ensure!(asked * 2 < without, "{asked} requests about images, {without} without an inventory");
         Ok(())
     });
-    in_time(&machine, "with an inventory", holds);
+    in_time(machine, "with an inventory", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +144,7 @@ async fn a_policy_denies_only_while_the_local_registry_is_down() {
         ensure!(last < DOWN + period.mul_f64(1.25), "denied after {last:?}");
         Ok(())
     });
-    in_time(&machine, "an outage", holds);
+    in_time(machine, "an outage", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +157,7 @@ async fn a_cold_storm_of_one_image_asks_once_for_each_aspect() {
         ensure!(in_budget, "{} local copies, the slowest after {:?}", seen.local, seen.slowest);
         Ok(())
     });
-    in_time(&machine, "one cold image", holds);
+    in_time(machine, "one cold image", holds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,5 +172,5 @@ async fn no_pod_waits_for_a_silent_registry_beyond_the_budget_and_none_once_the_
         ensure!(in_budget, "slowest: {warm:?} warm, {silent:?} while it was not known, {open:?} after");
         Ok(())
     });
-    in_time(&machine, "silent replica", holds);
+    in_time(machine, "silent replica", holds);
 }

@@ -11,7 +11,7 @@ use crate::domain::decide::expires_at;
 use crate::domain::decision::ImageDecision;
 use crate::domain::settings::Settings;
 use crate::evidence::{Asking, ByHash, ContextId, Key, Observatory, ObservedAt, Validity, VerdictCache};
-use crate::pod::{PullPolicy, Slot};
+use crate::pod::Slot;
 
 /// The most images of one Pod that are judged at once. Real Pods have only a few; a body made by hand may name 100,000.
 const AT_ONCE: usize = 64;
@@ -62,7 +62,7 @@ impl Judge<'_> {
         let mut images: Vec<(&Slot<'_>, Option<Arc<CachedDecision>>)> = Vec::with_capacity(slots.len());
         let (mut of, mut open) = (Vec::with_capacity(slots.len()), Vec::new());
         for slot in slots {
-            let pull = pull(slot.pull_policy);
+            let pull = slot.pull_policy.pull();
             let key = self.cache.key(context_id, pull, slot.image);
             let same = |at: &&usize| images.get(**at).is_some_and(|(first, _)| first.image == slot.image);
             if let Some(at) = known.get(&key).filter(same) {
@@ -121,12 +121,5 @@ impl PodDecisions {
     /// Iterates over the decisions of the slots, in their order.
     pub(super) fn by_slot(&self) -> impl Iterator<Item = &ImageDecision> {
         self.of.iter().filter_map(|image| self.images.get(*image)).map(|image| &image.decision)
-    }
-}
-
-fn pull(policy: PullPolicy) -> Pull {
-    match policy {
-        PullPolicy::Never => Pull::Never,
-        PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Unstated => Pull::Registry,
     }
 }

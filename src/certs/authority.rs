@@ -57,6 +57,11 @@ impl Certificate {
         pem("CERTIFICATE", &self.der)
     }
 
+    /// As DER.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     /// The end of its validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after

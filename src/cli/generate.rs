@@ -1,31 +1,34 @@
-//! `landfall generate`: files that are made from the code.
+//! `landfall generate`: files that are made from the code, and what other programs must be told.
+
+mod harbor_webhook;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::Subcommand;
 use serde_json::json;
 
 use crate::{cluster, config};
 
-/// Print a file that is generated from the code.
+/// Print a file that is generated from the code, or set up what Landfall needs elsewhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The file.
-    #[arg(value_enum)]
+    #[command(subcommand)]
     what: What,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum What {
     /// The JSON Schema of the configuration file, for editors and for Helm.
     Schema,
     /// The definitions of the resources LandingPolicy and ReplicationGap, which the chart and the manifests have, too.
     Crd,
+    HarborWebhook(harbor_webhook::Args),
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let text = match args.what {
+    let text = match &args.what {
+        What::HarborWebhook(args) => return harbor_webhook::run(args, out),
         What::Schema => serde_json::to_string_pretty(&config::schema())?,
         What::Crd => {
             let list = json!({"apiVersion": "v1", "kind": "List", "items": cluster::definitions()});

@@ -8,6 +8,7 @@
 
 pub mod certificate;
 mod entries;
+mod hooks;
 mod inventory;
 mod leadership;
 mod ledger;
@@ -58,6 +59,9 @@ pub(super) struct Args {
     /// The address of /livez, /readyz and /metrics, without TLS.
     #[arg(long, env = "LANDFALL_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     admin_listen: SocketAddr,
+    /// The address at which Harbors notify us, `POST /hooks/harbor`, such as `0.0.0.0:8445`. Without it, nothing listens.
+    #[arg(long, env = "LANDFALL_HOOKS_LISTEN", value_name = "ADDR")]
+    hooks_listen: Option<SocketAddr>,
     /// The oldest version of TLS that is accepted.
     #[arg(long, env = "LANDFALL_TLS_MIN", value_enum, default_value_t)]
     tls_min: TlsVersions,
@@ -137,6 +141,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         listen,
         validate_listen,
         admin_listen,
+        hooks_listen,
         tls_min,
         client_ca,
         client_name,
@@ -188,6 +193,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         listener: bind(listen).await?,
         validate: bind(validate_listen).await?,
         admin: bind(admin_listen).await?,
+        hooks: match hooks_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        },
         certificate,
         entries,
         versions: tls_min,

@@ -41,12 +41,25 @@ impl Cluster {
         let Some(named) = ports.iter().find(|known| known.port == i32::from(port)) else {
             return Ok(Backends::NoPort(ports.iter().map(|port| port.port).collect()));
         };
+        let port = named.name.as_deref().unwrap_or_default();
+        Ok(Backends::Some(self.endpoints_at(namespace, name, port).await?))
+    }
+
+    /// The ready endpoints of a Service at its port of this name. It needs only the right to list EndpointSlices.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn endpoints_at(
+        &self,
+        namespace: &str,
+        name: &str,
+        port: &str,
+    ) -> Result<Vec<Backend>, ClusterError> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
         let what = || format!("list the EndpointSlices of Service `{name}` of namespace `{namespace}`");
         let slices = call(what, slices.list(&of_service)).await?;
-        let name = named.name.as_deref().unwrap_or_default();
-        Ok(Backends::Some(slices.items.iter().flat_map(|slice| ready(slice, name)).collect()))
+        Ok(slices.items.iter().flat_map(|slice| ready(slice, port)).collect())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::discovery::ApiResource;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use serde_json::{Value, json};
@@ -133,6 +133,14 @@ impl Table {
     }
 }
 
+impl Table {
+    fn oldest_first(&self) -> Vec<Arc<PolicyObject>> {
+        let mut objects: Vec<_> = self.objects.values().cloned().collect();
+        objects.sort_by(|a, b| a.by_age().cmp(&b.by_age()));
+        objects
+    }
+}
+
 /// The objects of one cluster.
 #[derive(Debug, Clone)]
 pub struct PolicyObjects {
@@ -168,6 +176,26 @@ impl PolicyObjects {
         }
     }
 
+    /// All of them now, the oldest first; `None` where the API server does not know the resource.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked or refuses it.
+    pub async fn list(&self) -> Result<Option<Vec<Arc<PolicyObject>>>, ClusterError> {
+        let (mut table, mut page) = (Table::default(), ListParams::default().limit(PAGE));
+        loop {
+            let list = match call(|| "list the LandingPolicies".to_owned(), self.api.list(&page)).await {
+                Ok(list) => list,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            list.items.iter().filter_map(|object| self.read(object)).for_each(|object| table.put(object));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(Some(table.oldest_first())),
+            }
+        }
+    }
+
     /// Lists and watches until something fails.
     async fn follow(&self, seen: &watch::Sender<Seen>, unknown: &mut u32) -> ClusterError {
         let config = watcher::Config::default().page_size(PAGE);
@@ -195,8 +223,7 @@ impl PolicyObjects {
                 Err(error) => return ClusterError::watch("the LandingPolicies", error),
                 Ok(None) => return ClusterError::Silent { what: "watch the LandingPolicies".to_owned() },
             }
-            let mut objects: Vec<_> = table.objects.values().cloned().collect();
-            objects.sort_by(|a, b| a.by_age().cmp(&b.by_age()));
+            let objects = table.oldest_first();
             seen.send_replace(Seen { listed: Listed::Once, sight: Sight::All, objects });
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn settings(
     let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
-    let (registries, pulls) = build.registries(raw_registries, site.as_ref(), &near);
+    let (registries, notifications, pulls) = build.registries(raw_registries, site.as_ref(), &near);
     let pull_secrets = build.pull_secrets(pull_secrets, &registries, pulls);
 
     let known = Known { registries_at, registries };
@@ -90,6 +90,7 @@ pub(super) fn settings(
         exclude,
         cache,
         budget,
+        notifications,
     })
 }
 

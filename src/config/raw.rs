@@ -85,6 +85,18 @@ pub(super) struct Registry {
     /// The most HTTP requests in an hour, for metered registries; 0: unlimited.
     #[schemars(extend("default" = 0))]
     pub requests_per_hour: Option<u32>,
+    /// What this Harbor tells us by itself, at `POST /hooks/harbor`: a push, a deletion, a scan.
+    pub notifications: Option<At<Notifications>>,
+}
+
+/// How a Harbor shows that a notification is its own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Notifications {
+    /// A file with the exact value of the header `Authorization` that this Harbor sends, at least 16 bytes. No other
+    /// registry has the same.
+    #[schemars(required)]
+    pub secret_file: Option<At<FilePath>>,
 }
 
 /// Which protocol a registry speaks.

@@ -52,6 +52,8 @@ pub struct Served {
     pub leaf: Option<(Leaf, Instant)>,
     /// What was wrong in the last round.
     pub problem: Option<String>,
+    /// The authorities that are published: those of the leaves that any replica may serve.
+    pub authorities: Vec<Certificate>,
 }
 
 /// Keeps the certificates of one replica.
@@ -163,9 +165,10 @@ impl Certificates {
         let seen = self.look().await.map_err(|error| error_chain(&error))?;
         self.metrics.saw(&seen.authorities);
         let problem = self.renew(served, memory, &seen, began).map_err(|error| error_chain(&error))?;
+        let authorities: Vec<Certificate> = seen.authorities.published().cloned().collect();
         served.send_if_modified(|served| {
-            let changed = served.problem != problem;
-            served.problem = problem;
+            let changed = served.problem != problem || served.authorities != authorities;
+            (served.problem, served.authorities) = (problem, authorities);
             changed
         });
         if !leads {
@@ -232,7 +235,7 @@ impl Certificates {
                     authority.issue(&[name.clone(), format!("{name}.cluster.local")], now, &self.periods)?;
                 tracing::info!(not_after = %leaf.dates.not_after, "issued a new certificate");
                 memory.leaf = Some((leaf.dates.clone(), began));
-                served.send_replace(Served { leaf: Some((leaf, began)), problem: None });
+                served.send_modify(|served| (served.leaf, served.problem) = (Some((leaf, began)), None));
                 Ok(None)
             }
         }

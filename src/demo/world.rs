@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A registry runs in the runtime that started it, and ends when its handle is dropped. It does *not* accept pushes over
-//! the network, scan, replicate or collect garbage: stories push into its [`Store`] and set scan states
+//! the network (but its webhook policies are told of those into the store), scan, replicate or collect garbage: stories push into its [`Store`] and set scan states
 //! and executions there.
 
 mod accounts;
@@ -38,6 +38,7 @@ pub mod seed;
 mod server;
 mod store;
 mod tokens;
+mod webhook;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use super::name::PolicyName;
 use super::place::PlaceIx;
 
 /// What a policy does about a finding, mildest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::Display)]
 pub enum Action {
     /// Use the copy in spite of the finding. An image without a Route is left unchanged.
     Accept,
@@ -85,8 +85,9 @@ pub enum FindingKind {
     Unparsable,
 }
 
-/// The key of a policy that sets the action for a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The key of a policy that sets the action for a finding. Its text is the key as people write it, such as `onMissing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display)]
+#[strum(serialize_all = "camelCase")]
 pub enum PolicyKey {
     /// `onMissing`: a local Place cannot serve the image.
     OnMissing,

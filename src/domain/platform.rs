@@ -183,6 +183,15 @@ impl FromStr for PlatformPattern {
     }
 }
 
+impl fmt::Display for PlatformPattern {
+    /// `linux/arm64`, with `*` for a part that matches everything.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |part: &Option<Box<str>>| part.as_deref().unwrap_or("*").to_owned();
+        write!(out, "{}/{}", part(&self.os), part(&self.architecture))?;
+        self.variant.iter().try_for_each(|variant| write!(out, "/{variant}"))
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.os, self.architecture)?;

@@ -73,7 +73,9 @@ pub struct Rules {
 }
 
 /// Whether a policy acts or only reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema, strum::Display,
+)]
 pub enum Enforcement {
     /// The policy's actions apply.
     Enforce,

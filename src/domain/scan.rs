@@ -13,7 +13,18 @@ use super::unknown::{Cause, Silence, Unknown};
 // Harbor sums up an image that has only `Unknown` vulnerabilities as `None`. So the code that builds a `Report` must also
 // look at the counts per severity, and report `Unknown` in this case.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    strum::Display,
 )]
 pub enum Severity {
     /// No vulnerability.

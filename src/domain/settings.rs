@@ -1,6 +1,7 @@
 //! Settings: the whole configuration, parsed, checked and indexed. Each request uses one snapshot of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub cache: CacheLife,
     /// How long and how much registries are asked.
     pub budget: Budget,
+    /// The files with the secrets of the Harbors that notify us.
+    pub notifications: BTreeMap<RegistryName, PathBuf>,
 }
 
 impl Settings {
@@ -149,6 +152,7 @@ pub(crate) mod sample {
                 entries: 10,
             },
             budget: Budget { request: each, attempt: each, in_flight: 3 },
+            notifications: BTreeMap::new(),
         }
     }
 }

@@ -29,6 +29,9 @@ const OVERHEAD: usize = 48;
 /// How many entries each insert checks for being useless.
 const SWEPT: usize = 2;
 
+/// How many entries are shown under one lock.
+const PIECE: usize = 1024;
+
 /// The answers of all upstreams.
 pub(super) struct AnswerCache {
     seed: RandomState,
@@ -128,6 +131,28 @@ impl AnswerCache {
         }
         entries.add(hash, cached, size);
         Ok(entries.size())
+    }
+
+    /// Shows every answer that is held from the beginning to the end of the call, in pieces, so that nobody waits long.
+    /// Answers that come or go meanwhile may be shown or not.
+    pub fn each(&self, mut show: impl FnMut(&CachedAnswer)) {
+        // Backwards: where one is removed, the last one takes its slot.
+        let mut end = usize::MAX;
+        while end > 0 {
+            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+            end = end.min(entries.slots.len());
+            let begin = end.saturating_sub(PIECE);
+            for (_, cached) in entries.slots.get(begin..end).unwrap_or_default() {
+                show(cached);
+            }
+            end = begin;
+        }
+    }
+
+    /// Whether answers had to go for lack of room, or will soon.
+    pub fn is_full(&self, life: &CacheLife) -> bool {
+        let size = self.entries.read().unwrap_or_else(PoisonError::into_inner).size();
+        size.entries >= max_entries(life) || size.bytes + max_bytes(life) / 16 >= max_bytes(life)
     }
 
     /// Applies the bounds of new settings, and drops the answers of upstreams that are gone.

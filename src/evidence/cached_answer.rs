@@ -16,6 +16,7 @@
 //!
 //! Eviction ends any of them. Pure: the time is an argument.
 
+use std::collections::HashSet;
 use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -405,15 +406,27 @@ impl CachedAnswer {
 
     fn invalidated(&self, view: &View<'_>) -> bool {
         // The common case allocates nothing and counts no references.
-        if view.epochs.is_quiet(self.epoch) {
-            return false;
-        }
+        !view.epochs.is_quiet(self.epoch) && view.epochs.invalidated(self.epoch, self.scopes())
+    }
+
+    /// The scopes whose invalidation outdates it.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
         let meant = match &self.answer {
             Observation::Presence(Presence::Present { digest, .. } | Presence::ProxyCache { digest, .. })
             | Observation::TagDigest(TagDigest::Known(digest)) => Some(Scope::Digest(*digest)),
             _ => None,
         };
-        view.epochs.invalidated(self.epoch, self.question.scopes().chain(meant))
+        self.question.scopes().chain(meant)
+    }
+
+    /// The index whose children it says, if one of these is among them.
+    pub fn parent_of(&self, digests: &HashSet<Digest>) -> Option<Digest> {
+        let (What::Children(index), Observation::Children(Children::Listed(children))) =
+            (&self.question.what, &self.answer)
+        else {
+            return None;
+        };
+        children.iter().any(|child| digests.contains(&child.digest)).then_some(*index)
     }
 
     /// An unknown answer from the time when the registry was down ends when it is back. A `Retry-After` does not.

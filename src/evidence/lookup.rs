@@ -245,6 +245,11 @@ impl Lookups {
         cached
     }
 
+    /// The questions that are being looked up.
+    pub fn in_progress(&self) -> Vec<Question> {
+        self.flights.keys()
+    }
+
     /// Cancels all look-ups, and waits until they have ended.
     pub async fn close(&self) {
         self.tasks.close().await;

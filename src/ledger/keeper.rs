@@ -35,6 +35,9 @@ const AT_ONCE: usize = 4;
 /// How many hints wait.
 const HINTS: usize = 256;
 
+/// How many hints about several gaps wait: each may hold some thousand names, and nobody takes them where we do not lead.
+const MANY_HINTS: usize = 2;
+
 /// How often metrics are shown and old objects are looked for.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,9 @@ pub type Recheck = Arc<dyn Fn(&GapKey, &Record) -> BoxFuture<'static, Standing> 
 
 /// How long after its push to the primary an image was pushed here; `None` where that is not known.
 pub type LagOf = Arc<dyn Fn(&GapKey) -> BoxFuture<'static, Option<Duration>> + Send + Sync>;
+
+/// Which gaps something may have changed about.
+type Concerned = Box<dyn Fn(&GapKey) -> bool + Send + Sync>;
 
 /// What was read last of the replication rules; `None` until they were read.
 pub type Rules = watch::Receiver<Option<Arc<RuleReading>>>;
@@ -73,6 +79,7 @@ impl RuleReading {
 #[derive(Debug, Clone)]
 pub struct Keeper {
     hints: mpsc::Sender<GapKey>,
+    concerned: mpsc::Sender<Concerned>,
     swept: watch::Sender<Option<Arc<Swept>>>,
 }
 
@@ -81,6 +88,13 @@ impl Keeper {
     pub fn hint(&self, key: GapKey) {
         // If so many wait already, it is looked at in its time.
         let _ = self.hints.try_send(key);
+    }
+
+    /// Something may have changed about those open gaps that `concerned` says it of: they are looked at soon, each at most
+    /// every two seconds, however often this is told. It never waits.
+    pub fn hint_those(&self, concerned: impl Fn(&GapKey) -> bool + Send + Sync + 'static) {
+        // If so many wait already, they are looked at in their time.
+        let _ = self.concerned.try_send(Box::new(concerned));
     }
 
     /// A sweep has found this. It takes the place of one that was not noted yet.
@@ -93,6 +107,7 @@ impl Keeper {
 pub struct Keeping {
     hands: Arc<Hands>,
     hints: mpsc::Receiver<GapKey>,
+    concerned: mpsc::Receiver<Concerned>,
     swept: watch::Receiver<Option<Arc<Swept>>>,
     rules: Rules,
     retention: SignedDuration,
@@ -128,15 +143,18 @@ impl Keeping {
         clock: fn() -> Timestamp,
     ) -> (Keeper, Self) {
         let (hints, hinted) = mpsc::channel(HINTS);
+        let (concerned, told) = mpsc::channel(MANY_HINTS);
         let (sender, swept) = watch::channel(None);
         let hands = Arc::new(Hands { objects, notices, pace, recheck, lag, metrics, clock });
-        (Keeper { hints, swept: sender }, Self { hands, hints: hinted, swept, rules, retention })
+        let keeper = Keeper { hints, concerned, swept: sender };
+        (keeper, Self { hands, hints: hinted, concerned: told, swept, rules, retention })
     }
 
     /// Keeps the ledger for as long as it is polled. To be polled only while this replica leads.
     pub async fn keep(&mut self) {
         // What was found while another replica led is old.
         while self.hints.try_recv().is_ok() {}
+        while self.concerned.try_recv().is_ok() {}
         self.swept.mark_unchanged();
         self.rules.mark_changed();
         let (plan, changed) = (Mutex::new(Plan::default()), Notify::new());
@@ -154,7 +172,7 @@ impl Keeping {
     }
 
     async fn work(&mut self, plan: &Mutex<Plan>, changed: &Notify) {
-        let Self { hands, hints, swept, rules, retention } = self;
+        let Self { hands, hints, concerned, swept, rules, retention } = self;
         let plan = || plan.lock().unwrap_or_else(PoisonError::into_inner);
         let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
         // At most one: what an older sweep has found is not written any more once there is a newer one.
@@ -177,6 +195,7 @@ impl Keeping {
                 }
                 Some(_) = noting.next() => {}
                 Some(key) = hints.recv() => plan().hint(&key, Instant::now()),
+                Some(concerned) = concerned.recv() => plan().hint_those(concerned, Instant::now()),
                 () = news(swept), if listed => {
                     if let Some(swept) = swept.borrow_and_update().clone() {
                         let mut plan = plan();

@@ -484,6 +484,33 @@ async fn an_open_gap_is_looked_at_less_and_less_often_and_closed_by_what_is_foun
 }
 
 #[tokio::test(start_paused = true)]
+async fn gaps_that_notifications_speak_of_are_looked_at_soon_and_not_as_often_as_they_are_spoken_of() {
+    let server = Server::start();
+    let mut led = lead(&server, "landfall-0");
+    led.seen(FindingKind::Missing).await;
+    sleep(Duration::from_secs(3_600)).await;
+    let before = led.looks.lock().unwrap().len();
+    led.keeper.hint_those(|key| key.registry.as_str() == "elsewhere");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(led.looks.lock().unwrap().len(), before, "it is another's");
+    // A minute of five notifications a second.
+    for _ in 0..300 {
+        led.keeper.hint_those(|named| *named == key(0));
+        sleep(Duration::from_millis(200)).await;
+    }
+    let looks = led.looks.lock().unwrap().len() - before;
+    assert!((25..=31).contains(&looks), "{looks}");
+    led.find(State::Good);
+    led.keeper.hint_those(|named| *named == key(0));
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(led.record().state, GapState::Closed);
+    let closed = led.looks.lock().unwrap().len();
+    led.keeper.hint_those(|_| true);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(led.looks.lock().unwrap().len(), closed, "nobody looks at what is closed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_leaders_at_once_do_no_harm() {
     let server = Server::start();
     let mut one = lead(&server, "landfall-0");

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use super::surface::{Container, HoldsImage, ImageList, Pod, Volume};
+use crate::domain::case::Pull;
 
 /// Why the API server sent a Pod. It decides which of its images are judged, and what may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +59,15 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
+    /// Whether the image is ever pulled.
+    #[must_use]
+    pub fn pull(self) -> Pull {
+        match self {
+            Self::Never => Pull::Never,
+            Self::Always | Self::IfNotPresent | Self::Unstated => Pull::Registry,
+        }
+    }
+
     fn parse(text: Option<&Cow<'_, str>>) -> Self {
         match text.map(|text| &**text) {
             Some("Always") => Self::Always,

@@ -1,5 +1,6 @@
 //! The HTTP clients of one registry: whom they trust, which proxy they go through, and how long they wait.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
+use crate::domain::error_chain::error_chain;
 use crate::domain::proxy::{Proxies, Proxy};
 
 use super::address::PublicOnly;
@@ -91,6 +93,33 @@ pub(super) fn build(ca_file: Option<CaFile<'_>>, proxies: &Proxies) -> Result<Ht
         http.build().map_err(|source| ClientError::Http { source: Arc::new(source) })
     };
     Ok(Http { own: build(http())?, other: build(http().dns_resolver(PublicOnly::beside(proxies)))? })
+}
+
+/// The client for another replica of our own: at this address, with a certificate for this name.
+///
+/// # Errors
+/// There is no certificate that can be trusted, or no client can be made: for people.
+pub(super) fn peer(
+    name: &str,
+    at: SocketAddr,
+    trusted: Vec<CertificateDer<'static>>,
+) -> Result<reqwest::Client, String> {
+    let mut tls = rustls::ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trust::only(trusted)?))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .resolve(name, at)
+        .build()
+        .map_err(|error| error_chain(&error))
 }
 
 /// A proxy as reqwest wants it. It would look names up itself for `socks5`; Go leaves that to the proxy.

@@ -101,6 +101,11 @@ where
         });
         Ok(Joined::Started(Flight(result)))
     }
+
+    /// The keys of the flights that run now.
+    pub fn keys(&self) -> Vec<K> {
+        lock(&self.flights).keys().cloned().collect()
+    }
 }
 
 /// Removes a flight from the table when its task ends, however it ends, unless a newer flight took its place.

@@ -28,6 +28,10 @@ use crate::domain::text::plain;
 /// The least time between two lines in the log about requests that were refused for the same reason.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// Who sent a request: an extension of every request that reaches a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
 /// The doors, and the bounds of a request to them.
 #[derive(Debug)]
 pub(super) struct Net {
@@ -100,6 +104,7 @@ impl Net {
             }
         };
         let mut request = Request::from_parts(head, Body::from(bytes));
+        request.extensions_mut().insert(Peer(peer));
         // The size is checked already, and axum's own limit of 2 MiB is smaller.
         DefaultBodyLimit::disable().apply(&mut request);
         Ok((request, room))

@@ -26,6 +26,16 @@ const VALIDATE_SMALL_BODIES: usize = 8 * MIB;
 const VALIDATE_LARGE_BODIES: usize = 20 * MIB;
 /// Connections in all at the admin port. A kubelet and two Prometheus need three.
 const ADMIN_CONNECTIONS: usize = 64;
+/// Connections in all at the port of notifications. A Harbor opens one for each event at a time.
+const HOOKS_CONNECTIONS: usize = 128;
+/// A body there. Harbor sends one or two KiB; a retention run names each artifact that it has deleted.
+const HOOKS_BODY: usize = MIB;
+/// Memory for small bodies there, and for all heads.
+const HOOKS_SMALL_BODIES: usize = 2 * MIB;
+/// Memory for other bodies there.
+const HOOKS_LARGE_BODIES: usize = 4 * MIB;
+/// The time for a request there. A notification is answered before anything follows from it.
+const HOOKS_REQUEST: Duration = Duration::from_secs(10);
 /// From `accept` to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// From `accept` to the head of the first request. Go may dial once too often and keep a connection that it has not used:
@@ -125,6 +135,19 @@ impl Limits {
             body: VALIDATE_BODY,
             small_bodies: VALIDATE_SMALL_BODIES,
             large_bodies: VALIDATE_LARGE_BODIES,
+            ..Self::default()
+        }
+    }
+
+    /// The bounds of the port of notifications.
+    #[must_use]
+    pub fn hooks() -> Self {
+        Self {
+            connections: HOOKS_CONNECTIONS,
+            body: HOOKS_BODY,
+            small_bodies: HOOKS_SMALL_BODIES,
+            large_bodies: HOOKS_LARGE_BODIES,
+            request: HOOKS_REQUEST,
             ..Self::default()
         }
     }

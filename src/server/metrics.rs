@@ -35,16 +35,19 @@ enum Port {
     Webhook,
     /// That of the validating door.
     Validate,
+    /// That of notifications.
+    Hooks,
     Admin,
 }
 
 impl Port {
-    const ALL: [Self; 3] = [Self::Webhook, Self::Validate, Self::Admin];
+    const ALL: [Self; 4] = [Self::Webhook, Self::Validate, Self::Hooks, Self::Admin];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "Webhook",
             Self::Validate => "Validate",
+            Self::Hooks => "Hooks",
             Self::Admin => "Admin",
         }
     }
@@ -195,6 +198,13 @@ impl ServerMetrics {
     #[must_use]
     pub fn validate(&self) -> Self {
         Self { port: Port::Validate, ..self.clone() }
+    }
+
+    /// For the port of notifications. What is refused there is counted apart; connections and answers are not counted with
+    /// the webhook's.
+    #[must_use]
+    pub fn hooks(&self) -> Self {
+        Self { port: Port::Hooks, ..self.admin() }
     }
 
     /// For the admin port. Only what is refused there is counted; connections and answers are those of the webhook.

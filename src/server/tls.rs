@@ -108,6 +108,11 @@ impl ServingCertificate {
         self.pair.store(Some(Arc::new(pair)));
     }
 
+    /// The chain that is served, leaf first; empty: none is.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.pair.load().as_ref().map(|pair| pair.certified.cert.clone()).unwrap_or_default()
+    }
+
     /// The end of the validity of what is served.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.pair.load().as_ref().map(|pair| pair.not_after)

@@ -334,6 +334,86 @@ async fn replicas_start_from_nothing_heal_what_is_overwritten_and_survive_their_
     plane.told(&["delete", "mutatingwebhookconfiguration", &name]);
 }
 
+/// A Harbor reaches one replica; the other finds it in the EndpointSlices of the Service, and believes it by the authority that
+/// both have made themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_harbor_tells_one_replica_the_other_knows() {
+    let plane = plane();
+    let site = Site::new(plane, "certs-hooks").await;
+    let here = plane.net.here();
+    let secret = "Bearer 0123456789abcdef0123456789abcdef";
+    let file = site.demo.world.write("notifications/ams", secret).unwrap();
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    let more = format!(
+        "pullSecret: harbor-ams-creds, notifications: {{secretFile: {:?}}}",
+        file.display().to_string()
+    );
+    std::fs::write(&site.config, text.replace("pullSecret: harbor-ams-creds", &more)).unwrap();
+    let group = "rbac.authorization.k8s.io";
+    let mut objects = vec![
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Role",
+               "metadata": {"name": "landfall-slices", "namespace": site.namespace},
+               "rules": [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}]}),
+        json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding",
+               "metadata": {"name": "landfall-slices", "namespace": site.namespace},
+               "roleRef": {"apiGroup": group, "kind": "Role", "name": "landfall-slices"},
+               "subjects": [{"kind": "ServiceAccount", "name": "landfall", "namespace": site.namespace}]}),
+    ];
+    // Both are at one address, so each has a slice of its own.
+    let names = ["landfall-a", "landfall-b"];
+    let hooks = [free_port(here), free_port(here)];
+    for (name, port) in names.into_iter().zip(hooks) {
+        objects.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": format!("{name}-hooks"), "namespace": site.namespace,
+                         "labels": {"kubernetes.io/service-name": "landfall"}},
+            "ports": [{"name": "hooks", "port": port}],
+            "endpoints": [{"addresses": [here], "conditions": {"ready": true},
+                           "targetRef": {"kind": "Pod", "name": name, "namespace": site.namespace}}],
+        }));
+    }
+    plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
+    let mut running = Vec::new();
+    for ((name, port), hooks) in names.into_iter().zip(site.ports).zip(hooks) {
+        running.push(site.replica(name, port, &[format!("--hooks-listen={here}:{hooks}")]));
+    }
+    for (_, admin) in &running {
+        until_ready(*admin).await;
+    }
+    let authority = STANDARD.decode(&site.secret()["ca.crt"]).unwrap();
+    let name = format!("landfall.{}.svc", site.namespace);
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
+        .no_proxy()
+        .resolve(&name, (here, hooks[0]).into())
+        .build()
+        .unwrap();
+    let body = json!({"type": "PUSH_ARTIFACT", "event_data": {
+        "resources": [{"digest": format!("sha256:{:064x}", 1), "tag": "v1"}],
+        "repository": {"repo_full_name": "production/shop/web"},
+    }});
+    let post = client.post(format!("https://{name}:{}/hooks/harbor", hooks[0]));
+    let post = post.header("authorization", secret).header("content-type", "application/json");
+    assert_eq!(post.body(body.to_string()).send().await.unwrap().status(), 202);
+    let patience = tokio::time::Instant::now() + Duration::from_secs(60);
+    let told = "landfall_notifications_total{registry=\"ams\",event=\"Relayed\"} 1\n";
+    loop {
+        let page = admin(running[1].1, "/metrics").await.unwrap().1;
+        if page.contains(told) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < patience, "never told: {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let page = admin(running[0].1, "/metrics").await.unwrap().1;
+    assert!(page.contains("landfall_notification_relays_total{result=\"Sent\"} 1\n"), "{page}");
+    assert!(!page.contains(told), "it came back");
+    for (mut replica, _) in running {
+        replica.kill().unwrap();
+        replica.wait().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_leads_whoever_issues_the_certificate() {
     let plane = plane();
@@ -552,6 +632,7 @@ async fn a_whole_rotation_under_load_is_noticed_by_nobody() {
             .await
             .unwrap(),
             admin,
+            hooks: None,
             entries: Some(entries::Names {
                 namespace: site.namespace.into(),
                 service: "landfall".into(),

@@ -102,6 +102,13 @@ async fn what_readme_says_installs_landfall_and_takes_it_away() {
     let pod = plane.told(&["run", "web", "--image", WEB, "-o", "jsonpath={.spec.containers[0].image}"]);
     assert!(pod.starts_with("harbor.ams.example.com/production/shop/web:1.4.2@sha256:"), "{pod}");
 
+    // The configuration is the cluster's; what it was then is told also where no registry can be asked.
+    let (status, said) = asked(plane, &["explain", "--pod", "default/web"]);
+    assert!(status == Some(0) && said.contains("then        Local at ams"), "{status:?}: {said}");
+    assert!(said.contains("registry `ams` cannot be asked from here"), "{said}");
+    let (status, said) = asked(plane, &["explain", "--pod", "default/wob"]);
+    assert!(status == Some(2) && said.contains("namespace `default` has no Pod `wob`"), "{status:?}: {said}");
+
     plane.shell(desk.path(), "helm uninstall landfall --namespace landfall");
     plane.told(&["delete", "pod", "web", "--now"]);
     plane.told(&["delete", "namespace", "landfall", "--wait=true"]);
@@ -110,10 +117,17 @@ async fn what_readme_says_installs_landfall_and_takes_it_away() {
 
 /// What `landfall doctor` says outside of the cluster: its exit status, and its lines.
 fn elsewhere(plane: &Plane, config: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let mut doctor = Command::new(env!("CARGO_BIN_EXE_landfall"));
-    doctor.env_clear().env("KUBECONFIG", plane.kubeconfig_of_admin());
-    let output = doctor.args(["doctor", "--config"]).arg(config).args(more).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    let config = config.to_str().unwrap();
+    asked(plane, &[&["doctor", "--config", config], more].concat())
+}
+
+/// What a command says on an administrator's machine.
+fn asked(plane: &Plane, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut landfall = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    landfall.env_clear().env("KUBECONFIG", plane.kubeconfig_of_admin());
+    let output = landfall.args(arguments).output().unwrap();
+    let said = output.stdout.into_iter().chain(output.stderr).collect();
+    (output.status.code(), String::from_utf8(said).unwrap())
 }
 
 /// What `helm test` says: whether all is well, and why not.

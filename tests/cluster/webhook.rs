@@ -39,6 +39,13 @@ pub struct Twin {
     process: Child,
 }
 
+impl Twin {
+    /// Whether its process has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
 impl<'a> Landfall<'a> {
     /// Starts it and lets the API server call it for this namespace, over a Service.
     pub async fn serve(plane: &'a Plane, namespace: &str) -> Self {
@@ -128,7 +135,8 @@ impl<'a> Landfall<'a> {
         let another = |argument: &String| match argument.split_once('=') {
             Some((name @ ("--lease" | "--pod-name"), value)) => format!("{name}={value}-twin"),
             Some((name @ ("--listen" | "--validate-listen" | "--admin-listen"), _)) => {
-                format!("{name}={here}:{}", free_port(here))
+                // Nobody calls it, and a port that is free now may be taken when it is bound.
+                format!("{name}={here}:0")
             }
             _ => argument.clone(),
         };

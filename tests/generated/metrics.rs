@@ -1,9 +1,9 @@
 //! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
 //!
 //! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
-//! not show any others. Six pages together show every family: that of `landfall serve` in a process of its own, that of a
-//! door at which a little of everything happens, and the metrics of self-managed certificates, of replication, of pull
-//! secrets and of the ledger, which only a leader has.
+//! not show any others. Seven pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, the metrics of self-managed certificates, of replication, of pull secrets
+//! and of the ledger, which only a leader has, and those of notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use landfall::facade::certs;
 use landfall::facade::certs::rotation::Step;
 use landfall::facade::config::{self, Files};
 use landfall::facade::controllers::leader::Leading;
+use landfall::facade::controllers::notifications::{NotificationMetrics, Received, Receiver};
 use landfall::facade::controllers::pull_secrets::{Count, PullSecretMetrics, Wrote};
 use landfall::facade::controllers::replication::{ReplicationMetrics, RuleWatch};
 use landfall::facade::demo::world::faults::{Fault, Scope};
@@ -60,7 +61,7 @@ enum Values {
 use Values::{Closed, Configured, Findings, Free, Gaps, Reasons};
 
 const REGISTRY: (&str, Values) = ("registry", Configured("a registry"));
-const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Admin"]));
+const PORT: (&str, Values) = ("port", Closed(&["Webhook", "Validate", "Hooks", "Admin"]));
 const DOOR: (&str, Values) = ("door", Closed(&["Mutate", "Validate"]));
 const ASPECT: (&str, Values) = ("aspect", Closed(&["Presence", "Children", "Scan", "TagDigest"]));
 
@@ -219,6 +220,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                         "Policies",
                         "Registries",
                         "Inventory",
+                        "Notifications",
                         "PullSecrets",
                         "Serving",
                     ]),
@@ -325,6 +327,35 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ),
         ("landfall_validating_entries", vec![("state", Closed(&["Standing", "Missing", "Refused"]))]),
         ("landfall_validating_entry_restores", vec![]),
+        (
+            "landfall_notifications",
+            vec![
+                REGISTRY,
+                (
+                    "event",
+                    Closed(&[
+                        "Pushed",
+                        "Pulled",
+                        "Deleted",
+                        "ScanCompleted",
+                        "ScanFailed",
+                        "ScanStopped",
+                        "Replicated",
+                        "Retained",
+                        "QuotaExceeded",
+                        "QuotaWarned",
+                        "Relayed",
+                        "Unknown",
+                    ]),
+                ),
+            ],
+        ),
+        (
+            "landfall_notifications_refused",
+            vec![("reason", Closed(&["WrongSecret", "TooMany", "MediaType", "Malformed"]))],
+        ),
+        ("landfall_notification_changes", vec![("result", Closed(&["Invalidated", "Unused", "Dropped"]))]),
+        ("landfall_notification_relays", vec![("result", Closed(&["Sent", "Failed", "Dropped"]))]),
     ]
 }
 
@@ -491,11 +522,36 @@ fn ledger() -> Page {
     Page::of(&page)
 }
 
+/// What a replica shows that was notified once.
+async fn notifications() -> Page {
+    let demo = seed::demo().await.unwrap();
+    let secret = "Bearer 0123456789abcdef";
+    let file = demo.world.write("notifications/ams", secret).unwrap();
+    let more = format!("notifications: {{secretFile: {:?}}}", file.display().to_string());
+    let ams = entry(&demo.ams.registry("ams", "harbor.ams.example.com"), &more);
+    let text = format!(
+        "site: ams\nregistries: {{ams: {ams}}}\nroutes: [{{name: p, primary: {{registry: ams, repositories: 'p/**'}}}}]\n"
+    );
+    let settings = config::parse(&text, "test.yaml", Files::Check, Timestamp::now()).unwrap().settings;
+    let observatory = std::sync::Arc::new(Observatory::new(&settings, &mut Registry::default()));
+    let settings = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(settings));
+    let mut page = Registry::default();
+    let metrics = NotificationMetrics::register(&mut page);
+    let (receiver, _worker) = Receiver::new(settings, observatory, None, None, metrics);
+    assert!(receiver.look_at_secrets().await.is_empty());
+    let headers = [(http::header::AUTHORIZATION, secret), (http::header::CONTENT_TYPE, "application/json")];
+    let headers = headers.map(|(name, value)| (name, http::HeaderValue::from_static(value)));
+    let peer = std::net::Ipv4Addr::LOCALHOST.into();
+    let body = br#"{"type":"QUOTA_EXCEED"}"#;
+    assert_eq!(receiver.receive(peer, &headers.into_iter().collect(), body).await, Received::Accepted);
+    Page::of(&page)
+}
+
 /// All families of all pages. One that several pages show says the same on each.
 async fn shown() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
-    for page in [served().await, busy().await, certificates(), replication().await, ledger(), pull_secrets()]
-    {
+    let leader = [certificates(), replication().await, ledger(), pull_secrets()];
+    for page in [served().await, busy().await, notifications().await].into_iter().chain(leader) {
         for (name, family) in page.families {
             let Some(known) = all.get_mut(&name) else {
                 all.insert(name, family);

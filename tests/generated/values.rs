@@ -33,6 +33,8 @@ pub struct Values {
     pub credential_providers: Vec<CredentialProvider>,
     /// The CA files, mounted at `/etc/landfall/ca`.
     pub ca: Source,
+    /// What Harbors tell by themselves, at `POST /hooks/harbor`.
+    pub notifications: Notifications,
     /// The namespaces whose Pods go through Landfall.
     pub namespaces: Namespaces,
     /// Which of their Pods go through Landfall.
@@ -127,6 +129,22 @@ pub struct HostNetwork {
     /// Address and port for `/livez`, `/readyz` and `/metrics`.
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
     pub admin_listen: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Notifications {
+    pub enabled: bool,
+    /// The Secret that is mounted at `/etc/landfall/notifications`; empty: none.
+    pub secret_name: Name,
+    /// The port of the Service.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Address and port in the Pod.
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$"))]
+    pub listen: String,
+    /// Who may reach it beside the other replicas: peers of a NetworkPolicy; empty: anyone.
+    pub from: Vec<Free>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,21 +1,66 @@
 //! Whether the machine had time for us. A storm comes by the clock; where others have the processors, it shows nothing.
 
 use std::fs;
-use std::thread::available_parallelism;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
-/// A look at the machine's clocks.
+/// How often it is looked who has the processors.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// In so many glances others may have had most of the processors. A storm has some sixty.
+const FEW: usize = 2;
+
+/// Looks at the machine's clocks until it is asked.
 pub struct Machine {
+    asked: Sender<()>,
+    glances: JoinHandle<Result<Vec<Share>>>,
+}
+
+/// Who had the processors between two glances, each in percent of all of them.
+struct Share {
+    others: u32,
+    ours: u32,
+}
+
+impl Machine {
+    /// From now on.
+    pub fn look() -> Result<Self> {
+        let mut before = Clocks::now()?;
+        let (asked, ends) = channel();
+        let glances = thread::spawn(move || {
+            let mut shares = Vec::new();
+            while ends.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+                let now = Clocks::now()?;
+                shares.push(now.since(&before)?);
+                before = now;
+            }
+            Ok(shares)
+        });
+        Ok(Self { asked, glances })
+    }
+
+    /// Says so where others had most of the processors for some of the time.
+    pub fn crowded(self) -> Result<Option<String>> {
+        drop(self.asked);
+        let shares = self.glances.join().map_err(|_| anyhow!("nobody looked at the clocks"))??;
+        let crowded = |share: &&Share| share.others > 50 && share.others + share.ours > 90;
+        let (seconds, all) = (shares.iter().filter(crowded).count(), shares.len());
+        Ok((seconds > FEW).then(|| format!("others had most of the processors for {seconds} of {all} s")))
+    }
+}
+
+/// The clocks of the machine.
+struct Clocks {
     at: Instant,
     busy: Duration,
     ours: Duration,
 }
 
-impl Machine {
-    /// Now.
-    pub fn look() -> Result<Self> {
+impl Clocks {
+    fn now() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat")?;
         // user nice system idle iowait irq softirq steal. proc_stat(5)
         let all = ticks(stat.lines().next().context("a line for all processors")?.split_whitespace().skip(1));
@@ -23,16 +68,12 @@ impl Machine {
         Ok(Self { at: Instant::now(), busy: time(busy), ours: ours()? })
     }
 
-    /// Says so where others had most of the processors since.
-    pub fn crowded(&self) -> Result<Option<String>> {
-        let now = Self::look()?;
-        let all = (now.at - self.at) * u32::try_from(available_parallelism()?.get())?;
-        let ours = now.ours.saturating_sub(self.ours);
-        let others = now.busy.saturating_sub(self.busy).saturating_sub(ours);
+    fn since(&self, before: &Self) -> Result<Share> {
+        let all = (self.at - before.at) * u32::try_from(available_parallelism()?.get())?;
+        let ours = self.ours.saturating_sub(before.ours);
+        let others = self.busy.saturating_sub(before.busy).saturating_sub(ours);
         let share = |time: Duration| (100.0 * time.as_secs_f64() / all.as_secs_f64()) as u32;
-        let crowded = share(others) > 50 && share(others) + share(ours) > 90;
-        let (others, ours) = (share(others), share(ours));
-        Ok(crowded.then(|| format!("others had {others} % of the processors, we had {ours} %")))
+        Ok(Share { others: share(others), ours: share(ours) })
     }
 }
 

@@ -110,8 +110,10 @@ async fn answer(
 fn kept(objects: &Objects, method: &Method, path: &str, mut body: Value) -> (StatusCode, Value) {
     let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
     let status = |code: StatusCode| {
+        // Clients go by the reason: `NotFound`.
+        let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
-                            "code": code.as_u16(), "reason": code.canonical_reason(), "message": "as the test has it"});
+                            "code": code.as_u16(), "reason": reason, "message": "as the test has it"});
         (code, status)
     };
     if method == Method::POST {

@@ -90,6 +90,10 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $secret := toString ($registry.notifications | default dict).secretFile -}}
+{{- if and (hasPrefix "/etc/landfall/notifications/" $secret) (not $.Values.notifications.secretName) -}}
+{{- $problems = append $problems (printf "config: registries.%s.notifications.secretFile is %s, but no Secret is mounted there: --set notifications.secretName=<name of the Secret>" $name $secret) -}}
+{{- end -}}
 {{- if and (hasPrefix "/etc/landfall/ca/" (toString $registry.caFile)) (not (or $.Values.ca.configMapName $.Values.ca.secretName)) -}}
 {{- $problems = append $problems (printf "config: registries.%s.caFile is %s, but nothing is mounted there: --set ca.configMapName=<name> or ca.secretName=<name>" $name $registry.caFile) -}}
 {{- end -}}
@@ -133,6 +137,10 @@ projected:
 - name: providers
   emptyDir: {}
 {{- end }}
+{{- with .Values.notifications.secretName }}
+- name: notifications
+  secret: {secretName: {{ . }}}
+{{- end }}
 {{- if or .Values.ca.configMapName .Values.ca.secretName }}
 - name: ca
   {{- include "landfall.projected" .Values.ca | nindent 2 }}
@@ -150,6 +158,9 @@ projected:
 {{- end }}
 {{- if .Values.credentialProviders }}
 - {name: providers, mountPath: /etc/landfall/providers, readOnly: true}
+{{- end }}
+{{- if .Values.notifications.secretName }}
+- {name: notifications, mountPath: /etc/landfall/notifications, readOnly: true}
 {{- end }}
 {{- if or .Values.ca.configMapName .Values.ca.secretName }}
 - {name: ca, mountPath: /etc/landfall/ca, readOnly: true}

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::watch;
 
 use super::leadership::Leadership;
-use crate::certs::{Metrics, Periods};
+use crate::certs::{Certificate, Metrics, Periods};
 use crate::cluster::Cluster;
 use crate::controllers::certificates::{Certificates, Names, Served};
 use crate::controllers::entries::{self, Issuer};
@@ -139,14 +140,22 @@ impl CertificateSource {
     }
 
     /// Keeps the certificate up to date: one from files for ever, one of our own until the drain begins.
-    pub(super) async fn keep(self, serving: Arc<ServingCertificate>, conditions: Conditions, drain: Drain) {
+    ///
+    /// `authorities` gets those of our own that other replicas' leaves may have.
+    pub(super) async fn keep(
+        self,
+        serving: Arc<ServingCertificate>,
+        authorities: Arc<ArcSwap<Vec<Certificate>>>,
+        conditions: Conditions,
+        drain: Drain,
+    ) {
         match self {
             Self::Files(files) => files.watch(&serving, &conditions, CertificateFiles::EVERY).await,
             Self::Own { certificates, lead } => {
                 let (served, news) = watch::channel(Served::default());
                 tokio::join!(
                     certificates.run(&served, drain.begun()),
-                    show(news, &serving, &conditions, lead, &drain)
+                    show(news, &serving, &authorities, &conditions, lead, &drain)
                 );
             }
         }
@@ -157,6 +166,7 @@ impl CertificateSource {
 async fn show(
     mut news: watch::Receiver<Served>,
     serving: &ServingCertificate,
+    authorities: &ArcSwap<Vec<Certificate>>,
     conditions: &Conditions,
     lead: Duration,
     drain: &Drain,
@@ -167,6 +177,9 @@ async fn show(
             let served = news.borrow_and_update();
             let mut now = Timestamp::now();
             let mut problem = served.problem.clone();
+            if **authorities.load() != served.authorities {
+                authorities.store(Arc::new(served.authorities.clone()));
+            }
             if let Some((leaf, since)) = &served.leaf {
                 // The wall clock may have been set back since the leaf was issued.
                 now = now.max(leaf.dates.issued.saturating_add(since.elapsed()).unwrap_or(now));

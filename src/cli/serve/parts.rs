@@ -16,7 +16,7 @@ use super::leadership::lead;
 use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, inventory, namespaces, probe, pull_secrets, rules, sweep};
+use super::{entries, hooks, inventory, namespaces, probe, pull_secrets, rules, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -24,6 +24,7 @@ use crate::config::{self, Files, Problems};
 use crate::controllers::entries::{self as entry, EntryKeeper, Report};
 use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
+use crate::controllers::notifications::NotificationMetrics;
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::pull_secrets::PullSecretMetrics;
 use crate::controllers::replication::ReplicationMetrics;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub validate: TcpListener,
     /// For the kubelet and Prometheus.
     pub admin: TcpListener,
+    /// For Harbors that notify us; `None`: none can.
+    pub hooks: Option<TcpListener>,
     /// Where the certificate comes from.
     pub certificate: Source,
     /// The objects of the validating webhook; `None`: its entries are not kept.
@@ -93,6 +96,7 @@ struct Instruments {
     inventory: InventoryMetrics,
     ledger: LedgerMetrics,
     replication: ReplicationMetrics,
+    notifications: NotificationMetrics,
     pull_secrets: PullSecretMetrics,
 }
 
@@ -110,6 +114,7 @@ impl Instruments {
             inventory: InventoryMetrics::register(page),
             ledger: LedgerMetrics::register(page),
             replication: ReplicationMetrics::register(page),
+            notifications: NotificationMetrics::register(page),
             pull_secrets: PullSecretMetrics::register(page),
         }
     }
@@ -130,6 +135,7 @@ impl Parts {
             listener,
             validate,
             admin,
+            hooks,
             certificate,
             entries,
             versions,
@@ -152,6 +158,7 @@ impl Parts {
         let cluster = cluster.as_ref();
 
         let pod = candidate.as_ref().map(|candidate| (candidate.namespace.clone(), candidate.pod.clone()));
+        let pod_name = pod.as_ref().map(|(_, pod)| pod.clone());
         let leadership = cluster
             .zip(candidate)
             .map(|(cluster, candidate)| lead(cluster, &candidate, &instruments.leader, &mut tasks, &drain));
@@ -185,12 +192,14 @@ impl Parts {
             let conditions = conditions.clone();
             move || conditions.is_ready()
         };
+        let replicas = entries.clone();
         let keeper = cluster.zip(entries).zip(leadership.as_ref()).map(|((cluster, names), leadership)| {
             let (leading, events) = (leadership.leading.clone(), leadership.events.clone());
             let (settings, metrics) = (settings.settings(), instruments.entries);
             EntryKeeper::new(cluster, names, settings, leading, is_ready, events, metrics)
         });
         let serving = ServingCertificate::new(instruments.server.clone());
+        let certificates = hooks::Certificates { serving: serving.clone(), authorities: Arc::default() };
         conditions.set(ConditionName::Settings, condition(settings.standing()));
         conditions.set(ConditionName::Certificate, certificate.first(&serving).await);
 
@@ -248,6 +257,21 @@ impl Parts {
         if let Some(keeper) = &recorded.keeper {
             tasks.spawn("sweep and ledger", sweep::tell(keeper.clone(), surveyed));
         }
+        let hooks = match hooks {
+            Some(tcp) => {
+                let behind = hooks::Behind {
+                    settings: settings.settings(),
+                    observatory: observatory.clone(),
+                    keeper: recorded.keeper.clone(),
+                    relay: hooks::relay(cluster, replicas.as_ref(), pod_name.as_deref(), &certificates),
+                    metrics: instruments.notifications,
+                };
+                let tls = (serving.clone(), versions);
+                let counted = (&drain, &instruments.server);
+                Some(hooks::open(tcp, behind, &mut tasks, conditions.clone(), tls, counted).await?)
+            }
+            None => None,
+        };
         let behind_answers = doors.tasks();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -267,7 +291,10 @@ impl Parts {
         tasks.spawn("registries", probe::watch(observatory.clone(), conditions.clone()));
         tasks.spawn("inventory", inventory::keep(kept, conditions.clone()));
         tasks.spawn("namespaces", namespaces::keep(namespaces, conditions.clone()));
-        tasks.spawn("certificate", certificate.keep(serving, conditions.clone(), drain.clone()));
+        tasks.spawn(
+            "certificate",
+            certificate.keep(serving, certificates.authorities, conditions.clone(), drain.clone()),
+        );
         tasks.spawn("entries", entries::keep(keeper, told, conditions.clone(), drain.clone()));
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
@@ -294,8 +321,8 @@ impl Parts {
             metrics: instruments.server,
         };
         let serving = async {
-            let (first, second) = tokio::join!(first.serve(), second.serve());
-            Served { abandoned: first.abandoned + second.abandoned }
+            let (first, second, hooks) = tokio::join!(first.serve(), second.serve(), hooks::serve(hooks));
+            Served { abandoned: first.abandoned + second.abandoned + hooks.abandoned }
         };
         let served = tasks.supervise(serving, &drain).await?;
         behind_answers.close();

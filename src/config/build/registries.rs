@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Build, raw};
@@ -26,6 +26,9 @@ pub(super) struct Pull {
     pub(super) secret_at: Option<NodeId>,
     pub(super) credentials: Option<At<raw::PullCredentials>>,
 }
+
+/// The files with the secrets of notifications.
+pub(super) type Secrets = BTreeMap<RegistryName, PathBuf>;
 
 /// Where a host is used.
 struct Used {
@@ -71,14 +74,15 @@ impl Build<'_> {
         entries: Vec<(At<Name>, At<raw::Registry>)>,
         ours: Option<&Site>,
         near: &[Site],
-    ) -> (Registries, Vec<Pull>) {
-        let (mut registries, mut hosts, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
+    ) -> (Registries, Secrets, Vec<Pull>) {
+        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
+        let (mut secrets, mut pulls) = (Secrets::new(), Vec::new());
         for (name, registry) in entries {
-            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut pulls));
+            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut secrets, &mut pulls));
         }
         share_aliases(&mut registries, ours, near);
         let registries = registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry)));
-        (registries.collect(), pulls)
+        (registries.collect(), secrets, pulls)
     }
 
     fn registry(
@@ -86,6 +90,7 @@ impl Build<'_> {
         name: &Name,
         registry: At<raw::Registry>,
         hosts: &mut Vec<Used>,
+        secrets: &mut Secrets,
         pulls: &mut Vec<Pull>,
     ) -> Option<Registry> {
         let At { node, value } = registry;
@@ -102,6 +107,7 @@ impl Build<'_> {
             pull_credentials,
             drain,
             requests_per_hour,
+            notifications,
         } = value;
 
         let host = self.need(node, "host", host, "write the host as image references name it, `host[:port]`");
@@ -125,6 +131,9 @@ impl Build<'_> {
         };
         if let Some(file) = &ca_file {
             self.file(file.node, &file.value.0);
+        }
+        if let Some(notifications) = notifications {
+            self.notifications(name, notifications, kind, secrets);
         }
         pulls.push(Pull {
             registry: RegistryName::new(&*name.0),
@@ -156,6 +165,35 @@ impl Build<'_> {
             service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
             requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
         })
+    }
+
+    /// Two registries with one secret could not be told apart.
+    fn notifications(
+        &mut self,
+        name: &Name,
+        At { node, value }: At<raw::Notifications>,
+        kind: Option<raw::Kind>,
+        secrets: &mut Secrets,
+    ) {
+        let raw::Notifications { secret_file } = value;
+        if kind.is_some_and(|kind| !matches!(kind, raw::Kind::Harbor)) {
+            let hint = "remove `notifications`: only a registry of the kind `harbor` sends them".to_owned();
+            self.error(node, "a plain registry sends no notifications that Landfall reads", hint);
+        }
+        let hint = "write the path of a file with the value of the header `Authorization` that Harbor sends";
+        let Some(At { node, value: FilePath(path) }) = self.need(node, "secretFile", secret_file, hint)
+        else {
+            return;
+        };
+        self.file(node, &path);
+        if let Some((other, _)) = secrets.iter().find(|(_, known)| **known == path) {
+            let hint =
+                "give each registry a file and a secret of its own: the secret tells which one notifies"
+                    .to_owned();
+            self.error(node, format!("`{}` is the secret of `{other}`, too", path.display()), hint);
+            return;
+        }
+        secrets.insert(RegistryName::new(&*name.0), path);
     }
 
     fn address(&mut self, At { node, value: Address(url) }: At<Address>) -> url::Url {

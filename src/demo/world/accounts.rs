@@ -63,6 +63,8 @@ pub enum Permission {
     ProjectRead,
     /// `scan:create`
     ScanCreate,
+    /// `notification-policy:create`, `:list` and `:update`
+    NotificationPolicy,
     /// `replication-policy:list`, of the whole Harbor.
     ReplicationPolicyList,
     /// `replication:list`, of the whole Harbor.
@@ -71,7 +73,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pull,
         Self::ArtifactRead,
         Self::ArtifactList,
@@ -79,9 +81,15 @@ impl Permission {
         Self::ScannerRead,
         Self::ProjectRead,
         Self::ScanCreate,
+        Self::NotificationPolicy,
         Self::ReplicationPolicyList,
         Self::ReplicationList,
     ];
+
+    /// Whether it changes something: in a public project, not everybody has it.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::ScanCreate | Self::NotificationPolicy)
+    }
 }
 
 impl Account {

@@ -8,6 +8,7 @@ mod gate;
 mod replication;
 pub(super) mod token;
 mod v2;
+mod webhook;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::faults::Faults;
 use super::log::{Log, Request};
 use super::registry::Login;
 use super::store::{Project, Store, Upstream};
+use super::webhook::deliver;
 use super::{Certificate, World, WorldError};
 use crate::domain::name::{RegistryName, Site};
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service};
@@ -56,6 +57,7 @@ pub struct Embedded {
     credentials: CredentialSource,
     shared: Arc<Shared>,
     listening: JoinHandle<()>,
+    delivering: JoinHandle<()>,
 }
 
 /// Starts a registry on a free port.
@@ -82,8 +84,11 @@ pub(super) async fn start(
     let url =
         shared.url().parse().map_err(|error| socket(std::io::Error::other::<url::ParseError>(error)))?;
     let listening = tokio::spawn(listen(Arc::clone(&shared), listener));
+    let (outbox, deliveries) = mpsc::unbounded_channel();
+    lock(&shared.store).hooks.outbox = Some(outbox);
+    let delivering = tokio::spawn(deliver(deliveries, world.authority().pem()));
     let (name, ca_file) = (name.into(), world.ca_file());
-    Ok(Embedded { name, url, ca_file, credentials, shared, listening })
+    Ok(Embedded { name, url, ca_file, credentials, shared, listening, delivering })
 }
 
 impl Embedded {
@@ -232,6 +237,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         // The connections belong to this task, and end with it.
         self.listening.abort();
+        self.delivering.abort();
     }
 }
 

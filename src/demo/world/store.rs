@@ -12,6 +12,7 @@ use super::content::{Content, Role};
 use super::replication::{Execution, ReplicationRule};
 use super::scan::{Report, Scan};
 use super::tokens::{HarborTokens, PlainTokens};
+use super::webhook::Hooks;
 use crate::domain::digest::Digest;
 use crate::domain::scan::Severity;
 
@@ -40,6 +41,7 @@ pub struct Store {
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) scans: HashMap<Digest, Scan>,
     pub(super) rules: Vec<ReplicationRule>,
+    pub(super) hooks: Hooks,
     pub(super) harbor_tokens: HarborTokens,
     pub(super) plain_tokens: PlainTokens,
     next_id: u64,
@@ -234,6 +236,7 @@ impl Store {
             repositories: BTreeMap::new(),
             scans: HashMap::new(),
             rules: Vec::new(),
+            hooks: Hooks { backoff: Duration::from_millis(50), ..Hooks::default() },
             harbor_tokens: HarborTokens::default(),
             plain_tokens: PlainTokens::default(),
             next_id: 0,
@@ -271,13 +274,21 @@ impl Store {
 
     /// Pushes an image or index with everything that it references, and sets the tag. A missing project is made.
     pub fn push(&mut self, repository: &str, tag: &str, content: &Content) -> Digest {
-        let digest = self.push_untagged(repository, content);
+        let digest = self.keep(repository, content);
         self.tag(repository, tag, &digest);
+        self.hooks.tell("PUSH_ARTIFACT", repository, &digest.to_string(), Some(tag));
         digest
     }
 
     /// Pushes without a tag.
     pub fn push_untagged(&mut self, repository: &str, content: &Content) -> Digest {
+        let digest = self.keep(repository, content);
+        self.hooks.tell("PUSH_ARTIFACT", repository, &digest.to_string(), None);
+        digest
+    }
+
+    /// Stores it. Of an index Harbor tells each child by itself.
+    fn keep(&mut self, repository: &str, content: &Content) -> Digest {
         for child in &content.children {
             self.put(repository, child.content.digest, &child.content, child.role);
             self.push_untagged(repository, &child.content);
@@ -310,9 +321,12 @@ impl Store {
 
     /// Deletes an artifact and its tags.
     pub fn delete(&mut self, repository: &str, digest: &Digest) {
+        let name = repository;
         let repository = self.repository(repository);
         repository.artifacts.remove(digest);
+        let tag = repository.tags.iter().find(|(_, tag)| tag.digest == *digest).map(|(tag, _)| tag.clone());
         repository.tags.retain(|_, tag| tag.digest != *digest);
+        self.hooks.tell("DELETE_ARTIFACT", name, &digest.to_string(), tag.as_deref());
     }
 
     /// Deletes a repository.
@@ -421,7 +435,23 @@ impl Store {
             .find_map(|repository| repository.artifacts.get(digest))
             .map_or_else(|| vec![*digest], |artifact| images(*digest, &artifact.content));
         for part in parts {
+            self.tell_of_scan(&part, &scan);
             self.scans.insert(part, scan.clone());
+        }
+    }
+
+    /// A scan is told of each image by itself, never of an index, in each repository that has it.
+    fn tell_of_scan(&self, image: &Digest, scan: &Scan) {
+        let event = match scan.status() {
+            Some("Success") => "SCANNING_COMPLETED",
+            Some("Error") => "SCANNING_FAILED",
+            _ => return,
+        };
+        for (name, repository) in &self.repositories {
+            if repository.artifacts.contains_key(image) {
+                let tag = repository.tags.iter().find(|(_, tag)| tag.digest == *image).map(|(tag, _)| tag);
+                self.hooks.tell(event, name, &image.to_string(), tag.map(String::as_str));
+            }
         }
     }
 
@@ -517,6 +547,11 @@ impl Store {
         }
         let id = self.id();
         self.repositories.entry(name.into()).or_insert_with(|| Repository { id, ..Repository::default() })
+    }
+
+    /// The number of a new webhook policy.
+    pub(super) fn next_policy(&mut self) -> u64 {
+        self.id()
     }
 
     fn id(&mut self) -> u64 {

@@ -14,6 +14,9 @@ use crate::domain::gap::{Axis, GapKey, GapKind, GapSubject};
 /// How long after it was seen first a gap is looked at. Replication of most images takes less.
 const FIRST: Duration = Duration::from_secs(15);
 
+/// The least time between two looks at a gap that notifications speak of.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// The longest time between two looks at an open gap.
 const LONGEST: Duration = Duration::from_mins(15);
 
@@ -35,13 +38,25 @@ struct Entry {
     due: Option<Instant>,
     wait: Duration,
     looking: bool,
+    /// When a look has ended last.
+    looked_at: Option<Instant>,
+    /// Whether something may have changed since the look began that is under way.
+    again: bool,
     /// The sightings of a closed gap up to here were looked at.
     looked_until: Timestamp,
 }
 
 impl Entry {
     fn new(object: GapObject) -> Self {
-        Self { object, due: None, wait: FIRST, looking: false, looked_until: Timestamp::MIN }
+        Self {
+            object,
+            due: None,
+            wait: FIRST,
+            looking: false,
+            looked_at: None,
+            again: false,
+            looked_until: Timestamp::MIN,
+        }
     }
 
     /// Whether somebody must look: it is open, or it was seen after it was closed.
@@ -130,6 +145,22 @@ impl Plan {
         self.look_now(key, now);
     }
 
+    /// Somebody says so of all gaps that `concerned` names. Who says so may do it as often as he likes, so between two looks is
+    /// a [`PAUSE`].
+    pub fn hint_those(&mut self, concerned: impl Fn(&GapKey) -> bool, now: Instant) {
+        for entry in self.entries.values_mut().filter(|entry| entry.needs_look()) {
+            if !concerned(&entry.object.key) {
+                continue;
+            }
+            if entry.looking {
+                entry.again = true;
+                continue;
+            }
+            let soon = entry.looked_at.map_or(now, |looked| now.max(looked + PAUSE));
+            (entry.wait, entry.due) = (FIRST, Some(entry.due.map_or(soon, |due| due.min(soon))));
+        }
+    }
+
     /// This gap is due at once. The pauses between later looks stay as they are.
     pub fn look_now(&mut self, key: &GapKey, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.needs_look() && !entry.looking) {
@@ -181,8 +212,12 @@ impl Plan {
     pub fn looked(&mut self, key: &GapKey, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.looking = false;
+            entry.looked_at = Some(now);
             entry.wait = (entry.wait * 2).min(LONGEST);
             entry.schedule(now);
+            if std::mem::take(&mut entry.again) && entry.due.is_some() {
+                (entry.wait, entry.due) = (FIRST, Some(now + PAUSE));
+            }
         }
     }
 

@@ -161,9 +161,13 @@ async fn two_leaders_neither_fight_over_the_entries_nor_open_them() {
             ["get", "validatingwebhookconfiguration", &configuration, "-o", &format!("jsonpath={path}")];
         plane().told(&get)
     };
-    let (twin, log) = landfall.twin();
-    let leads = || std::fs::read_to_string(&log).unwrap_or_default().contains("leadership changed");
-    super::until("both lead", async || leads()).await;
+    let (mut twin, log) = landfall.twin();
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    super::until("both lead", async || {
+        assert!(twin.is_alive(), "the twin ended: {}", said());
+        said().contains("leadership changed")
+    })
+    .await;
     let (names, before) = (read("{.webhooks[*].name}"), read("{.metadata.resourceVersion}"));
     assert!(names.starts_with("validate-"), "{names}");
     // Both take back what somebody takes away, and then rest.

@@ -47,7 +47,7 @@ impl Caller {
         }
         let Some(found) = store.projects.get(project) else { return false };
         // In a public project Harbor gives everybody all permissions to read, and none to write.
-        if found.visibility == Visibility::Public && permission != Permission::ScanCreate {
+        if found.visibility == Visibility::Public && !permission.writes() {
             return true;
         }
         match self {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::artifact::render;
 use super::replication;
 use super::v2::not_found;
+use super::webhook;
 use crate::demo::world::accounts::{Caller, Permission};
 use crate::demo::world::message::{
     Answer, Ask, body, empty, error, json, no_such_path, unauthorized, unescape, with,
@@ -52,6 +53,13 @@ pub(super) fn answer(store: &mut Store, caller: &Caller, url: &str, ask: &Ask) -
         ["projects"] if reads => projects(store, caller),
         ["projects", project] if reads => read_project(store, caller, &named(store, ask, project)),
         ["projects", project, "scanner"] if reads => scanner(store, caller, &named(store, ask, project)),
+        ["projects", project, "webhook", "policies", rest @ ..] => {
+            let project = named(store, ask, project);
+            match refusal(store, caller, &project, Permission::NotificationPolicy) {
+                Some(refusal) => refusal,
+                None => webhook::answer(store, ask, &project, rest, path),
+            }
+        }
         ["projects", project, "artifacts"] if reads => {
             project_artifacts(store, caller, ask, &named(store, ask, project))
         }
