@@ -37,8 +37,11 @@ const REJECTED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_
 #[derive(Clone)]
 pub struct Sources {
     observatory: Arc<Observatory>,
-    known: Arc<Mutex<HashMap<(RegistryName, PathBuf), Arc<Source>>>>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// By registry and folder.
+type Known = HashMap<(RegistryName, PathBuf), Arc<Source>>;
 
 /// The credentials in one folder.
 struct Source {
@@ -104,9 +107,7 @@ impl Sources {
 
     async fn source(&self, registry: &SharedRegistry, dir: &Path) -> Option<Arc<Source>> {
         let key = (registry.name.clone(), dir.to_owned());
-        let known = |known: &HashMap<_, Arc<Source>>| {
-            known.get(&key).filter(|source| source.registry == *registry).cloned()
-        };
+        let known = |known: &Known| known.get(&key).filter(|source| source.registry == *registry).cloned();
         if let Some(source) = known(&self.known.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Some(source);
         }

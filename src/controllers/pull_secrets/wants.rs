@@ -28,10 +28,13 @@ pub struct Want {
     pub registry: RegistryName,
 }
 
+/// By namespace: the registries, and when each was told.
+type Told = HashMap<Box<str>, Vec<(RegistryName, Instant)>>;
+
 /// Takes what is needed. A clone takes it into the same queues.
 #[derive(Debug, Clone)]
 pub struct Wants {
-    told: Arc<Mutex<HashMap<Box<str>, Vec<(RegistryName, Instant)>>>>,
+    told: Arc<Mutex<Told>>,
     queue: Sender<Want>,
     metrics: PullSecretMetrics,
 }
