@@ -26,7 +26,7 @@ mod selections;
 mod selectors;
 mod validate;
 
-pub use door::{Doors, LabelsOf, MARGIN, OnDenied, OnLoop};
+pub use door::{Doors, LabelsOf, MARGIN, OnDenied, OnLoop, OnPullSecret};
 pub use metrics::Metrics;
 pub use mutate::MUTATE;
 pub use recreations::PodLoop;

@@ -6,6 +6,7 @@ pub mod inventory;
 pub mod leader;
 pub mod notifications;
 pub mod policies;
+pub mod pull_secrets;
 pub mod replication;
 pub mod settings;
 pub mod sweep;

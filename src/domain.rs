@@ -31,6 +31,7 @@ pub mod place;
 pub mod platform;
 pub mod policy;
 pub mod proxy;
+pub mod pull_secrets;
 pub mod registry;
 pub mod replication;
 pub mod route;

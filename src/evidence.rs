@@ -24,6 +24,7 @@
 //! | `health` | whether a registry is up, from attempts and probes |
 //! | `verdict_cache` | which verdicts still hold |
 //! | `healing` | what the leader writes to a Harbor, by a robot of its own |
+//! | `pull_source` | whether the credentials that Pods pull with are right |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
@@ -52,6 +53,7 @@ mod lookup;
 mod metrics;
 mod notified;
 mod observatory;
+mod pull_source;
 mod question;
 mod ttl;
 mod upstream;
@@ -69,6 +71,7 @@ pub use inventory::{Imported, Inventory, Reading, Refusal, Unusable, decode, enc
 pub use judge::Judgement;
 pub use layers::{Look, Pullable};
 pub use observatory::{Answers, Asking, Observatory};
+pub use pull_source::{Proof, PullSource};
 pub use verdict_cache::{ByHash, ContextId, Key, ObservedAt, Validity, VerdictCache};
 
 /// Parsers for `tests/fuzz`, which otherwise only the API server reaches.

@@ -49,6 +49,10 @@ pub mod controllers {
             Addresses, NotificationMetrics, Received, Receiver, Relay, Trusted, Worker,
         };
     }
+    /// See [`crate::controllers::pull_secrets`].
+    pub mod pull_secrets {
+        pub use crate::controllers::pull_secrets::{Count, PullSecretMetrics, Wrote};
+    }
     /// See [`crate::controllers::replication`].
     pub mod replication {
         pub use crate::controllers::replication::{Reading, ReplicationMetrics, RuleReport, RuleWatch};
@@ -65,9 +69,9 @@ pub mod demo {
     pub mod world {
         pub use crate::demo::world::{
             Account, Allowlist, Authorization, Certificate, Configuration, Cve, Descriptors, Embedded,
-            Ending, Execution, ImmutableTags, Login, Namespace, PartialIndexes, PathClass, Permission, Ranges,
-            Reachable, ReferrersApi, ReplicationRule, Report, Request, Scan, ScannerState, Signatures,
-            Standing, Store, TokenAnswer, Visibility, World, WorldError, Writes, entry, seed,
+            Ending, Execution, ImmutableTags, Login, Namespace, PartialIndexes, PathClass, Permission,
+            Ranges, Reachable, ReferrersApi, ReplicationRule, Report, Request, Scan, ScannerState,
+            Signatures, Standing, Store, TokenAnswer, Visibility, World, WorldError, Writes, entry, seed,
         };
         /// See [`crate::demo::world::authority`].
         pub mod authority {

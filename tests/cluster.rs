@@ -56,6 +56,8 @@ mod plane;
 mod pods;
 #[path = "cluster/policies.rs"]
 mod policies;
+#[path = "cluster/pull_secrets.rs"]
+mod pull_secrets;
 #[path = "cluster/release.rs"]
 mod release;
 #[path = "cluster/rights.rs"]

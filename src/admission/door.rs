@@ -36,7 +36,7 @@ use super::selections::Selections;
 use super::selectors::Selectors;
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::FindingKind;
-use crate::domain::name::PolicyName;
+use crate::domain::name::{PolicyName, RegistryName};
 use crate::domain::policy::{Labels, NAMESPACE_NAME, SelectorId};
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
@@ -71,6 +71,10 @@ pub type OnLoop = Arc<dyn Fn(PodLoop) + Send + Sync>;
 /// Is told of each policy that denied a Pod, or would have denied it if it acted; never of dry runs. It must not wait.
 pub type OnDenied = Arc<dyn Fn(&PolicyName) + Send + Sync>;
 
+/// Is told that a Pod of a namespace was admitted with the pull secret that Landfall makes for a registry; never of dry
+/// runs. It must not wait.
+pub type OnPullSecret = Arc<dyn Fn(&str, &RegistryName) + Send + Sync>;
+
 /// Builds the admission endpoints from their dependencies.
 ///
 /// ```
@@ -93,6 +97,7 @@ pub struct Doors {
     pub(super) own_namespace: Option<Box<str>>,
     pub(super) on_loop: OnLoop,
     pub(super) on_denied: OnDenied,
+    pub(super) on_pull_secret: OnPullSecret,
     pub(super) recorder: Recorder,
     pub(super) clock: fn() -> Timestamp,
     pub(super) metrics: Metrics,
@@ -111,6 +116,7 @@ impl Doors {
         });
         let (clock, tasks) = (Timestamp::now as fn() -> Timestamp, TaskTracker::new());
         let (on_loop, on_denied): (OnLoop, OnDenied) = (Arc::new(|_| {}), Arc::new(|_| {}));
+        let on_pull_secret: OnPullSecret = Arc::new(|_, _| {});
         let selectors = Selectors::new(settings.load_full());
         let recorder = Recorder::new(LedgerMetrics::default(), clock);
         Self {
@@ -120,6 +126,7 @@ impl Doors {
             own_namespace: None,
             on_loop,
             on_denied,
+            on_pull_secret,
             recorder,
             clock,
             metrics,
@@ -163,6 +170,12 @@ impl Doors {
     #[must_use]
     pub fn on_denied(self, on_denied: OnDenied) -> Self {
         Self { on_denied, ..self }
+    }
+
+    /// Sets who is told of namespaces that need a pull secret.
+    #[must_use]
+    pub fn on_pull_secret(self, on_pull_secret: OnPullSecret) -> Self {
+        Self { on_pull_secret, ..self }
     }
 
     /// Sets who takes the gaps of images. By default nobody reads what was taken; it is bounded.

@@ -123,9 +123,25 @@ impl DoorState {
         // Of a Pod that is denied, only the images that deny it: the others are not used.
         let is_told = |image: &&ImageDecision| outcome != PodOutcome::Denied || image.outcome.denies();
         self.seen(review, decided.images.iter().map(|image| &image.decision).filter(is_told));
+        if outcome != PodOutcome::Denied {
+            self.needs_secrets(review, &plan);
+        }
         let looping = if outcome == PodOutcome::Patched { self.looping(review, &plan, terms) } else { None };
         let answer = looping.into_iter().fold(answer, Answer::warn);
         self.concluded(answer.note(DETAILS, details), outcome, reason, (terms.door, review.dry_run))
+    }
+
+    /// Tells of the pull secrets that Landfall makes and the Pod has from now on.
+    fn needs_secrets(&self, review: &Review<'_>, plan: &Plan<'_>) {
+        let managed = &plan.settings.pull_secrets;
+        if review.dry_run == DryRun::Yes || managed.is_empty() {
+            return;
+        }
+        for (_, decision) in plan.written().filter(|(_, decision)| decision.outcome.pull_secret.is_some()) {
+            if let Some(registry) = decision.serving().filter(|registry| managed.of(registry).is_some()) {
+                (self.deps.on_pull_secret)(&review.namespace, registry);
+            }
+        }
     }
 
     /// Keeps what is written into a Pod for the validating door, which is called next.

@@ -13,6 +13,7 @@ use super::Output;
 use crate::config::{self, Document, Files, Problem, Problems, Severity};
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{Policy, Rules};
+use crate::domain::pull_secrets::Managed;
 use crate::domain::settings::Settings;
 
 /// Check configuration files, and files of LandingPolicies. Reports all problems at once, each with its line and a hint.
@@ -39,6 +40,9 @@ struct Summary {
     errors: usize,
     warnings: usize,
     files: Vec<Problems>,
+    /// The pull secrets that Landfall makes.
+    #[serde(rename = "pullSecrets", skip_serializing_if = "Vec::is_empty")]
+    managed: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -52,10 +56,11 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     for file in &mut files {
         policies.check(file);
     }
+    let managed: Vec<String> = files.iter_mut().flat_map(|file| std::mem::take(&mut file.managed)).collect();
     let files: Vec<Problems> = files.into_iter().map(|file| file.problems).collect();
     let errors = files.iter().map(|file| file.errors().count()).sum();
     let warnings = files.iter().map(|file| file.warnings().count()).sum();
-    let summary = Summary { errors, warnings, files };
+    let summary = Summary { errors, warnings, files, managed };
     match output {
         Output::Text => text(&summary, out)?,
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?,
@@ -67,6 +72,8 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
 struct Checked<'a> {
     path: &'a Path,
     problems: Problems,
+    /// The pull secrets that Landfall makes with it.
+    managed: Vec<String>,
     /// The policies that it holds and that are not checked yet.
     documents: Vec<Document>,
 }
@@ -84,10 +91,12 @@ impl<'a> Checked<'a> {
         let documents = config::documents(&text);
         if documents.iter().any(|document| config::is_object(&document.text)) {
             let problems = Problems { file: path.display().to_string(), problems: Vec::new() };
-            return Self { path, problems, documents };
+            return Self { path, problems, managed: Vec::new(), documents };
         }
+        let mut managed = Vec::new();
         let problems = match config::load(path, mode, now) {
             Ok(loaded) => {
+                managed.extend(loaded.settings.pull_secrets.iter().map(Managed::to_string));
                 let mut problems = loaded.warnings;
                 problems.problems.extend(own_namespace(&loaded.settings.policies, namespace));
                 settings.get_or_insert(loaded.settings);
@@ -95,7 +104,7 @@ impl<'a> Checked<'a> {
             }
             Err(problems) => problems,
         };
-        Self { path, problems, documents: Vec::new() }
+        Self { path, problems, managed, documents: Vec::new() }
     }
 }
 
@@ -191,9 +200,12 @@ fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Ite
 }
 
 fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
-    let Summary { errors, warnings, files } = summary;
+    let Summary { errors, warnings, files, managed } = summary;
     for file in files.iter().filter(|file| !file.problems.is_empty()) {
         writeln!(out, "{file}\n")?;
+    }
+    for managed in managed {
+        writeln!(out, "Landfall makes {managed}")?;
     }
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let files = count(files.len(), "file");

@@ -16,6 +16,7 @@ mod namespaces;
 mod parts;
 mod policies;
 mod probe;
+mod pull_secrets;
 mod rules;
 mod sweep;
 mod tasks;

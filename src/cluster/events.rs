@@ -71,6 +71,8 @@ pub enum EventReason {
     EntriesRestored,
     /// An owner creates its Pods again and again after their images were changed.
     PodsRecreated,
+    /// A Secret has the name of a pull secret that Landfall makes, and is somebody else's.
+    PullSecretLeftAlone,
     /// A policy is in force as it is written.
     PolicyAccepted,
     /// A policy has a mistake: what it said before stays in force.
@@ -101,6 +103,7 @@ impl EventReason {
             Self::AuthorityDemoted => "AuthorityDemoted",
             Self::EntriesRestored => "EntriesRestored",
             Self::PodsRecreated => "PodsRecreated",
+            Self::PullSecretLeftAlone => "PullSecretLeftAlone",
             Self::PolicyAccepted => "PolicyAccepted",
             Self::PolicyRefused => "PolicyRefused",
             Self::PolicyOpened => "PolicyOpened",
@@ -123,6 +126,7 @@ impl EventReason {
             | Self::AuthorityDemoted => "Rotate",
             Self::EntriesRestored => "Restore",
             Self::PodsRecreated => "Rewrite",
+            Self::PullSecretLeftAlone => "Provide",
             Self::PolicyAccepted | Self::PolicyRefused | Self::PolicyOpened | Self::PolicyClosed => "Enforce",
             Self::ImageFellBack | Self::ImageDenied => "Admit",
             Self::ImageLost | Self::GapClosed => "Verify",

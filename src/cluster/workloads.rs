@@ -1,23 +1,9 @@
 //! What runs, and what would run: lists of Pods, and of the objects whose templates make Pods, page by page.
 //!
-//! A page is handed on as the text that the API server sent: who reads it takes the few fields that it needs, and a page is
-//! gone from memory before the next one is asked for. There is no watch of Pods: it would keep every Pod of the cluster in
-//! memory for a look every quarter of an hour.
+//! There is no watch of Pods: it would keep every Pod of the cluster in memory for a look every quarter of an hour.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use futures::AsyncReadExt;
-use http::Request;
-
-use super::{Cluster, ClusterError, call};
-
-/// How many objects one page has: a Pod takes some 10 kB there.
-const PAGE: u32 = 200;
-
-/// The most bytes of a page. Whoever may create Pods may create large ones (etcd takes 1.5 MiB), and a page of those would be more
-/// than the memory of a replica: so it is asked for anew with fewer objects.
-const MOST_PAGE: u64 = 8 << 20;
+use super::pages::{Of, Pages};
+use super::{Cluster, ClusterError};
 
 /// The kinds of objects that hold images of Pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,11 +60,7 @@ impl WorkloadKind {
 
 /// Lists of workloads.
 #[derive(Clone)]
-pub struct Workloads {
-    client: kube::Client,
-    /// How many objects the next page has.
-    limit: Arc<AtomicU32>,
-}
+pub struct Workloads(Pages);
 
 impl std::fmt::Debug for Workloads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,7 +71,7 @@ impl std::fmt::Debug for Workloads {
 impl Cluster {
     /// The workloads of all namespaces.
     pub fn workloads(&self) -> Workloads {
-        Workloads { client: self.client.clone(), limit: Arc::new(PAGE.into()) }
+        Workloads(Pages::new(self.client.clone()))
     }
 }
 
@@ -101,40 +83,18 @@ impl Workloads {
     /// If the API server cannot be asked or refuses it. 410: the list has changed too much since its first page.
     pub async fn page(&self, kind: WorkloadKind, after: Option<&str>) -> Result<String, ClusterError> {
         let what = || format!("list the {}s of all namespaces", kind.names().1);
-        let after = after.map(|after| format!("&continue={}", encoded(after))).unwrap_or_default();
-        loop {
-            let limit = self.limit.load(Ordering::Relaxed);
-            // One object alone is read whatever its size: etcd bounds it.
-            let most = if limit == 1 { u64::MAX } else { MOST_PAGE };
-            let uri = format!("{}limit={limit}{after}", kind.path());
-            let page = async {
-                let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
-                let mut page = Vec::new();
-                // The rest of it is not read, but closed.
-                let answer = self.client.request_stream(request).await?;
-                answer.take(most).read_to_end(&mut page).await.map_err(kube::Error::ReadEvents)?;
-                Ok(page)
-            };
-            let page = call(what, page).await?;
-            let length = u64::try_from(page.len()).unwrap_or(u64::MAX);
-            if length < most {
-                // Large objects often stand side by side: those of one namespace follow each other.
-                if length < MOST_PAGE / 8 {
-                    self.limit.store((limit * 2).min(PAGE), Ordering::Relaxed);
-                }
-                return String::from_utf8(page).map_err(|source| ClusterError::Call {
-                    what: what(),
-                    source: Box::new(kube::Error::FromUtf8(source)),
-                });
-            }
-            self.limit.store((limit / 8).max(1), Ordering::Relaxed);
-        }
+        self.0.page(what, kind.path(), Of::Everything, after).await
     }
-}
 
-/// A token of the API server in a query. It is base64 of the URL's alphabet today, which is nobody's promise.
-fn encoded(token: &str) -> String {
-    url::form_urlencoded::byte_serialize(token.as_bytes()).collect()
+    /// One page of the Pods of one namespace that have not ended, as [`page`](Self::page).
+    ///
+    /// # Errors
+    /// As [`page`](Self::page).
+    pub async fn pods_in(&self, namespace: &str, after: Option<&str>) -> Result<String, ClusterError> {
+        let what = || format!("list the Pods of namespace `{namespace}`");
+        let path = WorkloadKind::Pod.path().replacen("/pods?", &format!("/namespaces/{namespace}/pods?"), 1);
+        self.0.page(what, &path, Of::Everything, after).await
+    }
 }
 
 impl ClusterError {

@@ -3,6 +3,7 @@
 //! Raw structs are destructured without `..`, so that a new key cannot be forgotten.
 
 mod policies;
+mod pull_secrets;
 mod registries;
 mod routes;
 
@@ -41,6 +42,7 @@ pub(super) fn settings(
         site,
         near,
         registries,
+        pull_secrets,
         routes,
         platforms,
         defaults,
@@ -60,7 +62,9 @@ pub(super) fn settings(
     let site = build.need(Tree::ROOT, "site", site, "write the site of this cluster, as in `site: ams`");
     let site = site.and_then(|site| build.known_site(site, &sites));
     let near = build.near(near, site.as_ref(), &sites);
-    let (registries, notifications, writers) = build.registries(raw_registries, site.as_ref(), &near);
+    let registries::Said { registries, notifications, writers, pulls } =
+        build.registries(raw_registries, site.as_ref(), &near);
+    let pull_secrets = build.pull_secrets(pull_secrets, &registries, pulls);
 
     let known = Known { registries_at, registries };
     let routes = build.routes(routes.unwrap_or_default(), &known);
@@ -81,6 +85,7 @@ pub(super) fn settings(
         near,
         registries: known.registries,
         writers,
+        pull_secrets,
         index: Arc::new(RouteIndex::of(&routes)),
         routes: routes.into(),
         platforms,

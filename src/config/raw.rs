@@ -31,6 +31,8 @@ pub(super) struct File {
     /// The registries, by name.
     #[schemars(required)]
     pub registries: Option<Entries<Name, Registry>>,
+    /// Whether Landfall makes the Secrets that Pods pull with, and from which credentials.
+    pub pull_secrets: Option<At<PullSecrets>>,
     /// Sets of images, and the registries that hold them.
     pub routes: Option<Vec<At<Route>>>,
     /// The platforms of the cluster's nodes.
@@ -79,7 +81,10 @@ pub(super) struct Registry {
     /// A PEM bundle of authorities to trust for this registry, instead of the public ones.
     pub ca_file: Option<At<FilePath>>,
     /// The Secret that Pods need to pull from here; Landfall adds its name to them.
-    pub pull_secret: Option<ObjectName>,
+    pub pull_secret: Option<At<ObjectName>>,
+    /// With `pullSecrets.mode: Managed`, the credentials that Landfall puts into this Secret: of an account that may pull, and
+    /// nothing else. Without them the Secret is not Landfall's.
+    pub pull_credentials: Option<At<PullCredentials>>,
     /// `true`: the registry is not asked and not used.
     #[schemars(extend("default" = false))]
     pub drain: Option<bool>,
@@ -141,6 +146,52 @@ pub(super) struct Credentials {
     pub token_file: Option<At<FilePath>>,
     /// A credential provider, as the kubelet runs it: of ECR, ACR or GAR, for example.
     pub provider: Option<At<Provider>>,
+}
+
+/// What is put into pull secrets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PullCredentials {
+    /// A folder with the files `username` and `password`, as in a mounted Secret. They are read again when they change.
+    #[schemars(required)]
+    pub dir: Option<At<FilePath>>,
+}
+
+/// Who makes the Secrets that Pods pull with.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PullSecrets {
+    /// Whether Landfall makes them.
+    #[schemars(extend("default" = "Unmanaged"))]
+    pub mode: Option<PullSecretsMode>,
+    /// Other credentials for some namespaces. The first entry for a registry that selects a namespace counts, else
+    /// `pullCredentials` of the registry.
+    pub per_namespace: Option<Vec<At<PerNamespace>>>,
+}
+
+/// Who makes pull secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) enum PullSecretsMode {
+    /// Somebody else. Landfall only adds their names to Pods.
+    Unmanaged,
+    /// Landfall, in each namespace whose Pods need one, where no other Secret has the name.
+    Managed,
+}
+
+/// The credentials of some namespaces at one registry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PerNamespace {
+    /// The registry, by name.
+    #[schemars(required)]
+    pub registry: Option<At<Name>>,
+    /// The namespaces. Whoever may change the labels of a namespace decides with them whose credentials it gets; the label
+    /// `kubernetes.io/metadata.name` cannot be changed.
+    #[schemars(required)]
+    pub namespace_selector: Option<At<Selector>>,
+    /// The credentials.
+    #[schemars(required)]
+    pub credentials: Option<At<PullCredentials>>,
 }
 
 /// A program that is asked for credentials: a credential provider of the kubelet

@@ -193,6 +193,92 @@ fn registries_of_different_sites_may_share_an_alias() {
     }
 }
 
+#[test]
+fn pull_secrets_are_managed_where_there_are_credentials_and_each_mistake_is_told() {
+    let file = |ams: &str, fra: &str, pulls: &str| {
+        format!(
+            "site: ams
+registries:
+  ams: {{host: ams.example.com, site: ams, kind: harbor, credentials: {{dir: /own}}, {ams}}}
+  fra: {{host: fra.example.com, site: fra, kind: harbor, {fra}}}
+pullSecrets: {pulls}
+"
+        )
+    };
+    let (ams, fra) = ("pullSecret: a, pullCredentials: {dir: /a}", "pullSecret: f");
+    let shop = "namespaceSelector: {matchLabels: {team: shop}}, credentials: {dir: /shop}";
+    let managed = |ams: &str, fra: &str, pulls: &str| {
+        let settings = parse(&file(ams, fra, pulls), "", Files::Skip, now()).unwrap().settings;
+        settings.pull_secrets.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let a = "the pull secret a of ams, from /a";
+    assert_eq!(managed(ams, fra, "{mode: Managed}"), [a]);
+    assert!(managed(ams, fra, "{mode: Unmanaged}").is_empty());
+    assert!(managed(ams, fra, "{}").is_empty());
+    let both = format!("{{mode: Managed, perNamespace: [{{registry: fra, {shop}}}]}}");
+    assert_eq!(managed(ams, fra, &both), [a, "the pull secret f of fra, from /shop, in some namespaces"]);
+    for (ams, fra, pulls, path, message) in [
+        (
+            ams,
+            "pullSecret: a",
+            "{mode: Managed}",
+            "registries.fra.pullSecret",
+            "two registries have the pull secret `a`",
+        ),
+        (
+            "pullCredentials: {dir: /a}",
+            fra,
+            "{mode: Managed}",
+            "registries.ams",
+            "`pullSecret` of `ams` is missing",
+        ),
+        (
+            "pullSecret: a, pullCredentials: {}",
+            fra,
+            "{}",
+            "registries.ams.pullCredentials",
+            "`dir` is missing",
+        ),
+        ("pullSecret: a", fra, "{mode: Managed}", "pullSecrets", "no registry has credentials"),
+        ("pullSecret: Not_a_name", fra, "{}", "registries.ams.pullSecret", "Not_a_name"),
+        (
+            "pullSecret: a, pullCredentials: {dir: /own}",
+            fra,
+            "{mode: Managed}",
+            "registries.ams",
+            "Landfall itself asks",
+        ),
+        (ams, fra, "{mode: managed}", "pullSecrets.mode", "managed"),
+        (
+            ams,
+            fra,
+            &format!("{{perNamespace: [{{registry: dub, {shop}}}]}}"),
+            "pullSecrets.perNamespace[0].registry",
+            "`dub`",
+        ),
+        (
+            ams,
+            fra,
+            "{perNamespace: [{registry: ams, credentials: {dir: /b}}]}",
+            "pullSecrets.perNamespace[0]",
+            "`namespaceSelector` is missing",
+        ),
+        (
+            ams,
+            fra,
+            "{perNamespace: [{registry: ams, namespaceSelector: {}}]}",
+            "pullSecrets.perNamespace[0]",
+            "`credentials` is missing",
+        ),
+    ] {
+        let found = problems(&file(ams, fra, pulls));
+        let told: Vec<_> = found.iter().map(|one| (one.path.as_str(), one.message.as_str())).collect();
+        let is_it = |(at, said): &(&str, &str)| *at == path && said.contains(message);
+        assert!(told.len() == 1 && told.iter().all(is_it), "{path}: {told:?}");
+        assert!(found[0].hint.is_some(), "{told:?}");
+    }
+}
+
 /// A file with one policy: its selector, its enforcement and its further rules.
 fn with_policy(selector: &str, enforcement: &str, rules: &str) -> String {
     format!(

@@ -44,6 +44,7 @@ use crate::ledger::{Running, Swept};
 
 use inspect::{Changed, Copy, Inspections};
 pub use metrics::SweepMetrics;
+pub use needs::Carried;
 use needs::{Ground, Needs, Users};
 
 /// As whose Pod the sweep asks: look-ups queue fairly by namespace, and no namespace has this name.
@@ -97,6 +98,8 @@ pub struct Survey {
     pub cases: Vec<Case>,
     /// The Gaps, and what runs with each.
     pub swept: Swept,
+    /// The pull secrets that Pods have.
+    pub carried: Arc<Carried>,
 }
 
 /// Why a sweep ended early.
@@ -257,7 +260,7 @@ impl Sweeper {
     async fn sweep(&self) -> Result<(Needs, Arc<Settings>), SweepError> {
         let settings = self.settings.load_full();
         let ground = self.ground(&settings);
-        let mut needs = Needs::default();
+        let mut needs = Needs::at(ground.now);
         self.read(WorkloadKind::Pod, &mut needs, ground).await?;
         if self.terms.templates == Templates::Read {
             for kind in WorkloadKind::TEMPLATES {
@@ -350,7 +353,7 @@ impl Sweeper {
         self.name_owners(&mut found).await;
         let unlearned = unlearned.into_iter().collect();
         let swept = Swept { found, good, unlearned, complete, at: ground.now };
-        Survey { cases, swept }
+        Survey { cases, swept, carried: needs.carried.clone() }
     }
 
     /// Puts Deployments in the place of ReplicaSets, and CronJobs in that of Jobs.

@@ -9,6 +9,7 @@ use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
 use super::policy::{Policy, Rules};
+use super::pull_secrets::PullSecrets;
 use super::registry::{CredentialSource, SharedRegistry};
 use super::route::{Route, RouteIndex};
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub registries: BTreeMap<RegistryName, SharedRegistry>,
     /// Which credentials `landfall copy` writes with, by the registry. Nothing else reads them.
     pub writers: BTreeMap<RegistryName, CredentialSource>,
+    /// The pull secrets that Landfall makes.
+    pub pull_secrets: PullSecrets,
     /// The routes, in the order of the configuration.
     pub routes: Arc<[Arc<Route>]>,
     /// Finds these routes by reference.
@@ -165,6 +168,7 @@ pub(crate) mod sample {
             near: Vec::new(),
             registries: BTreeMap::new(),
             writers: BTreeMap::new(),
+            pull_secrets: PullSecrets::default(),
             routes: Arc::default(),
             index: Arc::default(),
             platforms: "linux/amd64".parse().into_iter().collect(),

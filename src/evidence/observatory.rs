@@ -51,7 +51,7 @@ pub struct Observatory {
     /// Held while the upstreams are replaced.
     adopting: Mutex<()>,
     next_id: AtomicU32,
-    deps: Deps,
+    pub(super) deps: Deps,
 }
 
 /// One snapshot of what can be asked and on which terms. It serves one judgement.

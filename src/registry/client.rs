@@ -197,6 +197,14 @@ impl Client {
         matches!(current, Ok(Current { credential: Credential::Basic { username, .. }, .. }) if prefix(&username) == Some(true))
     }
 
+    /// The credential for the registry as a whole.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn credential(&self) -> Result<Credential, Unknown> {
+        Ok(self.credentials.current(None).await?.credential)
+    }
+
     /// The version of the credentials' files at the last read. It reads no file.
     #[must_use]
     pub fn credentials_seen(&self) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! registries   Observatory, one probe ─► health; the questions that Landfall asks about an image ─► permissions; its address
+//! pull secret  whether its registry accepts what Landfall puts into it
 //! image        whether this site has a copy of the image that the user named
 //! webhook      its entry, compared with the chart            ┐
 //! service      the Pods that are ready to be called          ├ why the API server may not get an answer
@@ -20,6 +21,7 @@ mod address;
 mod certificate;
 mod ledger;
 mod pods;
+mod pull_secrets;
 mod questions;
 mod registries;
 mod second_door;
@@ -189,6 +191,7 @@ const NOWHERE: Digest = Digest::Sha256([0xd0; 32]);
 /// Checks the registries that routes name, with the credentials that are mounted here.
 pub async fn registries(settings: &Settings, image: Option<&TestImage>) -> Vec<Line> {
     let mut lines = registries::check(settings, image).await;
+    lines.extend(pull_secrets::check(settings).await);
     lines.extend(ledger::rules(settings).await);
     lines
 }

@@ -41,6 +41,8 @@ pub enum ConditionName {
     Inventory,
     /// Each secret of a Harbor that notifies us can be used.
     Notifications,
+    /// The pull secrets that Landfall makes are as they should be.
+    PullSecrets,
     /// We take new requests: false while draining.
     Serving,
 }
@@ -96,8 +98,8 @@ impl Condition {
 
 /// All conditions. A clone shares them.
 ///
-/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are five
-/// exceptions. `Serving`, `Callers` and `Notifications` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
+/// Every condition starts `Unready`: a condition that nobody has set keeps this replica out of service. There are six
+/// exceptions. `Serving`, `Callers`, `Notifications` and `PullSecrets` start `Good`. `Namespaces` starts `Degraded`: while labels are unknown, policies
 /// apply to more Pods, but readiness does not wait for it. So does `Entries`, because entries wait for readiness.
 #[derive(Debug, Clone)]
 pub struct Conditions {
@@ -121,6 +123,7 @@ impl Conditions {
         conditions.put(ConditionName::Serving, Condition::good("takes requests"));
         conditions.put(ConditionName::Callers, Condition::good("anyone may call"));
         conditions.put(ConditionName::Notifications, Condition::good("no port listens for them"));
+        conditions.put(ConditionName::PullSecrets, Condition::good("Landfall makes none"));
         conditions.put(ConditionName::Namespaces, Condition::degraded("not listed yet"));
         conditions.put(ConditionName::Entries, Condition::degraded("not looked at yet"));
         conditions

@@ -1,9 +1,9 @@
 //! `helm/landfall/METRICS.md`: every metric, with what a scraped page says of it and what its labels may be.
 //!
 //! Type, unit and meaning come from pages. The names of the labels and their values are written here, and the pages must
-//! not show any others. Six pages together show every family: that of `landfall serve` in a process of its own, that of a
-//! door at which a little of everything happens, the metrics of self-managed certificates, of replication and of the ledger,
-//! which only a leader has, and those of notifications.
+//! not show any others. Seven pages together show every family: that of `landfall serve` in a process of its own, that of a
+//! door at which a little of everything happens, the metrics of self-managed certificates, of replication, of pull secrets
+//! and of the ledger, which only a leader has, and those of notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,6 +15,7 @@ use landfall::facade::certs::rotation::Step;
 use landfall::facade::config::{self, Files};
 use landfall::facade::controllers::leader::Leading;
 use landfall::facade::controllers::notifications::{NotificationMetrics, Received, Receiver};
+use landfall::facade::controllers::pull_secrets::{Count, PullSecretMetrics, Wrote};
 use landfall::facade::controllers::replication::{ReplicationMetrics, RuleWatch};
 use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Named};
@@ -221,6 +222,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
                         "Registries",
                         "Inventory",
                         "Notifications",
+                        "PullSecrets",
                         "Serving",
                     ]),
                 ),
@@ -250,6 +252,18 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_replication_executions", vec![REGISTRY, RULE, STATUS]),
         ("landfall_replication_tasks", vec![REGISTRY, RULE, STATUS]),
         ("landfall_replication_rule_last_run_timestamp_seconds", vec![REGISTRY, RULE]),
+        ("landfall_pull_secrets", vec![REGISTRY, ("state", Closed(&["Current", "Outdated", "Foreign"]))]),
+        (
+            "landfall_pull_secret_writes",
+            vec![
+                REGISTRY,
+                (
+                    "result",
+                    Closed(&["Created", "Exists", "Updated", "Deleted", "Outdated", "NoNamespace", "Failed"]),
+                ),
+            ],
+        ),
+        ("landfall_pull_secrets_dropped", vec![]),
         (
             "landfall_policies",
             vec![("source", Closed(&["File", "Object"])), ("enforcement", Closed(&["Enforce", "Observe"]))],
@@ -492,6 +506,15 @@ async fn replication() -> Page {
     Page::of(&page)
 }
 
+/// What the leader shows of pull secrets.
+fn pull_secrets() -> Page {
+    let mut page = Registry::default();
+    let (metrics, ams) = (PullSecretMetrics::register(&mut page), RegistryName::new("ams"));
+    Wrote::VARIANTS.iter().for_each(|wrote| metrics.wrote(&ams, *wrote));
+    metrics.count(std::iter::once((&ams, Count::default())));
+    Page::of(&page)
+}
+
 /// What the leader shows of a ledger that is full.
 fn ledger() -> Page {
     let mut page = Registry::default();
@@ -538,9 +561,8 @@ async fn notifications() -> Page {
 /// All families of all pages. One that several pages show says the same on each.
 async fn shown() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
-    for page in
-        [served().await, busy().await, certificates(), replication().await, ledger(), notifications().await]
-    {
+    let leader = [certificates(), replication().await, ledger(), pull_secrets()];
+    for page in [served().await, busy().await, notifications().await].into_iter().chain(leader) {
         for (name, family) in page.families {
             let Some(known) = all.get_mut(&name) else {
                 all.insert(name, family);

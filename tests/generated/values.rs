@@ -27,6 +27,8 @@ pub struct Values {
     pub image: Image,
     /// The name of a registry → the Secret with its credentials, mounted at `/etc/landfall/credentials/<registry>`.
     pub credentials: BTreeMap<String, Name>,
+    /// A folder → the Secret with credentials for pull secrets, mounted at `/etc/landfall/pull/<folder>`.
+    pub pull_credentials: BTreeMap<String, Name>,
     /// Programs for `credentials: {provider: …}`, copied from images to `/etc/landfall/providers/<name>`.
     pub credential_providers: Vec<CredentialProvider>,
     /// The CA files, mounted at `/etc/landfall/ca`.

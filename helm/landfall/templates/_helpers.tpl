@@ -42,7 +42,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
 {{/*
-What of the configuration the rest of the chart must know, as JSON: `namespaces` that are left alone in the API server.
+What of the configuration the rest of the chart must know, as JSON: `namespaces` that are left alone in the API server, and
+`pullSecrets`, the names of the Secrets that Landfall makes.
 The configuration itself is judged by `landfall check`; here only what would leave a Pod waiting for a file for ever.
 */}}
 {{- define "landfall.config.facts" -}}
@@ -60,8 +61,20 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- end -}}
 {{- $providers := list -}}
 {{- range .Values.credentialProviders }}{{ $providers = append $providers .name }}{{ end -}}
+{{- $pulls := $config.pullSecrets | default dict -}}
+{{- $pullFolders := dict -}}
+{{- $pullRegistries := list -}}
+{{- range $pulls.perNamespace -}}
+{{- $pullRegistries = append $pullRegistries .registry -}}
+{{- $_ := set $pullFolders (toString (dig "credentials" "dir" "" .)) "pullSecrets.perNamespace" -}}
+{{- end -}}
+{{- $pullSecrets := list -}}
 {{- range $name, $registry := $config.registries -}}
 {{- if kindIs "map" $registry -}}
+{{- with $registry.pullCredentials }}{{ $_ := set $pullFolders (toString .dir) (printf "registries.%s.pullCredentials" $name) }}{{ end -}}
+{{- if and (eq (toString $pulls.mode) "Managed") $registry.pullSecret (or $registry.pullCredentials (has $name $pullRegistries)) -}}
+{{- $pullSecrets = append $pullSecrets $registry.pullSecret -}}
+{{- end -}}
 {{- /* A registry inside the cluster must start without Landfall: the Pods that serve it are left alone. */ -}}
 {{- $inside := regexFind "^https?://[^./:]+\\.[^./:]+\\.svc([.:/]|$)" ($registry.url | default "") -}}
 {{- if $inside }}{{ $namespaces = append $namespaces (index (splitList "." $inside) 1) }}{{ end -}}
@@ -92,8 +105,14 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $path, $key := $pullFolders -}}
+{{- $folder := regexReplaceAll "^/etc/landfall/pull/([^/]+).*$" $path "${1}" -}}
+{{- if and (hasPrefix "/etc/landfall/pull/" $path) (not (hasKey $.Values.pullCredentials $folder)) -}}
+{{- $problems = append $problems (printf "config: %s names %s, but no Secret is mounted there: --set pullCredentials.%s=<name of the Secret>" $key $path $folder) -}}
+{{- end -}}
+{{- end -}}
 {{- if $problems }}{{ fail (printf "\n\n%s" (join "\n" $problems)) }}{{ end -}}
-{{- dict "namespaces" ($namespaces | uniq | sortAlpha) | toJson -}}
+{{- dict "namespaces" ($namespaces | uniq | sortAlpha) "pullSecrets" ($pullSecrets | uniq | sortAlpha) | toJson -}}
 {{- end }}
 
 {{/* Two folders in one, from a ConfigMap or a Secret or both. */}}
@@ -116,6 +135,10 @@ projected:
 - name: credentials-{{ $i }}
   secret: {secretName: {{ index $.Values.credentials $registry }}}
 {{- end }}
+{{- range $i, $folder := keys .Values.pullCredentials | sortAlpha }}
+- name: pull-{{ $i }}
+  secret: {secretName: {{ index $.Values.pullCredentials $folder }}}
+{{- end }}
 {{- if .Values.credentialProviders }}
 - name: providers
   emptyDir: {}
@@ -135,6 +158,9 @@ projected:
 - {name: config, mountPath: /etc/landfall/config, readOnly: true}
 {{- range $i, $registry := keys .Values.credentials | sortAlpha }}
 - {name: credentials-{{ $i }}, mountPath: {{ printf "/etc/landfall/credentials/%s" $registry | quote }}, readOnly: true}
+{{- end }}
+{{- range $i, $folder := keys .Values.pullCredentials | sortAlpha }}
+- {name: pull-{{ $i }}, mountPath: {{ printf "/etc/landfall/pull/%s" $folder | quote }}, readOnly: true}
 {{- end }}
 {{- if .Values.credentialProviders }}
 - {name: providers, mountPath: /etc/landfall/providers, readOnly: true}

@@ -16,7 +16,7 @@ use super::leadership::lead;
 use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, hooks, inventory, namespaces, probe, rules, sweep};
+use super::{entries, hooks, inventory, namespaces, probe, pull_secrets, rules, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -26,6 +26,7 @@ use crate::controllers::inventory::{InventoryKeeper, InventoryMetrics};
 use crate::controllers::leader::{Candidate, LeaderMetrics};
 use crate::controllers::notifications::NotificationMetrics;
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
+use crate::controllers::pull_secrets::PullSecretMetrics;
 use crate::controllers::replication::ReplicationMetrics;
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::controllers::sweep::{SweepMetrics, Terms};
@@ -96,6 +97,7 @@ struct Instruments {
     ledger: LedgerMetrics,
     replication: ReplicationMetrics,
     notifications: NotificationMetrics,
+    pull_secrets: PullSecretMetrics,
 }
 
 impl Instruments {
@@ -113,6 +115,7 @@ impl Instruments {
             ledger: LedgerMetrics::register(page),
             replication: ReplicationMetrics::register(page),
             notifications: NotificationMetrics::register(page),
+            pull_secrets: PullSecretMetrics::register(page),
         }
     }
 }
@@ -212,6 +215,19 @@ impl Parts {
             .recorder(ledger.recorder());
         let may_sweep = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()).zip(sweep);
         let surveyed = surveys.subscribe();
+        if let Some((at, own)) = cluster.zip(leadership.as_ref()).zip(own_namespace.as_deref()) {
+            let shown = (instruments.pull_secrets, conditions.clone());
+            let (rules, surveys) = ((settings.settings(), own), surveys.subscribe());
+            doors = doors.on_pull_secret(pull_secrets::spawn(
+                &mut tasks,
+                at,
+                &namespaces,
+                &observatory,
+                rules,
+                surveys,
+                shown,
+            ));
+        }
         if let Some(((at, own), terms)) = may_sweep {
             let (rules, terms) =
                 ((settings.settings(), own), (terms, (instruments.sweep, instruments.replication.clone())));

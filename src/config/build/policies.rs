@@ -260,7 +260,7 @@ impl Build<'_> {
         }
     }
 
-    fn selector(&mut self, at: NodeId, selector: raw::Selector) -> Selector {
+    pub(super) fn selector(&mut self, at: NodeId, selector: raw::Selector) -> Selector {
         let raw::Selector { match_labels, match_expressions } = selector;
         let labels = match_labels.map(|Entries(entries)| entries).unwrap_or_default();
         if labels.len() > bounds::LABELS {

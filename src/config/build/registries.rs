@@ -17,8 +17,26 @@ use crate::domain::registry::{CredentialSource, Host, Kind, Plugin, Registry, Se
 /// The registries by name.
 pub(super) type Registries = BTreeMap<RegistryName, SharedRegistry>;
 
-/// What `landfall copy` writes with, by the registry.
-pub(super) type Writers = BTreeMap<RegistryName, CredentialSource>;
+/// What the entries of `registries` say.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) registries: Registries,
+    /// The files of the secrets by which Harbors notify us.
+    pub(super) notifications: Secrets,
+    /// What `landfall copy` writes with.
+    pub(super) writers: BTreeMap<RegistryName, CredentialSource>,
+    pub(super) pulls: Vec<Pull>,
+}
+
+/// What an entry of `registries` says of its pull secret.
+pub(super) struct Pull {
+    pub(super) registry: RegistryName,
+    /// The entry.
+    pub(super) node: NodeId,
+    /// Its `pullSecret`.
+    pub(super) secret_at: Option<NodeId>,
+    pub(super) credentials: Option<At<raw::PullCredentials>>,
+}
 
 /// The files with the secrets of notifications.
 pub(super) type Secrets = BTreeMap<RegistryName, PathBuf>;
@@ -67,15 +85,14 @@ impl Build<'_> {
         entries: Vec<(At<Name>, At<raw::Registry>)>,
         ours: Option<&Site>,
         near: &[Site],
-    ) -> (Registries, Secrets, Writers) {
-        let (mut registries, mut hosts) = (Vec::new(), Vec::new());
-        let (mut secrets, mut writers) = (Secrets::new(), Writers::new());
+    ) -> Said {
+        let (mut registries, mut hosts, mut said) = (Vec::new(), Vec::new(), Said::default());
         for (name, registry) in entries {
-            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut secrets, &mut writers));
+            registries.extend(self.registry(&name.value, registry, &mut hosts, &mut said));
         }
         share_aliases(&mut registries, ours, near);
         let named = registries.into_iter().map(|registry| (registry.name.clone(), Arc::new(registry)));
-        (named.collect(), secrets, writers)
+        Said { registries: named.collect(), ..said }
     }
 
     fn registry(
@@ -83,8 +100,7 @@ impl Build<'_> {
         name: &Name,
         registry: At<raw::Registry>,
         hosts: &mut Vec<Used>,
-        secrets: &mut Secrets,
-        writers: &mut Writers,
+        said: &mut Said,
     ) -> Option<Registry> {
         let At { node, value } = registry;
         let raw::Registry {
@@ -99,6 +115,7 @@ impl Build<'_> {
             healing,
             ca_file,
             pull_secret,
+            pull_credentials,
             drain,
             requests_per_hour,
             notifications,
@@ -125,7 +142,7 @@ impl Build<'_> {
         };
         if let Some(copy) = copy {
             let host = host.as_ref().map(|host| &*host.value.0);
-            writers.extend(self.writer(copy, host).map(|writer| (RegistryName::new(&*name.0), writer)));
+            said.writers.extend(self.writer(copy, host).map(|writer| (RegistryName::new(&*name.0), writer)));
         }
         let healing = healing.and_then(|healer| {
             self.healer(healer, kind, &credentials, host.as_ref().map(|host| &*host.value.0))
@@ -134,8 +151,14 @@ impl Build<'_> {
             self.file(file.node, &file.value.0);
         }
         if let Some(notifications) = notifications {
-            self.notifications(name, notifications, kind, secrets);
+            self.notifications(name, notifications, kind, &mut said.notifications);
         }
+        said.pulls.push(Pull {
+            registry: RegistryName::new(&*name.0),
+            node,
+            secret_at: pull_secret.as_ref().map(|secret| secret.node),
+            credentials: pull_credentials,
+        });
         let host = host?;
         let realm = realm.map(|realm| self.address(realm));
         let url = match url {
@@ -157,7 +180,7 @@ impl Build<'_> {
             credentials,
             healing,
             ca_file: ca_file.map(|file| file.value.0),
-            pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.0)),
+            pull_secret: pull_secret.map(|secret| PullSecret::new(&*secret.value.0)),
             service: if drain.unwrap_or(false) { Service::Drained } else { Service::Open },
             requests_per_hour: requests_per_hour.and_then(NonZeroU32::new),
         })
@@ -363,7 +386,7 @@ impl Build<'_> {
     }
 
     /// A missing file is reported now instead of when the first Pod arrives.
-    fn file(&mut self, at: NodeId, path: &Path) {
+    pub(super) fn file(&mut self, at: NodeId, path: &Path) {
         if self.files == Files::Skip {
             return;
         }

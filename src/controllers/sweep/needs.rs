@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::cluster::{FailedPull, ObjectRef, WorkloadKind};
 use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
 use crate::domain::image::{Reference, Tag};
+use crate::domain::name::PullSecret;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
@@ -61,12 +62,23 @@ pub(super) struct Needs {
     platforms: Vec<Arc<[PlatformPattern]>>,
     /// The index of the rules of each namespace that was seen.
     namespaces: HashMap<Box<str>, usize>,
+    /// The pull secrets of ours that Pods have.
+    pub(super) carried: Arc<Carried>,
     /// How many Pods were read.
     pub(super) pods: u64,
     /// How many images were left out because there were too many different ones.
     pub(super) left_out: u64,
     /// How many Pods and templates could not be read.
     pub(super) unreadable: u64,
+}
+
+/// Which namespaces have Pods with a pull secret that Landfall makes.
+#[derive(Debug, Clone, Default)]
+pub struct Carried {
+    /// When the list of Pods was begun.
+    pub at: Timestamp,
+    /// The namespaces, and the Secrets.
+    pub by: HashSet<(Box<str>, PullSecret)>,
 }
 
 /// One page of a list.
@@ -159,6 +171,11 @@ impl Ground<'_> {
 }
 
 impl Needs {
+    /// None yet: what runs is read from now on.
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self { carried: Arc::new(Carried { at: now, by: HashSet::new() }), ..Self::default() }
+    }
+
     /// The namespaces of a page whose labels are not known yet.
     ///
     /// # Errors
@@ -229,6 +246,10 @@ impl Needs {
         let (name, text) =
             (metadata.name.as_deref(), |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned));
         let namespace = namespace(Some(metadata));
+        for managed in ground.settings.pull_secrets.iter().filter(|managed| pod.carries(&managed.secret)) {
+            let carried = (namespace.into(), managed.secret.clone());
+            Arc::make_mut(&mut self.carried).by.insert(carried);
+        }
         let owner = metadata.owner_references.first().and_then(|owner| {
             Some(ObjectRef {
                 api_version: text(&owner.api_version)?.into(),

@@ -190,6 +190,15 @@ impl Selector {
     }
 }
 
+impl Selector {
+    /// Whether the selector selects an object with these labels, and would whatever the unknown ones are.
+    #[must_use]
+    pub fn surely_matches(&self, labels: &Labels) -> bool {
+        let is_known = |one: &LabelRequirement| labels.known.contains_key(&*one.key);
+        self.matches(labels) && (labels.others == Others::Absent || self.requirements.iter().all(is_known))
+    }
+}
+
 impl SelectorId {
     /// Each text is preceded by its length, so that no two lists of requirements are written in the same way.
     fn of(requirements: &[LabelRequirement]) -> Self {
