@@ -184,6 +184,19 @@ impl Cluster {
         Ok(Self::of(builder.with_layer(&pace::Pace).build()))
     }
 
+    /// An API server that answers here to anybody, as in the demo.
+    ///
+    /// # Errors
+    /// If the URL is none, or no client can be set up.
+    #[cfg(feature = "demo")]
+    pub fn answering_at(url: &str) -> Result<Self, ClusterError> {
+        let url = url.parse().map_err(|source| ClusterError::Call {
+            what: format!("use `{url}` as the address of an API server"),
+            source: Box::new(kube::Error::Service(Box::new(source))),
+        })?;
+        Self::at(Config::new(url))
+    }
+
     /// The API server behind this client.
     pub(crate) fn of(client: Client) -> Self {
         Self { client, proxy: None }

@@ -38,7 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("server", UP_TO_REPORT),
     // Not under `admission`, `controllers` or `server`: the webhook never copies.
     ("copy", &["domain", "registry"]),
-    ("demo", UP_TO_SERVER),
+    ("demo", UP_TO_DEMO),
     ("cli", &UP_TO_CLI),
 ];
 const UP_TO_CLI: [&str; 15] = [
@@ -55,12 +55,12 @@ const UP_TO_CLI: [&str; 15] = [
     "controllers",
     "report",
     "server",
-    "demo",
     "copy",
+    "demo",
 ];
 const UP_TO_ADMISSION: &[&str] = UP_TO_CLI.split_at(10).0;
 const UP_TO_REPORT: &[&str] = UP_TO_CLI.split_at(12).0;
-const UP_TO_SERVER: &[&str] = UP_TO_CLI.split_at(13).0;
+const UP_TO_DEMO: &[&str] = UP_TO_CLI.split_at(14).0;
 
 /// The module that shows tests, benches and examples what they use of the rooms.
 const FACADE: &str = "facade";

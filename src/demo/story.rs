@@ -11,6 +11,7 @@
 //! Nothing here judges: the ending is read from the door's answer, as an API server reads it.
 
 mod answer;
+mod closing;
 mod pod;
 mod script;
 mod settings;
@@ -62,6 +63,16 @@ pub enum StoryError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The API server of the site cannot be asked.
+    #[error("the API server of the demo's site cannot be asked")]
+    Cluster(#[from] crate::cluster::ClusterError),
+    /// A registry cannot be asked.
+    #[error("a registry of the demo cannot be asked")]
+    Registry {
+        /// Why.
+        #[source]
+        source: crate::registry::ClientError,
     },
     /// The door did not answer.
     #[error("the door did not answer")]

@@ -23,6 +23,7 @@
 //! [`Store`]. It replicates what a request to its API has started ([`Embedded::replicates`]).
 
 mod accounts;
+pub mod api_server;
 pub mod authority;
 pub mod content;
 mod distribution;
@@ -156,17 +157,18 @@ impl World {
         &self.authority
     }
 
-    /// Adds a robot that heals, with these permissions, and returns its credentials.
+    /// Adds a robot of this name with these permissions to a Harbor, and returns its credentials.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn healer(
+    pub fn robot(
         &self,
         harbor: &Embedded,
+        name: &str,
         permissions: &[Permission],
     ) -> Result<crate::domain::registry::CredentialSource, WorldError> {
-        let robot = Account::robot("heal", Namespace::All, permissions);
-        let name = format!("{}-heal", harbor.name());
+        let robot = Account::robot(name, Namespace::All, permissions);
+        let name = format!("{}-{name}", harbor.name());
         let credentials = self.credentials(&name, &robot.name, &robot.secret)?;
         harbor.store().add_account(robot);
         Ok(credentials)

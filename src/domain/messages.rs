@@ -129,7 +129,7 @@ pub fn advice(finding: FindingKind) -> &'static str {
             "replicate it to this site, or wait until its replication is done"
         }
         FindingKind::LayerMissing => {
-            "delete it here and replicate it again: replication skips a manifest that is there"
+            "have it copied again with `landfall copy`: replication skips a manifest that is there"
         }
         FindingKind::ProxyCache => {
             "replicate it to this site; a proxy cache may have dropped it by the time it is needed"

@@ -177,6 +177,7 @@ mod tests {
             kind: Kind::Harbor,
             site: Site::new(name),
             credentials: CredentialSource::Anonymous,
+            healing: None,
             ca_file: None,
             pull_secret: Some(PullSecret::new("creds")),
             service: Service::Open,

@@ -30,7 +30,7 @@ async fn what_is_missing_is_replicated_and_scanned_and_the_next_pod_is_local() {
     let mut config = release.config();
     for harbor in [&demo.fra, &demo.ams] {
         let name = harbor.name();
-        demo.world.healer(harbor, &rights).unwrap();
+        demo.world.robot(harbor, "heal", &rights).unwrap();
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": format!("landfall-{name}-heal"), "namespace": release.name},

@@ -1,5 +1,6 @@
 //! The script: the acts, in their order.
 
+mod closing;
 mod everyday;
 mod night;
 mod outage;
@@ -17,6 +18,7 @@ use super::told::Admission;
 use super::world::content::Role;
 use super::world::faults::Fault;
 use super::world::seed::Named;
+pub(super) use closing::{TORN, UNCOPIED, UNSEEN};
 pub(super) use recorded::recordings;
 
 /// Some stories, and the events before them.
@@ -111,6 +113,12 @@ pub enum Event {
     Scanned(Named),
     /// Amsterdam scans everything again, and has not finished.
     ScansAll,
+    /// Amsterdam's storage loses the layers of an image, and a sweep finds it.
+    LosesLayers(Named),
+    /// Landfall leads the site and heals what is lacking of these images.
+    Heals(Vec<Named>),
+    /// Somebody copies an image to Amsterdam by `landfall copy`.
+    IsCopied(Named),
 }
 
 /// A registry that may fail.
@@ -161,6 +169,7 @@ pub fn script() -> Vec<Act> {
     acts.extend([troubles::act(), policies::act(), second_door::act()]);
     acts.extend(registries::acts());
     acts.extend(outage::acts());
+    acts.extend(closing::acts());
     acts.push(night::act());
     acts
 }

@@ -2,27 +2,49 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::world::entry;
 use super::world::seed::Demo;
+use super::world::{Embedded, Permission, WorldError, entry};
+use crate::domain::registry::CredentialSource;
 
 /// The text of the file: three registries, the routes between them, and the policies of three namespaces.
 ///
 /// Answers live for fractions of a second here, so that the story can go on when a registry goes down or comes back.
 /// In operation they live for minutes.
-pub(super) fn text(demo: &Demo, now: Timestamp) -> String {
-    let fra = entry(&demo.fra.registry("fra", "harbor.fra.example.com"), "pullSecret: harbor-fra-creds");
+///
+/// # Errors
+/// If the credentials of the robots that heal cannot be written.
+pub(super) fn text(demo: &Demo, now: Timestamp) -> Result<String, WorldError> {
+    let rules =
+        [Permission::ReplicationPolicyList, Permission::ReplicationList, Permission::ReplicationCreate];
+    let fra = entry(
+        &demo.fra.registry("fra", "harbor.fra.example.com"),
+        &format!("pullSecret: harbor-fra-creds, {}", healing(demo, &demo.fra, &rules)?),
+    );
     let ams = entry(
         &demo.ams.registry("ams", "harbor.ams.example.com"),
-        "pullSecret: harbor-ams-creds, aliases: [harbor.example.com]",
+        &format!(
+            "pullSecret: harbor-ams-creds, aliases: [harbor.example.com], {}",
+            healing(demo, &demo.ams, &[Permission::ScanCreate])?
+        ),
     );
     let edge = entry(&demo.edge.registry("ams", "registry.edge:5000"), "pullSecret: edge-creds");
     // The exception must end, but not while somebody runs the demo.
     let until = now + SignedDuration::from_hours(60 * 24);
-    format!(
+    Ok(format!(
         "site: ams\nnear: {{ams: [fra]}}\nregistries:\n  fra: {fra}\n  ams: {ams}\n  edge: {edge}\n{REST}"
     )
     .replace("{until}", &until.to_string())
-    .replace("{soon}", &(now + SignedDuration::from_hours(4)).to_string())
+    .replace("{soon}", &(now + SignedDuration::from_hours(4)).to_string()))
+}
+
+/// The key by which a robot of its own may heal there, with these rights alone.
+fn healing(demo: &Demo, harbor: &Embedded, rights: &[Permission]) -> Result<String, WorldError> {
+    Ok(match demo.world.robot(harbor, "heal", rights)? {
+        CredentialSource::Dir(folder) => {
+            format!("healing: {{credentials: {{dir: {:?}}}}}", folder.display().to_string())
+        }
+        _ => String::new(),
+    })
 }
 
 const REST: &str = r#"routes:
@@ -56,6 +78,7 @@ const REST: &str = r#"routes:
 defaults: {onUnscanned: Fallback, scan: {required: Auto, maxSeverity: High, maxAge: 720h}}
 exclude: {namespaces: [harbor], images: ["harbor.fra.example.com/platform/**"]}
 cache: {present: 300ms, remember: 24h, tag: 300ms, absent: 150ms, scan: 300ms}
+healing: {mode: Replicate, after: 0s}
 budget: {request: 4500ms, attempt: 2s}    # a busy machine must not change a story's end
 policies:
   - metadata: {name: regulated}

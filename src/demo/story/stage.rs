@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::answer::{Response, field};
+use super::closing::Leader;
 use super::pod::{Becomes, Image};
 use super::script::{Act, Event, Sent, Story, Way, Who};
 use super::told::{Admission, Ending, Found, Second, Told, ToldAct, ToldImage};
@@ -21,10 +23,11 @@ use super::world::authority::Validity;
 use super::world::content::Content;
 use super::world::faults::Scope;
 use super::world::seed::{self, Demo, Named};
-use super::world::{Embedded, Reachable, Scan};
+use super::world::{Embedded, Reachable, ReplicationRule, Scan};
 use super::{PATIENCE, StoryError, script, settings};
 use crate::admission::{Doors, LabelsOf, MUTATE};
 use crate::config::{self, Files};
+use crate::domain::case::{Case, Exemption, PodContext, Pull};
 use crate::domain::gap::GapKey;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, VALIDATE};
 use crate::domain::settings::Settings;
@@ -47,11 +50,15 @@ pub struct Stage {
     url: String,
     /// The address of the second door, without its selector.
     validate: String,
-    settings: Arc<ArcSwap<Settings>>,
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+    pub(super) observatory: Arc<Observatory>,
     client: reqwest::Client,
     recorder: Recorder,
     ledger: Book,
-    recheck: Recheck,
+    pub(super) recheck: Recheck,
+    pub(super) metrics: LedgerMetrics,
+    /// Since the act in which it heals.
+    pub(super) leader: Mutex<Option<Leader>>,
     drain: Drain,
     serving: [JoinHandle<Served>; 2],
 }
@@ -72,20 +79,21 @@ impl Stage {
         let demo = seed::demo().await?;
         furnish(&demo)?;
         let now = Timestamp::now();
-        let configuration = settings::text(&demo, now);
+        let configuration = settings::text(&demo, now)?;
         let loaded = config::parse(&configuration, "demo.yaml", Files::Check, now)
             .map_err(|problems| StoryError::Settings { problems })?;
         let mut page = Page::default();
         let observatory = Arc::new(Observatory::new(&loaded.settings, &mut page));
         let counted = crate::admission::Metrics::register(&mut page);
         let settings = Arc::new(ArcSwap::from_pointee(loaded.settings));
-        let recorder = Recorder::new(LedgerMetrics::register(&mut page), Timestamp::now);
+        let ledger_metrics = LedgerMetrics::register(&mut page);
+        let recorder = Recorder::new(ledger_metrics.clone(), Timestamp::now);
         let labels: LabelsOf = Arc::new(|namespace| {
             let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
             Box::pin(std::future::ready(Arc::new(Labels::from([name]))))
         });
         let recheck = recheck(settings.clone(), observatory.clone(), labels.clone(), Timestamp::now);
-        let doors = Doors::new(settings.clone(), observatory, counted).labels(labels);
+        let doors = Doors::new(settings.clone(), observatory.clone(), counted).labels(labels);
         let routers = doors.own_namespace("landfall").recorder(recorder.clone()).routers();
         let metrics = ServerMetrics::register(&mut page);
         let authority = demo.world.authority();
@@ -120,10 +128,13 @@ impl Stage {
             url: format!("{first}{MUTATE}"),
             validate: format!("{second}{VALIDATE}"),
             settings,
+            observatory,
             client,
             recorder,
             ledger: Book::default(),
             recheck,
+            metrics: ledger_metrics,
+            leader: Mutex::default(),
             drain,
             serving: [at_first, at_second],
         })
@@ -153,7 +164,7 @@ impl Stage {
 
     /// Ends the server, as a rollout would.
     pub async fn close(self) {
-        drop(self.client);
+        drop((self.client, self.leader));
         self.drain.begin();
         self.drain.close();
         for serving in self.serving {
@@ -172,7 +183,7 @@ impl Stage {
         let patience = if events.is_empty() { Duration::ZERO } else { PATIENCE };
         let began = Instant::now();
         for event in events {
-            self.happen(event).await;
+            self.happen(event).await?;
         }
         let mut told = Vec::new();
         for story in stories {
@@ -295,7 +306,7 @@ impl Stage {
         }
     }
 
-    async fn happen(&self, event: Event) {
+    async fn happen(&self, event: Event) -> Result<(), StoryError> {
         match event {
             Event::Down(who) => self.who(who).down().await,
             Event::Freezes(who) => self.who(who).freeze().await,
@@ -316,6 +327,9 @@ impl Stage {
                 store.set_scan(&digest, Scan::clean());
             }
             Event::ScansAll => self.demo.ams.store().scan_all(),
+            Event::LosesLayers(name) => self.lose_layers(name).await,
+            Event::Heals(images) => self.heal(&images).await?,
+            Event::IsCopied(name) => self.copy(name).await?,
             Event::Scanned(name) => {
                 let mut store = self.demo.ams.store();
                 if let Some(digest) = store.digest(name.repository, name.tag) {
@@ -323,6 +337,15 @@ impl Stage {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// An image as a Pod of a namespace without policies names it.
+    pub(super) fn case(&self, image: &str) -> Case {
+        let (settings, now) = (self.settings.load(), Timestamp::now());
+        let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
+        let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+        settings.case_for(image, Pull::Registry, &context)
     }
 
     /// The expected ending, with the digests that the registries hold now.
@@ -438,6 +461,15 @@ fn furnish(demo: &Demo) -> Result<(), StoryError> {
             }
         }
     }
+    for name in [script::UNSEEN, script::UNCOPIED, script::TORN] {
+        push(&demo.fra, name.repository, name);
+    }
+    push(&demo.ams, script::TORN.repository, script::TORN);
+    let unseen = Content::image(&format!("{} {}", script::UNSEEN.repository, script::UNSEEN.tag));
+    demo.ams.store().push(script::UNSEEN.repository, script::UNSEEN.tag, &unseen);
+    let rule = ReplicationRule::to("to-amsterdam", &demo.ams.url()).filter("name", "production/quay/**");
+    let rule = demo.fra.store().add_rule(rule);
+    demo.fra.replicates(rule, &demo.ams);
     push(&demo.fra, script::TILL.repository, script::TILL);
     push(&demo.edge, script::TILL.repository, script::TILL);
     push(&demo.fra, script::VENDORED.repository, script::VENDORED);

@@ -89,7 +89,7 @@ impl Place {
     async fn new(how: How) -> Self {
         let world = World::new().unwrap();
         let (fra, ams) = (world.harbor("fra").await.unwrap(), world.harbor("ams").await.unwrap());
-        let healer = |harbor: &Embedded| how.healed.then(|| world.healer(harbor, how.rights).unwrap());
+        let healer = |harbor: &Embedded| how.healed.then(|| world.robot(harbor, "heal", how.rights).unwrap());
         let registry = |harbor: &Embedded, name: &str| {
             let healing = healer(harbor);
             Arc::new(Registry { healing, ..harbor.registry(name, &format!("harbor.{name}.example.com")) })
