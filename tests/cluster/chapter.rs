@@ -1,13 +1,15 @@
 //! A chapter of README, followed step by step: its commands are run as they stand there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::plane::{Plane, until};
 
 /// README's chapter, read from its beginning to its end.
 pub struct Chapter {
     plane: &'static Plane,
+    /// Where its commands are typed.
+    folder: PathBuf,
     rest: String,
 }
 
@@ -16,7 +18,12 @@ impl Chapter {
     pub fn open(plane: &'static Plane, heading: &str) -> Self {
         let readme = fs::read_to_string(root().join("README.md")).unwrap();
         let (_, chapter) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
-        Self { plane, rest: chapter.split("\n## ").next().unwrap().to_owned() }
+        Self { plane, folder: root().to_owned(), rest: chapter.split("\n## ").next().unwrap().to_owned() }
+    }
+
+    /// The same, typed in another folder.
+    pub fn typed_in(self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self }
     }
 
     /// The next block of code of this kind.
@@ -37,7 +44,7 @@ impl Chapter {
     }
 
     pub fn run(&self, commands: &str) -> String {
-        self.plane.shell(root(), commands)
+        self.plane.shell(&self.folder, commands)
     }
 
     /// What this command says when it fails; nothing where it does not.
