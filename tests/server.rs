@@ -487,7 +487,7 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     conditions.set(ConditionName::Inventory, Condition::good("kept"));
     conditions.set(ConditionName::Certificate, Condition::degraded("keeping the old one"));
     assert_eq!(admin.read("/readyz").await, (200, "ok\n".to_owned()));
-    let verbose = "[+] Settings: 3 routes\n[!] Certificate: keeping the old one\n[+] Callers: anyone may call\n[!] Namespaces: not listed yet\n[!] Entries: not looked at yet\n[+] Policies: 1 from objects\n[+] Registries: 2 probed\n[+] Inventory: kept\n[+] Notifications: no port listens for them\n[+] Serving: takes requests\nok\n";
+    let verbose = "[+] Settings: 3 routes\n[!] Certificate: keeping the old one\n[+] Callers: anyone may call\n[!] Namespaces: not listed yet\n[!] Entries: not looked at yet\n[+] Policies: 1 from objects\n[+] Registries: 2 probed\n[+] Inventory: kept\n[+] Notifications: no port listens for them\n[+] PullSecrets: Landfall makes none\n[+] Serving: takes requests\nok\n";
     assert_eq!(admin.read("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(admin.read("/readyz?verbose=1").await, (200, verbose.to_owned()));
 
