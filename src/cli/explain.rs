@@ -21,7 +21,7 @@ use crate::report::explain::{Circumstance, Explained, text};
 /// The judgement is made here and now, by the same code as at the doors, with the configuration and the policies that count.
 /// Where the credentials of the registries are not at hand, ask in a Pod of Landfall:
 ///
-///     kubectl -n landfall exec deploy/landfall -- /landfall explain IMAGE -n shop
+///   kubectl -n landfall exec deploy/landfall -- /landfall explain IMAGE -n shop
 ///
 /// Exit status: 0, the image would be admitted; 1, it would be denied; 2, it could not be judged.
 #[derive(Debug, clap::Args)]

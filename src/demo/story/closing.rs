@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use prometheus_client::registry::Registry as Page;
@@ -12,18 +13,19 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::StoryError;
-use super::stage::Stage;
 use super::world::api_server::ApiServer;
-use super::world::seed::Named;
+use super::world::seed::{Demo, Named};
 use super::world::{Permission, Scan};
 use crate::cluster::Cluster;
 use crate::copy::{Copier, Options, Pace as Rate, Peer, Referrers, Run, Shared, Side, Tags};
-use crate::domain::case::{Case, Locality, Place, Subject};
+use crate::domain::case::{Case, Exemption, Locality, Place, PodContext, Pull, Subject};
 use crate::domain::gap::{GapKey, GapSubject};
 use crate::domain::image::{Repository, Tag};
+use crate::domain::policy::Labels;
 use crate::domain::registry::Registry;
-use crate::evidence::Look;
-use crate::ledger::{Healer, Keeping, Notices, Pace, Terms, lag_of};
+use crate::domain::settings::Settings;
+use crate::evidence::{Look, Observatory};
+use crate::ledger::{Healer, Keeping, LedgerMetrics, Notices, Pace, Recheck, Record, Terms, lag_of};
 use crate::registry::{Client, Metrics, Tasks};
 
 /// What only something that hangs takes.
@@ -50,14 +52,27 @@ fn terms() -> Terms {
     Terms { tick: short, poll: short, rest: short, looks: (short, 10), ..Terms::default() }
 }
 
-impl Stage {
-    /// This replica leads from now on, with a record of each gap that the doors have met of these images. It ends when a scan was
+/// What closes gaps, and works with what the doors work with.
+pub(super) struct Closing<'a> {
+    pub(super) demo: &'a Demo,
+    pub(super) settings: &'a Arc<ArcSwap<Settings>>,
+    pub(super) observatory: &'a Arc<Observatory>,
+    pub(super) recheck: &'a Recheck,
+    pub(super) metrics: &'a LedgerMetrics,
+}
+
+impl Closing<'_> {
+    /// This replica leads from now on, with a record of each gap of these images in the ledger. It ends when a scan was
     /// finished for each.
-    pub(super) async fn heal(&self, images: &[Named]) -> Result<(), StoryError> {
+    pub(super) async fn heal(
+        &self,
+        images: &[Named],
+        ledger: &[(GapKey, Record)],
+    ) -> Result<Leader, StoryError> {
         let api = ApiServer::start().await.map_err(|source| StoryError::Socket { source })?;
         let cluster = Cluster::answering_at(&api.url())?;
         let objects = cluster.gaps();
-        for (key, record) in self.ledger().await.iter().filter(|(key, _)| is_of(key, images)) {
+        for (key, record) in ledger.iter().filter(|(key, _)| is_of(key, images)) {
             let made = objects.create(key).await?;
             objects.write(&made, record).await?;
         }
@@ -89,10 +104,9 @@ impl Stage {
             keeping.keep().await;
         });
         let leader = Leader { _api: api, leading: [leading, tokio::spawn(writing.run())] };
-        *self.leader.lock().await = Some(leader);
         // Where a scan is never asked for, the story does not end as told.
         let _ = timeout(PATIENCE, self.scan(images)).await;
-        Ok(())
+        Ok(leader)
     }
 
     /// Amsterdam's scanner: it scans what arrives and what it is asked for. It ends when each of these images was scanned.
@@ -167,7 +181,14 @@ impl Stage {
     /// The Place of our site where an image of Frankfurt is copied to.
     fn local_place(&self, Named { repository, tag }: Named) -> Option<Place> {
         let image = format!("harbor.fra.example.com/{repository}:{tag}");
-        let Case { subject: Subject::Routed(routed), .. } = self.case(&image) else { return None };
+        let (settings, now) = (self.settings.load(), Timestamp::now());
+        let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
+        let context = PodContext { regime, platforms, exemption: Exemption::None, now };
+        let Case { subject: Subject::Routed(routed), .. } =
+            settings.case_for(&image, Pull::Registry, &context)
+        else {
+            return None;
+        };
         routed.places.into_iter().find(|place| place.locality == Locality::Local)
     }
 }

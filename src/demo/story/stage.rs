@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::answer::{Response, field};
-use super::closing::Leader;
+use super::closing::{Closing, Leader};
 use super::pod::{Becomes, Image};
 use super::script::{Act, Event, Sent, Story, Way, Who};
 use super::told::{Admission, Ending, Found, Second, Told, ToldAct, ToldImage};
@@ -27,7 +27,6 @@ use super::world::{Embedded, Reachable, ReplicationRule, Scan};
 use super::{PATIENCE, StoryError, script, settings};
 use crate::admission::{Doors, LabelsOf, MUTATE};
 use crate::config::{self, Files};
-use crate::domain::case::{Case, Exemption, PodContext, Pull};
 use crate::domain::gap::GapKey;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, VALIDATE};
 use crate::domain::settings::Settings;
@@ -50,15 +49,15 @@ pub struct Stage {
     url: String,
     /// The address of the second door, without its selector.
     validate: String,
-    pub(super) settings: Arc<ArcSwap<Settings>>,
-    pub(super) observatory: Arc<Observatory>,
+    settings: Arc<ArcSwap<Settings>>,
+    observatory: Arc<Observatory>,
     client: reqwest::Client,
     recorder: Recorder,
     ledger: Book,
-    pub(super) recheck: Recheck,
-    pub(super) metrics: LedgerMetrics,
+    recheck: Recheck,
+    metrics: LedgerMetrics,
     /// Since the act in which it heals.
-    pub(super) leader: Mutex<Option<Leader>>,
+    leader: Mutex<Option<Leader>>,
     drain: Drain,
     serving: [JoinHandle<Served>; 2],
 }
@@ -327,9 +326,12 @@ impl Stage {
                 store.set_scan(&digest, Scan::clean());
             }
             Event::ScansAll => self.demo.ams.store().scan_all(),
-            Event::LosesLayers(name) => self.lose_layers(name).await,
-            Event::Heals(images) => self.heal(&images).await?,
-            Event::IsCopied(name) => self.copy(name).await?,
+            Event::LosesLayers(name) => self.closing().lose_layers(name).await,
+            Event::Heals(images) => {
+                let leader = self.closing().heal(&images, &self.ledger().await).await?;
+                *self.leader.lock().await = Some(leader);
+            }
+            Event::IsCopied(name) => self.closing().copy(name).await?,
             Event::Scanned(name) => {
                 let mut store = self.demo.ams.store();
                 if let Some(digest) = store.digest(name.repository, name.tag) {
@@ -340,12 +342,9 @@ impl Stage {
         Ok(())
     }
 
-    /// An image as a Pod of a namespace without policies names it.
-    pub(super) fn case(&self, image: &str) -> Case {
-        let (settings, now) = (self.settings.load(), Timestamp::now());
-        let (regime, platforms) = (settings.regime(&Labels::new(), now), settings.platforms.clone());
-        let context = PodContext { regime, platforms, exemption: Exemption::None, now };
-        settings.case_for(image, Pull::Registry, &context)
+    fn closing(&self) -> Closing<'_> {
+        let Self { demo, settings, observatory, recheck, metrics, .. } = self;
+        Closing { demo, settings, observatory, recheck, metrics }
     }
 
     /// The expected ending, with the digests that the registries hold now.
