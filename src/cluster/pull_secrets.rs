@@ -152,6 +152,33 @@ impl PullSecretObjects {
         registry: &RegistryName,
         content: &Content,
     ) -> Result<Made, ClusterError> {
+        self.post(namespace, name, registry, content, PostParams::default()).await
+    }
+
+    /// What [`create`](Self::create) would do. Nothing is made: the API server asks whoever judges new objects before it sees
+    /// that there is one of that name.
+    ///
+    /// # Errors
+    /// As of `create`.
+    pub async fn would_create(
+        &self,
+        namespace: &str,
+        name: &PullSecret,
+        registry: &RegistryName,
+        content: &Content,
+    ) -> Result<Made, ClusterError> {
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        self.post(namespace, name, registry, content, dry_run).await
+    }
+
+    async fn post(
+        &self,
+        namespace: &str,
+        name: &PullSecret,
+        registry: &RegistryName,
+        content: &Content,
+        params: PostParams,
+    ) -> Result<Made, ClusterError> {
         let labels = [(MANAGED_BY, MANAGER), (REGISTRY, registry.as_str())];
         let secret = Secret {
             metadata: ObjectMeta {
@@ -164,7 +191,7 @@ impl PullSecretObjects {
             data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(content.bytes().to_vec()))])),
             ..Secret::default()
         };
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..params };
         let what = || format!("create Secret `{name}` in namespace `{namespace}`");
         match call(what, self.api(namespace).create(&params, &secret)).await {
             Ok(_) => Ok(Made::Created),

@@ -37,6 +37,9 @@ const FILES: Duration = Duration::from_secs(2);
 /// The pause between two writes of a rotation: each makes kubelets look at it.
 const PACE: Duration = Duration::from_millis(50);
 
+/// The pause after a rotation.
+const NEXT: Duration = Duration::from_secs(1);
+
 /// So many writes are made until it is looked again whether the registry is up.
 const STEP: usize = 20;
 
@@ -72,6 +75,15 @@ pub struct Keeper {
     told: HashSet<(Box<str>, PullSecret)>,
     /// Ours that could not be written in this term. They do not keep the others waiting.
     refused: HashSet<(Box<str>, PullSecret)>,
+    /// The registry whose Secrets were written last in this term.
+    rotated_last: Option<RegistryName>,
+}
+
+/// Whether Landfall sees to Pods of this namespace at all.
+fn is_seen_to(namespace: &str, own: &str, settings: &Settings) -> bool {
+    !SYSTEM_NAMESPACES.contains(&namespace)
+        && namespace != own
+        && settings.exclude.namespaces.iter().all(|excluded| **excluded != *namespace)
 }
 
 /// The Secrets of one registry.
@@ -127,6 +139,7 @@ impl Keeper {
             had: HashMap::new(),
             told: HashSet::new(),
             refused: HashSet::new(),
+            rotated_last: None,
         }
     }
 
@@ -213,7 +226,7 @@ impl Keeper {
         let (mut all, mut troubles): (Vec<Listed<'_>>, Vec<String>) = Default::default();
         for managed in settings.pull_secrets.iter() {
             match self.objects.list(&managed.secret).await {
-                Ok(objects) => all.push(self.sort(managed, objects).await),
+                Ok(objects) => all.push(self.sort(managed, objects, settings).await),
                 Err(error) => troubles.push(error_chain(&error)),
             }
         }
@@ -246,7 +259,7 @@ impl Keeper {
             )),
         });
         match rotated {
-            Rotated::All => Duration::ZERO,
+            Rotated::All => NEXT,
             Rotated::Waits(_) => SOON,
             Rotated::Nothing if troubles.is_empty() => EVERY.mul_f64(0.9 + 0.2 * fastrand::f64()),
             Rotated::Nothing => SOON,
@@ -254,7 +267,12 @@ impl Keeper {
     }
 
     /// What each Secret of a registry is.
-    async fn sort<'a>(&mut self, managed: &'a Managed, objects: Vec<PullSecretObject>) -> Listed<'a> {
+    async fn sort<'a>(
+        &mut self,
+        managed: &'a Managed,
+        objects: Vec<PullSecretObject>,
+        settings: &Settings,
+    ) -> Listed<'a> {
         let (ours, outdated, foreign, troubles) = Default::default();
         let mut listed = Listed { managed, ours, outdated, foreign, proved: true, troubles };
         let mut in_force: HashMap<PathBuf, InForce> = HashMap::new();
@@ -272,6 +290,8 @@ impl Keeper {
             if let Source::Dir(dir) = managed.source(&labels)
                 && let Some(InForce { content: Some(content), proved, .. }) = in_force.get(dir)
                 && content.hash() != &**hash
+                // Elsewhere whoever may label a Secret would be given the credentials.
+                && self.is_ours_to_see_to(&object.namespace, settings)
             {
                 listed.proved &= proved;
                 listed.outdated.push((object.clone(), content.clone()));
@@ -280,6 +300,10 @@ impl Keeper {
             listed.ours.push(object);
         }
         listed
+    }
+
+    fn is_ours_to_see_to(&self, namespace: &str, settings: &Settings) -> bool {
+        is_seen_to(namespace, &self.own_namespace, settings)
     }
 
     /// Has those made again that somebody has deleted while Pods have their name.
@@ -291,17 +315,14 @@ impl Keeper {
             .map(|one| &*one.namespace)
             .chain(listed.foreign.iter().map(|one| &**one))
             .collect();
-        let (own, excluded) = (&*self.own_namespace, &settings.exclude.namespaces);
         let wants = &self.wants;
+        let own = &*self.own_namespace;
         self.had.retain(|(namespace, name), (last, left)| {
             if name != secret || there.contains(&**namespace) {
                 return true;
             }
-            let is_ours_to_see_to = !SYSTEM_NAMESPACES.contains(&&**namespace)
-                && **namespace != *own
-                && !excluded.contains(namespace);
             let Some(carried) = carried else { return true };
-            if !is_ours_to_see_to {
+            if !is_seen_to(namespace, own, settings) {
                 return false;
             }
             if carried.by.contains(&(namespace.clone(), secret.clone())) {
@@ -349,7 +370,12 @@ impl Keeper {
         let is_due =
             |listed: &&Listed<'_>| listed.outdated.iter().any(|(object, _)| !refused(listed, object));
         let due = all.iter().filter(is_due);
-        let Some(listed) = due.min_by_key(|listed| listed.outdated.len() == listed.ours.len()) else {
+        // Whoever spoils one Secret again and again keeps no other registry waiting.
+        let turn = |listed: &&Listed<'_>| {
+            let is_whole = listed.outdated.len() == listed.ours.len();
+            (self.rotated_last.as_ref() == Some(&listed.managed.registry.name), is_whole)
+        };
+        let Some(listed) = due.min_by_key(turn) else {
             return Rotated::Nothing;
         };
         let (registry, secret) = (&listed.managed.registry, &listed.managed.secret);
@@ -382,11 +408,13 @@ impl Keeper {
             }
             sleep(PACE).await;
         }
+        self.rotated_last = Some(registry.name.clone());
         Rotated::All
     }
 
     /// Writes one again. Whoever may change Secrets in its namespace may have made it immutable, or have added what the API
-    /// server takes from us no longer: then it is made anew.
+    /// server takes from us no longer: then it is made anew, unless a new one would be refused, too. Somebody's rules for new
+    /// Secrets must not cost a namespace the one that it has.
     async fn write(
         &self,
         Managed { registry, secret, .. }: &Managed,
@@ -395,6 +423,7 @@ impl Keeper {
     ) -> Result<Written, ClusterError> {
         match self.objects.replace(secret, object, content).await {
             Err(error) if error.is_invalid() || error.is_forbidden() => {
+                self.objects.would_create(&object.namespace, secret, &registry.name, content).await?;
                 self.objects.delete(secret, object).await?;
                 let made = self.objects.create(&object.namespace, secret, &registry.name, content).await?;
                 Ok(if made == Made::Created { Written::Done } else { Written::Outdated })

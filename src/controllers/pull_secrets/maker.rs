@@ -30,6 +30,7 @@ const PACE: Duration = Duration::from_millis(5);
 /// How often one is tried, some nine minutes long: the kubelet tries again, too, and does not ask us. The pauses grow from the
 /// first to the last of these.
 const ATTEMPTS: u32 = 24;
+const FEW: u32 = 3;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Makes them for as long as it is polled.
@@ -100,7 +101,9 @@ impl Making {
             let Some(managed) = self.settings.load().pull_secrets.of(&want.registry).cloned() else { return };
             let Err(failure) = self.attempt(&want, &managed).await else { return };
             self.metrics.wrote(&want.registry, Wrote::Failed);
-            if attempt == ATTEMPTS {
+            // Perhaps there is no such namespace: whoever reaches the first door can name any.
+            let most = if matches!(failure, Failure::Labels) { FEW } else { ATTEMPTS };
+            if attempt >= most {
                 let (secret, namespace) = (&managed.secret, &*want.namespace);
                 let why = match failure {
                     Failure::Cluster(error) => error_chain(&error),

@@ -182,7 +182,13 @@ impl Held {
                 self.in_force = Some(content);
                 Seen::Accepted
             }
-            Proof::Rejected => Seen::Rejected,
+            Proof::Rejected => {
+                // Taken while the registry could not be asked.
+                if self.in_force.as_ref().is_some_and(|held| held.hash() == content.hash()) {
+                    self.in_force = None;
+                }
+                Seen::Rejected
+            }
             Proof::Unknown(Unknown { detail, .. }) => {
                 self.in_force.get_or_insert(content);
                 Seen::Unknown(detail)
