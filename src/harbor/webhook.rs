@@ -13,7 +13,7 @@ use super::answer::fault;
 use super::api::PAGE;
 use super::client::Harbor;
 
-/// The name of our policy in each project.
+/// The name of our policy in each project; with the host of our port where another cluster's policy has that name.
 pub const NAME: &str = "landfall";
 
 /// What Harbor should tell us of. Pulls are left out: every node, scanner and cosign causes one.
@@ -67,6 +67,14 @@ pub struct Call {
     pub body: Value,
 }
 
+impl Call {
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.body.get("name").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
 /// Why a policy could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
@@ -81,6 +89,11 @@ pub enum WebhookError {
     /// 404.
     #[error("Harbor knows no project `{0}` (404)")]
     NoProject(String),
+    /// Policies with other addresses have both names.
+    #[error(
+        "the project has a policy `{0}` that calls another address: remove it, or give the address that it calls"
+    )]
+    Taken(String),
     /// Another status.
     #[error("Harbor answered {status}: {said}")]
     Status {
@@ -108,7 +121,27 @@ struct Listed {
     rest: Value,
 }
 
+impl Listed {
+    /// Whether it calls this address.
+    fn calls(&self, address: &str) -> bool {
+        let called = self.rest.pointer("/targets/0/address").and_then(Value::as_str);
+        called == Some(address)
+    }
+}
+
+fn set_name(policy: &mut Value, name: &str) {
+    if let Some(fields) = policy.as_object_mut() {
+        fields.insert("name".to_owned(), name.into());
+    }
+}
+
 impl Target {
+    /// The host of the address, without its port.
+    fn host(&self) -> &str {
+        let rest = self.address.split_once("://").map_or(&*self.address, |(_, rest)| rest);
+        rest.split(['/', ':']).next().unwrap_or_default()
+    }
+
     /// The policy, as Harbor's API takes it.
     #[must_use]
     pub fn policy(&self) -> Value {
@@ -139,7 +172,9 @@ impl Harbor {
         target: &Target,
         deadline: Instant,
     ) -> Result<Option<Call>, WebhookError> {
-        let (base, wanted) = (format!("/api/v2.0/projects/{project}/webhook/policies"), target.policy());
+        let base = format!("/api/v2.0/projects/{project}/webhook/policies");
+        let mut wanted = target.policy();
+        let mut names = Vec::new();
         for page in 1..=MOST_PAGES {
             let path = format!("{base}?page={page}&page_size={PAGE}");
             let answer = self.webhook_ask(Method::GET, &path, project, None, deadline).await?;
@@ -147,17 +182,26 @@ impl Harbor {
                 .map_err(|_| WebhookError::Unknown("what answers is not Harbor".to_owned()))?;
             let listed = listed.unwrap_or_default();
             let last = listed.len() < PAGE;
-            if let Some(ours) = listed.into_iter().find(|policy| &*policy.name == NAME) {
-                let call = || Call {
-                    method: Method::PUT,
-                    path: format!("{base}/{}", ours.id),
-                    body: wanted.clone(),
-                };
-                return Ok((!is_as_wanted(&ours.rest, &wanted)).then(call));
+            for policy in listed {
+                // Another cluster of the same Harbor has one, too: ours is the one that calls us.
+                if policy.calls(&target.address) && policy.name.starts_with(NAME) {
+                    set_name(&mut wanted, &policy.name);
+                    let is_right = is_as_wanted(&policy.rest, &wanted);
+                    let path = format!("{base}/{}", policy.id);
+                    return Ok((!is_right).then_some(Call { method: Method::PUT, path, body: wanted }));
+                }
+                names.push(policy.name);
             }
             if last {
                 break;
             }
+        }
+        if names.iter().any(|name| **name == *NAME) {
+            let name = format!("{NAME}-{}", target.host());
+            if names.iter().any(|taken| **taken == *name) {
+                return Err(WebhookError::Taken(name));
+            }
+            set_name(&mut wanted, &name);
         }
         Ok(Some(Call { method: Method::POST, path: base, body: wanted }))
     }

@@ -108,6 +108,25 @@ async fn the_policy_is_made_once_and_changed_where_it_differs() {
     assert!(policy["event_types"].as_array().unwrap().contains(&json!("TAG_RETENTION")));
 }
 
+/// Two sites have one Harbor in common: each has a policy of its own, and takes none from the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_keeps_its_policy() {
+    let administrator = Administrator::new().await;
+    let other = "--address=https://landfall.other.example.com:8445/hooks/harbor";
+    for (address, name) in [(ADDRESS, "landfall"), (other, "landfall-landfall.other.example.com")] {
+        let (status, said) = administrator.run(&[address, "--project=production"]).await;
+        assert_eq!((status, said), (0, format!("production: made the policy `{name}`\n")));
+    }
+    for address in [ADDRESS, other] {
+        let (status, said) = administrator.run(&[address, "--project=production"]).await;
+        assert!(status == 0 && said.contains("is as it should be"), "{said}");
+    }
+    let policies = administrator.policies("production").await;
+    let addresses: Vec<_> =
+        policies.iter().map(|policy| policy["targets"][0]["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, [ADDRESS, other].map(|flag| flag.split_once('=').unwrap().1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said() {
     let administrator = Administrator::new().await;

@@ -20,7 +20,7 @@ use crate::domain::name::RegistryName;
 use crate::domain::registry::{CredentialSource, Kind, Registry};
 use crate::domain::settings::Settings;
 use crate::harbor::Harbor;
-use crate::harbor::webhook::{Call, NAME, Target, Verify};
+use crate::harbor::webhook::{Call, Target, Verify};
 use crate::registry::{Client, Metrics, Tasks};
 
 /// The most time for one project.
@@ -162,11 +162,11 @@ async fn set_up(
     for project in projects {
         let deadline = Instant::now() + PATIENCE;
         let done = match harbor.webhook_call(project, target, deadline).await {
-            Ok(None) => Ok(format!("{project}: the policy `{NAME}` is as it should be")),
+            Ok(None) => Ok(format!("{project}: the policy is as it should be")),
             Ok(Some(call)) if dry_run => Ok(shown(&call)),
             Ok(Some(call)) => harbor.webhook_carry_out(project, &call, deadline).await.map(|()| {
                 let did = if call.method == http::Method::POST { "made" } else { "changed" };
-                format!("{project}: {did} the policy `{NAME}`")
+                format!("{project}: {did} the policy `{}`", call.name())
             }),
             Err(error) => Err(error),
         };

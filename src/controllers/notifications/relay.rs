@@ -43,6 +43,9 @@ const REPLICAS: usize = 32;
 /// How long the list of replicas counts.
 const KNOWN: Duration = Duration::from_secs(5);
 
+/// For so long a replica that did not take a post is left out: the others must not wait for it each time.
+const SILENT: Duration = Duration::from_secs(5);
+
 /// The least time between two lines in the log.
 const LOG: Duration = Duration::from_secs(60);
 
@@ -92,6 +95,7 @@ impl Relay {
         let mut peers = Peers::new(&self.name);
         let mut known: Option<(Instant, Vec<SocketAddr>)> = None;
         let mut logged: Option<Instant> = None;
+        let mut silent: HashMap<SocketAddr, Instant> = HashMap::new();
         while let Some((mut secret, body)) = posts.recv().await {
             secret.set_sensitive(true);
             let mut problem = None;
@@ -111,7 +115,8 @@ impl Relay {
             let addresses = known.as_ref().map(|(_, found)| found.as_slice()).unwrap_or_default();
             peers.keep(addresses, (self.trusted)());
             let mut sending = FuturesUnordered::new();
-            for address in addresses {
+            silent.retain(|_, since| since.elapsed() < SILENT);
+            for address in addresses.iter().filter(|address| !silent.contains_key(*address)) {
                 let post = peers.post(*address, PATH, secret.clone(), body.clone());
                 let address = *address;
                 sending.push(async move {
@@ -127,6 +132,7 @@ impl Relay {
                     Ok(()) => metrics.passed(Passed::Sent),
                     Err(error) => {
                         metrics.passed(Passed::Failed);
+                        silent.insert(address, Instant::now());
                         problem = Some(said(address, &error));
                     }
                 }
