@@ -313,6 +313,14 @@ impl Rule {
 }
 
 impl Execution {
+    /// Takes what a list of its tasks says, if it is all of them: a list holds `most`. Harbor works out its own numbers later.
+    pub fn take_listed(&mut self, listed: Tasks, most: u32) {
+        if listed.total < most && listed.total >= self.tasks.total {
+            self.tasks = listed;
+        }
+        self.status = self.by_tasks();
+    }
+
     /// How it stands by its tasks: Harbor works out the state of an execution later.
     #[must_use]
     pub fn by_tasks(&self) -> Status {

@@ -17,7 +17,7 @@ use crate::domain::unknown::{Cause, Unknown};
 use crate::registry::Answer;
 
 use super::answer::{Malformed, NotFound, fault, not_found};
-use super::api::Artifact;
+use super::api::{Artifact, PAGE};
 use super::client::Harbor;
 use super::replication::answers::{execution, executions, failed_task, tasks};
 
@@ -118,18 +118,23 @@ impl Harbor {
         if found.status == Status::InProgress
             && let Heard::Done(answer) = heard(self.api.all_tasks(id, deadline).await)?
         {
-            found.tasks = tasks(&answer.body)?.0;
-            found.status = found.by_tasks();
+            let most = u32::try_from(PAGE).unwrap_or(u32::MAX);
+            found.take_listed(tasks(&answer.body)?.0, most);
         }
-        let mut log = Box::default();
-        if found.status == Status::Failed
-            && let Heard::Done(answer) = heard(self.api.failed_tasks(id, deadline).await)?
-            && let Some(task) = failed_task(&answer.body)?
-            && let Heard::Done(answer) = heard(self.api.log(id, task, deadline).await)?
-        {
-            log = end(&answer.body);
-        }
+        let log = match found.status {
+            // Without it, it failed all the same.
+            Status::Failed => self.failed_log(id, deadline).await.unwrap_or_default(),
+            _ => Box::default(),
+        };
         Ok(Heard::Done((found, log)))
+    }
+
+    /// The end of the log of the first task that failed; `None` where it cannot be read.
+    async fn failed_log(&self, id: i64, deadline: Instant) -> Option<Box<str>> {
+        let Heard::Done(answer) = heard(self.api.failed_tasks(id, deadline).await).ok()? else { return None };
+        let task = failed_task(&answer.body).ok()??;
+        let Heard::Done(answer) = heard(self.api.log(id, task, deadline).await).ok()? else { return None };
+        Some(end(&answer.body))
     }
 }
 

@@ -43,6 +43,23 @@ fn an_execution_that_harbor_has_not_counted_yet_has_ended_when_its_tasks_have() 
 }
 
 #[test]
+fn one_page_of_many_tasks_does_not_end_an_execution() {
+    let ended = |total| Tasks { total, succeeded: total, ..Tasks::default() };
+    let listed = |counted: Tasks, listed: Tasks| {
+        let status = Status::InProgress;
+        let mut execution =
+            Execution { id: 1, status, reason: "".into(), started: None, ended: None, tasks: counted };
+        execution.take_listed(listed, 100);
+        execution.status
+    };
+    let running = |succeeded, total| Tasks { total, succeeded, ..Tasks::default() };
+    assert_eq!(listed(running(0, 250), ended(100)), Status::InProgress, "150 others may run");
+    assert_eq!(listed(running(0, 0), ended(100)), Status::InProgress, "Harbor has not counted them yet");
+    assert_eq!(listed(running(250, 250), ended(100)), Status::Succeed);
+    assert_eq!(listed(running(1, 2), ended(2)), Status::Succeed);
+}
+
+#[test]
 fn a_failed_execution_tells_why_by_its_text_or_by_the_log_of_a_task() {
     let failed = |reason: &str| Execution {
         id: 1,

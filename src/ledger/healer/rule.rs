@@ -77,6 +77,9 @@ impl Healer {
             if new < rank {
                 (rank, best) = (new, found);
             }
+            if rank == 0 {
+                break;
+            }
         }
         match (&best, without) {
             (Found::None(HealOutcome::NeedsCopy, _), Some(name)) if name == primary.registry.name => {
