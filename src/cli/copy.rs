@@ -140,7 +140,7 @@ async fn copy<W: Write>(args: &Args, show: &Show<W>) -> anyhow::Result<ExitCode>
             Ok(true) => {}
             Ok(false) => failed += 1,
             // Of several, the others can be copied.
-            Err(error) if wanted.len() > 1 => {
+            Err(error) if args.missing => {
                 failed += 1;
                 show.cannot(&one.image, &one.to, &format!("{error:#}"))?;
             }

@@ -18,7 +18,8 @@ use crate::report::explain::{Circumstance, Explained, text};
 /// Explain why a Pod gets an image, or is denied: each question that a judgement asks, its answer, what became of each copy,
 /// which policy spoke, and the patch.
 ///
-/// The judgement is made here and now, by the same code as at the doors, with the configuration and the policies that count.
+/// Which Pods the API server sends to the first door at all (labels of namespaces, `namespaces` of the chart) is not looked at:
+/// `landfall doctor --pods-in NAMESPACE` tries that. The judgement is made here and now, by the same code as at the doors, with the configuration and the policies that count.
 /// Where the credentials of the registries are not at hand, ask in a Pod of Landfall:
 ///
 ///   kubectl -n landfall exec deploy/landfall -- /landfall explain IMAGE -n shop

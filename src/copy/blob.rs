@@ -111,13 +111,16 @@ impl Stream<'_> {
                         _ => written.map_err(|unknown| self.target.unknown(&what, &unknown)),
                     },
                 },
-                read = &mut read => match (read, timeout(Client::thought(), &mut write).await) {
-                    (Err(failure), _) => Err(failure),
-                    (Ok(()), Ok(written)) => written.map_err(|unknown| self.target.unknown(&what, &unknown)),
-                    (Ok(()), Err(_)) => {
-                        let detail = format!("{what}: it has taken all bytes, and does not answer");
-                        Err(Failure { again: Again::After(None), ..self.target.failure(Kind::Unreachable, detail) })
-                    }
+                read = &mut read => match read {
+                    // Nothing is waited for: with the request the connection is broken off, so the body is not whole.
+                    Err(failure) => Err(failure),
+                    Ok(()) => match timeout(Client::thought(), &mut write).await {
+                        Ok(written) => written.map_err(|unknown| self.target.unknown(&what, &unknown)),
+                        Err(_) => {
+                            let detail = format!("{what}: it has taken all bytes, and does not answer");
+                            Err(Failure { again: Again::After(None), ..self.target.failure(Kind::Unreachable, detail) })
+                        }
+                    },
                 },
             }
         };
@@ -219,7 +222,7 @@ impl Stream<'_> {
         })
         .await;
         if done.is_err() {
-            feed.abort().await;
+            feed.abort();
         }
         done
     }

@@ -97,7 +97,10 @@ impl Peer<'_> {
             let asked = self.client.head(&self.repository, target, soon()).await;
             match asked.map_err(|unknown| self.unknown(what, &unknown))? {
                 Head::Unauthorized { .. } => {
-                    let detail = format!("the credentials may not pull from `{}` (401)", self.repository);
+                    let detail = format!(
+                        "the credentials may not pull from `{}` (401); a Harbor whose database is down, or that has no such project, says the same",
+                        self.repository
+                    );
                     Err(self.failure(Kind::Denied, detail))
                 }
                 head => Ok(head),

@@ -88,9 +88,10 @@ impl Feed {
         self.0.send(Ok(chunk)).await.is_ok()
     }
 
-    /// Breaks the body off: it must not look as if it were whole.
-    pub async fn abort(self) {
-        let _nobody_listens = self.0.send(Err(io::Error::other("the source ended early"))).await;
+    /// Breaks the body off: it must not look as if it were whole. Where nothing of it is taken any more there is no room to say
+    /// so, and whoever writes it must give it up.
+    pub fn abort(self) {
+        let _no_room = self.0.try_send(Err(io::Error::other("the source ended early")));
     }
 }
 

@@ -41,7 +41,13 @@ impl<W: Write> Work<'_, W> {
     pub async fn one(&self, wanted: &Wanted) -> anyhow::Result<bool> {
         let copying = self.settings.copying(&wanted.image, &wanted.to, self.from)?;
         let writer = client(&self.writing(&copying.to.registry)?)?;
-        let (reader, from) = self.holder(&copying).await?;
+        let (reader, from) = match self.holder(&copying).await? {
+            Ok(holder) => holder,
+            Err(nobody) => {
+                self.show.cannot(&wanted.image, &wanted.to, &nobody)?;
+                return Ok(false);
+            }
+        };
         self.show.begins(&copying, from)?;
         let tell = |event: crate::copy::Event<'_>| self.show.event(&copying, &event);
         let peer =
@@ -53,7 +59,11 @@ impl<W: Write> Work<'_, W> {
             shared: self.shared,
             tell: &tell,
         };
-        let outcome: Outcome = copier.copy(copying.tag.as_ref(), copying.digest.as_ref()).await;
+        // What another replica says of a tag may be old: beside a digest, only the primary's word sets it, or that of --from.
+        let may_tell =
+            self.from.is_some() || copying.from.first().is_some_and(|first| std::ptr::eq(first, from));
+        let tag = copying.tag.as_ref().filter(|_| may_tell || copying.digest.is_none());
+        let outcome: Outcome = copier.copy(tag, copying.digest.as_ref()).await;
         self.show.ends(&copying, from, self.options.run, &outcome)?;
         Ok(outcome.failures.is_empty())
     }
@@ -77,7 +87,8 @@ impl<W: Write> Work<'_, W> {
     }
 
     /// The first Place that has the image. What a tag means only the primary tells, unless --from names another.
-    async fn holder<'c>(&self, copying: &'c Copying) -> anyhow::Result<(Client, &'c End)> {
+    /// The inner error says why there is none.
+    async fn holder<'c>(&self, copying: &'c Copying) -> anyhow::Result<Result<(Client, &'c End), String>> {
         let mut said = Vec::new();
         for (place, end) in copying.from.iter().enumerate() {
             let name = &end.registry.name;
@@ -92,15 +103,15 @@ impl<W: Write> Work<'_, W> {
                 (None, None) => bail!("`{}` has neither tag nor digest", copying.name),
             };
             match reader.presence(&end.repository, target, Instant::now() + PATIENCE).await {
-                Presence::Present { .. } => return Ok((reader, end)),
+                Presence::Present { .. } => return Ok(Ok((reader, end))),
                 // What the engine says of it is more than what can be said here.
-                _ if copying.from.len() == 1 => return Ok((reader, end)),
+                _ if copying.from.len() == 1 => return Ok(Ok((reader, end))),
                 Presence::Unknown(unknown) => said.push(format!("{name} does not say: {unknown}")),
                 Presence::Refused(why) => said.push(format!("{name} refuses to serve it: {why}")),
                 _ => said.push(format!("{name} does not have it")),
             }
         }
-        bail!("no Place has `{}`: {}", wanted(copying), said.join("; "))
+        Ok(Err(format!("no Place has `{}`: {}", wanted(copying), said.join("; "))))
     }
 }
 
