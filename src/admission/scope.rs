@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::door::{DoorState, Doors};
 use super::review::{Origin, Review};
 use crate::domain::case::{Exemption, PodContext};
-use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
+use crate::domain::policy::{Labels, Regime};
 use crate::domain::settings::Settings;
 use crate::domain::verdict::Reason;
 use crate::pod::platform;
@@ -17,14 +17,11 @@ impl Doors {
     /// Returns why the doors do not handle a Pod at all, if so. The API server should not send such a Pod to either of
     /// them, and no policy can select it.
     pub(super) fn leaves_alone(&self, review: &Review<'_>, settings: &Settings) -> Option<Reason> {
-        let namespace = &*review.namespace;
-        let excluded = || settings.exclude.namespaces.iter().any(|name| **name == *namespace);
         match review.origin() {
             Origin::MirrorPod => Some(Reason::MirrorPod),
-            Origin::Client => (SYSTEM_NAMESPACES.contains(&namespace)
-                || self.own_namespace.as_deref() == Some(namespace)
-                || excluded())
-            .then_some(Reason::Excluded),
+            Origin::Client => settings
+                .leaves_alone(&review.namespace, self.own_namespace.as_deref())
+                .then_some(Reason::Excluded),
         }
     }
 }

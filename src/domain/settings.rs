@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::name::{RegistryName, Site};
 use super::pattern::ImagePattern;
 use super::platform::PlatformPattern;
-use super::policy::{Policy, Rules};
+use super::policy::{Policy, Rules, SYSTEM_NAMESPACES};
 use super::pull_secrets::PullSecrets;
 use super::registry::{CredentialSource, SharedRegistry};
 use super::route::{Route, RouteIndex};
@@ -53,6 +53,14 @@ impl Settings {
     #[must_use]
     pub fn with_policies(&self, policies: Vec<Arc<Policy>>) -> Self {
         Self { policies, ..self.clone() }
+    }
+
+    /// Whether Landfall leaves all Pods of a namespace alone. `own`: the namespace that it runs in; `None`: not known.
+    #[must_use]
+    pub fn leaves_alone(&self, namespace: &str, own: Option<&str>) -> bool {
+        SYSTEM_NAMESPACES.contains(&namespace)
+            || own == Some(namespace)
+            || self.exclude.namespaces.iter().any(|excluded| **excluded == *namespace)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::domain::finding::Finding;
 use crate::domain::messages;
 use crate::domain::name::PolicyName;
 use crate::domain::place::PlaceIx;
-use crate::domain::policy::{Enforcement, Labels, Policy, Regime, SYSTEM_NAMESPACES};
+use crate::domain::policy::{Enforcement, Labels, Regime, SYSTEM_NAMESPACES};
 use crate::domain::settings::Settings;
 use crate::evidence::{Answers, Asking, Judgement, Observatory, Share};
 use crate::pod::platform::demand;
@@ -342,7 +342,7 @@ impl Circumstance<'_> {
             };
             applied.push(Applied {
                 policy: policy.name.to_string(),
-                enforcement: said(policy, self.namespace, self.now),
+                enforcement: policy.enforcement(self.namespace, self.now).to_string(),
                 would,
             });
         }
@@ -356,11 +356,6 @@ impl Circumstance<'_> {
         }
         applied
     }
-}
-
-/// Whether a policy acts in a namespace.
-fn said(policy: &Policy, namespace: &str, now: Timestamp) -> String {
-    policy.enforcement(namespace, now).to_string()
 }
 
 fn explanation(case: &Case, decision: &ImageDecision, evidence: &Evidence) -> Explanation {

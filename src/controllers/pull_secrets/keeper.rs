@@ -23,7 +23,6 @@ use crate::controllers::leader::Leading;
 use crate::controllers::sweep::{Carried, Surveys};
 use crate::domain::error_chain::error_chain;
 use crate::domain::name::{PullSecret, RegistryName};
-use crate::domain::policy::SYSTEM_NAMESPACES;
 use crate::domain::pull_secrets::{Content, Managed, Source};
 use crate::domain::settings::Settings;
 
@@ -77,13 +76,6 @@ pub struct Keeper {
     refused: HashSet<(Box<str>, PullSecret)>,
     /// The registry whose Secrets were written last in this term.
     rotated_last: Option<RegistryName>,
-}
-
-/// Whether Landfall sees to Pods of this namespace at all.
-fn is_seen_to(namespace: &str, own: &str, settings: &Settings) -> bool {
-    !SYSTEM_NAMESPACES.contains(&namespace)
-        && namespace != own
-        && settings.exclude.namespaces.iter().all(|excluded| **excluded != *namespace)
 }
 
 /// The Secrets of one registry.
@@ -291,7 +283,7 @@ impl Keeper {
                 && let Some(InForce { content: Some(content), proved, .. }) = in_force.get(dir)
                 && content.hash() != &**hash
                 // Elsewhere whoever may label a Secret would be given the credentials.
-                && self.is_ours_to_see_to(&object.namespace, settings)
+                && !settings.leaves_alone(&object.namespace, Some(&self.own_namespace))
             {
                 listed.proved &= proved;
                 listed.outdated.push((object.clone(), content.clone()));
@@ -300,10 +292,6 @@ impl Keeper {
             listed.ours.push(object);
         }
         listed
-    }
-
-    fn is_ours_to_see_to(&self, namespace: &str, settings: &Settings) -> bool {
-        is_seen_to(namespace, &self.own_namespace, settings)
     }
 
     /// Has those made again that somebody has deleted while Pods have their name.
@@ -322,7 +310,7 @@ impl Keeper {
                 return true;
             }
             let Some(carried) = carried else { return true };
-            if !is_seen_to(namespace, own, settings) {
+            if settings.leaves_alone(namespace, Some(own)) {
                 return false;
             }
             if carried.by.contains(&(namespace.clone(), secret.clone())) {

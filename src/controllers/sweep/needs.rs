@@ -12,7 +12,7 @@ use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
 use crate::domain::image::{Reference, Tag};
 use crate::domain::name::PullSecret;
 use crate::domain::platform::PlatformPattern;
-use crate::domain::policy::{Labels, Regime, SYSTEM_NAMESPACES};
+use crate::domain::policy::{Labels, Regime};
 use crate::domain::settings::Settings;
 use crate::ledger::{Running, fits};
 use crate::pod::surface::{Metadata, MirrorMark, Mode};
@@ -164,9 +164,7 @@ pub(super) struct Ground<'a> {
 impl Ground<'_> {
     /// As the doors leave them alone.
     fn leaves_alone(&self, namespace: &str) -> bool {
-        SYSTEM_NAMESPACES.contains(&namespace)
-            || self.own_namespace == namespace
-            || self.settings.exclude.namespaces.iter().any(|name| **name == *namespace)
+        self.settings.leaves_alone(namespace, Some(self.own_namespace))
     }
 }
 
