@@ -18,6 +18,12 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// What the image sets.
+fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../../Dockerfile").lines().filter_map(|line| line.strip_prefix("ENV "));
+    lines.map(|line| line.split_once('=').unwrap())
+}
+
 /// How many files a process of ours may have open.
 pub fn open_files() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
@@ -70,6 +76,7 @@ impl Cell {
             return None;
         }
         let mut shell = Command::new("sh");
+        shell.envs(environment());
         shell.args(["-c", &format!("{bound} && exec \"$@\""), "sh"]);
         Some(Self { process: Process::landfall_in(shell, config, folder).await.unwrap(), group })
     }
