@@ -2,6 +2,7 @@
 
 mod break_glass;
 mod check;
+mod complete;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
@@ -9,17 +10,23 @@ mod doctor;
 mod explain;
 mod gaps;
 mod generate;
+mod plugin;
 pub mod serve;
 mod sources;
 mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::cluster::ClusterError;
+
+use plugin::Called;
 use terminal::Color;
 
 /// Every image comes ashore at the nearest harbor that can prove it holds it.
+///
+/// Each command says with `--help` what it does, what it needs, and how it is used.
 #[derive(Debug, Parser)]
 #[command(name = "landfall", version, about, arg_required_else_help = true)]
 struct Cli {
@@ -54,12 +61,49 @@ enum Output {
     Json,
 }
 
+/// Returns the command line with all commands: for completions, man pages and the reference.
+#[must_use]
+pub fn command() -> Command {
+    Cli::command()
+}
+
+/// The words of the command: `generate routes`.
+fn typed(matches: &ArgMatches) -> String {
+    let mut words = Vec::new();
+    let mut next = matches.subcommand();
+    while let Some((word, matches)) = next {
+        words.push(word);
+        next = matches.subcommand();
+    }
+    words.join(" ")
+}
+
+/// The same as kubectl's users type it.
+fn command_of_kubectl(command: Command) -> Command {
+    let examples =
+        command.get_after_help().map(|text| text.to_string().replace("  landfall ", "  kubectl landfall "));
+    let command = examples.into_iter().fold(command, Command::after_help);
+    command.mut_subcommands(command_of_kubectl)
+}
+
 /// Parses the command line and runs the subcommand that it names.
 ///
 /// Exit codes: 0, all is well; 1, the subcommand found something wrong in its input; 2, it could not do its work, or the
 /// command line is wrong.
 pub fn main() -> ExitCode {
-    let Cli { role, color } = Cli::parse();
+    let called = Called::now();
+    let command = match called {
+        Called::Landfall => command(),
+        Called::Kubectl => command_of_kubectl(command()).bin_name("kubectl landfall"),
+        Called::Completion => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            let _the_shell_has_gone = complete::run(command(), &words, &mut std::io::stdout().lock());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let matches = command.get_matches();
+    let name = typed(&matches);
+    let Cli { role, color } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     color.apply();
     let outcome = match role {
         Role::BreakGlass(args) => break_glass::run(&args, &mut anstream::stdout().lock()),
@@ -79,15 +123,17 @@ pub fn main() -> ExitCode {
             // `landfall check … | head`: the reader has read enough.
             return ExitCode::SUCCESS;
         }
-        anstream::eprintln!("landfall: {error:#}");
+        anstream::eprintln!("{called}: {error:#}");
+        match error.chain().find_map(|cause| cause.downcast_ref::<ClusterError>()) {
+            Some(cause) => anstream::eprintln!("  → {}", cause.advice()),
+            None => anstream::eprintln!("  → `{called} {name} --help` says what it needs, with examples"),
+        }
         ExitCode::from(2)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

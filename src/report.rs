@@ -3,3 +3,5 @@
 pub mod doctor;
 pub mod explain;
 pub mod gaps;
+pub mod hosts_toml;
+pub mod routes;

@@ -18,13 +18,21 @@ use crate::report::gaps::{Row, Selection, rows};
 use crate::server::Signals;
 use page::Page;
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall demo
+  landfall demo --serve
+  landfall demo -o json";
+
 /// Watch Landfall work: three embedded registries, the real server, some eighty Pods, and a site that goes dark.
 ///
 /// Needs no Kubernetes, no network, no root. The exit status says whether every story ended as told.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// How to tell the stories.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     /// Afterwards, keep everything up until Ctrl-C, and print commands to try it with.
     #[arg(long)]

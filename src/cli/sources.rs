@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
+use super::plugin::Target;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
@@ -39,9 +40,11 @@ pub(super) struct Sources {
     /// The namespace of the release.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME", default_value = "landfall")]
     release_namespace: String,
+    #[command(flatten)]
+    target: Target,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     pair.ok_or_else(|| format!("`{text}` is no label such as `tier=regulated`"))
 }
@@ -63,9 +66,9 @@ impl Sources {
     /// # Errors
     /// If the configuration or a policy cannot be used, or a cluster is needed and cannot be asked.
     pub async fn read(&self, now: Timestamp) -> anyhow::Result<Found> {
-        let Self { config, policy, label, offline, release, release_namespace } = self;
+        let Self { config, policy, label, offline, release, release_namespace, target } = self;
         let mut notes = Vec::new();
-        let cluster = match (*offline, Cluster::from_environment()) {
+        let cluster = match (*offline, target.cluster()) {
             (true, _) => None,
             (false, Ok(cluster)) => Some(cluster),
             (false, Err(error)) if config.is_some() => {
@@ -74,7 +77,7 @@ impl Sources {
             }
             (false, Err(error)) => {
                 return Err(error).context(
-                    "there is no configuration: name a file with --config, or a cluster with KUBECONFIG",
+                    "there is no configuration: name a file with --config, or a cluster with --kubeconfig or KUBECONFIG",
                 );
             }
         };
