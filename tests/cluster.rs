@@ -52,6 +52,8 @@ mod other;
 mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
+#[path = "cluster/plugin.rs"]
+mod plugin;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/policies.rs"]

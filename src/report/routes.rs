@@ -80,7 +80,7 @@ fn copied(rule: &Rule, here: &Endpoint, registries: &mut Vec<Endpoint>) -> Resul
             (On::Tag(pattern), Selects::Others) => ("excludeTags", pattern),
             (On::Other(what), _) => {
                 return Err(format!(
-                    "nobody can tell from a name what its filter `{what}` lets through, so a copy could never be expected; write the route by hand if it is by name in truth"
+                    "its filter `{what}` is no pattern of names or tags that a route could have, so nobody could tell which copies to expect"
                 ));
             }
         };
@@ -149,7 +149,7 @@ fn endpoint(name: &str, address: &str, kind: &str) -> Result<Endpoint, String> {
         return Ok(Endpoint {
             name: "docker-hub".to_owned(),
             host: "docker.io".to_owned(),
-            url: None,
+            url: Some("https://registry-1.docker.io".to_owned()),
             kind: "distribution",
         });
     }
@@ -268,7 +268,11 @@ mod tests {
                 "harbor",
                 Ok(("r.example.com", Some("https://r.example.com/sub"), "harbor")),
             ),
-            ("https://hub.docker.com", "docker-hub", Ok(("docker.io", None, "distribution"))),
+            (
+                "https://hub.docker.com",
+                "docker-hub",
+                Ok(("docker.io", Some("https://registry-1.docker.io"), "distribution")),
+            ),
             (
                 "https://registry-1.docker.io",
                 "docker-registry",

@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MAX-AGE", num_args = 0..=1, default_missing_value = "")]
     require_scan: Option<String>,
     /// Deny what has a vulnerability that is more severe than this.
-    #[arg(long, value_name = "SEVERITY", ignore_case = true, value_parser = ["None", "Unknown", "Negligible", "Low", "Medium", "High"])]
+    #[arg(long, value_name = "SEVERITY", value_parser = ["None", "Unknown", "Negligible", "Low", "Medium", "High"])]
     max_severity: Option<String>,
     /// Deny images that no route covers.
     #[arg(long)]
