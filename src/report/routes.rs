@@ -180,7 +180,9 @@ fn called(host: &str, otherwise: &str) -> String {
     let fit = |character: char| {
         if character.is_ascii_alphanumeric() || "._-".contains(character) { character } else { '-' }
     };
-    let text: String = text.chars().map(fit).take(63).collect();
+    let words: String = text.chars().map(fit).collect();
+    let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
+    let text: String = words.join("-").chars().take(63).collect();
     let text = text.trim_matches(|character: char| !character.is_ascii_alphanumeric());
     if text.is_empty() { "registry".to_owned() } else { text.to_owned() }
 }
@@ -204,6 +206,8 @@ impl Rules {
             match routes.iter_mut().find(|(primary, repositories, _)| {
                 *primary == one.primary && *repositories == one.repositories
             }) {
+                // Two rules may say the same.
+                Some((_, _, rules)) if rules.iter().any(|other| other.replica == one.replica) => {}
                 Some((_, _, rules)) => rules.push(one),
                 None => routes.push((&one.primary, &one.repositories, vec![one])),
             }
