@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::cluster::ClusterError;
+use crate::domain::text::hanging;
 
 use plugin::Called;
 use terminal::Color;
@@ -123,11 +124,16 @@ pub fn main() -> ExitCode {
             // `landfall check … | head`: the reader has read enough.
             return ExitCode::SUCCESS;
         }
-        anstream::eprintln!("{called}: {error:#}");
-        match error.chain().find_map(|cause| cause.downcast_ref::<ClusterError>()) {
-            Some(cause) => anstream::eprintln!("  → {}", cause.advice()),
-            None => anstream::eprintln!("  → `{called} {name} --help` says what it needs, with examples"),
+        let advice = match error.chain().find_map(|cause| cause.downcast_ref::<ClusterError>()) {
+            Some(cause) => cause.advice().to_owned(),
+            None => format!("`{called} {name} --help` says what it needs, with examples"),
+        };
+        let width = terminal::width_of_errors();
+        let said = format!("{called}: {error:#}");
+        for line in said.lines() {
+            anstream::eprintln!("{}", hanging(line, 2, width));
         }
+        anstream::eprintln!("{}", hanging(&format!("  → {advice}"), 4, width));
         ExitCode::from(2)
     })
 }

@@ -15,7 +15,9 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use super::plugin::Called;
+use super::terminal::width_of_errors;
 use crate::cluster;
+use crate::domain::text::hanging;
 
 /// How it is used.
 const EXAMPLES: &str = "\
@@ -91,5 +93,6 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
 
 /// Tells a person what a generated file lacks, beside the comment in the file.
 fn note(text: &str) {
-    anstream::eprintln!("{}: {text}", Called::now());
+    let text = format!("{}: {text}", Called::now());
+    anstream::eprintln!("{}", hanging(&text, 2, width_of_errors()));
 }

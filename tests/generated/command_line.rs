@@ -13,7 +13,7 @@ pub fn reference() -> String {
          Made from the code: `LANDFALL_GENERATE=1 cargo test --test generated`. Each command says the same with `--help`. As a plug-in \
          of kubectl it is called `kubectl landfall`.\n\n",
     );
-    let mut root = landfall::cli::command().term_width(100);
+    let mut root = without_environment(landfall::cli::command()).term_width(100);
     root.build();
     each(&root, &mut |command, name| {
         let mut command = command.clone().bin_name(name);
@@ -22,6 +22,11 @@ pub fn reference() -> String {
         let _ = writeln!(page, "## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     });
     page
+}
+
+/// The help says which variables there are, not what they are on this machine.
+fn without_environment(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_environment)
 }
 
 /// Calls `see` with each command and what is typed for it.
@@ -53,7 +58,7 @@ pub fn without_examples() -> Vec<String> {
 /// Writes a man page for each command into the folder, and returns their names.
 pub fn man(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
-    let mut root = landfall::cli::command();
+    let mut root = without_environment(landfall::cli::command());
     root.build();
     each(&root, &mut |command, name| {
         let file = format!("{}.1", name.replace(' ', "-"));
