@@ -64,7 +64,7 @@ async fn until(url: &str, says: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_what_is_missing_where_and_what_to_do() {
     with_pages(async |_, status, world| {
-        let page = until(status, "missing here, or incomplete,").await;
+        let page = until(status, "missing here, or cannot be pulled here,").await;
         for said in [
             "landfall copy --missing",
             "production/shop/checkout",
@@ -163,7 +163,7 @@ fn browse(url: &str, more: &[&str]) -> Option<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_has_nothing_to_complain_of() {
     with_pages(async |_, status, _| {
-        until(status, "missing here, or incomplete,").await;
+        until(status, "missing here, or cannot be pulled here,").await;
         let url = status.to_owned();
         let seen = tokio::task::spawn_blocking(move || {
             // Twelve seconds of its own time: the page is taken again twice.

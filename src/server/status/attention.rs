@@ -107,7 +107,7 @@ fn of_gaps(snapshot: &Snapshot) -> Vec<Attention> {
     let missing = of(
         &gone,
         Urgency::Now,
-        "missing here, or incomplete,",
+        "missing here, or cannot be pulled here,",
         "landfall copy --missing brings them; a replication rule that covers them keeps it so",
     );
     let unscanned = of(
