@@ -459,18 +459,23 @@ impl Client {
 // The admin port
 
 /// The admin endpoints on a port of their own.
-pub struct Admin(SocketAddr);
+pub struct Admin {
+    address: SocketAddr,
+    /// How often the ledger was read for the status page.
+    pub asked: Arc<AtomicUsize>,
+}
 
 pub async fn admin(conditions: Conditions, registry: Arc<Registry>, metrics: &ServerMetrics) -> Admin {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let (metrics, status) = (metrics.clone(), status(conditions, registry));
+    let (metrics, asked) = (metrics.clone(), Arc::new(AtomicUsize::new(0)));
+    let status = status(conditions, registry, asked.clone());
     tokio::spawn(async move { admin::serve(tcp, status, &metrics).await });
-    Admin(address)
+    Admin { address, asked }
 }
 
 /// A status page without a gap and without a decision, of a site with one registry that nobody asks.
-fn status(conditions: Conditions, metrics: Arc<Registry>) -> Status {
+fn status(conditions: Conditions, metrics: Arc<Registry>, asked: Arc<AtomicUsize>) -> Status {
     let text =
         "site: ams\nregistries: {ams: {host: harbor.ams.example.com, site: ams, kind: harbor}}\nroutes: []\n";
     let settings = config::parse(text, "site.yaml", Files::Skip, Timestamp::now()).unwrap().settings;
@@ -480,7 +485,10 @@ fn status(conditions: Conditions, metrics: Arc<Registry>) -> Status {
         observatory: Arc::new(Observatory::new(&settings, &mut Registry::default())),
         settings: Arc::new(ArcSwap::from_pointee(settings)),
         recent: Recent::default(),
-        gaps: Arc::new(|| Box::pin(std::future::ready(Ok(Vec::new())))),
+        gaps: Arc::new(move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }),
         replica: "landfall-7d4b9".into(),
         clock: Timestamp::now,
     }
@@ -488,11 +496,11 @@ fn status(conditions: Conditions, metrics: Arc<Registry>) -> Status {
 
 impl Admin {
     pub fn address(&self) -> SocketAddr {
-        self.0
+        self.address
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.0)
+        format!("http://{}{path}", self.address)
     }
 
     pub async fn read(&self, path: &str) -> (u16, String) {
