@@ -1,5 +1,6 @@
 //! Landfall as a plug-in of kubectl: by which name it was called, and which cluster it asks.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,14 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The same as flags of kubectl.
+    pub fn flags(&self) -> Vec<OsString> {
+        let file = self.kubeconfig.as_ref().map(|file| file.clone().into_os_string());
+        let flags = [("--kubeconfig", file), ("--context", self.context.as_ref().map(OsString::from))];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some([flag.into(), value?]));
+        given.flatten().collect()
+    }
+
     /// Returns the cluster. Nothing is sent to it yet.
     ///
     /// # Errors
