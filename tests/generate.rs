@@ -147,14 +147,17 @@ routes:
     replicas: [{registry: fra, namespace: ""}]
 "#;
 
+/// Keys and their values, as they stand there.
+type Keys = BTreeMap<String, String>;
+
 /// A `hosts.toml`, read as containerd does: keys at the top, then tables of hosts. What it does not know is refused.
-fn read_as_containerd(text: &str) -> (BTreeMap<String, String>, Vec<(String, BTreeMap<String, String>)>) {
-    let (mut top, mut hosts): (BTreeMap<_, _>, Vec<(String, BTreeMap<_, _>)>) = (BTreeMap::new(), Vec::new());
+fn read_as_containerd(text: &str) -> (Keys, Vec<(String, Keys)>) {
+    let (mut top, mut hosts): (Keys, Vec<(String, Keys)>) = (Keys::new(), Vec::new());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(url) = line.strip_prefix("[host.\"").and_then(|rest| rest.strip_suffix("\"]")) {
             let url = url::Url::parse(url).unwrap();
             assert!(hosts.iter().all(|(other, _)| *other != url.to_string()), "twice: {url}");
-            hosts.push((url.to_string(), BTreeMap::new()));
+            hosts.push((url.to_string(), Keys::new()));
             continue;
         }
         let (key, value) = line.split_once(" = ").unwrap();

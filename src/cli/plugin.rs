@@ -89,7 +89,7 @@ mod tests {
         for (program, called, shown) in [
             ("/usr/bin/landfall", Called::Landfall, "landfall"),
             ("landfall-0.1", Called::Landfall, "landfall"),
-            ("/home/x/.krew/bin/kubectl-landfall", Called::Kubectl, "kubectl landfall"),
+            ("/opt/krew/bin/kubectl-landfall", Called::Kubectl, "kubectl landfall"),
             ("kubectl_complete-landfall", Called::Completion, "kubectl landfall"),
         ] {
             assert_eq!(Called::by(Path::new(program)), called);

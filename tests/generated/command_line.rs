@@ -1,12 +1,14 @@
 //! `helm/landfall/CLI.md`: the help of each command; and the man pages, which are made at a release.
 
+#[cfg(feature = "demo")]
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use clap::Command;
 
-/// The page.
+/// The page. Without the demo there is a command less, and nobody asks.
+#[cfg(feature = "demo")]
 pub fn reference() -> String {
     let mut page = String::from(
         "# The command line\n\n\
