@@ -255,3 +255,76 @@ fn for_promtool(page: &str) -> String {
     }
     text
 }
+
+fn runbooks() -> String {
+    std::fs::read_to_string(chart("RUNBOOKS.md")).unwrap()
+}
+
+/// Every `landfall …` of the page, in blocks of commands and in lines of text, as words.
+fn commands(page: &str) -> Vec<Vec<String>> {
+    let blocks =
+        page.split("```console\n").skip(1).flat_map(|rest| rest.split("```").next().unwrap().lines());
+    let inline = page
+        .lines()
+        .filter(|line| !line.starts_with("```"))
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let of = |line: &str| {
+        let start = line
+            .strip_prefix("landfall ")
+            .or_else(|| line.split_once(" -- /landfall ").map(|(_, rest)| rest))?;
+        let one = start.split([';', '|', '>']).next().unwrap();
+        Some(one.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    blocks.chain(inline).filter_map(of).collect()
+}
+
+/// A command of the page that the program does not have, or with a flag that it does not have, fails here.
+#[test]
+fn the_commands_of_the_runbooks_exist() {
+    let commands = commands(&runbooks());
+    assert!(commands.len() > 25, "{commands:?}");
+    for words in commands.iter().filter(|words| words[0] != "…") {
+        let named = words.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        let named: Vec<&String> = named.take_while(|word| !word.starts_with('-')).take(2).collect();
+        // The second word may be an argument that looks like a command.
+        let helps = (1..=named.len()).rev().map(|words| {
+            Command::new(env!("CARGO_BIN_EXE_landfall")).args(&named[..words]).arg("--help").output().unwrap()
+        });
+        let help = helps.into_iter().find(|help| help.status.success());
+        let help = String::from_utf8(help.unwrap_or_else(|| panic!("{words:?}")).stdout).unwrap();
+        for flag in words.iter().filter(|word| word.starts_with('-')) {
+            let flag = flag.split('=').next().unwrap();
+            let known = help.split([' ', ',', '\n']).any(|word| word == flag);
+            assert!(known, "{words:?}: {flag} is not in\n{help}");
+        }
+    }
+}
+
+/// The anchor that a page of Markdown gives a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+}
+
+#[test]
+fn the_links_of_the_runbooks_lead_somewhere() {
+    let page = runbooks();
+    let links = page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let mut number = 0;
+    for link in links.filter(|link| !link.starts_with("http")) {
+        let (file, section) =
+            link.split_once('#').map_or((link, None), |(file, section)| (file, Some(section)));
+        let path = if file.is_empty() { chart("RUNBOOKS.md") } else { chart(file) };
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{link}: {error}"));
+        let mut headings = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .map(|line| line.trim_start_matches('#').trim());
+        let found = section.is_none_or(|section| headings.any(|heading| anchor(heading) == section));
+        assert!(found, "{link}: no such section");
+        number += 1;
+    }
+    assert!(number > 15, "{number}");
+    let readme = std::fs::read_to_string(chart("README.md")).unwrap();
+    assert!(readme.contains("](RUNBOOKS.md)"), "the chart's page does not lead there");
+}

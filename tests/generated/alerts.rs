@@ -349,7 +349,7 @@ sum by (cluster, name) (apiserver_admission_webhook_fail_open_count{name="mutate
         severity: Warning,
         pending: "15m",
         expr: "time() - max by (@) (landfall_sweep_ended_timestamp_seconds) > 3600",
-        summary: "What runs in the cluster has not been read for an hour",
+        summary: "What runs in the cluster was not read in time",
         description: "No replica has ended a sweep. What is missing is known only from what Pods meet at the doors, and gaps of what runs are not closed.",
         fires: fires(
             &[
@@ -358,7 +358,7 @@ sum by (cluster, name) (apiserver_admission_webhook_fail_open_count{name="mutate
             ],
             "90m",
             &[],
-            "What runs in the cluster has not been read for an hour",
+            "What runs in the cluster was not read in time",
         ),
         quiet: quiet(
             &[
