@@ -25,6 +25,7 @@ mod reading;
 mod registration;
 mod replicas;
 mod replication_gap;
+mod reports;
 mod secret;
 mod trial;
 mod validators;
@@ -59,6 +60,9 @@ pub use registration::{Called, Registration};
 pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{
     AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
+};
+pub use reports::{
+    Configuration, Limits, Report, ReportResult, ReportSeverity, Status, Summary,
 };
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
