@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[path = "generated/alerts.rs"]
 #[expect(dead_code, reason = "what a person reads is written by tests/generated.rs")]
@@ -327,4 +327,76 @@ fn the_links_of_the_runbooks_lead_somewhere() {
     assert!(number > 15, "{number}");
     let readme = std::fs::read_to_string(chart("README.md")).unwrap();
     assert!(readme.contains("](RUNBOOKS.md)"), "the chart's page does not lead there");
+}
+
+/// The health that Argo CD's script gives an object.
+fn health(lua: &Path, object: &Value) -> String {
+    fn table(value: &Value) -> String {
+        match value {
+            Value::Object(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(key, value)| format!("[{}]={}", Value::from(key.as_str()), table(value)));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+            }
+            Value::Array(items) => format!("{{{}}}", items.iter().map(table).collect::<Vec<_>>().join(",")),
+            Value::Null => "nil".to_owned(),
+            other => other.to_string(),
+        }
+    }
+    let script = std::fs::read_to_string(chart("argocd-health.lua")).unwrap();
+    let program = format!(
+        "obj = {}\nlocal function health()\n{script}\nend\nlocal said = health()\nprint(said.status .. \": \" .. said.message)",
+        table(object)
+    );
+    let output = Command::new(lua).args(["-e", &program]).output().unwrap();
+    told(&output).trim().to_owned()
+}
+
+#[test]
+fn argo_cd_shows_how_policies_and_gaps_stand() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["lua5.4", "lua5.3", "lua"];
+    let mut programs = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+    let Some(lua) = programs.find(|program| program.is_file()) else {
+        let _ = writeln!(std::io::stderr(), "skipped: observability health scripts: no Lua here");
+        return;
+    };
+    let policy = |generation: u64, accepted: &str, (enforcing, reason): (&str, &str)| {
+        let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": kind});
+        let conditions = [condition("Accepted", accepted, "-"), condition("Enforcing", enforcing, reason)];
+        json!({"kind": "LandingPolicy", "metadata": {"generation": generation},
+            "status": {"observedGeneration": 2, "conditions": conditions}})
+    };
+    for (accepted, enforcing, expected) in [
+        ("True", ("True", "Enforced"), "Healthy: Enforcing"),
+        ("True", ("False", "Observing"), "Healthy: Enforcing"),
+        ("True", ("False", "BreakGlass"), "Suspended: Enforcing"),
+        ("True", ("False", "WaitingForReplicas"), "Progressing: Enforcing"),
+        ("True", ("Unknown", "Unknown"), "Progressing: Enforcing"),
+        ("True", ("False", "FileApplies"), "Degraded: Enforcing"),
+        ("True", ("False", "NoReplicas"), "Degraded: Enforcing"),
+        ("False", ("False", "EarlierGeneration"), "Degraded: Accepted"),
+    ] {
+        assert_eq!(health(&lua, &policy(2, accepted, enforcing)), expected, "{enforcing:?}");
+    }
+    let changed = health(&lua, &policy(3, "True", ("True", "Enforced")));
+    assert_eq!(changed, "Progressing: Landfall has not looked at it yet");
+    let new = json!({"kind": "LandingPolicy", "metadata": {"generation": 1}});
+    assert_eq!(health(&lua, &new), "Progressing: Landfall has not looked at it yet");
+    let gap =
+        |status: Value| json!({"kind": "ReplicationGap", "metadata": {"generation": 1}, "status": status});
+    for (status, expected) in [
+        (json!({"state": "Open", "message": "m", "presence": {"finding": "Missing"}}), "Degraded: m"),
+        (
+            json!({"state": "Open", "message": "m", "presence": {"was": "Missing"}, "scan": {"finding": "Unscanned"}}),
+            "Degraded: m",
+        ),
+        (json!({"state": "Open", "message": "m", "risk": {"finding": "RuleIdle"}}), "Suspended: m"),
+        (json!({"state": "Healing", "message": "m", "presence": {"finding": "Missing"}}), "Progressing: m"),
+        (json!({"state": "Closed", "message": "m", "presence": {"was": "Missing"}}), "Healthy: m"),
+        (Value::Null, "Progressing: nothing is recorded yet"),
+    ] {
+        assert_eq!(health(&lua, &gap(status)), expected);
+    }
 }
