@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::route::Pin;
+use crate::domain::settings::Reports;
 
 const EXAMPLE: &str = include_str!("../../tests/vectors/config/example.yaml");
 
@@ -667,7 +668,7 @@ fn reports_are_off_unless_they_are_asked_for() {
         );
         parse(&text, "test.yaml", Files::Skip, Timestamp::UNIX_EPOCH)
     };
-    for off in ["", "reports: {}", "reports: {mode: Off}", "reports: {mode: off}"] {
+    for off in ["", "reports: {}", "reports: {mode: Off}", "reports: {mode: false}"] {
         assert_eq!(of(off).map(|loaded| loaded.settings.reports).ok(), Some(Reports::Off), "{off}");
     }
     let on = of("reports: {mode: OpenReports}").unwrap();
