@@ -6,7 +6,6 @@
 #![cfg(feature = "demo")]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test says what is wrong by failing"
 )]
