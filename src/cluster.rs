@@ -25,6 +25,7 @@ mod reading;
 mod registration;
 mod replicas;
 mod replication_gap;
+mod reports;
 mod secret;
 mod trial;
 mod validators;
@@ -61,6 +62,7 @@ pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{
     AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
 };
+pub use reports::{Configuration, Limits, Report, ReportResult, ReportSeverity, Status, Summary};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use validators::{Common, Entry, Filled, Registered, Validators};

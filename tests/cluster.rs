@@ -62,6 +62,8 @@ mod policies;
 mod pull_secrets;
 #[path = "cluster/release.rs"]
 mod release;
+#[path = "cluster/reports.rs"]
+mod reports;
 #[path = "cluster/rights.rs"]
 mod rights;
 #[path = "cluster/rollout.rs"]

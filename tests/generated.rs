@@ -22,14 +22,27 @@ mod command_line;
 #[path = "generated/configuration.rs"]
 mod configuration;
 #[cfg(feature = "demo")]
+#[path = "generated/alerts.rs"]
+#[expect(dead_code, reason = "the cases are run by tests/observability.rs")]
+mod alerts;
+#[cfg(feature = "demo")]
+#[path = "generated/dashboard.rs"]
+mod dashboard;
+#[cfg(feature = "demo")]
 #[path = "generated/metrics.rs"]
 mod metrics;
 #[cfg(feature = "demo")]
 #[path = "load/process.rs"]
 #[expect(dead_code, reason = "here nobody measures it")]
 mod process;
+#[cfg(feature = "demo")]
+#[path = "generated/promql.rs"]
+mod promql;
 #[path = "generated/reasons.rs"]
 mod reasons;
+#[cfg(feature = "demo")]
+#[path = "generated/rules.rs"]
+mod rules;
 #[cfg(feature = "demo")]
 #[path = "load/site.rs"]
 #[expect(dead_code, reason = "here nobody asks which Landfall asked")]
@@ -137,6 +150,21 @@ fn the_definitions_of_resources_are_made_from_the_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_of_metrics_says_what_a_page_shows() {
     holds(&root().join("helm/landfall/METRICS.md"), &metrics::reference().await);
+}
+
+/// A rule or a panel that names a metric, a label or a word that no page shows fails here.
+#[cfg(feature = "demo")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_and_the_dashboard_are_made_from_the_metrics() {
+    let samples = metrics::samples().await;
+    holds(&root().join("helm/landfall/rules/landfall.yaml"), &rules::file(&samples));
+    holds(&root().join("helm/landfall/dashboards/landfall.json"), &dashboard::file(&samples));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn every_alert_has_a_section_in_the_runbooks() {
+    rules::look_at_runbooks(&fs::read_to_string(root().join("helm/landfall/RUNBOOKS.md")).unwrap());
 }
 
 #[test]
