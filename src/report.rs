@@ -3,3 +3,4 @@
 pub mod doctor;
 pub mod explain;
 pub mod gaps;
+pub mod workloads;
