@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use http::StatusCode;
+use landfall::facade::demo::world::faults::{Fault, Scope};
 use landfall::facade::demo::world::seed::{self, Demo, demo};
 use landfall::facade::demo::world::{PathClass, Scan};
 use serde_json::{Value, json};
@@ -165,10 +167,14 @@ async fn texts_from_outside_stay_texts() {
     let ground = Ground::lay().await;
     let hidden = |text: &str| {
         text.chars().find(|one| {
-            one.is_control() && !matches!(one, '\n' | '\t')
+            one.is_control() && *one != '\n'
                 || matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         })
     };
+    let message = "\\u001b[2J=cmd|'/C calc'!A0 \\u202e\\u0000]]></system-out>";
+    let refusal = format!(r#"{{"errors":[{{"code":"PROJECTPOLICYVIOLATION","message":"{message}"}}]}}"#);
+    let refusal = Fault::Instead(StatusCode::PRECONDITION_FAILED, "application/json", refusal.into());
+    ground.world.ams.faults().add(Scope::ManifestsOf("production/shop/web"), refusal);
     for format in ["table", "json", "sarif", "junit", "csv"] {
         let (said, code) = ground.said(&["-f", "hostile.yaml", "-o", format]).await;
         assert_eq!(code, Some(0), "{said}");
@@ -244,7 +250,7 @@ async fn what_cannot_be_used_is_said() {
     let broken = broken.to_str().unwrap();
     for (arguments, expected) in [
         (&["-f", "nowhere.yaml"][..], "cannot read `nowhere.yaml`"),
-        (&["-f", broken], "broken.yaml:3: it is no YAML"),
+        (&["-f", broken], "broken.yaml:3: a key is no text"),
         (&["-f", broken], "render the chart first with `helm template`"),
         (&["-n", "../x"], "is no name of a namespace"),
         (&["--fail-on", "everything"], "`everything` is none of deny, missing"),
@@ -265,9 +271,7 @@ async fn an_interrupted_audit_tells_what_it_knows() {
         format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: a, image: '{image}'}}]}}\n")
     });
     let file = ground.world.world.write("many.yaml", &pods.collect::<String>()).unwrap();
-    for registry in [&ground.world.ams, &ground.world.edge, &ground.world.fra] {
-        registry.freeze().await;
-    }
+    ground.world.ams.faults().add(Scope::Everything, Fault::Delay(wait::HELD));
     for (format, expected) in [
         ("json", "\"complete\": false"),
         ("table", "This report is not complete."),

@@ -62,7 +62,9 @@ fn the_schemas_of_what_commands_print_are_made_from_the_code() {
 }
 
 fn schema_holds<T: schemars::JsonSchema>(command: &str) {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    // Of what is written: a field that is left out where it is empty is not required.
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     holds(&root().join(format!("manifests/schemas/{command}.json")), &text);

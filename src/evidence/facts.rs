@@ -190,7 +190,7 @@ impl Observatory {
         Ok(Replication::Read { rules: observed, lacking })
     }
 
-    fn upstream(&self, name: &RegistryName) -> Result<std::sync::Arc<Upstream>, Unknown> {
+    pub(super) fn upstream(&self, name: &RegistryName) -> Result<std::sync::Arc<Upstream>, Unknown> {
         let upstreams = self.upstreams.load();
         upstreams.upstreams.get(name).cloned().ok_or_else(|| {
             Unknown::new(Cause::Drained, format!("the registry `{name}` is no longer configured"))

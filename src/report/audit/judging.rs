@@ -294,6 +294,9 @@ fn row(image: &str, need: &Need, judged: &Judged) -> Row {
     if elsewhere {
         findings.push(RUNS_ELSEWHERE.to_owned());
     }
+    if class == Class::Unrouted && findings.is_empty() {
+        findings.push(decision.outcome.reason.to_string());
+    }
     let told = told(class, main, judged);
     Row {
         class,

@@ -83,10 +83,11 @@ fn heading(first: &Row, group: &[Row], width: Option<usize>, out: &mut String) -
     let action = action.as_ref().map(|action| format!(", {action}")).unwrap_or_default();
     let (images, pods) = (group.len(), group.iter().map(|row| u64::from(row.pods)).sum::<u64>());
     let style = style(*class);
-    let text = format!("{finding}{at}{action}: {}", class.heading());
+    let text = format!("{finding}{at}{action}");
     let count = format!(" ({}, {})", number(images, "image"), number(pods, "Pod"));
     let text = cut(&text, width.map(|width| width.saturating_sub(count.chars().count())));
     writeln!(out, "{style}{text}{style:#}{count}")?;
+    wrapped(out, "  ", class.heading(), width)?;
     if !first.detail_of_group().is_empty() {
         wrapped(out, "  ", first.detail_of_group(), width)?;
     }

@@ -78,7 +78,14 @@ pub async fn live(
                 }
                 Err(error) if error.is_forbidden() || error.is_not_found() => {
                     reading.found.partial = true;
-                    reading.found.notes.push(error_chain(&error));
+                    let of =
+                        namespace.map_or("all namespaces".to_owned(), |name| format!("namespace `{name}`"));
+                    let name = kind.names().1;
+                    reading.found.notes.push(if error.is_forbidden() {
+                        format!("you lack the right to list the {name}s of {of}: they are not in this report")
+                    } else {
+                        format!("the {name}s of {of} are not in this report: {}", error_chain(&error))
+                    });
                     refused = Some(error);
                     break;
                 }
@@ -352,7 +359,7 @@ mod tests {
             ]
         );
         assert_eq!((found.pods, found.static_pods, found.left_alone.get("kube-system")), (6, 1, Some(&1)));
-        let said = "cannot list the ReplicationControllers of all namespaces: ";
+        let said = "you lack the right to list the ReplicationControllers of all namespaces: ";
         assert!(found.notes.len() == 1 && found.notes[0].starts_with(said), "{:?}", found.notes);
         assert_eq!(
             asked.lock().unwrap().len(),
