@@ -298,15 +298,22 @@ async fn an_interrupted_audit_tells_what_it_knows() {
     }
 }
 
+/// The most memory that a process has had, in kB.
+fn memory(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+}
+
 /// However many Pods: each image is asked for a few times, whatever names it.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_images_are_asked_for_a_few_times_each() {
-    const IMAGES: usize = 5_000;
+    // A figure for a release: `IMAGES=5000 cargo test --release --test audit thousands -- --nocapture`.
+    let images: usize = std::env::var("IMAGES").map_or(1_000, |images| images.parse().unwrap());
     let ground = Ground::lay().await;
     let mut text = String::new();
     {
         let (mut fra, mut ams) = (ground.world.fra.store(), ground.world.ams.store());
-        for n in 0..IMAGES {
+        for n in 0..images {
             let repository = format!("production/many/image-{n}");
             let content = landfall::facade::demo::world::content::Content::image(&repository);
             let digest = fra.push(&repository, "1", &content);
@@ -324,17 +331,28 @@ async fn thousands_of_images_are_asked_for_a_few_times_each() {
         registry.clear_log();
     }
     let began = std::time::Instant::now();
-    let audit = ground.json(&["-f", file.to_str().unwrap()]).await;
+    let mut command = ground.command(&["-f", file.to_str().unwrap(), "-o", "json", "--offline"]);
+    let out = ground.world.world.write("out.json", "").unwrap();
+    let mut child = command.stdout(std::fs::File::create(&out).unwrap()).spawn().unwrap();
+    let id = child.id();
+    let ends = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    let mut most = 0;
+    while !ends.is_finished() {
+        most = most.max(memory(id).unwrap_or_default());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(wait::ends("the audit", ends).await.unwrap().success());
+    let audit: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
     let took = began.elapsed();
-    assert_eq!(audit["summary"]["fine"], IMAGES, "{}", audit["summary"]);
-    assert_eq!(audit["summary"]["workloads"], 3 * IMAGES);
+    assert_eq!(audit["summary"]["fine"], images, "{}", audit["summary"]);
+    assert_eq!(audit["summary"]["workloads"], 3 * images);
     let count = |registry: &landfall::facade::demo::world::Embedded| registry.log().len();
     let (ams, fra, edge) = (count(&ground.world.ams), count(&ground.world.fra), count(&ground.world.edge));
     println!(
-        "{IMAGES} images of {} workloads: {took:?}; requests: ams {ams}, fra {fra}, edge {edge}",
-        3 * IMAGES
+        "{images} images of {} workloads: {took:?}, {most} kB; requests: ams {ams}, fra {fra}, edge {edge}",
+        3 * images
     );
-    assert!(ams <= 4 * IMAGES + 200, "{ams} requests of Amsterdam");
-    assert!(fra <= 2 * IMAGES + 200, "{fra} requests of Frankfurt");
+    assert!(ams <= 4 * images + 200, "{ams} requests of Amsterdam");
+    assert!(fra <= 2 * images + 200, "{fra} requests of Frankfurt");
     assert_eq!(ground.world.edge.log().iter().filter(|one| one.class == PathClass::Manifests).count(), 0);
 }
