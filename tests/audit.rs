@@ -1,7 +1,12 @@
 //! `landfall audit` before the registries of the demo's world, over real TLS: what it says of manifests and of a cluster, in each
 //! format and at each width, what a pipeline gets, and what it asks of registries.
 #![cfg(feature = "demo")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
