@@ -252,6 +252,10 @@ pub mod pod {
     pub mod annotation {
         pub use crate::pod::annotation::read;
     }
+    /// See [`crate::pod::workload`].
+    pub mod workload {
+        pub use crate::pod::workload::essence;
+    }
     /// See [`crate::pod::surface`].
     pub mod surface {
         pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};
@@ -271,6 +275,7 @@ pub mod registry {
 }
 /// See [`crate::report`].
 pub mod report {
+    pub use crate::report::audit::Audit;
     pub use crate::report::doctor;
     pub use crate::report::explain::Explained;
 }
