@@ -11,10 +11,13 @@ mod gaps;
 mod generate;
 pub mod serve;
 mod sources;
+mod terminal;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use terminal::Color;
 
 /// Every image comes ashore at the nearest harbor that can prove it holds it.
 #[derive(Debug, Parser)]
@@ -22,6 +25,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 struct Cli {
     #[command(subcommand)]
     role: Role,
+    /// When to print colours.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    color: Color,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,7 +59,8 @@ enum Output {
 /// Exit codes: 0, all is well; 1, the subcommand found something wrong in its input; 2, it could not do its work, or the
 /// command line is wrong.
 pub fn main() -> ExitCode {
-    let Cli { role } = Cli::parse();
+    let Cli { role, color } = Cli::parse();
+    color.apply();
     let outcome = match role {
         Role::BreakGlass(args) => break_glass::run(&args, &mut anstream::stdout().lock()),
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),

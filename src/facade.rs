@@ -156,7 +156,7 @@ pub mod domain {
     }
     /// See [`crate::domain::text`].
     pub mod text {
-        pub use crate::domain::text::plain;
+        pub use crate::domain::text::{hanging, plain};
     }
     /// See [`crate::domain::outcome`].
     pub mod outcome {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, terminal};
 use crate::config::{self, Document, Files, Problem, Problems, Severity};
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::pull_secrets::Managed;
 use crate::domain::settings::Settings;
+use crate::domain::text::hanging;
 
 /// Check configuration files, and files of LandingPolicies. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
@@ -199,10 +200,18 @@ fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Ite
     })
 }
 
+/// The column of a hint's text.
+const HINT: usize = 8;
+
 fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     let Summary { errors, warnings, files, managed } = summary;
+    let width = terminal::width();
     for file in files.iter().filter(|file| !file.problems.is_empty()) {
-        writeln!(out, "{file}\n")?;
+        for line in file.to_string().lines() {
+            let indent = if line.starts_with("  ") { HINT } else { 2 };
+            writeln!(out, "{}", hanging(line, indent, width))?;
+        }
+        writeln!(out)?;
     }
     for managed in managed {
         writeln!(out, "Landfall makes {managed}")?;

@@ -4,16 +4,18 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anstyle::AnsiColor;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, terminal};
 use crate::admission::{MARGIN, MUTATE};
 use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::settings::Settings;
+use crate::domain::text::hanging;
 use crate::report::doctor::{self, Found, Installation, Line, TestImage};
 
 /// Examine an installation: configuration, registries, webhook, certificate, and a Pod created as a dry run.
@@ -154,18 +156,26 @@ fn problematic(file: &str, Problem { line, path, message, hint, .. }: &Problem) 
     Line::wrong("configuration", format!("{place}{path}{message}"), todo)
 }
 
+/// How wide the state of a line is.
+const STATE: usize = 7;
+
 fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     let Summary { ok, wrong, skipped, lines } = summary;
+    let terminal = terminal::width();
     let width = lines.iter().map(|line| line.about.len()).max().unwrap_or_default();
     for Line { about, found } in lines {
-        let (state, said, todo) = match found {
-            Found::Ok { said } => ("ok", said, None),
-            Found::Wrong { said, todo } => ("WRONG", said, Some(todo)),
-            Found::Skipped { said } => ("skipped", said, None),
+        let (state, color, said, todo) = match found {
+            Found::Ok { said } => ("ok", AnsiColor::Green, said, None),
+            Found::Wrong { said, todo } => ("WRONG", AnsiColor::Red, said, Some(todo)),
+            Found::Skipped { said } => ("skipped", AnsiColor::Yellow, said, None),
         };
-        writeln!(out, "{state:7}  {about:width$}  {said}")?;
+        let (color, column) = (color.on_default(), STATE + width + 4);
+        let said = hanging(&format!("{:STATE$}  {about:width$}  {said}", ""), column, terminal);
+        // The colour is no text that takes room.
+        let said = said.get(STATE..).unwrap_or_default();
+        writeln!(out, "{color}{state:STATE$}{color:#}{said}")?;
         if let Some(todo) = todo {
-            writeln!(out, "{:7}  {:width$}  → {todo}", "", "")?;
+            writeln!(out, "{}", hanging(&format!("{:column$}→ {todo}", ""), column + 2, terminal))?;
         }
     }
     writeln!(out, "{ok} ok, {wrong} wrong, {skipped} skipped")

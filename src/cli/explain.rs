@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use serde_json::json;
 
-use super::Output;
 use super::sources::{Found, Sources};
+use super::{Output, terminal};
 use crate::evidence::Observatory;
 use crate::pod::Pod;
-use crate::report::explain::{Circumstance, Explained, text};
+use crate::report::explain::{Circumstance, Explained, line, text};
 
 /// Explain why a Pod gets an image, or is denied: each question that a judgement asks, its answer, what became of each copy,
 /// which policy spoke, and the patch.
@@ -69,10 +69,11 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?,
         Output::Text => {
+            let width = terminal::width();
             for note in &explained.notes {
-                writeln!(out, "note        {note}")?;
+                writeln!(out, "{}", line("note", note, width))?;
             }
-            let texts: Vec<String> = explained.images.iter().map(text).collect();
+            let texts: Vec<String> = explained.images.iter().map(|one| text(one, width)).collect();
             write!(out, "{}", texts.join("\n"))?;
         }
     }

@@ -31,7 +31,7 @@ use crate::evidence::{Answers, Asking, Judgement, Observatory, Share};
 use crate::pod::platform::demand;
 use crate::pod::{AdmissionKind, Mode, Plan, Pod, Slot, annotation};
 
-pub use text::text;
+pub use text::{line, text};
 
 /// How long one image may take. A door has less time, but nobody waits here, and an answer that comes late explains more than
 /// none.

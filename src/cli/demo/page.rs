@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::super::terminal;
 use super::Summary;
 use crate::admission::MUTATE;
 use crate::demo::story::{Admission, Told, ToldImage, tally};
@@ -40,8 +41,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new() -> Self {
-        let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        let width = terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
+        let width = terminal::width().unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
         // If a pinned image does not fit beside its Pod, it is printed below it.
         Self { width, images: if width < USUAL - 4 { 5 } else { IMAGES } }
     }
