@@ -8,6 +8,7 @@
 //! registry that the image names, with the credentials that the kubelet finds, for the manifest and every blob of it. It is a
 //! forecast and no switchover; what was assumed stands in it. What could not be learned is never called a start.
 
+mod bandwidth;
 mod keys;
 mod node;
 mod pod;
@@ -32,7 +33,7 @@ use crate::ledger::Record;
 
 pub use keys::{Held, Keys, ManifestKeys};
 use node::{Node, Pull, Pulled};
-pub use recovery::Recovery;
+pub use recovery::{Bandwidth, Recovery};
 pub use text::text;
 
 /// How many workloads are judged, and how many images asked for, at once.
@@ -47,8 +48,8 @@ pub struct Subject {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its Pod or its template of Pods, as JSON.
-    pub pod: String,
+    /// What its Pods are created from, as JSON: its template, or the Pods as they stand.
+    pub pods: Vec<String>,
 }
 
 /// What would start again.
@@ -244,7 +245,12 @@ pub fn without(settings: &Settings, lost: &BTreeSet<RegistryName>) -> Result<Set
 impl Drill<'_> {
     /// Judges all of them, and asks what nodes would ask. `told` is called after each image that was asked for, with how many
     /// there are.
-    pub async fn forecast(&self, subjects: &[Subject], told: impl Fn(usize, usize)) -> Forecast {
+    pub async fn forecast(
+        &self,
+        subjects: &[Subject],
+        bandwidth: Bandwidth,
+        told: impl Fn(usize, usize),
+    ) -> Forecast {
         let node = Node::new(self);
         let judged = stream::iter(subjects).map(|subject| self.judge(subject, &node));
         let judged: Vec<pod::Judged> = judged.buffered(AT_ONCE).collect().await;
@@ -262,7 +268,16 @@ impl Drill<'_> {
             told(pulled.len(), all);
         }
         drop(asked);
-        let recovery = self.recovery(&judged, &pulled);
+        let mut recovery = self.recovery(&judged, &pulled);
+        match bandwidth {
+            Bandwidth::Given(rate) => recovery.at(rate, "given"),
+            Bandwidth::Measured => {
+                if let Some(rate) = bandwidth::measured(&node, &pulled).await {
+                    recovery.at(rate, "measured");
+                }
+            }
+            Bandwidth::Unknown => {}
+        }
         let mut workloads: Vec<Workload> =
             judged.iter().zip(subjects).map(|(one, subject)| self.workload(subject, one, &pulled)).collect();
         let worst = |one: &Workload| one.images.iter().filter_map(|image| image.obstacle).min();

@@ -73,7 +73,7 @@ pub struct Node<'a> {
 
 /// A client, and whether the registry accepts its credentials at all.
 struct Asker {
-    client: Result<Client, String>,
+    client: Result<Arc<Client>, String>,
     rejected: bool,
 }
 
@@ -196,7 +196,7 @@ impl<'a> Node<'a> {
             let observatory = self.drill.observatory;
             // A registry that is drained, and not lost, is there for nodes.
             let open = Arc::new(Registry { service: Service::Open, ..(**registry).clone() });
-            let client = observatory.as_node(&open, credential.cloned()).map_err(|error| error_chain(&error));
+            let client = observatory.as_node(&open, credential.cloned()).map(Arc::new).map_err(|error| error_chain(&error));
             let mut rejected = false;
             if let (Ok(client), Some(Credential::Basic { .. })) = (&client, credential) {
                 let base = client.base(Endpoint::Base, Instant::now() + PATIENCE).await;
@@ -209,6 +209,20 @@ impl<'a> Node<'a> {
         })
         .await;
         cell
+    }
+
+    /// A client that an image was pulled with.
+    pub async fn client_of(&self, pull: &Pull, host: &str) -> Option<Arc<Client>> {
+        let registry = self.registry(host)?;
+        let Credentials { list, identity, .. } = &pull.credentials;
+        for (credential, identity) in list.iter().zip(identity) {
+            let asker = self.asker(&registry, Some(credential), identity).await;
+            if let Some(Asker { client: Ok(client), rejected: false }) = asker.get() {
+                return Some(client.clone());
+            }
+        }
+        let asker = self.asker(&registry, None, "\0ours").await;
+        asker.get()?.client.clone().ok()
     }
 
     async fn with(

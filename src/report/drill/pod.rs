@@ -1,5 +1,6 @@
 //! One workload: what the doors would make of its Pod, and with which credentials its images would be pulled.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, NAMESPACE_NAME};
 use crate::domain::pull_secrets::Source;
 use crate::evidence::{Answers, Asking, Share};
+use crate::pod::plan::{Original, originals};
 use crate::pod::platform::demand;
 use crate::pod::slots::{AdmissionKind, Field, PullPolicy};
 use crate::pod::{Mode, Pod};
@@ -89,6 +91,16 @@ struct NamedSecret {
 impl Drill<'_> {
     /// Judges a workload as the doors would.
     pub(super) async fn judge(&self, subject: &Subject, node: &Node<'_>) -> Judged {
+        let mut all = Judged { images: Vec::new(), assumed: Vec::new() };
+        for pod in &subject.pods {
+            let one = self.judge_pod(subject, pod, node).await;
+            all.images.extend(one.images);
+            all.assumed.extend(one.assumed);
+        }
+        all
+    }
+
+    async fn judge_pod(&self, subject: &Subject, text: &str, node: &Node<'_>) -> Judged {
         let stuck = |why: String| Judged {
             images: vec![JudgedImage {
                 slot: String::new(),
@@ -99,7 +111,7 @@ impl Drill<'_> {
             }],
             assumed: Vec::new(),
         };
-        let pod: Pod<'_> = match serde_json::from_str(&subject.pod) {
+        let pod: Pod<'_> = match serde_json::from_str(text) {
             Ok(pod) => pod,
             Err(error) => return stuck(format!("its Pod cannot be read: {error}")),
         };
@@ -117,27 +129,31 @@ impl Drill<'_> {
             now: self.now,
         };
         let mut images = Vec::new();
-        for slot in pod.slots().filter(|slot| slot.field != Field::Ephemeral) {
+        for Original { slot, was } in originals(&pod, self.settings, &context) {
+            if slot.field == Field::Ephemeral {
+                continue;
+            }
+            let written = was.map_or_else(|| slot.image.to_owned(), Cow::into_owned);
             let decision = match alone {
                 true => None,
                 false => {
-                    let case = self.settings.case_for(slot.image, slot.pull_policy.pull(), &context);
+                    let case = self.settings.case_for(&written, slot.pull_policy.pull(), &context);
                     Some(self.image_decision(&case, &subject.namespace).await)
                 }
             };
-            images.push((slot, decision));
+            images.push((slot, written, decision));
         }
         let added: Vec<_> = images
             .iter()
-            .filter_map(|(_, decision)| decision.as_ref())
+            .filter_map(|(.., decision)| decision.as_ref())
             .filter(|decision| decision.outcome.image.is_some() || decision.outcome.place.is_some())
             .filter_map(|decision| decision.outcome.pull_secret.clone())
             .collect();
-        let mut keys = self.credentials(subject, &pod, &labels, &added.iter().map(|one| one.as_str()).collect::<Vec<_>>()).await;
+        let mut keys = self.credentials(subject, (text, &pod), &labels, &added.iter().map(|one| one.as_str()).collect::<Vec<_>>()).await;
         let images = images
             .into_iter()
-            .map(|(slot, decision)| {
-                let next = self.next(slot.image, slot.pull_policy, decision.as_ref(), &keys, &context.platforms, node);
+            .map(|(slot, written, decision)| {
+                let next = self.next(&written, slot.pull_policy, decision.as_ref(), &keys, &context.platforms, node);
                 let notes = match &next {
                     Next::Pull(pull) if pull.credentials.is_assumed() => {
                         vec!["its pull secrets could not be read: they were taken for good ones".to_owned()]
@@ -146,7 +162,7 @@ impl Drill<'_> {
                 };
                 JudgedImage {
                     slot: slot.plain(),
-                    written: slot.image.to_owned(),
+                    written,
                     decision,
                     next,
                     notes,
@@ -226,8 +242,8 @@ impl Drill<'_> {
     }
 
     /// What the kubelet would find for the Pod. `added`: the pull secrets that Landfall adds.
-    async fn credentials(&self, subject: &Subject, pod: &Pod<'_>, labels: &Labels, added: &[&str]) -> PodKeys {
-        let own: Secrets = serde_json::from_str(&subject.pod).unwrap_or_default();
+    async fn credentials(&self, subject: &Subject, (text, pod): (&str, &Pod<'_>), labels: &Labels, added: &[&str]) -> PodKeys {
+        let own: Secrets = serde_json::from_str(text).unwrap_or_default();
         let own = own.spec.image_pull_secrets.unwrap_or_default();
         let mut names: Vec<String> = own.into_iter().filter_map(|named| named.name).filter(|name| !name.is_empty()).collect();
         let mut keys = PodKeys::default();

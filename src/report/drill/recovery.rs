@@ -1,7 +1,6 @@
 //! How long a node would pull, and what would be lost: recovery time and recovery point.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -55,18 +54,23 @@ pub struct Lacking {
     pub since: String,
 }
 
+/// How fast a node pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bandwidth {
+    /// So many bytes a second.
+    Given(u64),
+    /// It is measured, by reading some layers: at most 64 MiB, and for at most 10 s.
+    Measured,
+    /// It is not known.
+    Unknown,
+}
+
 impl Recovery {
     /// Adds how fast a node pulls.
     pub fn at(&mut self, bytes_per_second: u64, bandwidth_is: &str) {
         self.bytes_per_second = Some(bytes_per_second);
         self.bandwidth_is = Some(bandwidth_is.to_owned());
         self.seconds = (bytes_per_second > 0).then(|| self.bytes.div_ceil(bytes_per_second));
-    }
-
-    /// How long it takes, where that is known.
-    #[must_use]
-    pub fn time(&self) -> Option<Duration> {
-        self.seconds.map(Duration::from_secs)
     }
 }
 
