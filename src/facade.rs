@@ -250,6 +250,10 @@ pub mod pod {
     pub mod annotation {
         pub use crate::pod::annotation::read;
     }
+    /// See [`crate::pod::workload`].
+    pub mod workload {
+        pub use crate::pod::workload::essence;
+    }
     /// See [`crate::pod::surface`].
     pub mod surface {
         pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};

@@ -4,3 +4,4 @@ pub mod doctor;
 pub mod drill;
 pub mod explain;
 pub mod gaps;
+pub mod workloads;

@@ -285,7 +285,7 @@ impl Sweeper {
         let unreadable = |source| SweepError::Page { kind: kind.names().1, source };
         let (mut after, mut attempts) = (None, 1);
         loop {
-            let page = match self.workloads.page(kind, after.as_deref()).await {
+            let page = match self.workloads.page(kind, None, after.as_deref()).await {
                 Ok(page) => page,
                 Err(error) if error.is_status(410) && attempts < ATTEMPTS => {
                     (after, attempts) = (None, attempts + 1);
