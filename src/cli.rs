@@ -6,6 +6,7 @@ mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod drill;
 mod explain;
 mod gaps;
 mod generate;
@@ -38,6 +39,7 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
+    Drill(Box<drill::Args>),
     Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
+        Role::Drill(args) => drill::run(&args, &mut anstream::stdout().lock()),
         Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),

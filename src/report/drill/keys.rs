@@ -11,6 +11,7 @@ use crate::cluster::{ClusterError, PodSecret};
 use crate::domain::error_chain::error_chain;
 
 /// Where Secrets and ServiceAccounts are read.
+#[derive(Debug)]
 pub enum Keys {
     /// In a cluster, each once.
     Cluster(Cluster, Mutex<HashMap<(bool, String, String), Held>>),
@@ -31,14 +32,22 @@ pub enum Held {
     Unread(String),
 }
 
-/// Those that stand in manifests, by namespace and name.
-#[derive(Debug, Default)]
+/// Those that stand in manifests, by namespace and name. What does not may be in the cluster that the manifests are for.
+#[derive(Debug)]
 pub struct ManifestKeys {
+    cluster: Option<Box<Keys>>,
     secrets: BTreeMap<(String, String), PodSecret>,
     accounts: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl ManifestKeys {
+    /// None yet, and the cluster that has the others, where one may be asked.
+    #[must_use]
+    pub fn beside(cluster: Option<Cluster>) -> Self {
+        let cluster = cluster.map(|cluster| Box::new(Keys::of(cluster)));
+        Self { cluster, secrets: BTreeMap::new(), accounts: BTreeMap::new() }
+    }
+
     /// Takes an object, if it is a Secret or a ServiceAccount. `namespace` is that of objects that name none.
     pub fn take(&mut self, object: &Value, namespace: &str) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -81,9 +90,10 @@ impl Keys {
 
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Held {
         match self {
-            Self::Manifests(keys) => match keys.secrets.get(&(namespace.to_owned(), name.to_owned())) {
-                Some(secret) => Held::Secret(secret.clone()),
-                None => Held::Unread("the manifests do not have it".to_owned()),
+            Self::Manifests(keys) => match (keys.secrets.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
+                (Some(secret), _) => Held::Secret(secret.clone()),
+                (None, Some(cluster)) => Box::pin(cluster.secret(namespace, name)).await,
+                (None, None) => Held::Unread("the manifests do not have it".to_owned()),
             },
             Self::Cluster(cluster, known) => {
                 let key = (true, namespace.to_owned(), name.to_owned());
@@ -103,9 +113,10 @@ impl Keys {
 
     pub(super) async fn account(&self, namespace: &str, name: &str) -> Held {
         match self {
-            Self::Manifests(keys) => match keys.accounts.get(&(namespace.to_owned(), name.to_owned())) {
-                Some(names) => Held::Account(names.clone()),
-                None => Held::Unread("the manifests do not have it".to_owned()),
+            Self::Manifests(keys) => match (keys.accounts.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
+                (Some(names), _) => Held::Account(names.clone()),
+                (None, Some(cluster)) => Box::pin(cluster.account(namespace, name)).await,
+                (None, None) => Held::Unread("the manifests do not have it".to_owned()),
             },
             Self::Cluster(cluster, known) => {
                 let key = (false, namespace.to_owned(), name.to_owned());
