@@ -12,6 +12,7 @@
 
 mod answer;
 mod closing;
+mod control;
 mod pod;
 mod script;
 mod settings;
@@ -20,6 +21,7 @@ mod told;
 
 use std::time::Duration;
 
+pub use control::Pages;
 pub use script::{Act, example_reviews, script};
 pub use stage::Stage;
 pub use told::{Admission, Performance, Told, ToldAct, ToldImage, tally};
