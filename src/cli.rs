@@ -11,6 +11,7 @@ mod explain;
 mod gaps;
 mod generate;
 mod open;
+mod report;
 pub mod serve;
 mod sources;
 mod terminal;
@@ -45,6 +46,7 @@ enum Role {
     Gaps(gaps::Args),
     Generate(generate::Args),
     Open(open::Args),
+    Report(report::Args),
     Serve(Box<serve::Args>),
 }
 
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Open(args) => open::run(&args, &mut anstream::stdout().lock()),
+        Role::Report(args) => report::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,7 +1,10 @@
 //! Reports for people: what works, what does not, and what to do about it. They are data that `cli/` prints.
 
+pub mod changes;
 pub mod doctor;
 pub mod drill;
 pub mod explain;
 pub mod gaps;
+pub mod sheet;
+pub mod sites;
 pub mod workloads;

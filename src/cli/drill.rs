@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 
+use super::report::{input, read, write};
 use super::sources::{Found, Sources};
 use super::{Output, terminal};
 use crate::domain::error_chain::error_chain;
@@ -16,9 +18,11 @@ use crate::domain::name::RegistryName;
 use crate::domain::policy::NAMESPACE_NAME;
 use crate::evidence::Observatory;
 use crate::ledger::Record;
+use crate::report::changes::changes;
 use crate::report::drill::{
     Bandwidth, Drill, Forecast, Keys, ManifestKeys, Prospect, Subject, text, without,
 };
+use crate::report::sheet::{self, Input};
 use crate::report::workloads::{Collection, Manifests, live};
 
 /// Forecast which workloads could start again if some registries were lost: every Pod is created anew, on nodes that hold no
@@ -49,12 +53,18 @@ pub(super) struct Args {
     /// Manifests instead of what a cluster has: a file, a folder, or `-` for standard input. Secrets and ServiceAccounts among
     /// them are read as well.
     #[arg(short, long, value_name = "PATH")]
-    filename: Vec<std::path::PathBuf>,
+    filename: Vec<PathBuf>,
     /// How fast a node pulls, such as `100MiB/s`. Without it, at most 64 MiB are read for at most 10 s to measure that.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bandwidth: Option<u64>,
     #[command(flatten)]
     sources: Sources,
+    /// Write the report as a page, too, and beside it the same as JSON: `drill.html` and `drill.json`.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// The JSON of the last drill: the page says what was mended since.
+    #[arg(long, value_name = "FILE", requires = "html")]
+    previous: Option<PathBuf>,
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -75,7 +85,8 @@ fn rate(text: &str) -> Result<u64, String> {
         "GB" => 1_000_000_000,
         _ => return Err(wrong()),
     };
-    let rate = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|rate| *rate > 0);
+    let rate =
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|rate| *rate > 0);
     rate.ok_or_else(wrong)
 }
 
@@ -84,13 +95,35 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
     let now = Timestamp::now();
+    // Before the work: a file that cannot be read should not cost it.
+    let previous = args.previous.as_deref().map(read).transpose()?;
     let forecast = runtime.block_on(drill(args, now))?;
+    if let Some(file) = &args.html {
+        write_page(file, &forecast, previous.as_ref(), &args.sources)?;
+    }
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&forecast)?)?,
         Output::Text => write!(out, "{}", text(&forecast, now, terminal::width()))?,
     }
     let all = forecast.workloads.iter().all(|one| one.prospect == Prospect::Starts);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the page, and the JSON whose hash stands on it.
+fn write_page(
+    file: &Path,
+    forecast: &Forecast,
+    previous: Option<&(Forecast, Input)>,
+    sources: &Sources,
+) -> anyhow::Result<()> {
+    let json = file.with_extension("json");
+    let text = serde_json::to_string_pretty(forecast)? + "\n";
+    let since = previous.map(|(old, _)| changes(old, forecast));
+    let mut inputs = sources.inputs()?;
+    inputs.extend(previous.map(|(_, input)| input.clone()));
+    inputs.push(input(&json, text.as_bytes()));
+    write(&json, &text)?;
+    write(file, &sheet::drill(forecast, since.as_ref(), &inputs))
 }
 
 async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
@@ -116,7 +149,9 @@ async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
         let known = match collection.namespaces.get(&*name) {
             Some(known) => known.clone(),
             None => found.labels(&name).await.unwrap_or_else(|_| {
-                found.notes.push(format!("the cluster has no namespace `{name}`: it is known by its name alone"));
+                found
+                    .notes
+                    .push(format!("the cluster has no namespace `{name}`: it is known by its name alone"));
                 [(NAMESPACE_NAME.to_owned(), name.clone())].into_iter().collect()
             }),
         };
@@ -158,10 +193,13 @@ async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
     forecast.notes.append(&mut found.notes);
     forecast.notes.extend(collection.notes.iter().cloned());
     if collection.left_out > 0 {
-        forecast.notes.push(format!("{} Pods and templates could not be read, or are too many", collection.left_out));
+        forecast
+            .notes
+            .push(format!("{} Pods and templates could not be read, or are too many", collection.left_out));
     }
     if !collection.left_alone.is_empty() {
-        let names: Vec<String> = collection.left_alone.iter().map(|(name, number)| format!("{name} ({number})")).collect();
+        let names: Vec<String> =
+            collection.left_alone.iter().map(|(name, number)| format!("{name} ({number})")).collect();
         forecast.not_covered.push(format!("the workloads of namespaces that Landfall leaves alone, whose images nodes ask for as written: {}", names.join(", ")));
     }
     if !collection.custom.is_empty() {
@@ -201,7 +239,9 @@ async fn collected(args: &Args, found: &Found) -> anyhow::Result<Collection> {
 async fn gaps(found: &mut Found) -> Vec<(GapKey, Record)> {
     let Some(cluster) = &found.cluster else { return Vec::new() };
     match cluster.gaps().list().await {
-        Ok(Some(listed)) => listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect(),
+        Ok(Some(listed)) => {
+            listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect()
+        }
         Ok(None) => Vec::new(),
         Err(error) => {
             let why = error_chain(&error);
@@ -219,7 +259,9 @@ impl Progress {
         let shown = output == Output::Text && std::io::stderr().is_terminal();
         Self(shown.then(|| {
             let bar = indicatif::ProgressBar::new(0);
-            let style = indicatif::ProgressStyle::with_template("{pos} of {len} images asked for, {per_sec}, {eta} left");
+            let style = indicatif::ProgressStyle::with_template(
+                "{pos} of {len} images asked for, {per_sec}, {eta} left",
+            );
             if let Ok(style) = style {
                 bar.set_style(style);
             }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
+use super::report::input;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, Policy};
 use crate::domain::settings::Settings;
+use crate::report::sheet::Input;
 
 /// The key of the ConfigMap that the chart renders.
 const KEY: &str = "landfall.yaml";
@@ -58,6 +60,22 @@ pub(super) struct Found {
 }
 
 impl Sources {
+    /// The files that were named, with their hashes: evidence of what a report rests on.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn inputs(&self) -> anyhow::Result<Vec<Input>> {
+        let files = self.config.iter().chain(&self.policy);
+        files
+            .map(|file| {
+                Ok(input(
+                    file,
+                    &std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?,
+                ))
+            })
+            .collect()
+    }
+
     /// Reads them. It reads files, and asks the cluster.
     ///
     /// # Errors
@@ -102,7 +120,6 @@ impl Sources {
     pub fn release_namespace(&self) -> &str {
         &self.release_namespace
     }
-
 }
 
 impl Found {

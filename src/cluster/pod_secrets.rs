@@ -38,7 +38,12 @@ impl Cluster {
             let times = fields.into_iter().filter_map(|field| Some(field.time?.0));
             PodSecret {
                 kind: secret.type_.unwrap_or_default(),
-                data: secret.data.unwrap_or_default().into_iter().map(|(key, ByteString(value))| (key, value)).collect(),
+                data: secret
+                    .data
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(key, ByteString(value))| (key, value))
+                    .collect(),
                 written: times.chain(secret.metadata.creation_timestamp.map(|time| time.0)).max(),
             }
         }))

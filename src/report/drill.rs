@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::domain::gap::GapKey;
@@ -53,7 +53,7 @@ pub struct Subject {
 }
 
 /// What would start again.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// What this is, and what it is not.
@@ -87,7 +87,9 @@ pub struct Forecast {
 }
 
 /// What becomes of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum Prospect {
     /// It would not start.
     Fails,
@@ -98,7 +100,7 @@ pub enum Prospect {
 }
 
 /// A workload.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
     /// Its kind.
@@ -114,7 +116,7 @@ pub struct Workload {
 }
 
 /// An image of a workload.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
     /// Where it stands: `containers/web`.
@@ -133,21 +135,33 @@ pub struct Image {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
     /// What hinders it, in words.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// What to do about it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub todo: String,
     /// Since when it is known to be lacking, as the ReplicationGaps say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// What should be known of it though it would start.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 /// What hinders a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema, strum::Display)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    strum::Display,
+)]
 pub enum Obstacle {
     /// A policy denies the Pod.
     Denied,
@@ -186,16 +200,28 @@ impl Obstacle {
 
     fn todo(self) -> &'static str {
         match self {
-            Self::Denied => "correct what the policy asks for, or grant an exception for the time of the outage",
-            Self::RegistryLost => "give the image a Route with a replica here, or copy it with `landfall copy`",
+            Self::Denied => {
+                "correct what the policy asks for, or grant an exception for the time of the outage"
+            }
+            Self::RegistryLost => {
+                "give the image a Route with a replica here, or copy it with `landfall copy`"
+            }
             Self::Missing | Self::ChildMissing | Self::LayerMissing | Self::ConfigMissing => {
                 "run the replication rule again, or `landfall copy`"
             }
-            Self::NotCached => "pull it once through the proxy cache while its upstream is there, or replicate it",
-            Self::NoPlatform => "push an index that lists the platforms of the nodes, or name them in a nodeSelector",
+            Self::NotCached => {
+                "pull it once through the proxy cache while its upstream is there, or replicate it"
+            }
+            Self::NoPlatform => {
+                "push an index that lists the platforms of the nodes, or name them in a nodeSelector"
+            }
             Self::Refused => "see which policy of the registry's project refuses it, and correct that there",
-            Self::NoPermission => "give the namespace a pull secret that allows it, and name it in the Pod or its ServiceAccount",
-            Self::MalformedSecret => "write the Secret again, as `kubectl create secret docker-registry` does",
+            Self::NoPermission => {
+                "give the namespace a pull secret that allows it, and name it in the Pod or its ServiceAccount"
+            }
+            Self::MalformedSecret => {
+                "write the Secret again, as `kubectl create secret docker-registry` does"
+            }
             Self::NoReference => "correct the image",
             Self::NeverPulled => "load the image into each new node, or use another imagePullPolicy",
             Self::NotTold => "see why the registry did not answer, and run the drill again",
@@ -232,10 +258,7 @@ pub fn without(settings: &Settings, lost: &BTreeSet<RegistryName>) -> Result<Set
     for name in lost {
         let Some(registry) = registries.get_mut(name) else {
             let known: Vec<&str> = settings.registries.keys().map(RegistryName::as_str).collect();
-            return Err(format!(
-                "`{name}` is no registry of the configuration; it has {}",
-                known.join(", ")
-            ));
+            return Err(format!("`{name}` is no registry of the configuration; it has {}", known.join(", ")));
         };
         *registry = Registry { service: Service::Drained, ..(**registry).clone() }.into();
     }
@@ -318,7 +341,8 @@ impl Drill<'_> {
 
     fn assumptions(&self, judged: &[pod::Judged]) -> Vec<String> {
         let mut all: Vec<String> = ASSUMPTIONS.map(str::to_owned).to_vec();
-        let assumed: BTreeSet<&str> = judged.iter().flat_map(|one| &one.assumed).map(String::as_str).collect();
+        let assumed: BTreeSet<&str> =
+            judged.iter().flat_map(|one| &one.assumed).map(String::as_str).collect();
         all.extend(assumed.into_iter().map(str::to_owned));
         all
     }
