@@ -23,7 +23,7 @@ pub fn drill(forecast: &Forecast, since: Option<&Changes>, inputs: &[Input]) -> 
             "Scenario",
             format!("loss of {}; every Pod is created again, on nodes that hold no image", lost.join(", ")),
         ),
-        ("When", at.clone()),
+        ("When", to_the_second(at)),
         ("By", format!("Landfall {version}")),
         ("Method", forecast.method.clone()),
     ];
@@ -126,7 +126,6 @@ fn scope(forecast: &Forecast) -> Markup {
     html! {
         section aria-labelledby="scope" {
             h2 #scope { "Scope and method" }
-            p { (cut(&forecast.method)) "." }
             (list("Assumptions", &forecast.assumptions))
             (list("Not covered", &forecast.not_covered))
             (list("Notes", &forecast.notes))
@@ -156,6 +155,12 @@ fn starting(forecast: &Forecast) -> Markup {
             }
         }
     }
+}
+
+/// A time without the fractions of its second.
+fn to_the_second(at: &str) -> String {
+    at.parse::<jiff::Timestamp>()
+        .map_or_else(|_| at.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// `1.5 GiB`.
