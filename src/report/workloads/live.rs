@@ -77,6 +77,7 @@ pub async fn live(
                     continue;
                 }
                 Err(error) if error.is_forbidden() || error.is_not_found() => {
+                    reading.found.partial = true;
                     reading.found.notes.push(error_chain(&error));
                     refused = Some(error);
                     break;
@@ -222,6 +223,7 @@ impl Reading<'_> {
     fn page<'p>(&mut self, page: &'p str) -> Option<Page<'p, &'p RawValue>> {
         let read = serde_json::from_str(page);
         if let Err(error) = &read {
+            self.found.partial = true;
             self.found.notes.push(format!("a list of the API server cannot be read: {error}"));
         }
         read.ok()
@@ -328,7 +330,12 @@ mod tests {
                 let standing: Vec<_> = workload.standing.iter().map(|one| one.pods).collect();
                 let image =
                     workload.to_create().map(|pod| pod.split('"').nth(13).unwrap_or_default().to_owned());
-                (workload.called(), workload.pods, image.collect::<Vec<_>>().join(" "), standing)
+                (
+                    format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+                    workload.pods,
+                    image.collect::<Vec<_>>().join(" "),
+                    standing,
+                )
             })
             .collect();
         let of = |called: &str, pods, image: &str, standing: &[u32]| {
