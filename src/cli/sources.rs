@@ -76,11 +76,6 @@ impl Sources {
             .collect()
     }
 
-    /// The namespace of the release, which Landfall leaves alone.
-    pub fn release_namespace(&self) -> &str {
-        &self.release_namespace
-    }
-
     /// Reads them. It reads files, and asks the cluster.
     ///
     /// # Errors

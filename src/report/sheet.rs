@@ -4,11 +4,13 @@
 //! since when, how it was found out and what was not looked at, the hashes of what went in, and a line to sign. It never says
 //! that somebody complies with something; it says for which articles it may be evidence.
 
+mod audit;
 mod changes;
 mod drill;
 mod frame;
 mod sites;
 
+pub use audit::audit;
 pub use changes::changes;
 pub use drill::drill;
 pub use frame::Input;
