@@ -123,6 +123,7 @@ fn scope(audit: &Audit) -> Markup {
     html! {
         section aria-labelledby="scope" {
             h2 #scope { "Scope" }
+            p { (if audit.complete { "Everything that was named was read and judged, but what stands here." } else { "Not everything was read and judged." }) }
             (list("Notes", &audit.notes))
             (list("Namespaces that Landfall leaves alone, with their workloads", &counted(&audit.left_alone)))
             (list("Custom resources that were not looked into", &counted(&audit.not_looked_into)))
