@@ -8,11 +8,13 @@ mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod drill;
 mod explain;
 mod gaps;
 mod generate;
 mod open;
 mod plugin;
+mod report;
 pub mod serve;
 mod sources;
 mod terminal;
@@ -49,10 +51,12 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
+    Drill(Box<drill::Args>),
     Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
     Open(open::Args),
+    Report(report::Args),
     Serve(Box<serve::Args>),
 }
 
@@ -118,10 +122,12 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
+        Role::Drill(args) => drill::run(&args, &mut anstream::stdout().lock()),
         Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Open(args) => open::run(&args, &mut anstream::stdout().lock()),
+        Role::Report(args) => report::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
     };
     outcome.unwrap_or_else(|error| {

@@ -277,6 +277,7 @@ pub mod registry {
 pub mod report {
     pub use crate::report::audit::Audit;
     pub use crate::report::doctor;
+    pub use crate::report::drill;
     pub use crate::report::explain::Explained;
 }
 /// See [`crate::server`].

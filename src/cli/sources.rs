@@ -8,11 +8,13 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use super::plugin::Target;
+use super::report::input;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, Policy};
 use crate::domain::settings::Settings;
+use crate::report::sheet::Input;
 
 /// The key of the ConfigMap that the chart renders.
 const KEY: &str = "landfall.yaml";
@@ -61,9 +63,20 @@ pub(super) struct Found {
 }
 
 impl Sources {
-    /// The namespace of the release, which Landfall leaves alone.
-    pub fn release_namespace(&self) -> &str {
-        &self.release_namespace
+    /// The files that were named, with their hashes: evidence of what a report rests on.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn inputs(&self) -> anyhow::Result<Vec<Input>> {
+        let files = self.config.iter().chain(&self.policy);
+        files
+            .map(|file| {
+                Ok(input(
+                    file,
+                    &std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?,
+                ))
+            })
+            .collect()
     }
 
     /// Reads them. It reads files, and asks the cluster.
@@ -102,6 +115,13 @@ impl Sources {
         let all = settings.policies.iter().cloned().chain(more).collect();
         settings = settings.with_policies(all);
         Ok(Found { settings, cluster, notes, labels: label.clone() })
+    }
+}
+
+impl Sources {
+    /// The namespace of the release.
+    pub fn release_namespace(&self) -> &str {
+        &self.release_namespace
     }
 }
 
