@@ -349,7 +349,7 @@ impl Ground {
     fn scan(&self, at: &Embedded, digest: Digest, random: &mut Rng) {
         let scan = match random.u8(0..10) {
             0 => return,
-            1 => Scan::Error,
+            1 => Scan::Error(jiff::Timestamp::now()),
             2 => Scan::found(&[("CVE-2026-0001", Severity::Critical)]),
             _ => Scan::clean(),
         };
@@ -384,7 +384,8 @@ impl Ground {
             spec["volumes"] = json!([{"name": "empty"}, {"name": "model", "image": {"reference": name, "pullPolicy": policy}}]);
         }
         if random.u8(0..8) == 0 {
-            spec["nodeSelector"] = json!({"kubernetes.io/arch": ["arm64", "amd64"][random.usize(0..2)]});
+            let arch = if random.bool() { "arm64" } else { "amd64" };
+            spec["nodeSelector"] = json!({"kubernetes.io/arch": arch});
         }
         let secrets: &[&str] = match random.u8(0..16) {
             0 => &["ams-creds"],

@@ -59,7 +59,7 @@ pub struct Pull {
 #[derive(Debug, Clone)]
 pub enum Pulled {
     /// All of it: the layers by the platform that they are for; an image without platforms is under "".
-    Whole { digest: Digest, layers: BTreeMap<String, Vec<Layer>>, assumed: bool },
+    Whole { layers: BTreeMap<String, Vec<Layer>> },
     /// Not all of it.
     Not(Obstacle, String),
 }
@@ -172,14 +172,14 @@ impl<'a> Node<'a> {
         for (credential, identity) in credentials.list.iter().zip(&credentials.identity) {
             let asker = self.asker(&registry, Some(credential), identity).await;
             match self.with(&asker, &registry, &reference, pull).await {
-                Ok((digest, layers)) => return Pulled::Whole { digest, layers, assumed: false },
+                Ok(layers) => return Pulled::Whole { layers },
                 Err(found) => worst = Some(more_telling(worst, found)),
             }
         }
         if credentials.assumed {
             let asker = self.asker(&registry, None, "\0ours").await;
             match self.with(&asker, &registry, &reference, pull).await {
-                Ok((digest, layers)) => return Pulled::Whole { digest, layers, assumed: true },
+                Ok(layers) => return Pulled::Whole { layers },
                 Err(found) => worst = Some(more_telling(worst, found)),
             }
         }
@@ -231,7 +231,7 @@ impl<'a> Node<'a> {
         registry: &SharedRegistry,
         reference: &Reference<'_>,
         pull: &Pull,
-    ) -> Result<(Digest, BTreeMap<String, Vec<Layer>>), (Obstacle, String)> {
+    ) -> Result<BTreeMap<String, Vec<Layer>>, (Obstacle, String)> {
         let Some(Asker { client, rejected }) = asker.get() else {
             return Err((Obstacle::NotTold, "nothing was asked".to_owned()));
         };
@@ -286,7 +286,7 @@ impl<'a> Node<'a> {
                 }
             }
         }
-        Ok((digest, layers))
+        Ok(layers)
     }
 }
 
