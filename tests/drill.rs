@@ -169,7 +169,9 @@ async fn the_forecasts_of_many_worlds_are_the_truth() {
     }
     let (mut all, mut differences) = (Score::default(), Vec::new());
     for seed in 1..=WORLDS {
-        differences.extend(drilled(seed, 120, 240, &mut all).await);
+        let more = drilled(seed, 120, 240, &mut all).await;
+        more.iter().for_each(|difference| println!("{difference}"));
+        differences.extend(more);
     }
     println!("{WORLDS} worlds: {}", all.told());
     assert!(differences.is_empty(), "{}", differences.join("\n"));

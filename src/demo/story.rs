@@ -12,6 +12,7 @@
 
 mod answer;
 mod closing;
+mod drill;
 mod pod;
 mod script;
 mod settings;

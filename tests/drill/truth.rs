@@ -63,8 +63,19 @@ pub async fn starts(ground: &Ground, settings: &Settings) -> BTreeMap<String, Re
         .collect()
         .await;
     for (name, pulls) in wanted {
-        // A Pod without a nodeSelector may come to any node.
-        let failed = pulls.iter().find_map(|pull| found[pull].as_ref().err().map(|why| format!("{} for {}: {why}", pull.image, pull.architecture)));
+        // A Pod without a nodeSelector may come to any node. Where an index never listed a platform, its Pods never ran there.
+        let mut images: BTreeMap<&str, Vec<(&Pull, &Result<(), String>)>> = BTreeMap::new();
+        for pull in &pulls {
+            images.entry(&pull.image).or_default().push((pull, &found[pull]));
+        }
+        let is_elsewhere = |why: &str| why.contains("no image found in manifest list for architecture");
+        let failed = images.values().find_map(|all| {
+            let any = all.iter().any(|(_, outcome)| outcome.is_ok());
+            all.iter().find_map(|(pull, outcome)| {
+                let why = outcome.as_ref().err().filter(|why| !any || !is_elsewhere(why))?;
+                Some(format!("{} for {}: {why}", pull.image, pull.architecture))
+            })
+        });
         started.insert(name.to_owned(), failed.map_or(Ok(()), Err));
     }
     started
@@ -95,15 +106,13 @@ async fn created(ground: &Ground, settings: &Settings) -> Vec<Result<Value, Stri
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = routers.mutate.merge(routers.validate);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-        let asked = || ground.fra.log().len() + ground.edge.log().len() + ground.ams.log().len();
-        let before = asked();
         let mut pods = Vec::new();
         for workload in &ground.workloads {
             pods.push(create(ground, &settings.load(), workload, &url).await);
         }
         serving.abort();
-        // What is looked up behind is known.
-        if last.as_ref() == Some(&pods) && asked() == before {
+        // What is looked up behind is known once nothing changes any more.
+        if last.as_ref() == Some(&pods) {
             watch.abort();
             observatory.close().await;
             return pods;

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::Cluster;
-use crate::cluster::{ClusterError, PodSecret};
+use crate::cluster::{Cluster, ClusterError, PodSecret};
 use crate::domain::error_chain::error_chain;
 
 /// Where Secrets and ServiceAccounts are read.
@@ -69,7 +68,7 @@ impl ManifestKeys {
                     data.insert(name, value.as_str().unwrap_or_default().as_bytes().to_vec());
                 }
                 let kind = text("/type").unwrap_or("Opaque").to_owned();
-                self.secrets.insert(key, PodSecret { kind, data, written: None });
+                self.secrets.insert(key, PodSecret { kind, data });
             }
             Some("ServiceAccount") => {
                 let listed = object.get("imagePullSecrets").and_then(Value::as_array);

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Drill, Obstacle};
+use super::forecast::Obstacle;
 use crate::domain::case::needed;
 use crate::domain::credential::Credential;
 use crate::domain::digest::Digest;
@@ -24,7 +24,9 @@ use crate::domain::image::{Reference, Repository, Tag};
 use crate::domain::name::RegistryName;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service, SharedRegistry, folded};
+use crate::domain::settings::Settings;
 use crate::domain::unknown::{Cause, Unknown};
+use crate::evidence::Observatory;
 use crate::registry::{Blob, Client, Depth, Endpoint, Head, Layer, Listed, Target};
 
 /// How long one request may take. A wrong password takes Harbor 1.5 s.
@@ -66,7 +68,8 @@ pub enum Pulled {
 
 /// Asks as a node. What was asked once is known.
 pub struct Node<'a> {
-    drill: &'a Drill<'a>,
+    settings: &'a Settings,
+    observatory: &'a Observatory,
     clients: Mutex<HashMap<(RegistryName, Box<str>), Arc<OnceCell<Asker>>>>,
     blobs: Mutex<HashMap<(usize, Repository, Digest), Result<Blob, Unknown>>>,
 }
@@ -118,14 +121,14 @@ impl Ord for Credentials {
 }
 
 impl<'a> Node<'a> {
-    pub fn new(drill: &'a Drill<'a>) -> Self {
-        Self { drill, clients: Mutex::default(), blobs: Mutex::default() }
+    pub fn new(settings: &'a Settings, observatory: &'a Observatory) -> Self {
+        Self { settings, observatory, clients: Mutex::default(), blobs: Mutex::default() }
     }
 
     /// The registry that a node reaches at this host: one of the configuration, or one that Landfall knows nothing of.
     /// `None`: it is no host that could be asked.
     pub fn registry(&self, host: &str) -> Option<SharedRegistry> {
-        let settings = self.drill.settings;
+        let settings = self.settings;
         let wanted = folded(host);
         let all = || settings.registries.values();
         if let Some(own) = all().find(|registry| folded(&registry.host) == wanted) {
@@ -193,7 +196,7 @@ impl<'a> Node<'a> {
         let key = (registry.name.clone(), Box::from(identity));
         let cell = self.clients.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| async {
-            let observatory = self.drill.observatory;
+            let observatory = self.observatory;
             // A registry that is drained, and not lost, is there for nodes.
             let open = Arc::new(Registry { service: Service::Open, ..(**registry).clone() });
             let client = observatory.as_node(&open, credential.cloned()).map(Arc::new).map_err(|error| error_chain(&error));
@@ -350,7 +353,7 @@ impl Who<'_> {
     /// Of a proxy cache only what it holds itself counts: the rest it fetches from its upstream.
     async fn cached(&self, digest: &Digest) -> Asked<()> {
         let deadline = Instant::now() + PATIENCE;
-        let observatory = self.node.drill.observatory;
+        let observatory = self.node.observatory;
         match observatory.holds(&self.registry.name, self.repository, digest, deadline).await {
             Ok(true) => Ok(()),
             Ok(false) => Err((

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, sleep_until};
 
+use super::forecast::{Obstacle, Subject};
 use super::keys::Held;
 use super::node::{Credentials, Node, Pull};
-use super::{Drill, Subject};
+use super::scene::Drill;
 use crate::cluster::PodSecret;
 use crate::domain::case::{Case, Exemption, PodContext, Subject as Routing};
 use crate::domain::credential::Credential;
@@ -57,7 +58,7 @@ pub(super) enum Next {
     /// It is pulled.
     Pull(Pull),
     /// This hinders it.
-    Stuck(super::Obstacle, String),
+    Stuck(Obstacle, String),
 }
 
 impl Judged {
@@ -106,7 +107,7 @@ impl Drill<'_> {
                 slot: String::new(),
                 written: String::new(),
                 decision: None,
-                next: Next::Stuck(super::Obstacle::NotTold, why),
+                next: Next::Stuck(Obstacle::NotTold, why),
                 notes: Vec::new(),
             }],
             assumed: Vec::new(),
@@ -205,7 +206,6 @@ impl Drill<'_> {
         platforms: &Arc<[PlatformPattern]>,
         node: &Node<'_>,
     ) -> Next {
-        use super::Obstacle;
         if let Some(decision) = decision.filter(|decision| decision.outcome.denies()) {
             return Next::Stuck(Obstacle::Denied, messages::denial(written, decision));
         }
@@ -303,7 +303,6 @@ impl Drill<'_> {
                         PodSecret {
                             kind: "kubernetes.io/dockerconfigjson".to_owned(),
                             data: [(".dockerconfigjson".to_owned(), content.bytes().to_vec())].into(),
-                            written: None,
                         },
                     )),
                     Err(_) => {

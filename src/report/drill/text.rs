@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Forecast, Image, Obstacle, Prospect, Workload};
+use super::forecast::{Forecast, Image, Obstacle, Prospect, Workload};
 use crate::domain::text::{hanging, plain};
 use crate::ledger::age;
 
