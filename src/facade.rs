@@ -63,7 +63,7 @@ pub mod controllers {
 pub mod demo {
     /// See [`crate::demo::story`].
     pub mod story {
-        pub use crate::demo::story::{Performance, Stage, Told, script};
+        pub use crate::demo::story::{Admission, Performance, Stage, Told, script};
     }
     /// See [`crate::demo::world`].
     pub mod world {

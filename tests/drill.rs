@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use landfall::facade::config::{self, Files};
+use landfall::facade::demo::story::{Admission, Stage, script};
+use landfall::facade::domain::image::Reference;
 use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::policy::Labels;
 use landfall::facade::domain::settings::Settings;
@@ -23,6 +25,11 @@ use serde_json::{Value, json};
 
 #[path = "drill/cluster.rs"]
 mod cluster;
+#[path = "drill/command.rs"]
+mod command;
+#[path = "support/site.rs"]
+#[expect(dead_code, reason = "no reviews come here")]
+mod site;
 #[path = "drill/truth.rs"]
 mod truth;
 #[path = "support/wait.rs"]
@@ -59,7 +66,7 @@ async fn forecast(ground: &Ground, settings: &Settings) -> Forecast {
                              "metadata": {"name": "default", "namespace": namespace}, "imagePullSecrets": named});
         objects.insert(format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"), account);
     }
-    let keys = Keys::of(cluster::serve(objects).await);
+    let keys = Keys::of(cluster::client(objects).await);
     let labels: BTreeMap<String, Labels> =
         ground.namespaces.iter().map(|(name, labels)| (name.clone(), labels.clone().into_iter().collect())).collect();
     let subjects: Vec<Subject> = ground
@@ -147,6 +154,41 @@ fn has_skopeo() -> bool {
         println!("skipped: drill against the truth: no skopeo here");
     }
     found
+}
+
+/// The demo says which of its stories will not start before Frankfurt goes dark.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_knows_before_what_will_not_start() {
+    let stage = Stage::build().await.unwrap();
+    let mut drilled = 0;
+    for act in script() {
+        let forecast = stage.drill(&act).await.unwrap();
+        let told = stage.play(act).await.unwrap();
+        let Some(forecast) = forecast.filter(|forecast| forecast.lost == ["fra"]) else { continue };
+        drilled += 1;
+        assert!(forecast.start > 0 && forecast.fail > 0, "{forecast:#?}");
+        for one in &forecast.workloads {
+            let story = told.stories.iter().find(|story| story.story == one.name).unwrap();
+            let images = story.actual.images.iter().flatten();
+            let starts = story.actual.admission == Admission::Allowed
+                && images.map(|image| image.is.as_str()).all(|image| is_served(&stage, image));
+            assert_eq!(one.prospect == Prospect::Starts, starts, "{one:#?} {:#?}", story.actual);
+        }
+    }
+    assert_eq!(drilled, 1);
+    stage.close().await;
+}
+
+/// Whether a registry that is not lost has the manifest.
+fn is_served(stage: &Stage, image: &str) -> bool {
+    let image = Reference::parse(image).unwrap();
+    let at = match image.host {
+        "harbor.ams.example.com" => &stage.demo.ams,
+        "registry.edge:5000" => &stage.demo.edge,
+        _ => return false,
+    };
+    let reference = image.digest.map(|digest| digest.to_string()).or(image.tag.map(str::to_owned)).unwrap();
+    at.store().manifest(&image.path, &reference).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]
