@@ -254,7 +254,7 @@ impl Drill<'_> {
                 Held::Account(listed) => names = listed,
                 Held::Unread(why) => {
                     keys.assume(format!(
-                        "ServiceAccount {}/{account} could not be read ({why}): that its pull secrets, if it names any, are good",
+                        "ServiceAccount {}/{account} could not be read ({why}): its pull secrets, if it names any, are taken for good",
                         subject.namespace
                     ));
                     keys.unread = true;
@@ -277,7 +277,7 @@ impl Drill<'_> {
                         self.made(&name, labels, &mut keys).await;
                     } else {
                         keys.assume(format!(
-                            "Secret {}/{name} could not be read ({why}): that it is good for every registry that images are pulled from with it",
+                            "Secret {}/{name} could not be read ({why}): it is taken for good wherever images are pulled with it",
                             subject.namespace
                         ));
                         keys.unread = true;
@@ -307,7 +307,7 @@ impl Drill<'_> {
                     )),
                     Err(_) => {
                         keys.assume(format!(
-                            "Landfall makes the Secret `{name}`, and the files that it makes it of are not here: that they are good"
+                            "Landfall makes the Secret `{name}`, and the files that it makes it of are not here: they are taken for good"
                         ));
                         keys.unread = true;
                     }
