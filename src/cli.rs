@@ -10,6 +10,7 @@ mod drill;
 mod explain;
 mod gaps;
 mod generate;
+mod open;
 pub mod serve;
 mod sources;
 mod terminal;
@@ -43,6 +44,7 @@ enum Role {
     Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
+    Open(open::Args),
     Serve(Box<serve::Args>),
 }
 
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
+        Role::Open(args) => open::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
     };
     outcome.unwrap_or_else(|error| {

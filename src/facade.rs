@@ -3,7 +3,9 @@
 
 /// See [`crate::admission`].
 pub mod admission {
-    pub use crate::admission::{Doors, LabelsOf, Metrics, OnDenied, OnLoop, PodLoop, Routers, Selectors};
+    pub use crate::admission::{
+        Doors, LabelsOf, Metrics, OnDenied, OnLoop, PodLoop, Recent, Routers, Selectors,
+    };
     /// See [`crate::admission::answer`].
     pub mod answer {
         pub use crate::admission::answer::{Answer, Decision, encode};
@@ -63,7 +65,7 @@ pub mod controllers {
 pub mod demo {
     /// See [`crate::demo::story`].
     pub mod story {
-        pub use crate::demo::story::{Admission, Performance, Stage, Told, script};
+        pub use crate::demo::story::{Admission, Pages, Performance, Stage, Told, script};
     }
     /// See [`crate::demo::world`].
     pub mod world {
@@ -281,7 +283,7 @@ pub mod report {
 pub mod server {
     pub use crate::server::{
         CallerCheck, CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain,
-        Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, TlsError,
-        TlsVersions, Transport, admin, hooks, server_config,
+        GapsOf, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Signals, State, Status,
+        TlsError, TlsVersions, Transport, admin, hooks, server_config,
     };
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! TCP ─listener→ connection ─tls→ HTTP/1.1 or h2 ─answer→ the doors (an `axum::Router` built elsewhere)
 //!          ▲                                       ▲
-//!          └────────────── drain ──────────────────┘        conditions, metrics ─admin→ /livez /readyz /metrics
+//!          └────────────── drain ──────────────────┘        conditions, metrics ─admin→ /livez /readyz /metrics, status page
 //! ```
 //!
 //! The caller is the API server. It speaks HTTP/1.1 (on purpose: kubernetes #75791) and keeps up to 25 idle connections
@@ -25,6 +25,7 @@ mod listener;
 mod metrics;
 mod shares;
 mod stall;
+mod status;
 mod tls;
 
 pub mod admin;
@@ -38,4 +39,5 @@ pub use error::TlsError;
 pub use limits::Limits;
 pub use listener::{Listener, Served, Transport};
 pub use metrics::ServerMetrics;
+pub use status::{GapsOf, Status};
 pub use tls::{CertificateFiles, Pair, ServingCertificate, TlsVersions, server_config};

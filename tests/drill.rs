@@ -19,7 +19,9 @@ use landfall::facade::domain::name::RegistryName;
 use landfall::facade::domain::policy::Labels;
 use landfall::facade::domain::settings::Settings;
 use landfall::facade::evidence::Observatory;
-use landfall::facade::report::drill::{Bandwidth, Drill, Forecast, Keys, Obstacle, Prospect, Subject, without};
+use landfall::facade::report::drill::{
+    Bandwidth, Drill, Forecast, Keys, Obstacle, Prospect, Subject, without,
+};
 use prometheus_client::registry::Registry as Page;
 use serde_json::{Value, json};
 
@@ -67,8 +69,11 @@ async fn forecast(ground: &Ground, settings: &Settings) -> Forecast {
         objects.insert(format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"), account);
     }
     let keys = Keys::of(cluster::client(objects).await);
-    let labels: BTreeMap<String, Labels> =
-        ground.namespaces.iter().map(|(name, labels)| (name.clone(), labels.clone().into_iter().collect())).collect();
+    let labels: BTreeMap<String, Labels> = ground
+        .namespaces
+        .iter()
+        .map(|(name, labels)| (name.clone(), labels.clone().into_iter().collect()))
+        .collect();
     let subjects: Vec<Subject> = ground
         .workloads
         .iter()
@@ -109,7 +114,8 @@ impl Score {
     fn told(&self) -> String {
         let Self { both, only_forecast, only_truth, neither, obstacles } = self;
         let part = |of: usize| if of == 0 { 1.0 } else { *both as f64 / of as f64 };
-        let obstacles: Vec<String> = obstacles.iter().map(|(what, number)| format!("{what} {number}")).collect();
+        let obstacles: Vec<String> =
+            obstacles.iter().map(|(what, number)| format!("{what} {number}")).collect();
         format!(
             "{} workloads, {both} start: precision {:.3}, recall {:.3}; {neither} do not: {}",
             both + only_forecast + only_truth + neither,
@@ -141,7 +147,8 @@ async fn drilled(seed: u64, images: usize, workloads: usize, score: &mut Score) 
             (false, false) => score.neither += 1,
         }
         if said != is.is_ok() {
-            differences.push(format!("seed {seed} {}/{}: {:#?}\nbut {is:?}", one.namespace, one.name, one.images));
+            differences
+                .push(format!("seed {seed} {}/{}: {:#?}\nbut {is:?}", one.namespace, one.name, one.images));
         }
     }
     println!("seed {seed}, without {}: {}", ground.lost.join(", "), score.told());
@@ -149,7 +156,8 @@ async fn drilled(seed: u64, images: usize, workloads: usize, score: &mut Score) 
 }
 
 fn has_skopeo() -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("skopeo").is_file()));
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("skopeo").is_file()));
     if !found {
         println!("skipped: drill against the truth: no skopeo here");
     }

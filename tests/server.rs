@@ -499,6 +499,24 @@ async fn ready_only_when_everything_is_known_to_be_good() {
     assert_eq!(admin.read("/livez").await, (200, "ok\n".to_owned()));
 }
 
+/// However often it is looked at, the ledger is read at most once in ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_looks_at_the_status_page_read_the_ledger_a_few_times() {
+    let (metrics, conditions, registry) = fixture::instruments();
+    let admin = fixture::admin(conditions, registry, &metrics).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let look = async || {
+        for _ in 0..100 {
+            let answer = client.get(admin.url("/")).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            assert!(answer.text().await.unwrap().contains("Needs attention"));
+        }
+    };
+    futures::future::join_all((0..10).map(|_| look())).await;
+    let asked = admin.asked.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((1..=10).contains(&asked), "{asked}");
+}
+
 #[tokio::test]
 async fn every_line_of_the_metrics_is_open_metrics() {
     let site = Site::start(Limits::default()).await;

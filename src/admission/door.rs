@@ -30,6 +30,7 @@ use super::answer::{Answer, AuditKey, Decision, encode};
 use super::first_answers::FirstAnswers;
 use super::judge::{CachedDecision, Judge};
 use super::metrics::{Metrics, PodOutcome};
+use super::recent::Recent;
 use super::recreations::{PodLoop, Recreations};
 use super::review::{Door, DryRun, Review, ReviewError, Unreadable, decode};
 use super::selections::Selections;
@@ -103,6 +104,7 @@ pub struct Doors {
     pub(super) metrics: Metrics,
     pub(super) tasks: TaskTracker,
     pub(super) selectors: Selectors,
+    pub(super) recent: Recent,
 }
 
 impl Doors {
@@ -132,6 +134,7 @@ impl Doors {
             metrics,
             tasks,
             selectors,
+            recent: Recent::default(),
         }
     }
 
@@ -146,6 +149,12 @@ impl Doors {
     #[must_use]
     pub fn selectors(&self) -> Selectors {
         self.selectors.clone()
+    }
+
+    /// Returns what was decided last.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        self.recent.clone()
     }
 
     /// Sets the source of namespace labels. It is asked only where there are policies, and must answer quickly.

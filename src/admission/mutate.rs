@@ -120,6 +120,7 @@ impl DoorState {
             .note(FINDINGS, audit::findings(plan.by_slot()));
         let answer = told(answer, &observed);
         self.record(review, &plan, &decided, (outcome, reason, &details));
+        self.deps.recent.keep((review, &plan), (outcome, reason), (now, terms.began));
         // Of a Pod that is denied, only the images that deny it: the others are not used.
         let is_told = |image: &&ImageDecision| outcome != PodOutcome::Denied || image.outcome.denies();
         self.seen(review, decided.images.iter().map(|image| &image.decision).filter(is_told));

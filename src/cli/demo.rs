@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use crate::demo::story::{Act, Performance, Stage, Told, ToldAct, example_reviews, script};
+use crate::demo::story::{Act, Pages, Performance, Stage, Told, ToldAct, example_reviews, script};
 use crate::domain::gap::GapKey;
 use crate::ledger::Record;
 use crate::report::gaps::{Row, Selection, rows};
@@ -74,8 +74,12 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
             _ = signals.next() => return Ok(INTERRUPTED.into()),
         };
         if args.serve {
-            serve(&stage, args.output, out)?;
-            signals.next().await;
+            let pages = Pages::open().await?;
+            serve(&stage, &pages, args.output, out)?;
+            tokio::select! {
+                () = stage.serve(pages) => {}
+                _ = signals.next() => {}
+            }
         }
         stage.close().await;
         Ok(exit(&performance))
@@ -145,8 +149,8 @@ async fn perform(
 }
 
 /// Prints how to try the running demo, and waits for Ctrl-C.
-fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
-    let commands = commands(stage)?;
+fn serve(stage: &Stage, pages: &Pages, output: Output, out: &mut impl Write) -> anyhow::Result<()> {
+    let commands = commands(stage, pages)?;
     match output {
         Output::Text => write!(out, "{commands}")?,
         // Standard output must hold one JSON object and nothing else.
@@ -156,11 +160,15 @@ fn serve(stage: &Stage, output: Output, out: &mut impl Write) -> anyhow::Result<
 }
 
 /// Commands that can be pasted into a shell.
-fn commands(stage: &Stage) -> anyhow::Result<String> {
+fn commands(stage: &Stage, pages: &Pages) -> anyhow::Result<String> {
     let ca = stage.ca_file();
     let curl = format!("curl --silent --write-out '\\n' --cacert '{}'", ca.display());
     let file = stage.demo.world.write("demo.yaml", &stage.configuration)?;
-    let mut text = format!("\nEverything is up until Ctrl-C. The configuration: {}\n", file.display());
+    let Pages { status, world, .. } = pages;
+    let mut text = format!(
+        "\nThe status page:                   {status}\nLet registries go dark, and back:  {world}\n\nEverything is up until Ctrl-C. The configuration: {}\n",
+        file.display()
+    );
     for (file, about, review) in example_reviews() {
         let path = stage.demo.world.write(file, &serde_json::to_string_pretty(&review)?)?;
         let post = format!("-H 'Content-Type: application/json' --data @'{}'", path.display());

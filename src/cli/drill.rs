@@ -75,7 +75,8 @@ fn rate(text: &str) -> Result<u64, String> {
         "GB" => 1_000_000_000,
         _ => return Err(wrong()),
     };
-    let rate = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|rate| *rate > 0);
+    let rate =
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|rate| *rate > 0);
     rate.ok_or_else(wrong)
 }
 
@@ -116,7 +117,9 @@ async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
         let known = match collection.namespaces.get(&*name) {
             Some(known) => known.clone(),
             None => found.labels(&name).await.unwrap_or_else(|_| {
-                found.notes.push(format!("the cluster has no namespace `{name}`: it is known by its name alone"));
+                found
+                    .notes
+                    .push(format!("the cluster has no namespace `{name}`: it is known by its name alone"));
                 [(NAMESPACE_NAME.to_owned(), name.clone())].into_iter().collect()
             }),
         };
@@ -158,10 +161,13 @@ async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
     forecast.notes.append(&mut found.notes);
     forecast.notes.extend(collection.notes.iter().cloned());
     if collection.left_out > 0 {
-        forecast.notes.push(format!("{} Pods and templates could not be read, or are too many", collection.left_out));
+        forecast
+            .notes
+            .push(format!("{} Pods and templates could not be read, or are too many", collection.left_out));
     }
     if !collection.left_alone.is_empty() {
-        let names: Vec<String> = collection.left_alone.iter().map(|(name, number)| format!("{name} ({number})")).collect();
+        let names: Vec<String> =
+            collection.left_alone.iter().map(|(name, number)| format!("{name} ({number})")).collect();
         forecast.not_covered.push(format!("the workloads of namespaces that Landfall leaves alone, whose images nodes ask for as written: {}", names.join(", ")));
     }
     if !collection.custom.is_empty() {
@@ -201,7 +207,9 @@ async fn collected(args: &Args, found: &Found) -> anyhow::Result<Collection> {
 async fn gaps(found: &mut Found) -> Vec<(GapKey, Record)> {
     let Some(cluster) = &found.cluster else { return Vec::new() };
     match cluster.gaps().list().await {
-        Ok(Some(listed)) => listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect(),
+        Ok(Some(listed)) => {
+            listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect()
+        }
         Ok(None) => Vec::new(),
         Err(error) => {
             let why = error_chain(&error);
@@ -219,7 +227,9 @@ impl Progress {
         let shown = output == Output::Text && std::io::stderr().is_terminal();
         Self(shown.then(|| {
             let bar = indicatif::ProgressBar::new(0);
-            let style = indicatif::ProgressStyle::with_template("{pos} of {len} images asked for, {per_sec}, {eta} left");
+            let style = indicatif::ProgressStyle::with_template(
+                "{pos} of {len} images asked for, {per_sec}, {eta} left",
+            );
             if let Ok(style) = style {
                 bar.set_style(style);
             }

@@ -18,6 +18,7 @@ mod policies;
 mod probe;
 mod pull_secrets;
 mod rules;
+mod status;
 mod sweep;
 mod tasks;
 
@@ -56,7 +57,8 @@ pub(super) struct Args {
     /// The address that the API server calls to have Pods validated; `[::]:8444` in an IPv6 cluster.
     #[arg(long, env = "LANDFALL_VALIDATE_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8444")]
     validate_listen: SocketAddr,
-    /// The address of /livez, /readyz and /metrics, without TLS.
+    /// The address of /livez, /readyz and /metrics, and of the status page, without TLS. The page is shown to those alone who
+    /// come from this machine, as a forwarded port does.
     #[arg(long, env = "LANDFALL_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     admin_listen: SocketAddr,
     /// The address at which Harbors notify us, `POST /hooks/harbor`, such as `0.0.0.0:8445`. Without it, nothing listens.

@@ -102,7 +102,6 @@ impl Sources {
     pub fn release_namespace(&self) -> &str {
         &self.release_namespace
     }
-
 }
 
 impl Found {

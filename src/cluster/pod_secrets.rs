@@ -31,11 +31,14 @@ impl Cluster {
     pub async fn pod_secret(&self, namespace: &str, name: &str) -> Result<Option<PodSecret>, ClusterError> {
         let api: Api<v1::Secret> = Api::namespaced(self.client.clone(), namespace);
         let found = call(|| format!("read Secret {namespace}/{name}"), api.get_opt(name)).await?;
-        Ok(found.map(|secret| {
-            PodSecret {
-                kind: secret.type_.unwrap_or_default(),
-                data: secret.data.unwrap_or_default().into_iter().map(|(key, ByteString(value))| (key, value)).collect(),
-            }
+        Ok(found.map(|secret| PodSecret {
+            kind: secret.type_.unwrap_or_default(),
+            data: secret
+                .data
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, ByteString(value))| (key, value))
+                .collect(),
         }))
     }
 

@@ -12,6 +12,7 @@
 
 mod answer;
 mod closing;
+mod control;
 mod drill;
 mod pod;
 mod script;
@@ -21,6 +22,7 @@ mod told;
 
 use std::time::Duration;
 
+pub use control::Pages;
 pub use script::{Act, example_reviews, script};
 pub use stage::Stage;
 pub use told::{Admission, Performance, Told, ToldAct, ToldImage, tally};

@@ -480,7 +480,9 @@ mod tests {
                     let body = |secret: &Value| {
                         let kind = secret["type"].as_str().unwrap().to_owned();
                         let text = secret["text"].as_str().map(|text| text.as_bytes().to_vec());
-                        let body = || secret.get("dockerconfigjson").or(secret.get("dockercfg")).unwrap().to_string();
+                        let body = || {
+                            secret.get("dockerconfigjson").or(secret.get("dockercfg")).unwrap().to_string()
+                        };
                         (kind, text.unwrap_or_else(|| body().into_bytes()))
                     };
                     secrets.iter().flatten().map(body).collect()
@@ -490,7 +492,9 @@ mod tests {
                 let own = format!(".{}", kind.rsplit('/').next().unwrap());
                 SecretBody::of(kind, |key| (key == own).then_some(&**body))
             });
-            let Some((host, repository)) = row.lookup.as_deref().and_then(|name| name.split_once('/')) else { continue };
+            let Some((host, repository)) = row.lookup.as_deref().and_then(|name| name.split_once('/')) else {
+                continue;
+            };
             let found = Keyring::of_pull_secrets(secrets)
                 .map(|keyring| keyring.lookup(host, repository).into_iter().map(found).collect::<Vec<_>>());
             assert_eq!(found.ok(), row.matches, "{}", row.name);
@@ -505,7 +509,8 @@ mod tests {
             let body = serde_json::json!({"auths": auths}).to_string();
             let keyring = Keyring::of_pull_secrets([SecretBody::ConfigJson(body.as_bytes())]).unwrap();
             let (host, repository) = image.split_once('/').unwrap();
-            let mut users: Vec<String> = keyring.lookup(host, repository).into_iter().map(|one| found(one).username).collect();
+            let mut users: Vec<String> =
+                keyring.lookup(host, repository).into_iter().map(|one| found(one).username).collect();
             users.sort();
             users.join(" ")
         };

@@ -19,7 +19,11 @@ impl Observatory {
     ///
     /// # Errors
     /// The CA file is not usable.
-    pub fn as_node(&self, registry: &SharedRegistry, credential: Option<Credential>) -> Result<Client, ClientError> {
+    pub fn as_node(
+        &self,
+        registry: &SharedRegistry,
+        credential: Option<Credential>,
+    ) -> Result<Client, ClientError> {
         let (requests, tasks) = (self.deps.requests.clone(), self.deps.tasks.clone());
         match credential {
             Some(credential) => Client::signed_in_by(registry, credential, requests, tasks),

@@ -169,7 +169,8 @@ impl Client {
         metrics: Metrics,
         tasks: Tasks,
     ) -> Result<Self, ClientError> {
-        let anonymous = Arc::new(Registry { credentials: CredentialSource::Anonymous, ..(**registry).clone() });
+        let anonymous =
+            Arc::new(Registry { credentials: CredentialSource::Anonymous, ..(**registry).clone() });
         let credentials = Credentials::given(&registry.host, credential);
         Ok(Self { credentials, ..Self::new(&anonymous, metrics, tasks)? })
     }

@@ -22,9 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
-pub use forecast::{
-    Bandwidth, Forecast, Image, Lacking, Obstacle, Prospect, Recovery, Subject, Workload,
-};
+pub use forecast::{Bandwidth, Forecast, Image, Lacking, Obstacle, Prospect, Recovery, Subject, Workload};
 pub use keys::{Keys, ManifestKeys};
 use node::{Node, Pull, Pulled};
 pub use scene::{Drill, without};
@@ -109,7 +107,8 @@ impl Drill<'_> {
 
     fn assumptions(&self, judged: &[pod::Judged]) -> Vec<String> {
         let mut all: Vec<String> = ASSUMPTIONS.map(str::to_owned).to_vec();
-        let assumed: BTreeSet<&str> = judged.iter().flat_map(|one| &one.assumed).map(String::as_str).collect();
+        let assumed: BTreeSet<&str> =
+            judged.iter().flat_map(|one| &one.assumed).map(String::as_str).collect();
         all.extend(assumed.into_iter().map(str::to_owned));
         all
     }

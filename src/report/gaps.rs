@@ -80,7 +80,7 @@ pub struct Row {
     pub has_given_up: bool,
     /// The image as a person would call it, without its host.
     #[serde(skip)]
-    called: String,
+    pub called: String,
 }
 
 /// Returns the selected gaps, the worst first: copies that are lacking, by the Pods that run; then scans, then risks, then what is

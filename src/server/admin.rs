@@ -1,4 +1,5 @@
-//! What the kubelet, Prometheus and operators ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`.
+//! What the kubelet, Prometheus and operators ask, on a port of its own without TLS: `/livez`, `/readyz`, `/metrics`, and the
+//! status page at `/`.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::drain::Drain;
 use super::limits::Limits;
 use super::listener::{Listener, Served, Transport};
 use super::metrics::ServerMetrics;
+use super::status::{self, Status};
 
 /// The content type of `/metrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,23 +34,23 @@ fn router(conditions: Conditions, registry: Arc<Registry>) -> Router {
         .route("/metrics", get(metrics).with_state(registry))
 }
 
-/// Serves them for as long as it is polled, under the bounds of the other port. The drain does not concern it: who leaves
-/// must say so to the end.
-pub async fn serve(
-    tcp: TcpListener,
-    conditions: Conditions,
-    registry: Arc<Registry>,
-    metrics: &ServerMetrics,
-) -> Served {
+/// Serves them and the status page for as long as it is polled, under the bounds of the other port. The drain does not
+/// concern it: who leaves must say so to the end.
+pub async fn serve(tcp: TcpListener, status: Status, metrics: &ServerMetrics) -> Served {
+    let answers = router(status.conditions.clone(), status.metrics.clone());
+    let (page, follow) = status::routes(status);
     let listener = Listener {
         tcp,
         transport: Transport::Plain,
-        app: router(conditions, registry),
+        app: answers.merge(page),
         limits: Limits::admin(),
         drain: Drain::default(),
         metrics: metrics.admin(),
     };
-    listener.serve().await
+    tokio::select! {
+        served = listener.serve() => served,
+        never = follow => match never {},
+    }
 }
 
 async fn readyz(Shared(conditions): Shared<Conditions>, RawQuery(query): RawQuery) -> Response {

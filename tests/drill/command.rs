@@ -134,10 +134,17 @@ async fn scripts_get_json() {
     assert_eq!(named("agent", "shop")["images"][0]["obstacle"], "NeverPulled");
     assert_eq!(named("spoilt", "shop")["images"][0]["obstacle"], "MalformedSecret");
     // All start: the exit status says so.
-    let (text, code) = said(ground.drill(None, &["--lose=edge", "-n", "shop", "--offline", "-f", &{
-        let file = ground.world.world.write("one.yaml", &workloads()[0].to_string()).unwrap();
-        file.to_str().unwrap().to_owned()
-    }]).await);
+    let (text, code) = said(
+        ground
+            .drill(
+                None,
+                &["--lose=edge", "-n", "shop", "--offline", "-f", &{
+                    let file = ground.world.world.write("one.yaml", &workloads()[0].to_string()).unwrap();
+                    file.to_str().unwrap().to_owned()
+                }],
+            )
+            .await,
+    );
     assert_eq!(code, Some(0), "{text}");
 }
 
@@ -145,10 +152,17 @@ async fn scripts_get_json() {
 async fn what_cannot_be_used_is_said() {
     let ground = Ground::lay().await;
     let empty = ground.world.world.write("empty.yaml", "kind: ConfigMap\n").unwrap();
-    let broken = ground.world.world.write("broken.yaml", "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\n").unwrap();
+    let broken = ground
+        .world
+        .world
+        .write("broken.yaml", "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\n")
+        .unwrap();
     for (arguments, expected) in [
         (vec!["--offline"], "--lose <NAME,…>"),
-        (vec!["--lose=nowhere", "--offline", "-f", empty.to_str().unwrap()], "`nowhere` is no registry of the configuration; it has ams, edge, fra"),
+        (
+            vec!["--lose=nowhere", "--offline", "-f", empty.to_str().unwrap()],
+            "`nowhere` is no registry of the configuration; it has ams, edge, fra",
+        ),
         (vec!["--lose=fra", "--offline"], "name manifests with -f"),
         (vec!["--lose=fra", "--offline", "-f", "/nowhere.yaml"], "cannot read `/nowhere.yaml`"),
         (vec!["--lose=fra", "--offline", "-f", empty.to_str().unwrap()], "there is no workload to drill"),
@@ -165,14 +179,32 @@ async fn what_cannot_be_used_is_said() {
 async fn what_a_viewer_may_not_read_is_said() {
     let ground = Ground::lay().await;
     let mut objects = BTreeMap::new();
-    for path in ["/api/v1/pods", "/api/v1/replicationcontrollers", "/apis/apps/v1/statefulsets", "/apis/apps/v1/daemonsets", "/apis/apps/v1/replicasets", "/apis/batch/v1/cronjobs", "/apis/batch/v1/jobs"] {
+    for path in [
+        "/api/v1/pods",
+        "/api/v1/replicationcontrollers",
+        "/apis/apps/v1/statefulsets",
+        "/apis/apps/v1/daemonsets",
+        "/apis/apps/v1/replicasets",
+        "/apis/batch/v1/cronjobs",
+        "/apis/batch/v1/jobs",
+    ] {
         objects.insert(path.to_owned(), cluster::list(vec![]));
     }
-    objects.insert("/apis/apps/v1/deployments".to_owned(), cluster::list(workloads().into_iter().take(2).collect()));
+    objects.insert(
+        "/apis/apps/v1/deployments".to_owned(),
+        cluster::list(workloads().into_iter().take(2).collect()),
+    );
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "shop"}});
     objects.insert("/api/v1/namespaces/shop/serviceaccounts/default".to_owned(), account);
-    objects.insert("/api/v1/namespaces/shop".to_owned(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
-    for path in ["/api/v1/namespaces/shop/secrets/harbor-ams-creds", "/apis/landfall.dev/v1alpha1/replicationgaps", "/apis/landfall.dev/v1alpha1/landingpolicies"] {
+    objects.insert(
+        "/api/v1/namespaces/shop".to_owned(),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+    );
+    for path in [
+        "/api/v1/namespaces/shop/secrets/harbor-ams-creds",
+        "/apis/landfall.dev/v1alpha1/replicationgaps",
+        "/apis/landfall.dev/v1alpha1/landingpolicies",
+    ] {
         objects.insert(path.to_owned(), Value::Null);
     }
     let server = cluster::serve(objects).await;

@@ -86,7 +86,11 @@ async fn created(ground: &Ground, settings: &Settings) -> Vec<Result<Value, Stri
     let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
     let observatory = {
         let settings = settings.load_full();
-        Arc::new(tokio::task::spawn_blocking(move || Observatory::new(&settings, &mut Page::default())).await.unwrap())
+        Arc::new(
+            tokio::task::spawn_blocking(move || Observatory::new(&settings, &mut Page::default()))
+                .await
+                .unwrap(),
+        )
     };
     let watching = observatory.clone();
     let watch = tokio::spawn(async move { watching.watch(|| {}).await });
@@ -100,7 +104,8 @@ async fn created(ground: &Ground, settings: &Settings) -> Vec<Result<Value, Stri
     let mut last: Option<Vec<Result<Value, String>>> = None;
     loop {
         // Doors that just opened remember no verdict.
-        let doors = Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut Page::default()));
+        let doors =
+            Doors::new(settings.clone(), observatory.clone(), Metrics::register(&mut Page::default()));
         let routers = doors.labels(labels.clone()).own_namespace("landfall").routers();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -121,14 +126,20 @@ async fn created(ground: &Ground, settings: &Settings) -> Vec<Result<Value, Stri
     }
 }
 
-async fn create(ground: &Ground, settings: &Settings, workload: &Workload, url: &str) -> Result<Value, String> {
+async fn create(
+    ground: &Ground,
+    settings: &Settings,
+    workload: &Workload,
+    url: &str,
+) -> Result<Value, String> {
     let Workload { namespace, template, name, .. } = workload;
     let mut pod = template.clone();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
     pod["metadata"]["namespace"] = json!(namespace);
     if pod["spec"]["imagePullSecrets"].is_null() && !ground.accounts[namespace].is_empty() {
-        pod["spec"]["imagePullSecrets"] = ground.accounts[namespace].iter().map(|name| json!({"name": name})).collect();
+        pod["spec"]["imagePullSecrets"] =
+            ground.accounts[namespace].iter().map(|name| json!({"name": name})).collect();
     }
     if settings.leaves_alone(namespace, Some("landfall")) {
         return Ok(pod);
@@ -141,11 +152,16 @@ async fn create(ground: &Ground, settings: &Settings, workload: &Workload, url: 
     };
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |path: String, body: Value| {
-        let answer = client.post(format!("{url}{path}?timeout=9s")).header("content-type", "application/json").body(body.to_string());
+        let answer = client
+            .post(format!("{url}{path}?timeout=9s"))
+            .header("content-type", "application/json")
+            .body(body.to_string());
         let answer = answer.send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
         serde_json::from_slice::<Value>(&answer).unwrap()["response"].clone()
     };
-    let denied = |response: &Value| (response["allowed"] == false).then(|| format!("denied: {}", response["status"]["message"]));
+    let denied = |response: &Value| {
+        (response["allowed"] == false).then(|| format!("denied: {}", response["status"]["message"]))
+    };
     let first = ask("/mutate".into(), review(&pod)).await;
     if let Some(denied) = denied(&first) {
         return Err(denied);
@@ -156,7 +172,8 @@ async fn create(ground: &Ground, settings: &Settings, workload: &Workload, url: 
     }
     let labels: Labels = ground.namespaces[namespace].clone().into_iter().collect();
     let regime = settings.regime(&labels, Timestamp::now());
-    let entries: BTreeSet<String> = regime.enforcing.iter().map(|policy| policy.selector.id().to_string()).collect();
+    let entries: BTreeSet<String> =
+        regime.enforcing.iter().map(|policy| policy.selector.id().to_string()).collect();
     for entry in entries {
         let second = ask(format!("/validate/{entry}"), review(&pod)).await;
         if let Some(denied) = denied(&second) {
@@ -173,9 +190,12 @@ fn pulls(ground: &Ground, workload: &Workload, pod: &Value) -> Result<Vec<Pull>,
     let spec = &pod["spec"];
     let mut images: Vec<(&Value, &Value)> = Vec::new();
     for list in ["containers", "initContainers"] {
-        images.extend(spec[list].as_array().into_iter().flatten().map(|one| (&one["image"], &one["imagePullPolicy"])));
+        images.extend(
+            spec[list].as_array().into_iter().flatten().map(|one| (&one["image"], &one["imagePullPolicy"])),
+        );
     }
-    let volumes = spec["volumes"].as_array().into_iter().flatten().filter(|volume| volume.get("image").is_some());
+    let volumes =
+        spec["volumes"].as_array().into_iter().flatten().filter(|volume| volume.get("image").is_some());
     images.extend(volumes.map(|volume| (&volume["image"]["reference"], &volume["image"]["pullPolicy"])));
     let keys = keys(ground, &workload.namespace, spec)?;
     let architectures: &[&str] = match spec["nodeSelector"]["kubernetes.io/arch"].as_str() {
@@ -192,11 +212,17 @@ fn pulls(ground: &Ground, workload: &Workload, pod: &Value) -> Result<Vec<Pull>,
         let Some((host, path)) = image.split_once('/') else { return Err(format!("{image} has no host")) };
         let path = path.split_once('@').map_or(path, |(path, _)| path);
         let path = path.rsplit_once(':').map_or(path, |(path, _)| path);
-        let mut found: Vec<&Key> = keys.iter().filter(|key| key.host == host && format!("/{path}").starts_with(&key.path)).collect();
+        let mut found: Vec<&Key> =
+            keys.iter().filter(|key| key.host == host && format!("/{path}").starts_with(&key.path)).collect();
         found.sort_by(|a, b| (&b.host, &b.path).cmp(&(&a.host, &a.path)));
-        let credentials: Vec<_> = found.into_iter().map(|key| (key.user.clone(), key.password.clone())).collect();
+        let credentials: Vec<_> =
+            found.into_iter().map(|key| (key.user.clone(), key.password.clone())).collect();
         for architecture in architectures {
-            pulls.push(Pull { image: image.to_owned(), credentials: credentials.clone(), architecture: if *architecture == "arm64" { "arm64" } else { "amd64" } });
+            pulls.push(Pull {
+                image: image.to_owned(),
+                credentials: credentials.clone(),
+                architecture: if *architecture == "arm64" { "arm64" } else { "amd64" },
+            });
         }
     }
     Ok(pulls)
@@ -232,7 +258,10 @@ fn keys(ground: &Ground, namespace: &str, spec: &Value) -> Result<Vec<Key>, Stri
                     let (user, password) = pair.split_once(':').unwrap();
                     (user.to_owned(), password.to_owned())
                 }
-                None => (entry["username"].as_str().unwrap().to_owned(), entry["password"].as_str().unwrap().to_owned()),
+                None => (
+                    entry["username"].as_str().unwrap().to_owned(),
+                    entry["password"].as_str().unwrap().to_owned(),
+                ),
             };
             let place = key.trim_start_matches("https://");
             let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
@@ -246,37 +275,48 @@ fn keys(ground: &Ground, namespace: &str, spec: &Value) -> Result<Vec<Key>, Stri
 
 /// Pulls with one of the credentials after the other.
 async fn pulled(ground: &Ground, n: usize, pull: &Pull, trust: &std::path::Path) -> Result<(), String> {
-    let mut last = String::new();
+    let mut said = Vec::new();
     let none = [(String::new(), String::new())];
     let all = if pull.credentials.is_empty() { &none[..] } else { &pull.credentials };
     for (attempt, (user, password)) in all.iter().enumerate() {
         match skopeo(ground, &format!("{n}-{attempt}"), pull, (user, password), trust).await {
             Ok(()) => return Ok(()),
-            Err(why) => last = why,
+            Err(why) => said.push(why),
         }
     }
-    Err(last)
+    Err(said.join(" | "))
 }
 
-async fn skopeo(ground: &Ground, name: &str, pull: &Pull, (user, password): (&str, &str), trust: &std::path::Path) -> Result<(), String> {
+async fn skopeo(
+    ground: &Ground,
+    name: &str,
+    pull: &Pull,
+    (user, password): (&str, &str),
+    trust: &std::path::Path,
+) -> Result<(), String> {
     let host = pull.image.split_once('/').unwrap().0;
     let to: PathBuf = trust.parent().unwrap().join(format!("pulled-{name}"));
     let mut command = Command::new("skopeo");
-    command.args(["--insecure-policy", "--command-timeout=20s", "--override-os=linux"]);
+    command.args(["--insecure-policy", "--command-timeout=120s", "--override-os=linux"]);
     command.arg(format!("--override-arch={}", pull.architecture)).arg("copy");
     command.arg("--src-cert-dir").arg(trust);
     if user.is_empty() {
         command.arg("--src-no-creds");
     } else {
         let auth = STANDARD.encode(format!("{user}:{password}"));
-        let file = ground.world.write(&format!("auth/{name}.json"), &json!({"auths": {host: {"auth": auth}}}).to_string());
+        let file = ground
+            .world
+            .write(&format!("auth/{name}.json"), &json!({"auths": {host: {"auth": auth}}}).to_string());
         command.arg("--src-authfile").arg(file.unwrap());
     }
     // skopeo refuses a reference with a tag and a digest; nodes take the digest.
-    let (named, digest) = pull.image.split_once('@').map_or((&*pull.image, None), |(named, digest)| (named, Some(digest)));
+    let (named, digest) =
+        pull.image.split_once('@').map_or((&*pull.image, None), |(named, digest)| (named, Some(digest)));
     let image = match digest {
         Some(digest) => {
-            let untagged = named.rfind('/').map_or(named, |slash| named[slash..].rfind(':').map_or(named, |colon| &named[..slash + colon]));
+            let untagged = named.rfind('/').map_or(named, |slash| {
+                named[slash..].rfind(':').map_or(named, |colon| &named[..slash + colon])
+            });
             format!("{untagged}@{digest}")
         }
         None => named.to_owned(),

@@ -16,7 +16,7 @@ use super::leadership::lead;
 use super::ledger::Ledger;
 use super::policies::Objects;
 use super::tasks::Tasks;
-use super::{entries, hooks, inventory, namespaces, probe, pull_secrets, rules, sweep};
+use super::{entries, hooks, inventory, namespaces, probe, pull_secrets, rules, status, sweep};
 use crate::admission::{Doors, Metrics, OnLoop, PodLoop};
 use crate::cluster::{Cluster, Event, EventReason, EventRecorder, Namespaces, ObjectRef, Severity};
 use crate::config::watch::Watch;
@@ -34,7 +34,7 @@ use crate::evidence::Observatory;
 use crate::ledger::LedgerMetrics;
 use crate::server::{
     CallerFile, Callers, CertificateFiles, Condition, ConditionName, Conditions, Drain, Limits, Listener,
-    Served, ServerMetrics, ServingCertificate, TlsVersions, Transport, admin, server_config,
+    Served, ServerMetrics, ServingCertificate, Status, TlsVersions, Transport, admin, server_config,
 };
 
 /// What a server is made of. The sockets are bound already, so that the caller knows their ports.
@@ -272,7 +272,17 @@ impl Parts {
             }
             None => None,
         };
-        let behind_answers = doors.tasks();
+        let (behind_answers, page) = (doors.tasks(), Arc::new(page));
+        let status = Status {
+            conditions: conditions.clone(),
+            metrics: page,
+            observatory: observatory.clone(),
+            settings: settings.settings(),
+            recent: doors.recent(),
+            gaps: status::gaps_of(cluster),
+            replica: pod_name.as_deref().unwrap_or("without a name").into(),
+            clock: Timestamp::now,
+        };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %listener.local_addr()?,
@@ -299,7 +309,7 @@ impl Parts {
         if let Some(callers) = callers {
             tasks.spawn("callers", watch_callers(callers, conditions.clone()));
         }
-        tasks.spawn("admin", answer_admin(admin, conditions.clone(), page, instruments.server.clone()));
+        tasks.spawn("admin", answer_admin(admin, status, instruments.server.clone()));
         let leaving = (drain.clone(), conditions.clone(), instruments.server.clone());
         tasks.spawn("drain", leave(signal, propagation, leaving));
 
@@ -375,8 +385,8 @@ async fn watch_callers(callers: CallerFile, conditions: Conditions) {
     callers.watch(&conditions, CertificateFiles::EVERY).await;
 }
 
-async fn answer_admin(admin: TcpListener, conditions: Conditions, page: Page, metrics: ServerMetrics) {
-    let Served { abandoned: _ } = admin::serve(admin, conditions, Arc::new(page), &metrics).await;
+async fn answer_admin(admin: TcpListener, status: Status, metrics: ServerMetrics) {
+    let Served { abandoned: _ } = admin::serve(admin, status, &metrics).await;
 }
 
 async fn leave(

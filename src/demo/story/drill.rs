@@ -42,7 +42,12 @@ impl Stage {
             let pod = review.pointer("/request/object").map(ToString::to_string).unwrap_or_default();
             if text("/request/operation") == Some("CREATE") && is_of(&settings, &pod) {
                 let namespace = text("/request/namespace").unwrap_or_default().to_owned();
-                subjects.push(Subject { kind: "Pod".to_owned(), namespace, name: story.name.to_owned(), pods: vec![pod] });
+                subjects.push(Subject {
+                    kind: "Pod".to_owned(),
+                    namespace,
+                    name: story.name.to_owned(),
+                    pods: vec![pod],
+                });
             }
         }
         // Its files are read in a moment.
@@ -67,7 +72,9 @@ impl Stage {
 fn is_of(settings: &Settings, pod: &str) -> bool {
     let ours = |image: &str| {
         let hosts = settings.registries.values().flat_map(|registry| registry.hosts());
-        Reference::parse(image).is_ok_and(|image| hosts.map(|host| host.as_str().to_owned()).any(|host| host == folded(image.host)))
+        Reference::parse(image).is_ok_and(|image| {
+            hosts.map(|host| host.as_str().to_owned()).any(|host| host == folded(image.host))
+        })
     };
     serde_json::from_str::<Pod<'_>>(pod).is_ok_and(|pod| pod.slots().all(|slot| ours(slot.image)))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use tokio::time::sleep;
 
 use super::answer::{Response, field};
 use super::closing::{Closing, Leader};
+use super::control::{Control, Pages};
 use super::pod::{Becomes, Image};
 use super::script::{Act, Event, Sent, Story, Way, Who};
 use super::told::{Admission, Ending, Found, Second, Told, ToldAct, ToldImage};
@@ -33,8 +35,8 @@ use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::ledger::{Book, LedgerMetrics, Recheck, Record, Recorder, recheck};
 use crate::server::{
-    Callers, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, TlsVersions,
-    Transport, server_config,
+    Callers, Conditions, Drain, GapsOf, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate,
+    Status, TlsVersions, Transport, server_config,
 };
 
 /// The pause before a review is sent again, while Landfall has not noticed an event yet.
@@ -58,8 +60,29 @@ pub struct Stage {
     metrics: LedgerMetrics,
     /// Since the act in which it heals.
     leader: Mutex<Option<Leader>>,
+    /// What the pages show that stay up afterwards.
+    control: Control,
     drain: Drain,
     serving: [JoinHandle<Served>; 2],
+}
+
+/// The records of a ledger: what the doors have recorded so far, and how each image that is still lacking stands now.
+async fn entries(ledger: &Book, recorder: &Recorder, recheck: &Recheck) -> Vec<(GapKey, Record)> {
+    ledger.fold(recorder);
+    for (key, record) in ledger.entries().iter().filter(|(_, record)| record.is_open()) {
+        let standing = recheck(key, record).await;
+        ledger.stands(key, &standing, None, Timestamp::now());
+    }
+    ledger.entries()
+}
+
+/// The same, for the status page.
+fn gaps_of(ledger: &Book, recorder: &Recorder, recheck: &Recheck) -> GapsOf {
+    let (ledger, recorder, recheck) = (ledger.clone(), recorder.clone(), recheck.clone());
+    Arc::new(move || {
+        let (ledger, recorder, recheck) = (ledger.clone(), recorder.clone(), recheck.clone());
+        async move { Ok(entries(&ledger, &recorder, &recheck).await) }.boxed()
+    })
 }
 
 /// One answer.
@@ -93,8 +116,9 @@ impl Stage {
         });
         let recheck = recheck(settings.clone(), observatory.clone(), labels.clone(), Timestamp::now);
         let doors = Doors::new(settings.clone(), observatory.clone(), counted).labels(labels);
+        let recent = doors.recent();
         let routers = doors.own_namespace("landfall").recorder(recorder.clone()).routers();
-        let metrics = ServerMetrics::register(&mut page);
+        let (metrics, conditions) = (ServerMetrics::register(&mut page), Conditions::register(&mut page));
         let authority = demo.world.authority();
         let identity = authority.issue(&["127.0.0.1", "localhost"], Validity::Current)?;
         let serving = ServingCertificate::new(metrics.clone());
@@ -111,7 +135,18 @@ impl Stage {
             Ok((format!("https://{address}"), tokio::spawn(listener.serve())))
         };
         let (second, at_second) = open(routers.validate, Limits::validate(), metrics.validate()).await?;
-        let (first, at_first) = open(routers.mutate, Limits::default(), metrics).await?;
+        let (first, at_first) = open(routers.mutate, Limits::default(), metrics.clone()).await?;
+        let ledger = Book::default();
+        let status = Status {
+            conditions,
+            metrics: Arc::new(page),
+            observatory: observatory.clone(),
+            settings: settings.clone(),
+            recent,
+            gaps: gaps_of(&ledger, &recorder, &recheck),
+            replica: "demo".into(),
+            clock: Timestamp::now,
+        };
         let unusable = |source| StoryError::Door { source };
         let ca = reqwest::Certificate::from_pem(authority.pem().as_bytes()).map_err(unusable)?;
         let client = reqwest::Client::builder()
@@ -130,10 +165,11 @@ impl Stage {
             observatory,
             client,
             recorder,
-            ledger: Book::default(),
+            ledger,
             recheck,
             metrics: ledger_metrics,
             leader: Mutex::default(),
+            control: Control { status, metrics },
             drain,
             serving: [at_first, at_second],
         })
@@ -158,17 +194,19 @@ impl Stage {
 
     /// The ledger: what the doors have recorded so far, and how each image that is still lacking stands now.
     pub async fn ledger(&self) -> Vec<(GapKey, Record)> {
-        self.ledger.fold(&self.recorder);
-        for (key, record) in self.ledger.entries().iter().filter(|(_, record)| record.is_open()) {
-            let standing = (self.recheck)(key, record).await;
-            self.ledger.stands(key, &standing, None, Timestamp::now());
-        }
-        self.ledger.entries()
+        entries(&self.ledger, &self.recorder, &self.recheck).await
+    }
+
+    /// Serves these pages for as long as it is polled: the world stays up, and Pods go on being created.
+    pub async fn serve(&self, pages: Pages) {
+        let Demo { fra, ams, edge, .. } = &self.demo;
+        let registries = [("Frankfurt", fra), ("Amsterdam", ams), ("edge", edge)];
+        pages.serve(&self.control, registries, (&self.client, &self.url)).await;
     }
 
     /// Ends the server, as a rollout would.
     pub async fn close(self) {
-        drop((self.client, self.leader));
+        drop((self.client, self.leader, self.control));
         self.drain.begin();
         self.drain.close();
         for serving in self.serving {

@@ -110,7 +110,9 @@ pub struct Image {
 }
 
 /// What hinders a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema, strum::Display)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema, strum::Display,
+)]
 pub enum Obstacle {
     /// A policy denies the Pod.
     Denied,
@@ -153,16 +155,28 @@ impl Obstacle {
     #[must_use]
     pub fn todo(self) -> &'static str {
         match self {
-            Self::Denied => "correct what the policy asks for, or grant an exception for the time of the outage",
-            Self::RegistryLost => "give the image a Route with a replica here, or copy it with `landfall copy`",
+            Self::Denied => {
+                "correct what the policy asks for, or grant an exception for the time of the outage"
+            }
+            Self::RegistryLost => {
+                "give the image a Route with a replica here, or copy it with `landfall copy`"
+            }
             Self::Missing | Self::ChildMissing | Self::LayerMissing | Self::ConfigMissing => {
                 "run the replication rule again, or `landfall copy`"
             }
-            Self::NotCached => "pull it once through the proxy cache while its upstream is there, or replicate it",
-            Self::NoPlatform => "push an index that lists the platforms of the nodes, or name them in a nodeSelector",
+            Self::NotCached => {
+                "pull it once through the proxy cache while its upstream is there, or replicate it"
+            }
+            Self::NoPlatform => {
+                "push an index that lists the platforms of the nodes, or name them in a nodeSelector"
+            }
             Self::Refused => "see which policy of the registry's project refuses it, and correct that there",
-            Self::NoPermission => "give the namespace a pull secret that allows it, and name it in the Pod or its ServiceAccount",
-            Self::MalformedSecret => "write the Secret again, as `kubectl create secret docker-registry` does",
+            Self::NoPermission => {
+                "give the namespace a pull secret that allows it, and name it in the Pod or its ServiceAccount"
+            }
+            Self::MalformedSecret => {
+                "write the Secret again, as `kubectl create secret docker-registry` does"
+            }
             Self::NoReference => "correct the image",
             Self::NeverPulled => "load the image into each new node, or use another imagePullPolicy",
             Self::NotTold => "see why the registry did not answer, and run the drill again",

@@ -27,7 +27,9 @@ impl Drill<'_> {
                 None => (Some(Obstacle::NotTold), "nothing was asked".to_owned()),
             },
         };
-        if let Some(decision) = decision.as_ref().filter(|decision| decision.outcome.reason == Reason::Presumed) {
+        if let Some(decision) =
+            decision.as_ref().filter(|decision| decision.outcome.reason == Reason::Presumed)
+        {
             let kinds: Vec<String> = decision.kinds().iter().map(FindingKind::to_string).collect();
             notes.push(format!("the local copy would be used without proof ({})", kinds.join(", ")));
         }
@@ -41,7 +43,10 @@ impl Drill<'_> {
             obstacle,
             why: plain(&why).into_owned(),
             todo: obstacle.map(|obstacle| obstacle.todo().to_owned()).unwrap_or_default(),
-            since: obstacle.and(decision.as_ref()).and_then(|decision| self.since(decision)).map(|at| at.to_string()),
+            since: obstacle
+                .and(decision.as_ref())
+                .and_then(|decision| self.since(decision))
+                .map(|at| at.to_string()),
             notes,
         }
     }
@@ -58,6 +63,9 @@ impl Drill<'_> {
         };
         let open = self.gaps.iter().filter(|(key, record)| record.is_open() && about(&key.subject));
         let axes = [Axis::Presence, Axis::Scan];
-        open.flat_map(|(_, record)| axes.into_iter().filter_map(|axis| record.axis(axis)).map(|axis| axis.since)).min()
+        open.flat_map(|(_, record)| {
+            axes.into_iter().filter_map(|axis| record.axis(axis)).map(|axis| axis.since)
+        })
+        .min()
     }
 }

@@ -56,7 +56,8 @@ impl ManifestKeys {
         );
         match text("/kind") {
             Some("Secret") => {
-                let entries = |field: &str| object.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
+                let entries =
+                    |field: &str| object.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
                 let mut data = BTreeMap::new();
                 for (name, value) in entries("data") {
                     // The API server refuses a Secret whose data is no base64.
@@ -89,11 +90,13 @@ impl Keys {
 
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Held {
         match self {
-            Self::Manifests(keys) => match (keys.secrets.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
-                (Some(secret), _) => Held::Secret(secret.clone()),
-                (None, Some(cluster)) => Box::pin(cluster.secret(namespace, name)).await,
-                (None, None) => Held::Unread("the manifests do not have it".to_owned()),
-            },
+            Self::Manifests(keys) => {
+                match (keys.secrets.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
+                    (Some(secret), _) => Held::Secret(secret.clone()),
+                    (None, Some(cluster)) => Box::pin(cluster.secret(namespace, name)).await,
+                    (None, None) => Held::Unread("the manifests do not have it".to_owned()),
+                }
+            }
             Self::Cluster(cluster, known) => {
                 let key = (true, namespace.to_owned(), name.to_owned());
                 if let Some(held) = known.lock().await.get(&key) {
@@ -112,11 +115,13 @@ impl Keys {
 
     pub(super) async fn account(&self, namespace: &str, name: &str) -> Held {
         match self {
-            Self::Manifests(keys) => match (keys.accounts.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
-                (Some(names), _) => Held::Account(names.clone()),
-                (None, Some(cluster)) => Box::pin(cluster.account(namespace, name)).await,
-                (None, None) => Held::Unread("the manifests do not have it".to_owned()),
-            },
+            Self::Manifests(keys) => {
+                match (keys.accounts.get(&(namespace.to_owned(), name.to_owned())), &keys.cluster) {
+                    (Some(names), _) => Held::Account(names.clone()),
+                    (None, Some(cluster)) => Box::pin(cluster.account(namespace, name)).await,
+                    (None, None) => Held::Unread("the manifests do not have it".to_owned()),
+                }
+            }
             Self::Cluster(cluster, known) => {
                 let key = (false, namespace.to_owned(), name.to_owned());
                 if let Some(held) = known.lock().await.get(&key) {

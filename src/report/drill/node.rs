@@ -95,8 +95,12 @@ impl Credentials {
 fn identity(credential: &Credential) -> Box<str> {
     match credential {
         Credential::Anonymous => "".into(),
-        Credential::Basic { username, password } => format!("{username}\0{}", password.expose_secret()).into(),
-        Credential::Identity { token, .. } | Credential::Bearer(token) => format!("\0{}", token.expose_secret()).into(),
+        Credential::Basic { username, password } => {
+            format!("{username}\0{}", password.expose_secret()).into()
+        }
+        Credential::Identity { token, .. } | Credential::Bearer(token) => {
+            format!("\0{}", token.expose_secret()).into()
+        }
     }
 }
 
@@ -168,7 +172,10 @@ impl<'a> Node<'a> {
             return Pulled::Not(Obstacle::NoReference, "no image reference".to_owned());
         };
         let Some(registry) = self.registry(reference.host) else {
-            return Pulled::Not(Obstacle::NotTold, format!("`{}` is no host that can be asked", reference.host));
+            return Pulled::Not(
+                Obstacle::NotTold,
+                format!("`{}` is no host that can be asked", reference.host),
+            );
         };
         let credentials = &pull.credentials;
         let mut worst: Option<(Obstacle, String)> = None;
@@ -192,14 +199,22 @@ impl<'a> Node<'a> {
 
     /// The client with a credential; `None`: with Landfall's own. Whether the registry knows the credential is asked once, so
     /// that a wrong one is not tried for each image: that may lock an account.
-    async fn asker(&self, registry: &SharedRegistry, credential: Option<&Credential>, identity: &str) -> Arc<OnceCell<Asker>> {
+    async fn asker(
+        &self,
+        registry: &SharedRegistry,
+        credential: Option<&Credential>,
+        identity: &str,
+    ) -> Arc<OnceCell<Asker>> {
         let key = (registry.name.clone(), Box::from(identity));
         let cell = self.clients.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| async {
             let observatory = self.observatory;
             // A registry that is drained, and not lost, is there for nodes.
             let open = Arc::new(Registry { service: Service::Open, ..(**registry).clone() });
-            let client = observatory.as_node(&open, credential.cloned()).map(Arc::new).map_err(|error| error_chain(&error));
+            let client = observatory
+                .as_node(&open, credential.cloned())
+                .map(Arc::new)
+                .map_err(|error| error_chain(&error));
             let mut rejected = false;
             if let (Ok(client), Some(Credential::Basic { .. })) = (&client, credential) {
                 let base = client.base(Endpoint::Base, Instant::now() + PATIENCE).await;
@@ -254,7 +269,13 @@ impl<'a> Node<'a> {
             }
             return Err((Obstacle::NoPermission, rejected_words(registry)));
         }
-        let who = Who { node: self, client, client_id: Arc::as_ptr(asker).addr(), registry, repository: &repository };
+        let who = Who {
+            node: self,
+            client,
+            client_id: Arc::as_ptr(asker).addr(),
+            registry,
+            repository: &repository,
+        };
         let tag = reference.owned_tag().unwrap_or_else(|| Tag::new("latest"));
         let target = match &reference.digest {
             Some(digest) => Target::Digest(digest),
@@ -320,11 +341,16 @@ impl Who<'_> {
     }
 
     /// Asks again where no answer came.
-    async fn twice<T, F: Future<Output = Result<T, Unknown>>>(&self, ask: impl Fn(Instant) -> F) -> Result<T, Unknown> {
+    async fn twice<T, F: Future<Output = Result<T, Unknown>>>(
+        &self,
+        ask: impl Fn(Instant) -> F,
+    ) -> Result<T, Unknown> {
         let mut last = ask(Instant::now() + PATIENCE).await;
         for _ in 1..ATTEMPTS {
             match &last {
-                Err(unknown) if !matches!(unknown.cause, Cause::Unauthorized | Cause::Forbidden | Cause::Connect) => {
+                Err(unknown)
+                    if !matches!(unknown.cause, Cause::Unauthorized | Cause::Forbidden | Cause::Connect) =>
+                {
                     last = ask(Instant::now() + PATIENCE).await;
                 }
                 _ => break,
@@ -339,10 +365,9 @@ impl Who<'_> {
             Head::Found { digest, shape } => Ok((digest, shape)),
             Head::NotFound => Err((Obstacle::Missing, self.lacks(&named(target)))),
             Head::Unauthorized { .. } => Err((Obstacle::NoPermission, self.forbids())),
-            Head::Refused(why) => Err((
-                Obstacle::Refused,
-                format!("`{}` refuses the pull: {why}", self.registry.name),
-            )),
+            Head::Refused(why) => {
+                Err((Obstacle::Refused, format!("`{}` refuses the pull: {why}", self.registry.name)))
+            }
         }
     }
 
@@ -358,7 +383,10 @@ impl Who<'_> {
             Ok(true) => Ok(()),
             Ok(false) => Err((
                 Obstacle::NotCached,
-                format!("the proxy cache at `{}` does not hold {}@{digest}", self.registry.name, self.repository),
+                format!(
+                    "the proxy cache at `{}` does not hold {}@{digest}",
+                    self.registry.name, self.repository
+                ),
             )),
             Err(unknown) => Err(self.not_told(&unknown)),
         }
@@ -393,7 +421,11 @@ impl Who<'_> {
                 }
                 Shape::Index => {
                     let children = self.children(&digest).await?;
-                    todo.extend(needed(std::slice::from_ref(pattern), &children).into_iter().map(|one| (one, depth + 1)));
+                    todo.extend(
+                        needed(std::slice::from_ref(pattern), &children)
+                            .into_iter()
+                            .map(|one| (one, depth + 1)),
+                    );
                 }
             }
         }
@@ -407,21 +439,32 @@ impl Who<'_> {
             Listed::Layers(layers) => layers,
             Listed::Absent => return Err((absent, self.lacks(&format!("@{digest}")))),
             Listed::Refused(why) => {
-                return Err((Obstacle::Refused, format!("`{}` refuses the manifest: {why}", self.registry.name)));
+                return Err((
+                    Obstacle::Refused,
+                    format!("`{}` refuses the manifest: {why}", self.registry.name),
+                ));
             }
         };
         for (n, layer) in layers.iter().enumerate() {
-            let (obstacle, what) = if n == 0 {
-                (Obstacle::ConfigMissing, "config")
-            } else {
-                (Obstacle::LayerMissing, "layer")
+            let (obstacle, what) =
+                if n == 0 { (Obstacle::ConfigMissing, "config") } else { (Obstacle::LayerMissing, "layer") };
+            let lost = || {
+                (
+                    obstacle,
+                    format!(
+                        "`{}` has lost the {what} {} of {}@{digest}",
+                        self.registry.name, layer.digest, self.repository
+                    ),
+                )
             };
-            let lost = || (obstacle, format!("`{}` has lost the {what} {} of {}@{digest}", self.registry.name, layer.digest, self.repository));
             match self.blob(layer.digest).await.map_err(|unknown| self.not_told(&unknown))? {
                 Blob::Present(_) => {}
                 Blob::Absent | Blob::Cut => return Err(lost()),
                 Blob::Refused(why) => {
-                    return Err((Obstacle::Refused, format!("`{}` refuses a {what}: {why}", self.registry.name)));
+                    return Err((
+                        Obstacle::Refused,
+                        format!("`{}` refuses a {what}: {why}", self.registry.name),
+                    ));
                 }
             }
         }

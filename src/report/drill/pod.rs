@@ -150,24 +150,26 @@ impl Drill<'_> {
             .filter(|decision| decision.outcome.image.is_some() || decision.outcome.place.is_some())
             .filter_map(|decision| decision.outcome.pull_secret.clone())
             .collect();
-        let mut keys = self.credentials(subject, (text, &pod), &labels, &added.iter().map(|one| one.as_str()).collect::<Vec<_>>()).await;
+        let mut keys = self
+            .credentials(
+                subject,
+                (text, &pod),
+                &labels,
+                &added.iter().map(|one| one.as_str()).collect::<Vec<_>>(),
+            )
+            .await;
         let images = images
             .into_iter()
             .map(|(slot, written, decision)| {
-                let next = self.next(&written, slot.pull_policy, decision.as_ref(), &keys, &context.platforms, node);
+                let next =
+                    self.next(&written, slot.pull_policy, decision.as_ref(), &keys, &context.platforms, node);
                 let notes = match &next {
                     Next::Pull(pull) if pull.credentials.is_assumed() => {
                         vec!["its pull secrets could not be read: they were taken for good ones".to_owned()]
                     }
                     _ => Vec::new(),
                 };
-                JudgedImage {
-                    slot: slot.plain(),
-                    written,
-                    decision,
-                    next,
-                    notes,
-                }
+                JudgedImage { slot: slot.plain(), written, decision, next, notes }
             })
             .collect();
         Judged { images, assumed: std::mem::take(&mut keys.assumed) }
@@ -178,9 +180,9 @@ impl Drill<'_> {
         let deadline = Instant::now() + PATIENCE;
         let asking = Asking { share: Share::Mutating, namespace, deadline, answers: Answers::Cached };
         let primary_is_lost = match &case.subject {
-            Routing::Routed(routed) => routed
-                .primary()
-                .is_none_or(|(_, place)| self.lost.contains(&place.registry.name)),
+            Routing::Routed(routed) => {
+                routed.primary().is_none_or(|(_, place)| self.lost.contains(&place.registry.name))
+            }
             Routing::Kept(_) => true,
         };
         loop {
@@ -219,12 +221,18 @@ impl Drill<'_> {
         let reference = match Reference::parse(image) {
             Ok(reference) if !reference.host.is_empty() => reference,
             Ok(_) => {
-                return Next::Stuck(Obstacle::NotTold, "runtimes disagree about the host of this image".to_owned());
+                return Next::Stuck(
+                    Obstacle::NotTold,
+                    "runtimes disagree about the host of this image".to_owned(),
+                );
             }
             Err(error) => return Next::Stuck(Obstacle::NoReference, error.to_string()),
         };
         let Some(registry) = node.registry(reference.host) else {
-            return Next::Stuck(Obstacle::NotTold, format!("`{}` is no host that can be asked", reference.host));
+            return Next::Stuck(
+                Obstacle::NotTold,
+                format!("`{}` is no host that can be asked", reference.host),
+            );
         };
         if self.lost.contains(&registry.name) {
             return Next::Stuck(Obstacle::RegistryLost, lost(registry.name.as_str(), decision));
@@ -242,10 +250,17 @@ impl Drill<'_> {
     }
 
     /// What the kubelet would find for the Pod. `added`: the pull secrets that Landfall adds.
-    async fn credentials(&self, subject: &Subject, (text, pod): (&str, &Pod<'_>), labels: &Labels, added: &[&str]) -> PodKeys {
+    async fn credentials(
+        &self,
+        subject: &Subject,
+        (text, pod): (&str, &Pod<'_>),
+        labels: &Labels,
+        added: &[&str],
+    ) -> PodKeys {
         let own: Secrets = serde_json::from_str(text).unwrap_or_default();
         let own = own.spec.image_pull_secrets.unwrap_or_default();
-        let mut names: Vec<String> = own.into_iter().filter_map(|named| named.name).filter(|name| !name.is_empty()).collect();
+        let mut names: Vec<String> =
+            own.into_iter().filter_map(|named| named.name).filter(|name| !name.is_empty()).collect();
         let mut keys = PodKeys::default();
         if names.is_empty() {
             let account = pod.spec.service_account_name.as_deref().filter(|name| !name.is_empty());
@@ -272,7 +287,8 @@ impl Drill<'_> {
                 Held::Secret(secret) => keys.secrets.push((name, secret)),
                 Held::Absent | Held::Account(_) => self.made(&name, labels, &mut keys).await,
                 Held::Unread(why) => {
-                    let managed = self.settings.pull_secrets.iter().any(|managed| managed.secret.as_str() == name);
+                    let managed =
+                        self.settings.pull_secrets.iter().any(|managed| managed.secret.as_str() == name);
                     if managed {
                         self.made(&name, labels, &mut keys).await;
                     } else {
@@ -290,7 +306,8 @@ impl Drill<'_> {
 
     /// A Secret that is not there: where Landfall makes it, it would be. Otherwise the kubelet goes on without it.
     async fn made(&self, name: &str, labels: &Labels, keys: &mut PodKeys) {
-        let Some(managed) = self.settings.pull_secrets.iter().find(|managed| managed.secret.as_str() == name) else {
+        let Some(managed) = self.settings.pull_secrets.iter().find(|managed| managed.secret.as_str() == name)
+        else {
             return;
         };
         match managed.source(labels) {
@@ -315,7 +332,9 @@ impl Drill<'_> {
             }
             Source::None => {}
             Source::Unknown => {
-                keys.assume(format!("Landfall makes the Secret `{name}` in each namespace whose Pods need it"));
+                keys.assume(format!(
+                    "Landfall makes the Secret `{name}` in each namespace whose Pods need it"
+                ));
                 keys.unread = true;
             }
         }
@@ -368,7 +387,8 @@ impl PodKeys {
                 return Err(format!("the kubelet cannot read the pull secret `{name}`: {error}"));
             }
         }
-        let keyring = Keyring::of_pull_secrets(bodies().map(|(_, body)| body)).map_err(|error| error.to_string())?;
+        let keyring =
+            Keyring::of_pull_secrets(bodies().map(|(_, body)| body)).map_err(|error| error.to_string())?;
         let found: Vec<Credential> = keyring.lookup(host, repository).into_iter().cloned().collect();
         Ok(Credentials::new(found, self.unread))
     }

@@ -7,8 +7,8 @@ use super::node::{Pull, Pulled};
 use super::pod::Judged;
 use super::scene::Drill;
 use crate::domain::digest::Digest;
-use crate::domain::gap::{Axis, GapKind, GapSubject};
 use crate::domain::finding::FindingKind;
+use crate::domain::gap::{Axis, GapKind, GapSubject};
 
 /// The most artefacts of the recovery point that are listed.
 const MOST: usize = 20;
@@ -34,7 +34,11 @@ impl Drill<'_> {
         let open = || self.gaps.iter().filter(|(_, record)| record.is_open());
         let mut lacking: Vec<(jiff::Timestamp, Lacking)> = open()
             .filter(|(key, record)| {
-                let missing = [GapKind::Finding(FindingKind::Missing), GapKind::Finding(FindingKind::Stale), GapKind::Finding(FindingKind::ChildMissing)];
+                let missing = [
+                    GapKind::Finding(FindingKind::Missing),
+                    GapKind::Finding(FindingKind::Stale),
+                    GapKind::Finding(FindingKind::ChildMissing),
+                ];
                 matches!(key.subject, GapSubject::Image { .. })
                     && !self.lost.contains(&key.registry)
                     && record.lacking(Axis::Presence).is_some_and(|kind| missing.contains(&kind))
@@ -48,7 +52,8 @@ impl Drill<'_> {
         lacking.sort_by(|(a, one), (b, other)| (a, &one.image).cmp(&(b, &other.image)));
         let lag = self.gaps.iter().filter_map(|(_, record)| u64::try_from(record.lag_seconds?).ok()).max();
         let mut unknown = vec![
-            "artefacts of the primary that no workload names, and whose copy nobody has looked for".to_owned(),
+            "artefacts of the primary that no workload names, and whose copy nobody has looked for"
+                .to_owned(),
         ];
         if self.gaps.is_empty() {
             unknown.push("since when copies are lacking: no ReplicationGaps were read".to_owned());

@@ -42,10 +42,7 @@ pub fn without(settings: &Settings, lost: &BTreeSet<RegistryName>) -> Result<Set
     for name in lost {
         let Some(registry) = registries.get_mut(name) else {
             let known: Vec<&str> = settings.registries.keys().map(RegistryName::as_str).collect();
-            return Err(format!(
-                "`{name}` is no registry of the configuration; it has {}",
-                known.join(", ")
-            ));
+            return Err(format!("`{name}` is no registry of the configuration; it has {}", known.join(", ")));
         };
         *registry = Registry { service: Service::Drained, ..(**registry).clone() }.into();
     }

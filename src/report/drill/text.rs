@@ -24,13 +24,17 @@ pub fn text(forecast: &Forecast, now: Timestamp, width: Option<usize>) -> String
     let Forecast { total, start, fail, unknown, lost, recovery, .. } = forecast;
     let lost = lost.join(", ");
     let untold = if *unknown > 0 { format!(", of {unknown} it could not be told") } else { String::new() };
-    page.whole(&format!("{start} of {total} workloads would start without {lost}: {fail} would not{untold}."));
+    page.whole(&format!(
+        "{start} of {total} workloads would start without {lost}: {fail} would not{untold}."
+    ));
     page.whole("A forecast, not a switchover: judged as at the doors, and asked for as by a new node.");
     for ((obstacle, image, why), found) in grouped(forecast) {
         page.text.push('\n');
         page.line(&obstacle.to_string(), &image);
         page.line("", &why);
-        if let Some(since) = found.iter().filter_map(|(_, image)| image.since.as_deref()?.parse::<Timestamp>().ok()).min() {
+        if let Some(since) =
+            found.iter().filter_map(|(_, image)| image.since.as_deref()?.parse::<Timestamp>().ok()).min()
+        {
             page.line("  since", &format!("{since} ({} ago)", age(now.duration_since(since))));
         }
         page.line("  do", found.first().map_or("", |(_, image)| &image.todo));
@@ -96,7 +100,11 @@ fn called(workload: &Workload, image: &Image) -> String {
 
 fn time(forecast: &Forecast) -> String {
     let recovery = &forecast.recovery;
-    let pulls = format!("a node that runs all that would start pulls {} in {} layers", bytes(recovery.bytes), recovery.layers);
+    let pulls = format!(
+        "a node that runs all that would start pulls {} in {} layers",
+        bytes(recovery.bytes),
+        recovery.layers
+    );
     match (recovery.seconds, recovery.bytes_per_second) {
         (Some(seconds), Some(rate)) => {
             let is = recovery.bandwidth_is.as_deref().unwrap_or_default();
@@ -154,7 +162,13 @@ impl Page {
 mod tests {
     #[test]
     fn sizes_are_told_in_units() {
-        for (number, told) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_610_612_736, "1.5 GiB"), (u64::MAX, "16777216.0 TiB")] {
+        for (number, told) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_610_612_736, "1.5 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
             assert_eq!(super::bytes(number), told);
         }
     }
