@@ -13,10 +13,13 @@ use crate::domain::error_chain::error_chain;
 #[derive(Debug)]
 pub enum Keys {
     /// In a cluster, each once.
-    Cluster(Cluster, Mutex<HashMap<(bool, String, String), Held>>),
+    Cluster(Box<Cluster>, Mutex<Known>),
     /// In manifests.
     Manifests(ManifestKeys),
 }
+
+/// By kind (`true`: a Secret), namespace and name.
+type Known = HashMap<(bool, String, String), Held>;
 
 /// What was found of a Secret or a ServiceAccount.
 #[derive(Debug, Clone)]
@@ -85,7 +88,7 @@ impl Keys {
     /// Those of a cluster.
     #[must_use]
     pub fn of(cluster: Cluster) -> Self {
-        Self::Cluster(cluster, Mutex::default())
+        Self::Cluster(Box::new(cluster), Mutex::default())
     }
 
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Held {

@@ -66,12 +66,18 @@ pub enum Pulled {
     Not(Obstacle, String),
 }
 
+/// A registry, and what tells a credential from others.
+type ClientKey = (RegistryName, Box<str>);
+/// A client by its address, a repository and a blob.
+type BlobKey = (usize, Repository, Digest);
+type SharedAsker = Arc<OnceCell<Asker>>;
+
 /// Asks as a node. What was asked once is known.
 pub struct Node<'a> {
     settings: &'a Settings,
     observatory: &'a Observatory,
-    clients: Mutex<HashMap<(RegistryName, Box<str>), Arc<OnceCell<Asker>>>>,
-    blobs: Mutex<HashMap<(usize, Repository, Digest), Result<Blob, Unknown>>>,
+    clients: Mutex<HashMap<ClientKey, SharedAsker>>,
+    blobs: Mutex<HashMap<BlobKey, Result<Blob, Unknown>>>,
 }
 
 /// A client, and whether the registry accepts its credentials at all.
@@ -204,7 +210,7 @@ impl<'a> Node<'a> {
         registry: &SharedRegistry,
         credential: Option<&Credential>,
         identity: &str,
-    ) -> Arc<OnceCell<Asker>> {
+    ) -> SharedAsker {
         let key = (registry.name.clone(), Box::from(identity));
         let cell = self.clients.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| async {
@@ -245,7 +251,7 @@ impl<'a> Node<'a> {
 
     async fn with(
         &self,
-        asker: &Arc<OnceCell<Asker>>,
+        asker: &SharedAsker,
         registry: &SharedRegistry,
         reference: &Reference<'_>,
         pull: &Pull,
