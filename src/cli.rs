@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod audit;
 mod break_glass;
 mod check;
 mod copy;
@@ -34,6 +35,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Role {
+    Audit(Box<audit::Args>),
     BreakGlass(break_glass::Args),
     Check(check::Args),
     Copy(Box<copy::Args>),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
     let Cli { role, color } = Cli::parse();
     color.apply();
     let outcome = match role {
+        Role::Audit(args) => audit::run(&args, &mut anstream::stdout().lock()),
         Role::BreakGlass(args) => break_glass::run(&args, &mut anstream::stdout().lock()),
         Role::Check(args) => check::run(&args, &mut anstream::stdout().lock()),
         Role::Copy(args) => copy::run(&args, &mut anstream::stdout().lock()),

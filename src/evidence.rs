@@ -62,7 +62,7 @@ mod upstream;
 mod verdict_cache;
 
 pub use damage::{Damage, Damaged};
-pub use facts::{CopyFacts, Replication, Right};
+pub use facts::{Compared, CopyFacts, Replication, Right};
 pub use fair_queue::Share;
 pub use healing::Asked;
 pub use health::{Health, Report};

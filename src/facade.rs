@@ -275,6 +275,7 @@ pub mod registry {
 }
 /// See [`crate::report`].
 pub mod report {
+    pub use crate::report::audit::Audit;
     pub use crate::report::doctor;
     pub use crate::report::drill;
     pub use crate::report::explain::Explained;

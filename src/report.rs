@@ -1,5 +1,6 @@
 //! Reports for people: what works, what does not, and what to do about it. They are data that `cli/` prints.
 
+pub mod audit;
 pub mod doctor;
 pub mod drill;
 pub mod explain;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use landfall::facade::config::{self, Files};
 use landfall::facade::domain::finding::FindingKind;
-use landfall::facade::report::Explained;
 use landfall::facade::report::drill::Forecast;
+use landfall::facade::report::{Audit, Explained};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use strum::VariantArray as _;
@@ -58,14 +58,18 @@ fn holds(path: &PathBuf, text: &str) {
 
 #[test]
 fn the_schemas_of_what_commands_print_are_made_from_the_code() {
-    fn of<T: schemars::JsonSchema>(name: &str) {
-        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        holds(&root().join("manifests/schemas").join(name), &text);
-    }
-    of::<Explained>("explain.json");
-    of::<Forecast>("drill.json");
+    schema_holds::<Explained>("explain");
+    schema_holds::<Audit>("audit");
+    schema_holds::<Forecast>("drill");
+}
+
+fn schema_holds<T: schemars::JsonSchema>(command: &str) {
+    // Of what is written: a field that is left out where it is empty is not required.
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    holds(&root().join(format!("manifests/schemas/{command}.json")), &text);
 }
 
 /// The schema of the chart's values, with that of the configuration inside.

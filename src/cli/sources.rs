@@ -58,6 +58,11 @@ pub(super) struct Found {
 }
 
 impl Sources {
+    /// The namespace of the release, which Landfall leaves alone.
+    pub fn release_namespace(&self) -> &str {
+        &self.release_namespace
+    }
+
     /// Reads them. It reads files, and asks the cluster.
     ///
     /// # Errors
@@ -126,6 +131,27 @@ impl Found {
                 Ok(Labels::at_least([name]))
             }
         }
+    }
+}
+
+impl Found {
+    /// As [`labels`](Self::labels), for somebody who looks at many namespaces, some of which may not be there yet: what is not
+    /// known is a note.
+    pub async fn labels_if_known(&self, namespace: &str) -> (Labels, Option<String>) {
+        let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
+        if !self.labels.is_empty() {
+            return (self.labels.iter().cloned().chain([name]).collect(), None);
+        }
+        let Some(cluster) = &self.cluster else { return ([name].into_iter().collect(), None) };
+        let why = match cluster.labels_of(namespace).await {
+            Ok(Some(labels)) => return (labels, None),
+            Ok(None) => "it is not there yet".to_owned(),
+            Err(error) => error_chain(&error),
+        };
+        let note = format!(
+            "the labels of namespace `{namespace}` are not known, so every policy that may select it counts: {why}"
+        );
+        (Labels::at_least([name]), Some(note))
     }
 }
 

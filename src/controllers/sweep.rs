@@ -36,13 +36,14 @@ use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::Finding;
+use crate::domain::found::Copy;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
 use crate::domain::settings::Settings;
 use crate::evidence::{Answers, Asking, Observatory, Share};
 use crate::ledger::{Running, Swept};
 
-use inspect::{Changed, Copy, Inspections};
+use inspect::{Changed, Inspections};
 pub use metrics::SweepMetrics;
 pub use needs::Carried;
 use needs::{Ground, Needs, Users};

@@ -13,6 +13,6 @@ mod live;
 mod manifests;
 mod yaml;
 
-pub use collection::{Collection, Origin, Source, Standing, Workload};
+pub use collection::{Collection, Source, Workload};
 pub use live::live;
-pub use manifests::{ManifestProblem, Manifests};
+pub use manifests::Manifests;

@@ -62,8 +62,6 @@ pub enum Source {
 pub struct Origin {
     /// The file as it was named; `stdin`.
     pub path: Arc<str>,
-    /// The number of the document in the file, from 1.
-    pub document: usize,
     /// The line on which the object begins, from 1.
     pub line: usize,
     /// Where the template begins in the document, as a JSON pointer: `/spec/template`.
@@ -87,8 +85,10 @@ pub struct Collection {
     pub keys: Vec<serde_json::Value>,
     /// Custom resources that were not looked into, by `kind.group`. Some make Pods.
     pub custom: BTreeMap<Box<str>, usize>,
-    /// What could not be read, in sentences.
+    /// What a reader should know, in sentences: what could not be read, what is not applied.
     pub notes: Vec<String>,
+    /// Whether something that should be here could not be read. A note says what.
+    pub partial: bool,
     /// How many Pods were read.
     pub pods: u64,
     /// How many Pods were left out that come with their node (static Pods): nobody asks Landfall about them.
@@ -106,12 +106,6 @@ impl Workload {
     pub fn to_create(&self) -> impl Iterator<Item = &str> {
         let of_pods = self.standing.iter().filter(|_| self.template.is_none()).map(|standing| &*standing.pod);
         self.template.as_deref().into_iter().chain(of_pods)
-    }
-
-    /// Its name for people: `Deployment shop/web`.
-    #[must_use]
-    pub fn called(&self) -> String {
-        format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 }
 
@@ -154,7 +148,7 @@ impl Collection {
     /// are.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.left_out == 0 && self.notes.is_empty()
+        self.left_out == 0 && !self.partial
     }
 
     /// Adds a workload by its template.

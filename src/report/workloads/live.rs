@@ -77,7 +77,15 @@ pub async fn live(
                     continue;
                 }
                 Err(error) if error.is_forbidden() || error.is_not_found() => {
-                    reading.found.notes.push(error_chain(&error));
+                    reading.found.partial = true;
+                    let of =
+                        namespace.map_or("all namespaces".to_owned(), |name| format!("namespace `{name}`"));
+                    let name = kind.names().1;
+                    reading.found.notes.push(if error.is_forbidden() {
+                        format!("you lack the right to list the {name}s of {of}: they are not in this report")
+                    } else {
+                        format!("the {name}s of {of} are not in this report: {}", error_chain(&error))
+                    });
                     refused = Some(error);
                     break;
                 }
@@ -222,6 +230,7 @@ impl Reading<'_> {
     fn page<'p>(&mut self, page: &'p str) -> Option<Page<'p, &'p RawValue>> {
         let read = serde_json::from_str(page);
         if let Err(error) = &read {
+            self.found.partial = true;
             self.found.notes.push(format!("a list of the API server cannot be read: {error}"));
         }
         read.ok()
@@ -328,7 +337,12 @@ mod tests {
                 let standing: Vec<_> = workload.standing.iter().map(|one| one.pods).collect();
                 let image =
                     workload.to_create().map(|pod| pod.split('"').nth(13).unwrap_or_default().to_owned());
-                (workload.called(), workload.pods, image.collect::<Vec<_>>().join(" "), standing)
+                (
+                    format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+                    workload.pods,
+                    image.collect::<Vec<_>>().join(" "),
+                    standing,
+                )
             })
             .collect();
         let of = |called: &str, pods, image: &str, standing: &[u32]| {
@@ -345,7 +359,7 @@ mod tests {
             ]
         );
         assert_eq!((found.pods, found.static_pods, found.left_alone.get("kube-system")), (6, 1, Some(&1)));
-        let said = "cannot list the ReplicationControllers of all namespaces: ";
+        let said = "you lack the right to list the ReplicationControllers of all namespaces: ";
         assert!(found.notes.len() == 1 && found.notes[0].starts_with(said), "{:?}", found.notes);
         assert_eq!(
             asked.lock().unwrap().len(),

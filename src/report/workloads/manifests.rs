@@ -55,7 +55,6 @@ pub struct Manifests<'a> {
 /// The document that an object stands in.
 struct Place<'d> {
     path: &'d Arc<str>,
-    document: usize,
     line: usize,
     lines: &'d Arc<HashMap<String, usize>>,
 }
@@ -110,11 +109,13 @@ impl<'a> Manifests<'a> {
             if depth == 0 {
                 self.problem(&Arc::from(name.to_string()), 1, why);
             } else {
+                self.found.partial = true;
                 self.found.notes.push(format!("`{name}` was left out: {why}"));
             }
             return Ok(());
         }
         if path.join("kustomization.yaml").is_file() {
+            self.found.partial = true;
             self.found.notes.push(format!(
                 "`{name}` has a kustomization, which is not applied here: `kubectl kustomize {name} | landfall … -f -` reads what it makes"
             ));
@@ -155,9 +156,9 @@ impl<'a> Manifests<'a> {
                 return self.problem(&path, line, why + hint);
             }
         };
-        for (n, Document { value, line, lines }) in documents.into_iter().enumerate() {
+        for Document { value, line, lines } in documents {
             let lines = Arc::new(lines);
-            let place = Place { path: &path, document: n + 1, line, lines: &lines };
+            let place = Place { path: &path, line, lines: &lines };
             self.object(&value, "", &place, 0);
         }
     }
@@ -203,7 +204,6 @@ impl<'a> Manifests<'a> {
         };
         let mut origin = Origin {
             path: place.path.clone(),
-            document: place.document,
             line: place.line,
             pointer: format!("{pointer}{template}").into(),
             lines: place.lines.clone(),
@@ -360,16 +360,15 @@ replicas: 3
                     .slots()
                     .map(|slot| format!("{}:{}", slot.image, origin.line_of(&slot.pointer())))
                     .collect();
-                (workload.called(), origin.document, origin.line, images)
+                (format!("{} {}/{}", workload.kind, workload.namespace, workload.name), origin.line, images)
             })
             .collect();
         assert_eq!(
             all,
             [
-                ("Deployment bank/web".to_owned(), 2, 5, vec!["web:1:13".to_owned()]),
+                ("Deployment bank/web".to_owned(), 5, vec!["web:1:13".to_owned()]),
                 (
                     "CronJob default/nightly".to_owned(),
-                    3,
                     18,
                     vec!["a:1:27".to_owned(), "model:1:31".to_owned()]
                 ),
@@ -425,8 +424,9 @@ replicas: 3
         let mut manifests = Manifests::new(&settings, "landfall", "shop");
         manifests.read(room.path()).unwrap();
         let found = manifests.done().unwrap();
-        let names: Vec<_> = found.iter().map(Workload::called).collect();
-        assert_eq!(names, ["Pod shop/a", "Pod shop/b"]);
+        let names: Vec<_> = found.iter().map(|one| (&*one.namespace, &*one.name)).collect();
+        assert_eq!(names, [("shop", "a"), ("shop", "b")]);
+        assert!(!found.is_complete());
         assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
         let mut chart = Manifests::new(&settings, "landfall", "shop");
         chart.read(&room.path().join("chart")).unwrap();
