@@ -102,13 +102,6 @@ impl Sources {
     }
 }
 
-impl Sources {
-    /// The namespace of the release.
-    pub fn release_namespace(&self) -> &str {
-        &self.release_namespace
-    }
-}
-
 impl Found {
     /// The labels of a namespace: those that were given, else the cluster's, else its name alone.
     ///

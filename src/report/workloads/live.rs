@@ -30,13 +30,16 @@ const TEMPLATES: [WorkloadKind; 7] = {
     [a, b, c, d, e, f, WorkloadKind::ReplicationController]
 };
 
+/// Kind, namespace and name.
+type ByName = (Box<str>, Box<str>, Box<str>);
+
 /// What is known while lists are read.
 struct Reading<'a> {
     settings: &'a Settings,
     own_namespace: &'a str,
     owners: Owners,
     /// The owners of ReplicaSets and Jobs, by kind, namespace and name.
-    above: HashMap<(Box<str>, Box<str>, Box<str>), ObjectRef>,
+    above: HashMap<ByName, ObjectRef>,
     asked: usize,
     found: Collection,
 }
