@@ -12,19 +12,20 @@ use std::path::{Path, PathBuf};
 
 use landfall::facade::config::{self, Files};
 use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::report::drill::Forecast;
 use landfall::facade::report::{Audit, Explained};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use strum::VariantArray as _;
 
-#[path = "generated/command_line.rs"]
-mod command_line;
-#[path = "generated/configuration.rs"]
-mod configuration;
 #[cfg(feature = "demo")]
 #[path = "generated/alerts.rs"]
 #[expect(dead_code, reason = "the cases are run by tests/observability.rs")]
 mod alerts;
+#[path = "generated/command_line.rs"]
+mod command_line;
+#[path = "generated/configuration.rs"]
+mod configuration;
 #[cfg(feature = "demo")]
 #[path = "generated/dashboard.rs"]
 mod dashboard;
@@ -76,6 +77,7 @@ fn holds(path: &PathBuf, text: &str) {
 fn the_schemas_of_what_commands_print_are_made_from_the_code() {
     schema_holds::<Explained>("explain");
     schema_holds::<Audit>("audit");
+    schema_holds::<Forecast>("drill");
 }
 
 fn schema_holds<T: schemars::JsonSchema>(command: &str) {

@@ -131,6 +131,11 @@ async fn perform(
             page.heading(n + 1, act.title, act.narration, out)?;
             out.flush()?;
         }
+        // What will not start is said before, and the act shows whether that was right.
+        if let (Output::Text, Some(forecast)) = (output, stage.drill(&act).await?) {
+            page.forecast(&forecast, out)?;
+            out.flush()?;
+        }
         let told = stage.play(act).await?;
         if output == Output::Text {
             told.stories.iter().try_for_each(|story| page.story(story, out))?;

@@ -15,8 +15,6 @@ pub struct PodSecret {
     pub kind: String,
     /// Its keys and values.
     pub data: BTreeMap<String, Vec<u8>>,
-    /// When it was written last, as far as its managed fields tell.
-    pub written: Option<jiff::Timestamp>,
 }
 
 impl std::fmt::Debug for PodSecret {
@@ -33,19 +31,14 @@ impl Cluster {
     pub async fn pod_secret(&self, namespace: &str, name: &str) -> Result<Option<PodSecret>, ClusterError> {
         let api: Api<v1::Secret> = Api::namespaced(self.client.clone(), namespace);
         let found = call(|| format!("read Secret {namespace}/{name}"), api.get_opt(name)).await?;
-        Ok(found.map(|secret| {
-            let fields = secret.metadata.managed_fields.unwrap_or_default();
-            let times = fields.into_iter().filter_map(|field| Some(field.time?.0));
-            PodSecret {
-                kind: secret.type_.unwrap_or_default(),
-                data: secret
-                    .data
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(key, ByteString(value))| (key, value))
-                    .collect(),
-                written: times.chain(secret.metadata.creation_timestamp.map(|time| time.0)).max(),
-            }
+        Ok(found.map(|secret| PodSecret {
+            kind: secret.type_.unwrap_or_default(),
+            data: secret
+                .data
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, ByteString(value))| (key, value))
+                .collect(),
         }))
     }
 

@@ -270,7 +270,7 @@ impl Key {
     fn is_of(&self, host: &str) -> bool {
         let ((key_name, key_port), (name, port)) = (split_port(self.parts().0), split_port(host));
         // Without a port Go keeps the brackets, and takes them for the characters that a pattern allows: it matches no address.
-        let is_class = key_port.is_empty() && key_name.starts_with('[');
+        let is_class = key_port.is_empty() && key_name.as_bytes().first() == Some(&b'[');
         !is_class
             && key_port == port
             && key_name.split('.').count() == name.split('.').count()

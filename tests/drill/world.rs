@@ -95,7 +95,9 @@ fn host(registry: &Embedded) -> String {
 fn docker_config(entries: &[(&str, &str, &str)]) -> Value {
     let auths: serde_json::Map<String, Value> = entries
         .iter()
-        .map(|(key, user, secret)| ((*key).to_owned(), json!({"auth": STANDARD.encode(format!("{user}:{secret}"))})))
+        .map(|(key, user, secret)| {
+            ((*key).to_owned(), json!({"auth": STANDARD.encode(format!("{user}:{secret}"))}))
+        })
         .collect();
     json!({"auths": auths})
 }
@@ -117,7 +119,13 @@ impl Ground {
         let world = World::new().unwrap();
         let (fra, ams) = (world.harbor("fra").await.unwrap(), world.harbor("ams").await.unwrap());
         let edge = world.plain("edge", Login::bearer("edge-user", "edge-Secret1")).await.unwrap();
-        let hub = world.plain("hub", if seed.is_multiple_of(2) { Login::Open } else { Login::basic("hub-user", "hub-Secret1") }).await.unwrap();
+        let hub = world
+            .plain(
+                "hub",
+                if seed.is_multiple_of(2) { Login::Open } else { Login::basic("hub-user", "hub-Secret1") },
+            )
+            .await
+            .unwrap();
         let gone = world.plain("gone", Login::Open).await.unwrap();
         gone.down().await;
         let layout = [Layout::Level, Layout::Same, Layout::Below, Layout::Flat][seed as usize % 4];
@@ -131,7 +139,11 @@ impl Ground {
             let mut store = harbor.store();
             store.descriptors = if random.bool() { Descriptors::Storage } else { Descriptors::Cache };
             store.add_account(Account::robot("puller", Namespace::All, &[Permission::Pull]));
-            store.add_account(Account::robot("limited", Namespace::Project("mirror".into()), &[Permission::Pull]));
+            store.add_account(Account::robot(
+                "limited",
+                Namespace::Project("mirror".into()),
+                &[Permission::Pull],
+            ));
             store.add_account(Account::user("jane", "jane-Secret1"));
         }
         ams.store().project("mirror");
@@ -180,7 +192,11 @@ impl Ground {
                     2 => docker_config(&[(host, "robot$mirror+limited", "limited-Secret1")]).to_string(),
                     3 => docker_config(&[(&format!("https://{host}/mirror"), good.0, good.1)]).to_string(),
                     4 => docker_config(&[(&format!("someone@{host}"), good.0, good.1)]).to_string(),
-                    5 => docker_config(&[(host, "jane", "jane-Secret1"), (&format!("https://{host}"), good.0, good.1)]).to_string(),
+                    5 => docker_config(&[
+                        (host, "jane", "jane-Secret1"),
+                        (&format!("https://{host}"), good.0, good.1),
+                    ])
+                    .to_string(),
                     6 => "null".to_owned(),
                     _ => docker_config(&[(host, good.0, good.1)]).to_string(),
                 };
@@ -189,18 +205,65 @@ impl Ground {
             let edge_user = ("edge-user", "edge-Secret1");
             if random.u8(0..6) > 0 {
                 let body = docker_config(&[(&edge, edge_user.0, edge_user.1)]).to_string();
-                self.secrets.insert((name.to_owned(), "edge-creds".to_owned()), config_secret(name, "edge-creds", &body));
+                self.secrets.insert(
+                    (name.to_owned(), "edge-creds".to_owned()),
+                    config_secret(name, "edge-creds", &body),
+                );
             }
             let others = [
-                ("hub-creds", config_secret(name, "hub-creds", &docker_config(&[(&hub, "hub-user", "hub-Secret1")]).to_string())),
+                (
+                    "hub-creds",
+                    config_secret(
+                        name,
+                        "hub-creds",
+                        &docker_config(&[(&hub, "hub-user", "hub-Secret1")]).to_string(),
+                    ),
+                ),
                 ("old-creds", {
                     let body = json!({&ams: {"username": good.0, "password": good.1}}).to_string();
                     secret(name, "old-creds", "kubernetes.io/dockercfg", ".dockercfg", &body)
                 }),
-                ("opaque", secret(name, "opaque", "Opaque", ".dockerconfigjson", &docker_config(&[(&ams, good.0, good.1)]).to_string())),
-                ("malformed", config_secret(name, "malformed", r#"{"auths":{"elsewhere.example.com":{"auth":"not base64"}}}"#)),
-                ("wrong-first", config_secret(name, "wrong-first", &docker_config(&[(&format!("{ams}/"), "robot$nobody", "x"), (&ams, good.0, good.1)]).to_string())),
-                ("every", config_secret(name, "every", &docker_config(&[(&ams, good.0, good.1), (&fra, good.0, good.1), (&edge, edge_user.0, edge_user.1), (&hub, "hub-user", "hub-Secret1")]).to_string())),
+                (
+                    "opaque",
+                    secret(
+                        name,
+                        "opaque",
+                        "Opaque",
+                        ".dockerconfigjson",
+                        &docker_config(&[(&ams, good.0, good.1)]).to_string(),
+                    ),
+                ),
+                (
+                    "malformed",
+                    config_secret(
+                        name,
+                        "malformed",
+                        r#"{"auths":{"elsewhere.example.com":{"auth":"not base64"}}}"#,
+                    ),
+                ),
+                (
+                    "wrong-first",
+                    config_secret(
+                        name,
+                        "wrong-first",
+                        &docker_config(&[(&format!("{ams}/"), "robot$nobody", "x"), (&ams, good.0, good.1)])
+                            .to_string(),
+                    ),
+                ),
+                (
+                    "every",
+                    config_secret(
+                        name,
+                        "every",
+                        &docker_config(&[
+                            (&ams, good.0, good.1),
+                            (&fra, good.0, good.1),
+                            (&edge, edge_user.0, edge_user.1),
+                            (&hub, "hub-user", "hub-Secret1"),
+                        ])
+                        .to_string(),
+                    ),
+                ),
             ];
             for (named, object) in others {
                 self.secrets.insert((name.to_owned(), named.to_owned()), object);
@@ -288,7 +351,15 @@ impl Ground {
         }
     }
 
-    fn replicated(&self, n: usize, tag: &str, text: &str, content: Content, layout: Layout, random: &mut Rng) -> Vec<String> {
+    fn replicated(
+        &self,
+        n: usize,
+        tag: &str,
+        text: &str,
+        content: Content,
+        layout: Layout,
+        random: &mut Rng,
+    ) -> Vec<String> {
         let (fra, ams) = (host(&self.fra), host(&self.ams));
         let path = format!("production/team{}/app{n}", n % 3);
         let (copy, digest) = (layout.place(&path), content.digest);
@@ -349,7 +420,7 @@ impl Ground {
     fn scan(&self, at: &Embedded, digest: Digest, random: &mut Rng) {
         let scan = match random.u8(0..10) {
             0 => return,
-            1 => Scan::Error,
+            1 => Scan::Error(jiff::Timestamp::now()),
             2 => Scan::found(&[("CVE-2026-0001", Severity::Critical)]),
             _ => Scan::clean(),
         };
@@ -384,7 +455,8 @@ impl Ground {
             spec["volumes"] = json!([{"name": "empty"}, {"name": "model", "image": {"reference": name, "pullPolicy": policy}}]);
         }
         if random.u8(0..8) == 0 {
-            spec["nodeSelector"] = json!({"kubernetes.io/arch": ["arm64", "amd64"][random.usize(0..2)]});
+            let arch = if random.bool() { "arm64" } else { "amd64" };
+            spec["nodeSelector"] = json!({"kubernetes.io/arch": arch});
         }
         let secrets: &[&str] = match random.u8(0..16) {
             0 => &["ams-creds"],
@@ -419,8 +491,17 @@ impl Ground {
     }
 }
 
-fn configuration(fra: &Embedded, ams: &Embedded, edge: &Embedded, hub: &Embedded, gone: &Embedded, layout: Layout, seed: u64) -> String {
-    let of = |registry: &Embedded, site: &str, more: &str| entry(&registry.registry(site, &host(registry)), more);
+fn configuration(
+    fra: &Embedded,
+    ams: &Embedded,
+    edge: &Embedded,
+    hub: &Embedded,
+    gone: &Embedded,
+    layout: Layout,
+    seed: u64,
+) -> String {
+    let of =
+        |registry: &Embedded, site: &str, more: &str| entry(&registry.registry(site, &host(registry)), more);
     let policy = |name: &str, tier: &str, enforcement: &str, more: &str| {
         format!(
             "- apiVersion: landfall.dev/v1alpha1\n  kind: LandingPolicy\n  metadata: {{name: {name}}}\n  spec:\n    namespaceSelector: {{matchLabels: {{tier: {tier}}}}}\n    enforcement: {enforcement}\n{more}"

@@ -336,7 +336,8 @@ impl Needs {
 
     /// The Case of the image as a new Pod would have it, whether a Route covers it or not.
     pub(super) fn case(&self, need: &Need, settings: &Settings, now: Timestamp) -> Option<Case> {
-        Some(settings.case_for(&need.written, need.pull, &self.context(need, now)?))
+        let context = self.context(need.regime, need.platforms, need.exemption, now)?;
+        Some(settings.case_for(&need.written, need.pull, &context))
     }
 
     /// All of them.

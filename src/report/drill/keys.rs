@@ -6,18 +6,20 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::Cluster;
-use crate::cluster::{ClusterError, PodSecret};
+use crate::cluster::{Cluster, ClusterError, PodSecret};
 use crate::domain::error_chain::error_chain;
 
 /// Where Secrets and ServiceAccounts are read.
 #[derive(Debug)]
 pub enum Keys {
     /// In a cluster, each once.
-    Cluster(Cluster, Mutex<HashMap<(bool, String, String), Held>>),
+    Cluster(Box<Cluster>, Mutex<Known>),
     /// In manifests.
     Manifests(ManifestKeys),
 }
+
+/// By kind (`true`: a Secret), namespace and name.
+type Known = HashMap<(bool, String, String), Held>;
 
 /// What was found of a Secret or a ServiceAccount.
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ impl ManifestKeys {
                     data.insert(name, value.as_str().unwrap_or_default().as_bytes().to_vec());
                 }
                 let kind = text("/type").unwrap_or("Opaque").to_owned();
-                self.secrets.insert(key, PodSecret { kind, data, written: None });
+                self.secrets.insert(key, PodSecret { kind, data });
             }
             Some("ServiceAccount") => {
                 let listed = object.get("imagePullSecrets").and_then(Value::as_array);
@@ -86,7 +88,7 @@ impl Keys {
     /// Those of a cluster.
     #[must_use]
     pub fn of(cluster: Cluster) -> Self {
-        Self::Cluster(cluster, Mutex::default())
+        Self::Cluster(Box::new(cluster), Mutex::default())
     }
 
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Held {

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Drill, Obstacle};
+use super::forecast::Obstacle;
 use crate::domain::case::needed;
 use crate::domain::credential::Credential;
 use crate::domain::digest::Digest;
@@ -24,7 +24,9 @@ use crate::domain::image::{Reference, Repository, Tag};
 use crate::domain::name::RegistryName;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::registry::{CredentialSource, Kind, Registry, Service, SharedRegistry, folded};
+use crate::domain::settings::Settings;
 use crate::domain::unknown::{Cause, Unknown};
+use crate::evidence::Observatory;
 use crate::registry::{Blob, Client, Depth, Endpoint, Head, Layer, Listed, Target};
 
 /// How long one request may take. A wrong password takes Harbor 1.5 s.
@@ -59,16 +61,23 @@ pub struct Pull {
 #[derive(Debug, Clone)]
 pub enum Pulled {
     /// All of it: the layers by the platform that they are for; an image without platforms is under "".
-    Whole { digest: Digest, layers: BTreeMap<String, Vec<Layer>>, assumed: bool },
+    Whole { layers: BTreeMap<String, Vec<Layer>> },
     /// Not all of it.
     Not(Obstacle, String),
 }
 
+/// A registry, and what tells a credential from others.
+type ClientKey = (RegistryName, Box<str>);
+/// A client by its address, a repository and a blob.
+type BlobKey = (usize, Repository, Digest);
+type SharedAsker = Arc<OnceCell<Asker>>;
+
 /// Asks as a node. What was asked once is known.
 pub struct Node<'a> {
-    drill: &'a Drill<'a>,
-    clients: Mutex<HashMap<(RegistryName, Box<str>), Arc<OnceCell<Asker>>>>,
-    blobs: Mutex<HashMap<(usize, Repository, Digest), Result<Blob, Unknown>>>,
+    settings: &'a Settings,
+    observatory: &'a Observatory,
+    clients: Mutex<HashMap<ClientKey, SharedAsker>>,
+    blobs: Mutex<HashMap<BlobKey, Result<Blob, Unknown>>>,
 }
 
 /// A client, and whether the registry accepts its credentials at all.
@@ -122,14 +131,14 @@ impl Ord for Credentials {
 }
 
 impl<'a> Node<'a> {
-    pub fn new(drill: &'a Drill<'a>) -> Self {
-        Self { drill, clients: Mutex::default(), blobs: Mutex::default() }
+    pub fn new(settings: &'a Settings, observatory: &'a Observatory) -> Self {
+        Self { settings, observatory, clients: Mutex::default(), blobs: Mutex::default() }
     }
 
     /// The registry that a node reaches at this host: one of the configuration, or one that Landfall knows nothing of.
     /// `None`: it is no host that could be asked.
     pub fn registry(&self, host: &str) -> Option<SharedRegistry> {
-        let settings = self.drill.settings;
+        let settings = self.settings;
         let wanted = folded(host);
         let all = || settings.registries.values();
         if let Some(own) = all().find(|registry| folded(&registry.host) == wanted) {
@@ -179,14 +188,14 @@ impl<'a> Node<'a> {
         for (credential, identity) in credentials.list.iter().zip(&credentials.identity) {
             let asker = self.asker(&registry, Some(credential), identity).await;
             match self.with(&asker, &registry, &reference, pull).await {
-                Ok((digest, layers)) => return Pulled::Whole { digest, layers, assumed: false },
+                Ok(layers) => return Pulled::Whole { layers },
                 Err(found) => worst = Some(more_telling(worst, found)),
             }
         }
         if credentials.assumed {
             let asker = self.asker(&registry, None, "\0ours").await;
             match self.with(&asker, &registry, &reference, pull).await {
-                Ok((digest, layers)) => return Pulled::Whole { digest, layers, assumed: true },
+                Ok(layers) => return Pulled::Whole { layers },
                 Err(found) => worst = Some(more_telling(worst, found)),
             }
         }
@@ -201,11 +210,11 @@ impl<'a> Node<'a> {
         registry: &SharedRegistry,
         credential: Option<&Credential>,
         identity: &str,
-    ) -> Arc<OnceCell<Asker>> {
+    ) -> SharedAsker {
         let key = (registry.name.clone(), Box::from(identity));
         let cell = self.clients.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| async {
-            let observatory = self.drill.observatory;
+            let observatory = self.observatory;
             // A registry that is drained, and not lost, is there for nodes.
             let open = Arc::new(Registry { service: Service::Open, ..(**registry).clone() });
             let client = observatory
@@ -242,11 +251,11 @@ impl<'a> Node<'a> {
 
     async fn with(
         &self,
-        asker: &Arc<OnceCell<Asker>>,
+        asker: &SharedAsker,
         registry: &SharedRegistry,
         reference: &Reference<'_>,
         pull: &Pull,
-    ) -> Result<(Digest, BTreeMap<String, Vec<Layer>>), (Obstacle, String)> {
+    ) -> Result<BTreeMap<String, Vec<Layer>>, (Obstacle, String)> {
         let Some(Asker { client, rejected }) = asker.get() else {
             return Err((Obstacle::NotTold, "nothing was asked".to_owned()));
         };
@@ -307,7 +316,7 @@ impl<'a> Node<'a> {
                 }
             }
         }
-        Ok((digest, layers))
+        Ok(layers)
     }
 }
 
@@ -375,7 +384,7 @@ impl Who<'_> {
     /// Of a proxy cache only what it holds itself counts: the rest it fetches from its upstream.
     async fn cached(&self, digest: &Digest) -> Asked<()> {
         let deadline = Instant::now() + PATIENCE;
-        let observatory = self.node.drill.observatory;
+        let observatory = self.node.observatory;
         match observatory.holds(&self.registry.name, self.repository, digest, deadline).await {
             Ok(true) => Ok(()),
             Ok(false) => Err((

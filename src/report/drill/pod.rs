@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, sleep_until};
 
+use super::forecast::{Obstacle, Subject};
 use super::keys::Held;
 use super::node::{Credentials, Node, Pull};
-use super::{Drill, Subject};
+use super::scene::Drill;
 use crate::cluster::PodSecret;
 use crate::domain::case::{Case, Exemption, PodContext, Subject as Routing};
 use crate::domain::credential::Credential;
@@ -57,7 +58,7 @@ pub(super) enum Next {
     /// It is pulled.
     Pull(Pull),
     /// This hinders it.
-    Stuck(super::Obstacle, String),
+    Stuck(Obstacle, String),
 }
 
 impl Judged {
@@ -106,7 +107,7 @@ impl Drill<'_> {
                 slot: String::new(),
                 written: String::new(),
                 decision: None,
-                next: Next::Stuck(super::Obstacle::NotTold, why),
+                next: Next::Stuck(Obstacle::NotTold, why),
                 notes: Vec::new(),
             }],
             assumed: Vec::new(),
@@ -207,7 +208,6 @@ impl Drill<'_> {
         platforms: &Arc<[PlatformPattern]>,
         node: &Node<'_>,
     ) -> Next {
-        use super::Obstacle;
         if let Some(decision) = decision.filter(|decision| decision.outcome.denies()) {
             return Next::Stuck(Obstacle::Denied, messages::denial(written, decision));
         }
@@ -269,7 +269,7 @@ impl Drill<'_> {
                 Held::Account(listed) => names = listed,
                 Held::Unread(why) => {
                     keys.assume(format!(
-                        "ServiceAccount {}/{account} could not be read ({why}): that its pull secrets, if it names any, are good",
+                        "ServiceAccount {}/{account} could not be read ({why}): its pull secrets, if it names any, are taken for good",
                         subject.namespace
                     ));
                     keys.unread = true;
@@ -293,7 +293,7 @@ impl Drill<'_> {
                         self.made(&name, labels, &mut keys).await;
                     } else {
                         keys.assume(format!(
-                            "Secret {}/{name} could not be read ({why}): that it is good for every registry that images are pulled from with it",
+                            "Secret {}/{name} could not be read ({why}): it is taken for good wherever images are pulled with it",
                             subject.namespace
                         ));
                         keys.unread = true;
@@ -320,12 +320,11 @@ impl Drill<'_> {
                         PodSecret {
                             kind: "kubernetes.io/dockerconfigjson".to_owned(),
                             data: [(".dockerconfigjson".to_owned(), content.bytes().to_vec())].into(),
-                            written: None,
                         },
                     )),
                     Err(_) => {
                         keys.assume(format!(
-                            "Landfall makes the Secret `{name}`, and the files that it makes it of are not here: that they are good"
+                            "Landfall makes the Secret `{name}`, and the files that it makes it of are not here: they are taken for good"
                         ));
                         keys.unread = true;
                     }

@@ -2,77 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
-
-use super::Drill;
+use super::forecast::{Lacking, Recovery};
 use super::node::{Pull, Pulled};
 use super::pod::Judged;
+use super::scene::Drill;
 use crate::domain::digest::Digest;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapKind, GapSubject};
 
 /// The most artefacts of the recovery point that are listed.
 const MOST: usize = 20;
-
-/// Recovery time and recovery point.
-#[derive(Debug, Default, Clone, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Recovery {
-    /// The bytes that one node pulls that runs all workloads that would start: each different layer once.
-    pub bytes: u64,
-    /// How many different layers that are.
-    pub layers: usize,
-    /// The bytes a second that were given or measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_per_second: Option<u64>,
-    /// Where they come from: `given` or `measured`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bandwidth_is: Option<String>,
-    /// How long that takes, at least.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u64>,
-    /// What lost primaries are known to have that no registry here has: the recovery point. At most 20, the longest lacking first.
-    pub lacking: Vec<Lacking>,
-    /// How many those are in all.
-    pub lacking_total: usize,
-    /// The longest time between a push to the primary and the push to the copy here that is known of, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub longest_lag_seconds: Option<u64>,
-    /// What could not be known.
-    pub unknown: Vec<String>,
-}
-
-/// What would be lost.
-#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Lacking {
-    /// The image.
-    pub image: String,
-    /// The registry that lacks it.
-    pub registry: String,
-    /// Since when that is known.
-    pub since: String,
-}
-
-/// How fast a node pulls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bandwidth {
-    /// So many bytes a second.
-    Given(u64),
-    /// It is measured, by reading some layers: at most 64 MiB, and for at most 10 s.
-    Measured,
-    /// It is not known.
-    Unknown,
-}
-
-impl Recovery {
-    /// Adds how fast a node pulls.
-    pub fn at(&mut self, bytes_per_second: u64, bandwidth_is: &str) {
-        self.bytes_per_second = Some(bytes_per_second);
-        self.bandwidth_is = Some(bandwidth_is.to_owned());
-        self.seconds = (bytes_per_second > 0).then(|| self.bytes.div_ceil(bytes_per_second));
-    }
-}
 
 impl Drill<'_> {
     pub(super) fn recovery(&self, judged: &[Judged], pulled: &BTreeMap<&Pull, Pulled>) -> Recovery {

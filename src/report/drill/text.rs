@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Forecast, Image, Obstacle, Prospect, Workload};
+use super::forecast::{Forecast, Image, Obstacle, Prospect, Workload};
 use crate::domain::text::{hanging, plain};
 use crate::ledger::age;
 
 /// How wide the first column is: `MalformedSecret` and two blanks.
 const NAMES: usize = 17;
+
+/// How far that is moved in which stands below its name.
+const BELOW: usize = 4;
 
 /// The most workloads that are named under one obstacle.
 const MOST: usize = 12;
@@ -20,7 +23,10 @@ pub fn text(forecast: &Forecast, now: Timestamp, width: Option<usize>) -> String
     let mut page = Page { text: String::new(), width };
     let Forecast { total, start, fail, unknown, lost, recovery, .. } = forecast;
     let lost = lost.join(", ");
-    page.whole(&format!("{start} of {total} workloads would start without {lost}: {fail} would not, of {unknown} it could not be told."));
+    let untold = if *unknown > 0 { format!(", of {unknown} it could not be told") } else { String::new() };
+    page.whole(&format!(
+        "{start} of {total} workloads would start without {lost}: {fail} would not{untold}."
+    ));
     page.whole("A forecast, not a switchover: judged as at the doors, and asked for as by a new node.");
     for ((obstacle, image, why), found) in grouped(forecast) {
         page.text.push('\n');
@@ -131,8 +137,17 @@ impl Page {
         self.text.push('\n');
     }
 
+    /// A name and what it says, beside it or, where that would be too wide, below it.
     fn line(&mut self, name: &str, text: &str) {
-        self.text += &hanging(&format!("{name:<NAMES$}{text}"), NAMES, self.width);
+        let longest = text.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+        if self.width.is_some_and(|width| NAMES + longest > width) {
+            if !name.is_empty() {
+                self.text += &format!("{name}\n");
+            }
+            self.text += &hanging(&format!("{:BELOW$}{text}", ""), BELOW, self.width);
+        } else {
+            self.text += &hanging(&format!("{name:<NAMES$}{text}"), NAMES, self.width);
+        }
         self.text.push('\n');
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::forecast::{Image, Obstacle, Prospect};
 use super::node::{Pull, Pulled};
 use super::pod::{JudgedImage, Next};
-use super::{Drill, Image, Obstacle, Prospect};
+use super::scene::Drill;
 use crate::domain::decision::ImageDecision;
 use crate::domain::finding::FindingKind;
 use crate::domain::gap::{Axis, GapSubject, Version};
