@@ -16,13 +16,25 @@ use crate::report::drill::{Forecast, Prospect};
 use crate::report::sheet::{self, Input};
 use crate::report::sites::{Sites, sites};
 
+const EXAMPLES: &str = "\
+Examples:
+  landfall drill --lose fra --html monday.html      # writes monday.json, too
+  landfall report diff monday.json tuesday.json --html lessons.html
+  landfall report merge ams.json lon.json mad.json --html sites.html";
+
+const DIFF: &str = "\
+Examples:
+  landfall report diff monday.json tuesday.json
+  landfall report diff monday.json tuesday.json --html lessons.html";
+
+const MERGE: &str = "\
+Examples:
+  landfall report merge ams.json lon.json mad.json
+  landfall report merge sites/*.json --html sites.html";
+
 /// Compare the JSON of drills: two of one site, or one of each of many sites.
-///
-///   landfall drill --lose fra --html monday.html      # writes monday.json, too
-///   landfall report diff monday.json tuesday.json --html lessons.html
-///   landfall report merge ams.json lon.json mad.json --html sites.html
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
@@ -37,6 +49,7 @@ enum What {
 /// What was mended from one drill to the next, what is new, and what still stands. Exit status: 0, nothing is new; 1, something
 /// is; 2, a file cannot be used.
 #[derive(Debug, clap::Args)]
+#[command(after_help = DIFF)]
 struct Diff {
     /// The JSON of the older drill.
     old: PathBuf,
@@ -53,6 +66,7 @@ struct Diff {
 /// Which image would not start at which site, the worst first. Exit status: 0, all start everywhere; 1, some do not; 2, a file
 /// cannot be used.
 #[derive(Debug, clap::Args)]
+#[command(after_help = MERGE)]
 struct Merge {
     /// The JSON of a drill of each site.
     #[arg(required = true, value_name = "FILE")]

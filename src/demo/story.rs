@@ -15,6 +15,7 @@ mod closing;
 mod control;
 mod drill;
 mod pod;
+mod records;
 mod script;
 mod settings;
 mod stage;

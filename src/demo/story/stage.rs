@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures::FutureExt;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use serde_json::Value;
@@ -19,6 +18,7 @@ use super::answer::{Response, field};
 use super::closing::{Closing, Leader};
 use super::control::{Control, Pages};
 use super::pod::{Becomes, Image};
+use super::records::{entries, gaps_of};
 use super::script::{Act, Event, Sent, Story, Way, Who};
 use super::told::{Admission, Ending, Found, Second, Told, ToldAct, ToldImage};
 use super::world::authority::Validity;
@@ -35,8 +35,8 @@ use crate::domain::settings::Settings;
 use crate::evidence::Observatory;
 use crate::ledger::{Book, LedgerMetrics, Recheck, Record, Recorder, recheck};
 use crate::server::{
-    Callers, Conditions, Drain, GapsOf, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate,
-    Status, TlsVersions, Transport, server_config,
+    Callers, Conditions, Drain, Limits, Listener, Pair, Served, ServerMetrics, ServingCertificate, Status,
+    TlsVersions, Transport, server_config,
 };
 
 /// The pause before a review is sent again, while Landfall has not noticed an event yet.
@@ -64,25 +64,6 @@ pub struct Stage {
     control: Control,
     drain: Drain,
     serving: [JoinHandle<Served>; 2],
-}
-
-/// The records of a ledger: what the doors have recorded so far, and how each image that is still lacking stands now.
-async fn entries(ledger: &Book, recorder: &Recorder, recheck: &Recheck) -> Vec<(GapKey, Record)> {
-    ledger.fold(recorder);
-    for (key, record) in ledger.entries().iter().filter(|(_, record)| record.is_open()) {
-        let standing = recheck(key, record).await;
-        ledger.stands(key, &standing, None, Timestamp::now());
-    }
-    ledger.entries()
-}
-
-/// The same, for the status page.
-fn gaps_of(ledger: &Book, recorder: &Recorder, recheck: &Recheck) -> GapsOf {
-    let (ledger, recorder, recheck) = (ledger.clone(), recorder.clone(), recheck.clone());
-    Arc::new(move || {
-        let (ledger, recorder, recheck) = (ledger.clone(), recorder.clone(), recheck.clone());
-        async move { Ok(entries(&ledger, &recorder, &recheck).await) }.boxed()
-    })
 }
 
 /// One answer.
