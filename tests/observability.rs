@@ -4,11 +4,7 @@
 //! promtool is of Debian's package `prometheus`; where it is not, the tests say so. Whether the names are right is tested in
 //! `generated.rs`, which makes both files.
 #![cfg(feature = "demo")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test says what is wrong by failing"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
