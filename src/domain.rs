@@ -18,6 +18,7 @@ pub mod error_chain;
 pub mod evidence;
 pub mod facts;
 pub mod finding;
+pub mod found;
 pub mod gap;
 pub mod healing;
 pub mod image;

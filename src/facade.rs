@@ -65,7 +65,7 @@ pub mod controllers {
 pub mod demo {
     /// See [`crate::demo::story`].
     pub mod story {
-        pub use crate::demo::story::{Pages, Performance, Stage, Told, script};
+        pub use crate::demo::story::{Admission, Pages, Performance, Stage, Told, script};
     }
     /// See [`crate::demo::world`].
     pub mod world {
@@ -158,7 +158,7 @@ pub mod domain {
     }
     /// See [`crate::domain::text`].
     pub mod text {
-        pub use crate::domain::text::plain;
+        pub use crate::domain::text::{hanging, plain};
     }
     /// See [`crate::domain::outcome`].
     pub mod outcome {
@@ -252,6 +252,10 @@ pub mod pod {
     pub mod annotation {
         pub use crate::pod::annotation::read;
     }
+    /// See [`crate::pod::workload`].
+    pub mod workload {
+        pub use crate::pod::workload::essence;
+    }
     /// See [`crate::pod::surface`].
     pub mod surface {
         pub use crate::pod::surface::{IMAGES, MODE, MOST_SECRETS};
@@ -271,7 +275,9 @@ pub mod registry {
 }
 /// See [`crate::report`].
 pub mod report {
+    pub use crate::report::audit::Audit;
     pub use crate::report::doctor;
+    pub use crate::report::drill;
     pub use crate::report::explain::Explained;
 }
 /// See [`crate::server`].

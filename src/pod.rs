@@ -20,10 +20,11 @@ pub mod plan;
 pub mod platform;
 pub mod slots;
 pub mod surface;
+pub mod workload;
 
 pub use annotation::OldEntries;
 pub use change::{Change, Entry};
 pub use patch::{Patch, patch};
 pub use plan::Plan;
-pub use slots::{AdmissionKind, PullPolicy, Slot};
+pub use slots::{AdmissionKind, Slot};
 pub use surface::{Mode, Pod};

@@ -7,6 +7,8 @@
     reason = "a test says what is wrong by failing; what a JSON object lacks is null"
 )]
 
+#[path = "cluster/audit.rs"]
+mod audit;
 #[path = "cluster/certificates.rs"]
 mod certificates;
 #[path = "cluster/chapter.rs"]
@@ -52,6 +54,8 @@ mod other;
 mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
+#[path = "cluster/plugin.rs"]
+mod plugin;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/policies.rs"]

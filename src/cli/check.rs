@@ -9,22 +9,31 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, terminal};
 use crate::config::{self, Document, Files, Problem, Problems, Severity};
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::pull_secrets::Managed;
 use crate::domain::settings::Settings;
+use crate::domain::text::hanging;
+
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall check --no-files landfall.yaml
+  landfall check landfall.yaml policies/*.yaml
+  landfall check -o json landfall.yaml";
 
 /// Check configuration files, and files of LandingPolicies. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The configuration files, and files of LandingPolicies, which may hold several documents. Policies are checked with
     /// the `defaults` of the first configuration.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The format of the output.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     /// Do not check that the files named in a configuration exist. Use it outside the Pod, where nothing is mounted.
     #[arg(long)]
@@ -199,10 +208,18 @@ fn own_namespace(policies: &[Arc<Policy>], namespace: &str) -> impl Iterator<Ite
     })
 }
 
+/// The column of a hint's text.
+const HINT: usize = 8;
+
 fn text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     let Summary { errors, warnings, files, managed } = summary;
+    let width = terminal::width();
     for file in files.iter().filter(|file| !file.problems.is_empty()) {
-        writeln!(out, "{file}\n")?;
+        for line in file.to_string().lines() {
+            let indent = if line.starts_with("  ") { HINT } else { 2 };
+            writeln!(out, "{}", hanging(line, indent, width))?;
+        }
+        writeln!(out)?;
     }
     for managed in managed {
         writeln!(out, "Landfall makes {managed}")?;

@@ -9,11 +9,18 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 use serde_json::json;
 
-use super::Output;
 use super::sources::{Found, Sources};
+use super::{Output, terminal};
 use crate::evidence::Observatory;
 use crate::pod::Pod;
-use crate::report::explain::{Circumstance, Explained, text};
+use crate::report::explain::{Circumstance, Explained, line, text};
+
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall explain harbor.fra.example.com/production/shop/web:1.4.2 -n shop
+  landfall explain --pod shop/web-7d4b9
+  landfall explain IMAGE --offline --config landfall.yaml --policy policies.yaml --label tier=regulated -o json";
 
 /// Explain why a Pod gets an image, or is denied: each question that a judgement asks, its answer, what became of each copy,
 /// which policy spoke, and the patch.
@@ -26,6 +33,7 @@ use crate::report::explain::{Circumstance, Explained, text};
 ///
 /// Exit status: 0, the image would be admitted; 1, it would be denied; 2, it could not be judged.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(verbatim_doc_comment)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["image", "pod"])))]
 pub(super) struct Args {
@@ -69,10 +77,11 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&explained)?)?,
         Output::Text => {
+            let width = terminal::width();
             for note in &explained.notes {
-                writeln!(out, "note        {note}")?;
+                writeln!(out, "{}", line("note", note, width))?;
             }
-            let texts: Vec<String> = explained.images.iter().map(text).collect();
+            let texts: Vec<String> = explained.images.iter().map(|one| text(one, width)).collect();
             write!(out, "{}", texts.join("\n"))?;
         }
     }

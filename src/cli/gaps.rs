@@ -1,27 +1,34 @@
 //! `landfall gaps`: what this cluster's site lacks.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Output;
+use super::plugin::Target;
+use super::{Output, terminal};
 use crate::cluster::{Cluster, GapState};
 use crate::domain::gap::{GapKey, GapKind};
+use crate::domain::text::hanging;
 use crate::ledger::Record;
 use crate::report::gaps::{Row, Selection, rows, table};
 
-/// The width of a terminal that does not say how wide it is.
-const WIDTH: usize = 100;
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall gaps
+  landfall gaps --finding Missing --registry ams -n shop
+  landfall gaps --all -o json";
 
 /// List the open gaps of a cluster: copies, scans and replication rules that are not as they should be, the worst first.
 ///
-/// KUBECONFIG names the cluster, and your own rights count: to list ReplicationGaps.
+/// Your own rights count: to list ReplicationGaps.
 ///
 /// Exit status: 0, there is none; 1, there is one; 2, they could not be read.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Closed ones, too.
     #[arg(long)]
@@ -42,6 +49,8 @@ pub(super) struct Args {
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 fn finding(word: &str) -> Result<GapKind, String> {
@@ -60,11 +69,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     // Before anything uses TLS. It fails if a provider is installed already, which can only be the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
-    // A file or a pipe gets whole names.
-    let width = std::io::stdout().is_terminal().then(|| {
-        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        columns.unwrap_or(WIDTH)
-    });
+    let width = terminal::width();
     // Its client needs the runtime from the start.
     runtime.block_on(async {
         #[cfg(feature = "demo")]
@@ -72,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
             let entries = super::demo::ledger().await?;
             return show(args, &entries, Timestamp::now(), width, out);
         }
-        show(args, &listed(&Cluster::from_environment()?).await?, Timestamp::now(), width, out)
+        show(args, &listed(&args.target.cluster()?).await?, Timestamp::now(), width, out)
     })
 }
 
@@ -108,7 +113,7 @@ fn show(
         Output::Text => {
             write!(out, "{}", table(&rows, now, width))?;
             if let Some(worst) = rows.first() {
-                writeln!(out, "\n{}", worst.message)?;
+                writeln!(out, "\n{}", hanging(&worst.message, 0, width))?;
             }
         }
     }
@@ -198,7 +203,20 @@ mod tests {
         assert_eq!(exit, ExitCode::FAILURE);
         insta::assert_snapshot!(text);
         let table = text.split("\n\n").next().unwrap();
-        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        let cluster = Cluster::answered_by(move |_, _| {
+            let (status, body) = list(gaps());
+            async move { (status, body.to_string()) }
+        });
+        let entries = listed(&cluster).await.unwrap();
+        for width in [60, 80, 200] {
+            let (args, mut out) = (Line::try_parse_from(["gaps", "--all"]).unwrap().args, Vec::new());
+            show(&args, &entries, "2026-11-27T12:00:00Z".parse().unwrap(), Some(width), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let table = text.split("\n\n").next().unwrap();
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+            insta::assert_snapshot!(format!("gaps-{width}"), text);
+        }
         let (text, _) = printed(&["--all"], list(gaps())).await.unwrap();
         assert!(text.contains("Closed") && text.contains("shop/old:1"), "{text}");
         for (line, expected) in [

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
+use super::plugin::Target;
+use super::report::input;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, Policy};
 use crate::domain::settings::Settings;
+use crate::report::sheet::Input;
 
 /// The key of the ConfigMap that the chart renders.
 const KEY: &str = "landfall.yaml";
@@ -39,9 +42,11 @@ pub(super) struct Sources {
     /// The namespace of the release.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME", default_value = "landfall")]
     release_namespace: String,
+    #[command(flatten)]
+    target: Target,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     pair.ok_or_else(|| format!("`{text}` is no label such as `tier=regulated`"))
 }
@@ -58,14 +63,30 @@ pub(super) struct Found {
 }
 
 impl Sources {
+    /// The files that were named, with their hashes: evidence of what a report rests on.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn inputs(&self) -> anyhow::Result<Vec<Input>> {
+        let files = self.config.iter().chain(&self.policy);
+        files
+            .map(|file| {
+                Ok(input(
+                    file,
+                    &std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?,
+                ))
+            })
+            .collect()
+    }
+
     /// Reads them. It reads files, and asks the cluster.
     ///
     /// # Errors
     /// If the configuration or a policy cannot be used, or a cluster is needed and cannot be asked.
     pub async fn read(&self, now: Timestamp) -> anyhow::Result<Found> {
-        let Self { config, policy, label, offline, release, release_namespace } = self;
+        let Self { config, policy, label, offline, release, release_namespace, target } = self;
         let mut notes = Vec::new();
-        let cluster = match (*offline, Cluster::from_environment()) {
+        let cluster = match (*offline, target.cluster()) {
             (true, _) => None,
             (false, Ok(cluster)) => Some(cluster),
             (false, Err(error)) if config.is_some() => {
@@ -74,7 +95,7 @@ impl Sources {
             }
             (false, Err(error)) => {
                 return Err(error).context(
-                    "there is no configuration: name a file with --config, or a cluster with KUBECONFIG",
+                    "there is no configuration: name a file with --config, or a cluster with --kubeconfig or KUBECONFIG",
                 );
             }
         };
@@ -94,6 +115,13 @@ impl Sources {
         let all = settings.policies.iter().cloned().chain(more).collect();
         settings = settings.with_policies(all);
         Ok(Found { settings, cluster, notes, labels: label.clone() })
+    }
+}
+
+impl Sources {
+    /// The namespace of the release.
+    pub fn release_namespace(&self) -> &str {
+        &self.release_namespace
     }
 }
 
@@ -119,6 +147,27 @@ impl Found {
                 Ok(Labels::at_least([name]))
             }
         }
+    }
+}
+
+impl Found {
+    /// As [`labels`](Self::labels), for somebody who looks at many namespaces, some of which may not be there yet: what is not
+    /// known is a note.
+    pub async fn labels_if_known(&self, namespace: &str) -> (Labels, Option<String>) {
+        let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
+        if !self.labels.is_empty() {
+            return (self.labels.iter().cloned().chain([name]).collect(), None);
+        }
+        let Some(cluster) = &self.cluster else { return ([name].into_iter().collect(), None) };
+        let why = match cluster.labels_of(namespace).await {
+            Ok(Some(labels)) => return (labels, None),
+            Ok(None) => "it is not there yet".to_owned(),
+            Err(error) => error_chain(&error),
+        };
+        let note = format!(
+            "the labels of namespace `{namespace}` are not known, so every policy that may select it counts: {why}"
+        );
+        (Labels::at_least([name]), Some(note))
     }
 }
 

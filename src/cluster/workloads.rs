@@ -22,10 +22,12 @@ pub enum WorkloadKind {
     CronJob,
     /// `batch/v1`; some wait suspended.
     Job,
+    /// `v1`: what a Deployment replaced, and some still use.
+    ReplicationController,
 }
 
 impl WorkloadKind {
-    /// Those with a template.
+    /// Those with a template that the sweep reads: the chart gives the right to do so.
     pub const TEMPLATES: [Self; 6] =
         [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::CronJob, Self::Job];
 
@@ -40,21 +42,27 @@ impl WorkloadKind {
             Self::ReplicaSet => ("apps/v1", "ReplicaSet"),
             Self::CronJob => ("batch/v1", "CronJob"),
             Self::Job => ("batch/v1", "Job"),
+            Self::ReplicationController => ("v1", "ReplicationController"),
         }
     }
 
-    /// The path of its list, with the query that selects what counts.
-    fn path(self) -> &'static str {
-        match self {
+    /// The path of its list in one namespace or in all, with the query that selects what counts.
+    fn path(self, namespace: Option<&str>) -> String {
+        let (group, resource, query) = match self {
             // A Pod that has ended needs its image no more.
-            Self::Pod => "/api/v1/pods?fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed&",
-            Self::Deployment => "/apis/apps/v1/deployments?",
-            Self::StatefulSet => "/apis/apps/v1/statefulsets?",
-            Self::DaemonSet => "/apis/apps/v1/daemonsets?",
-            Self::ReplicaSet => "/apis/apps/v1/replicasets?",
-            Self::CronJob => "/apis/batch/v1/cronjobs?",
-            Self::Job => "/apis/batch/v1/jobs?",
-        }
+            Self::Pod => {
+                ("/api/v1", "pods", "fieldSelector=status.phase!%3DSucceeded,status.phase!%3DFailed&")
+            }
+            Self::Deployment => ("/apis/apps/v1", "deployments", ""),
+            Self::StatefulSet => ("/apis/apps/v1", "statefulsets", ""),
+            Self::DaemonSet => ("/apis/apps/v1", "daemonsets", ""),
+            Self::ReplicaSet => ("/apis/apps/v1", "replicasets", ""),
+            Self::CronJob => ("/apis/batch/v1", "cronjobs", ""),
+            Self::Job => ("/apis/batch/v1", "jobs", ""),
+            Self::ReplicationController => ("/api/v1", "replicationcontrollers", ""),
+        };
+        let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+        format!("{group}{within}/{resource}?{query}")
     }
 }
 
@@ -76,24 +84,22 @@ impl Cluster {
 }
 
 impl Workloads {
-    /// One page of a list, as JSON: `{"metadata":{"continue":…},"items":[…]}`. `after`: what `metadata.continue` of the page
-    /// before said; `None` for the first.
+    /// One page of a list, as JSON: `{"metadata":{"continue":…},"items":[…]}`, of one namespace or of all. `after`: what
+    /// `metadata.continue` of the page before said; `None` for the first.
     ///
     /// # Errors
     /// If the API server cannot be asked or refuses it. 410: the list has changed too much since its first page.
-    pub async fn page(&self, kind: WorkloadKind, after: Option<&str>) -> Result<String, ClusterError> {
-        let what = || format!("list the {}s of all namespaces", kind.names().1);
-        self.0.page(what, kind.path(), Of::Everything, after).await
-    }
-
-    /// One page of the Pods of one namespace that have not ended, as [`page`](Self::page).
-    ///
-    /// # Errors
-    /// As [`page`](Self::page).
-    pub async fn pods_in(&self, namespace: &str, after: Option<&str>) -> Result<String, ClusterError> {
-        let what = || format!("list the Pods of namespace `{namespace}`");
-        let path = WorkloadKind::Pod.path().replacen("/pods?", &format!("/namespaces/{namespace}/pods?"), 1);
-        self.0.page(what, &path, Of::Everything, after).await
+    pub async fn page(
+        &self,
+        kind: WorkloadKind,
+        namespace: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<String, ClusterError> {
+        let what = || match (kind.names().1, namespace) {
+            (kind, Some(namespace)) => format!("list the {kind}s of namespace `{namespace}`"),
+            (kind, None) => format!("list the {kind}s of all namespaces"),
+        };
+        self.0.page(what, &kind.path(namespace), Of::Everything, after).await
     }
 }
 
@@ -134,7 +140,7 @@ mod tests {
         let workloads = cluster.workloads();
         let (mut after, mut seen) = (None, 0);
         loop {
-            let page = workloads.page(WorkloadKind::Pod, after.as_deref()).await.unwrap();
+            let page = workloads.page(WorkloadKind::Pod, None, after.as_deref()).await.unwrap();
             assert!(page.len() < 16 << 20, "{} MiB in one page", page.len() >> 20);
             let page: Value = serde_json::from_str(&page).unwrap();
             seen += page["items"].as_array().unwrap().len();

@@ -38,13 +38,14 @@ use crate::controllers::replication::ReplicationMetrics;
 use crate::domain::case::{Case, Locality, Role, Subject};
 use crate::domain::error_chain::error_chain;
 use crate::domain::finding::Finding;
+use crate::domain::found::Copy;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
 use crate::domain::settings::{Reports, Settings};
 use crate::evidence::{Answers, Asking, Observatory, Share};
 use crate::ledger::{Running, Swept};
 
-use inspect::{Changed, Copy, Inspections};
+use inspect::{Changed, Inspections};
 pub use metrics::SweepMetrics;
 pub use needs::Carried;
 use needs::{Ground, Need, Needs, Users};
@@ -293,7 +294,7 @@ impl Sweeper {
         let unreadable = |source| SweepError::Page { kind: kind.names().1, source };
         let (mut after, mut attempts) = (None, 1);
         loop {
-            let page = match self.workloads.page(kind, after.as_deref()).await {
+            let page = match self.workloads.page(kind, None, after.as_deref()).await {
                 Ok(page) => page,
                 Err(error) if error.is_status(410) && attempts < ATTEMPTS => {
                     (after, attempts) = (None, attempts + 1);

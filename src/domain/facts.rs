@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::digest::Digest;
+use super::gap::Risk;
 
 /// The most tags and the most accessories that are kept of one artifact.
 pub const MOST: usize = 256;
@@ -64,6 +65,21 @@ pub fn missing_accessories<'a>(primary: &'a Facts, here: &Facts) -> Vec<&'a Acce
 #[must_use]
 pub fn untagged(facts: &Facts) -> bool {
     facts.held == Held::ByNothing
+}
+
+/// Returns what of a copy decides about no Pod today, and will some day, with details for people. `primary`: the facts of the
+/// primary's copy, where they are known.
+#[must_use]
+pub fn risk(here: &Facts, primary: Option<&Facts>) -> Option<(Risk, String)> {
+    let missing = primary.map(|primary| missing_accessories(primary, here)).unwrap_or_default();
+    if let Some(first) = missing.first() {
+        let more =
+            if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
+        let detail = format!("{} {} is only at the primary{more}", first.kind, first.digest);
+        return Some((Risk::AccessoryMissing, detail));
+    }
+    let detail = "no tag holds it there: retention or garbage collection will remove it";
+    untagged(here).then(|| (Risk::Untagged, detail.to_owned()))
 }
 
 /// Returns how long after the primary's copy the one here was pushed. `None` where a time is missing, and where the copy

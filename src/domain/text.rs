@@ -31,6 +31,35 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// Returns a line broken at spaces, so that no line is longer than `width`; the lines after the first begin with `indent` spaces.
+/// What has no space is not broken: the name of an image can then still be copied. Without a `width` it stays one line.
+///
+/// ```
+/// use landfall::facade::domain::text::hanging;
+///
+/// assert_eq!(hanging("ok  the registry answers", 4, Some(16)), "ok  the registry\n    answers");
+/// ```
+#[must_use]
+pub fn hanging(line: &str, indent: usize, width: Option<usize>) -> String {
+    let Some(width) = width else { return line.to_owned() };
+    let mut text = String::new();
+    // The characters of the current line, and whether it has a word that may stand alone.
+    let (mut used, mut begun) = (0, false);
+    for word in line.split_inclusive(' ') {
+        let long = word.trim_end_matches(' ').chars().count();
+        if begun && used > indent && used + long > width && long > 0 {
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        }
+        text.push_str(word);
+        used += word.chars().count();
+        begun |= long > 0;
+    }
+    text
+}
+
 /// Whether a character is not visible: the category Cf of Unicode 16, which has all marks of direction, and the others that
 /// are ignored where a font does not know them.
 fn is_hidden(character: char) -> bool {
@@ -73,5 +102,22 @@ mod tests {
         assert_eq!(plain(&format!("{fits}\u{202e}")), fits, "only what is seen counts");
         assert_eq!(plain(&format!("{fits}é")), format!("{}…", "é".repeat(MOST_CHARACTERS - 1)));
         assert_eq!(plain(&"x".repeat(60_000)), format!("{}…", "x".repeat(MOST_CHARACTERS - 1)));
+    }
+
+    #[test]
+    fn lines_are_broken_at_spaces_and_words_never() {
+        for (line, indent, width, expected) in [
+            ("a b c", 2, 3, "a b\n  c"),
+            ("    a b", 4, 5, "    a\n    b"),
+            ("ok      it is", 8, 10, "ok      it\n        is"),
+            // A break would gain nothing.
+            ("a sha256:0123456789 b", 2, 6, "a sha256:0123456789\n  b"),
+            ("sha256:0123456789", 2, 6, "sha256:0123456789"),
+            ("é é é", 0, 3, "é é\né"),
+            ("", 2, 60, ""),
+        ] {
+            assert_eq!(hanging(line, indent, Some(width)), expected, "{line}");
+            assert_eq!(hanging(line, indent, None), line);
+        }
     }
 }

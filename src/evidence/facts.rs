@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::case::Place;
 use crate::domain::digest::Digest;
 use crate::domain::facts::Facts;
+use crate::domain::found::Copy;
 use crate::domain::image::Repository;
 use crate::domain::name::RegistryName;
 use crate::domain::replication::{Copies, Observed, Push, Rule, Standing, Trigger, fills};
@@ -37,6 +38,15 @@ pub enum CopyFacts {
     Absent,
     /// Nothing: it is a plain registry.
     Plain,
+}
+
+/// The facts of a copy, and of the primary's.
+#[derive(Debug)]
+pub struct Compared {
+    /// Those of the copy.
+    pub here: Facts,
+    /// Those of the primary's; `None` where it tells none.
+    pub primary: Result<Option<Facts>, Unknown>,
 }
 
 /// What a registry says of its replication rules.
@@ -85,6 +95,22 @@ impl Observatory {
         let ask = |deadline| harbor.facts(repository, digest, deadline);
         let found = self.in_turn(&upstream, repository, deadline, ask).await?;
         Ok(found.map_or(CopyFacts::Absent, CopyFacts::Known))
+    }
+
+    /// Asks for the facts of a copy and of the primary's. `None`: what a plain registry keeps, and what is not there, has none.
+    ///
+    /// # Errors
+    /// What could not be learned of the copy by the deadline.
+    pub async fn compared(&self, copy: &Copy, deadline: Instant) -> Result<Option<Compared>, Unknown> {
+        let CopyFacts::Known(here) = self.facts(&copy.place, &copy.digest, deadline).await? else {
+            return Ok(None);
+        };
+        let primary = match &copy.primary {
+            Some(primary) => self.facts(primary, &copy.digest, deadline).await,
+            None => Ok(CopyFacts::Plain),
+        };
+        let known = |facts| if let CopyFacts::Known(facts) = facts { Some(facts) } else { None };
+        Ok(Some(Compared { here, primary: primary.map(known) }))
     }
 
     /// Asks a registry for the replication rules that fill Places at our site, for their newest executions, and for what
@@ -164,7 +190,7 @@ impl Observatory {
         Ok(Replication::Read { rules: observed, lacking })
     }
 
-    fn upstream(&self, name: &RegistryName) -> Result<std::sync::Arc<Upstream>, Unknown> {
+    pub(super) fn upstream(&self, name: &RegistryName) -> Result<std::sync::Arc<Upstream>, Unknown> {
         let upstreams = self.upstreams.load();
         upstreams.upstreams.get(name).cloned().ok_or_else(|| {
             Unknown::new(Cause::Drained, format!("the registry `{name}` is no longer configured"))

@@ -1,11 +1,13 @@
 //! The loop that answers the questions of a judgement until it is settled.
 
+use std::time::Duration;
+
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::domain::case::{Case, Subject};
 use crate::domain::decide::{Admission, Step, admits, decide};
-use crate::domain::evidence::{Evidence, Query};
+use crate::domain::evidence::{Evidence, Observation, Query, Reachability, TagDigest};
 use crate::domain::verdict::{Ruling, Verdict};
 
 use super::cached_answer::Served;
@@ -13,6 +15,9 @@ use super::observatory::{Answers, Asking, CacheLookup, Observatory};
 
 /// More rounds than any Case takes. The laws of `domain::decide` are tested against this bound.
 pub(super) const ROUNDS: u32 = 64;
+
+/// How often it is looked whether the primary has told the digest of a tag.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A judgement, and the evidence for it.
 #[derive(Debug, Clone)]
@@ -37,6 +42,33 @@ impl Observatory {
         // After too many rounds the image stays as it is.
         let nowhere = Ruling::Fallback { place: None, digest: None };
         self.settle(case, asking, decide, || unsettled(nowhere)).await
+    }
+
+    /// As [`judge`](Self::judge), for somebody who has just begun and has time: again once the primary has told the digest of a
+    /// tag, which is asked for behind. At the deadline, and once the primary is known to be down, the verdict is what it is then.
+    pub async fn judge_with_tags(&self, case: &Case, asking: Asking<'_>) -> Judgement {
+        loop {
+            let judged = self.judge(case, asking).await;
+            let awaited = judged
+                .evidence
+                .iter()
+                .any(|(_, observation, _)| *observation == Observation::TagDigest(TagDigest::NotRemembered));
+            let next = Instant::now() + GLANCE;
+            if !awaited || next >= asking.deadline || !self.primary_is_up(case) {
+                return judged;
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    /// Whether the primary may tell something, as far as is known.
+    fn primary_is_up(&self, case: &Case) -> bool {
+        let Subject::Routed(routed) = &case.subject else { return false };
+        let Some((_, place)) = routed.primary() else { return false };
+        let upstream = self.upstream(&place.registry.name);
+        upstream.is_ok_and(|upstream| {
+            upstream.reachability(&place.repository, Instant::now()) == Reachability::Up
+        })
     }
 
     /// Judges an image by [`admits`], for the validating door. The deadline has the same effect.

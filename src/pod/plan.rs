@@ -194,6 +194,29 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// An image of a Pod that exists, or of a template.
+#[derive(Debug, Clone)]
+pub struct Original<'a> {
+    /// The image as it stands.
+    pub slot: Slot<'a>,
+    /// What was written before Landfall changed it: a new Pod is created with that. `None`: it stands as it was written.
+    pub was: Option<Cow<'a, str>>,
+}
+
+/// Iterates over the images of a Pod that exists, or of a template, with what the Pod's annotation says was written, where that
+/// can be true.
+pub fn originals<'a>(
+    pod: &'a Pod<'_>,
+    settings: &'a Settings,
+    context: &'a PodContext,
+) -> impl Iterator<Item = Original<'a>> {
+    let old = OldEntries::of(pod);
+    pod.slots().map(move |slot| {
+        let kept = old.kept(&slot, |entry| maps(&entry.was, slot.image, settings, context));
+        Original { slot, was: kept.map(|entry| entry.was) }
+    })
+}
+
 /// Whether the image `was` maps to the image `is`, so that an entry of the annotation that says so may be true. If both are equal, the old entry has nothing worth keeping.
 #[must_use]
 pub fn maps(was: &str, is: &str, settings: &Settings, context: &PodContext) -> bool {

@@ -178,7 +178,7 @@ pub struct Container<'a> {
     /// The container's image.
     #[serde(borrow, deserialize_with = "text")]
     pub image: Option<Cow<'a, str>>,
-    /// `imagePullPolicy`: see [`PullPolicy`](super::PullPolicy).
+    /// `imagePullPolicy`: see [`PullPolicy`](super::slots::PullPolicy).
     #[serde(borrow, deserialize_with = "text")]
     pub image_pull_policy: Option<Cow<'a, str>>,
 }
@@ -202,7 +202,7 @@ pub struct ImageVolume<'a> {
     /// The image. It may be empty, so that a controller can set it later.
     #[serde(borrow, deserialize_with = "text")]
     pub reference: Option<Cow<'a, str>>,
-    /// `pullPolicy`: see [`PullPolicy`](super::PullPolicy).
+    /// `pullPolicy`: see [`PullPolicy`](super::slots::PullPolicy).
     #[serde(borrow, deserialize_with = "text")]
     pub pull_policy: Option<Cow<'a, str>>,
 }

@@ -14,13 +14,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use self::words::{answer, question};
 use crate::domain::case::{Case, Exemption, Locality, PodContext, Role, Subject};
 use crate::domain::decision::ImageDecision;
 use crate::domain::digest::Digest;
-use crate::domain::evidence::{Evidence, Observation, TagDigest};
+use crate::domain::evidence::Evidence;
 use crate::domain::finding::Finding;
 use crate::domain::messages;
 use crate::domain::name::PolicyName;
@@ -31,14 +31,11 @@ use crate::evidence::{Answers, Asking, Judgement, Observatory, Share};
 use crate::pod::platform::demand;
 use crate::pod::{AdmissionKind, Mode, Plan, Pod, Slot, annotation};
 
-pub use text::text;
+pub use text::{line, text};
 
 /// How long one image may take. A door has less time, but nobody waits here, and an answer that comes late explains more than
 /// none.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether the primary has told the digest of a tag.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// What `--output json` prints.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -296,24 +293,11 @@ impl Circumstance<'_> {
         (one, decision)
     }
 
-    /// Judges, and again once the primary has told the digest of a tag: Landfall asks for that behind, and this process has just
-    /// begun.
     async fn judge(&self, case: &Case) -> Judgement {
         let deadline = Instant::now() + PATIENCE;
         let asking =
             Asking { share: Share::Mutating, namespace: self.namespace, deadline, answers: Answers::Cached };
-        loop {
-            let judged = self.observatory.judge(case, asking).await;
-            let awaited = judged
-                .evidence
-                .iter()
-                .any(|(_, observation, _)| *observation == Observation::TagDigest(TagDigest::NotRemembered));
-            let next = Instant::now() + GLANCE;
-            if !awaited || next >= deadline {
-                return judged;
-            }
-            sleep_until(next).await;
-        }
+        self.observatory.judge_with_tags(case, asking).await
     }
 
     /// Why no door judges Pods of the namespace.

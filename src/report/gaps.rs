@@ -14,6 +14,13 @@ use crate::ledger::{Record, age, sentence};
 /// The fewest characters of an image that are shown.
 const LEAST: usize = 20;
 
+/// The columns of the table, and how many of them there are.
+const HEAD: [&str; COLUMNS] = ["FINDING", "IMAGE", "PLACE", "PODS", "DENIED", "FELL BACK", "SINCE"];
+const COLUMNS: usize = 7;
+const IMAGE: usize = 1;
+/// What a narrow terminal does without, the first of them first.
+const DISPENSABLE: [usize; 3] = [5, 4, 3];
+
 /// Which gaps are shown.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -161,11 +168,11 @@ fn called(key: &GapKey, record: &Record) -> String {
     plain(&text).into_owned()
 }
 
-/// Returns the rows as a table. With a `width` it has no line that is longer, as far as that is possible: names of images lose
-/// their beginning.
+/// Returns the rows as a table. With a `width` it has no line that is longer, as far as that is possible: a narrow one has fewer
+/// columns, and names of images lose their beginning.
 #[must_use]
 pub fn table(rows: &[Row], now: Timestamp, width: Option<usize>) -> String {
-    let cells = |row: &Row| -> [String; 7] {
+    let cells = |row: &Row| -> [String; COLUMNS] {
         let findings: Vec<&str> = [row.presence, row.scan, row.risk].into_iter().flatten().collect();
         let mut findings = if findings.is_empty() { row.state.to_string() } else { findings.join(", ") };
         if row.state == GapState::Healing {
@@ -179,29 +186,44 @@ pub fn table(rows: &[Row], now: Timestamp, width: Option<usize>) -> String {
         let age = age(now.duration_since(since));
         [findings, row.called.clone(), plain(&row.registry).into_owned(), pods, denied, fell_back, age]
     };
-    let head = ["FINDING", "IMAGE", "PLACE", "PODS", "DENIED", "FELL BACK", "SINCE"].map(str::to_owned);
-    let mut lines: Vec<[String; 7]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
-    let longest = |lines: &[[String; 7]], column: usize| {
-        let of = |line: &[String; 7]| line.get(column).map_or(0, |cell| cell.chars().count());
-        lines.iter().map(of).max().unwrap_or_default()
-    };
+    let mut lines: Vec<[String; COLUMNS]> =
+        std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let mut widths: Vec<usize> = (0..COLUMNS).map(|column| longest(&lines, column)).collect();
+    let mut shown: Vec<usize> = (0..COLUMNS).collect();
     if let Some(width) = width {
-        let others: usize =
-            (0..7).filter(|column| *column != 1).map(|column| longest(&lines, column) + 2).sum();
-        let room = width.saturating_sub(others).max(LEAST);
+        // Beside the image, with two spaces before each column but the first.
+        let others = |shown: &[usize]| -> usize {
+            let others = shown.iter().filter(|column| **column != IMAGE);
+            others.filter_map(|column| widths.get(*column)).map(|width| width + 2).sum()
+        };
+        let least = longest(&lines, IMAGE).min(LEAST);
+        for column in DISPENSABLE {
+            if others(&shown) + least > width {
+                shown.retain(|one| *one != column);
+            }
+        }
+        let room = width.saturating_sub(others(&shown)).max(least);
         for [_, image, ..] in &mut lines {
             *image = end_of(image, room);
         }
+        if let Some(image) = widths.get_mut(IMAGE) {
+            *image = longest(&lines, IMAGE);
+        }
     }
-    let widths: Vec<usize> = (0..7).map(|column| longest(&lines, column)).collect();
     let mut text = String::new();
     for line in &lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = shown.iter().filter_map(|column| line.get(*column).zip(widths.get(*column)));
+        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+fn longest(lines: &[[String; COLUMNS]], column: usize) -> usize {
+    let of = |line: &[String; COLUMNS]| line.get(column).map_or(0, |cell| cell.chars().count());
+    lines.iter().map(of).max().unwrap_or_default()
 }
 
 /// The end of a text: the end of an image's name says more than its beginning.

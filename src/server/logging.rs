@@ -1,6 +1,6 @@
 //! Logs: their format and their destination.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use thiserror::Error;
 use tracing_subscriber::fmt::MakeWriter;
@@ -46,13 +46,13 @@ pub enum LoggingError {
 }
 
 /// Starts logging to standard error. `filter` has the syntax of `EnvFilter`: `info`, or `info,landfall=debug`. There is
-/// colour only at a terminal, and not if `NO_COLOR` is set.
+/// colour at a terminal and not if `NO_COLOR` is set, unless `--color` says otherwise.
 ///
 /// # Errors
 /// If the filter cannot be parsed, or logging was started before.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colour = if io::stderr().is_terminal() && !plain { Colour::On } else { Colour::Off };
+    let choice = anstream::AutoStream::choice(&io::stderr());
+    let colour = if choice == anstream::ColorChoice::Never { Colour::Off } else { Colour::On };
     let layer = layer(format, filter, colour, io::stderr)?;
     tracing_subscriber::registry().with(layer).try_init().map_err(|source| LoggingError::Twice { source })
 }

@@ -114,6 +114,14 @@ async fn names_are_found_where_a_search_domain_fails_and_the_root_is_the_images_
     }
 
     let process = plane.containers.lock().unwrap()[&name];
+    // The status page is for who forwards a port, and so comes from the loopback address of the Pod.
+    assert_eq!(release.admin(&pod, "/").await.0, 403);
+    let ask = r#"exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3; cat <&3"#;
+    let asked =
+        Command::new("nsenter").args(["-n", "-t", &process.to_string(), "bash", "-c", ask]).output().unwrap();
+    let page = String::from_utf8(asked.stdout).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("None is open."), "{page}");
+
     let of = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
     let status = of("status");
     for line in ["Uid:\t65532\t65532\t65532\t65532", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {

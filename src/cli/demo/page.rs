@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::super::terminal;
 use super::Summary;
 use crate::admission::MUTATE;
 use crate::demo::story::{Admission, Told, ToldImage, tally};
 use crate::domain::policy::VALIDATE;
+use crate::report::drill::{Forecast, Prospect, Workload};
 use crate::report::gaps::table;
 
 /// The least and the greatest width of a page; without a terminal it is [`USUAL`].
@@ -40,8 +42,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new() -> Self {
-        let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        let width = terminal.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
+        let width = terminal::width().unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
         // If a pinned image does not fit beside its Pod, it is printed below it.
         Self { width, images: if width < USUAL - 4 { 5 } else { IMAGES } }
     }
@@ -80,6 +81,24 @@ impl Page {
         let rule = "─".repeat(self.width.saturating_sub(title.len() + 6));
         writeln!(out, "\n {AWAY}──{AWAY:#} {BOLD}{title}{BOLD:#} {AWAY}{rule}{AWAY:#}")?;
         self.paragraph("", narration, 3, out)?;
+        writeln!(out)
+    }
+
+    /// What the drill says before an act, in few lines.
+    pub(super) fn forecast(&self, forecast: &Forecast, out: &mut impl Write) -> io::Result<()> {
+        let Forecast { start, total, lost, workloads, .. } = forecast;
+        let fails = workloads.iter().filter(|one| one.prospect != Prospect::Starts);
+        let said = |one: &Workload| {
+            let obstacle = one.images.iter().filter_map(|image| image.obstacle).min();
+            format!("{} ({})", one.name, obstacle.map(|obstacle| obstacle.to_string()).unwrap_or_default())
+        };
+        let fails: Vec<String> = fails.map(said).collect();
+        let text = format!(
+            "The drill, while everything is up: without {}, {start} of these {total} new Pods would start. These would not: {}.",
+            lost.join(", "),
+            fails.join(", ")
+        );
+        self.paragraph("", &text, 3, out)?;
         writeln!(out)
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::metrics::{PullSecretMetrics, Wrote};
 use super::wants::{REMEMBERED, Want, Wants};
-use crate::cluster::{ClusterError, PullSecretObject, PullSecretObjects, Workloads, Written};
+use crate::cluster::{ClusterError, PullSecretObject, PullSecretObjects, WorkloadKind, Workloads, Written};
 use crate::controllers::sweep::Carried;
 use crate::domain::error_chain::error_chain;
 use crate::domain::name::{PullSecret, RegistryName};
@@ -143,7 +143,7 @@ impl Removal {
     async fn is_carried(&self, namespace: &str, secret: &PullSecret) -> Result<bool, ClusterError> {
         let mut after: Option<String> = None;
         loop {
-            let page = self.workloads.pods_in(namespace, after.as_deref()).await?;
+            let page = self.workloads.page(WorkloadKind::Pod, Some(namespace), after.as_deref()).await?;
             // What cannot be read may need it.
             let Ok(page) = serde_json::from_str::<Page<'_>>(&page) else { return Ok(true) };
             if page.items.iter().flatten().any(|pod| pod.carries(secret)) {

@@ -17,16 +17,12 @@ use tokio::time::Instant;
 use super::PATIENCE;
 use super::metrics::SweepMetrics;
 use crate::controllers::replication::ReplicationMetrics;
-use crate::domain::case::{Case, Place, Subject};
-use crate::domain::digest::Digest;
-use crate::domain::evidence::{Evidence, Layers, Observation, Presence, Query, Shape, Wanted};
-use crate::domain::facts::{lag, missing_accessories, untagged};
-use crate::domain::gap::{Gap, GapKey, GapKind, Risk, Version};
-use crate::domain::image::Repository;
-use crate::domain::name::{RegistryName, RouteName};
-use crate::domain::place::PlaceIx;
+use crate::domain::evidence::Layers;
+use crate::domain::facts::{lag, risk};
+use crate::domain::found::{Copy, CopyId, Known};
+use crate::domain::gap::{Gap, GapKey, GapKind, Risk};
 use crate::domain::unknown::Cause;
-use crate::evidence::{CopyFacts, Look, Observatory};
+use crate::evidence::{Compared, Look, Observatory};
 
 /// How many copies are inspected at once.
 const AT_ONCE: usize = 2;
@@ -36,37 +32,6 @@ pub(super) const ROUND: usize = 32;
 
 /// After so long a copy of which something could not be learned is inspected again.
 const AGAIN: Duration = Duration::from_mins(5);
-
-/// A copy at a local replica that something needs.
-#[derive(Debug, Clone)]
-pub(super) struct Copy {
-    route: RouteName,
-    /// The image's name at its primary.
-    name: Box<str>,
-    pub(super) place: Place,
-    primary: Option<Place>,
-    /// What the image means there.
-    digest: Digest,
-    /// The manifests that nodes need of it: itself, or the children of an index.
-    manifests: Vec<(Digest, Known)>,
-}
-
-/// What is known of a manifest before its inspection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// Nothing is wrong with it.
-    Whole,
-    /// It was found damaged.
-    Damaged,
-}
-
-/// Identifies a copy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct CopyId {
-    registry: RegistryName,
-    repository: Repository,
-    digest: Digest,
-}
 
 /// What the last inspection of a copy found.
 #[derive(Debug)]
@@ -110,63 +75,6 @@ pub(super) enum Changed {
     Nothing,
     /// Layers or risks: judge again.
     Findings,
-}
-
-impl Copy {
-    /// The copy that this judgement found at the first Place of its Case, if there is one.
-    pub(super) fn of(case: &Case, evidence: &Evidence) -> Option<Self> {
-        let Subject::Routed(routed) = &case.subject else { return None };
-        let first = PlaceIx(0);
-        let (mut digest, mut manifests) = (routed.digest, Vec::new());
-        for (query, observation, _) in evidence.iter() {
-            let Query::Presence(ix, wanted) = query else { continue };
-            let Observation::Presence(presence) = observation else { continue };
-            if ix != first {
-                continue;
-            }
-            let found = match (presence, wanted) {
-                (Presence::Present { digest, shape: Shape::Manifest }, _) => (*digest, Known::Whole),
-                (Presence::Present { digest: index, shape: Shape::Index }, Wanted::Tag) => {
-                    digest = digest.or(Some(*index));
-                    continue;
-                }
-                // It is looked at until it is mended.
-                (Presence::LayerMissing { digest, .. } | Presence::PullFailed { digest }, _) => {
-                    (*digest, Known::Damaged)
-                }
-                _ => continue,
-            };
-            if wanted == Wanted::Tag {
-                digest = digest.or(Some(found.0));
-            }
-            if !manifests.contains(&found) {
-                manifests.push(found);
-            }
-        }
-        Some(Self {
-            route: routed.route.clone(),
-            name: case.name.clone(),
-            place: routed.place(first)?.clone(),
-            primary: routed.primary().map(|(_, place)| place.clone()),
-            digest: digest?,
-            manifests,
-        })
-    }
-
-    pub(super) fn id(&self) -> CopyId {
-        let Place { registry, repository, .. } = &self.place;
-        CopyId { registry: registry.name.clone(), repository: repository.clone(), digest: self.digest }
-    }
-
-    /// The manifests that nodes need of it.
-    pub(super) fn manifests(&self) -> impl Iterator<Item = Digest> {
-        self.manifests.iter().map(|(manifest, _)| *manifest)
-    }
-
-    /// The key of its Gaps.
-    fn key(&self) -> GapKey {
-        GapKey::image(self.name.clone(), Version::Digest(self.digest), self.place.registry.name.clone())
-    }
 }
 
 impl Inspections {
@@ -288,35 +196,18 @@ async fn facts(
     metrics: &ReplicationMetrics,
 ) -> Risks {
     let deadline = Instant::now() + PATIENCE;
-    let here = match observatory.facts(&copy.place, &copy.digest, deadline).await {
-        Ok(CopyFacts::Known(here)) => here,
-        // What a plain registry keeps, and what is not there, is no risk.
-        Ok(CopyFacts::Plain | CopyFacts::Absent) => return Risks::None,
-        Err(_) => return Risks::Unknown,
-    };
-    let at_primary = match &copy.primary {
-        Some(primary) => observatory.facts(primary, &copy.digest, deadline).await,
-        None => Ok(CopyFacts::Plain),
-    };
-    if let Ok(CopyFacts::Known(primary)) = &at_primary {
+    let Ok(compared) = observatory.compared(copy, deadline).await else { return Risks::Unknown };
+    let Some(Compared { here, primary }) = compared else { return Risks::None };
+    let known = primary.as_ref().ok().and_then(Option::as_ref);
+    if let Some(primary) = known {
         let is_news = here.pushed.zip(since).is_some_and(|(pushed, since)| pushed >= since);
         if let Some(lag) = lag(primary, &here).filter(|_| is_news) {
             metrics.lag(&copy.route, lag);
         }
-        let missing = missing_accessories(primary, &here);
-        if let Some(first) = missing.first() {
-            let more =
-                if missing.len() > 1 { format!(", and {} more", missing.len() - 1) } else { String::new() };
-            let detail = format!("{} {} is only at the primary{more}", first.kind, first.digest);
-            return Risks::One(Risk::AccessoryMissing, detail.into());
-        }
     }
-    if untagged(&here) {
-        let detail = "no tag holds it there: retention or garbage collection will remove it";
-        return Risks::One(Risk::Untagged, detail.into());
-    }
-    match at_primary {
-        Ok(_) => Risks::None,
-        Err(_) => Risks::Unknown,
+    match risk(&here, known) {
+        Some((risk, detail)) => Risks::One(risk, detail.into()),
+        None if primary.is_err() => Risks::Unknown,
+        None => Risks::None,
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::cluster::{FailedPull, ObjectRef, WorkloadKind};
 use crate::domain::case::{Case, Exemption, PodContext, Pull, Subject};
@@ -15,8 +14,10 @@ use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, Regime};
 use crate::domain::settings::{Reports, Settings};
 use crate::ledger::{Running, fits};
+use crate::pod::plan::{self, Original};
 use crate::pod::surface::{Metadata, MirrorMark, Mode};
-use crate::pod::{OldEntries, Pod, PullPolicy, plan, platform};
+use crate::pod::workload::{Named, Page, Workload};
+use crate::pod::{Pod, platform};
 
 /// The most different needs that are judged. What is beyond is counted.
 const MOST: usize = 100_000;
@@ -86,78 +87,6 @@ pub struct Carried {
     pub by: HashSet<(Box<str>, PullSecret)>,
 }
 
-/// One page of a list.
-#[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a, T: Deserialize<'de>"))]
-struct Page<'a, T> {
-    #[serde(default, borrow)]
-    metadata: ListMeta<'a>,
-    #[serde(default = "Vec::new", deserialize_with = "some")]
-    items: Vec<T>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ListMeta<'a> {
-    #[serde(default, borrow, rename = "continue")]
-    next: Option<Cow<'a, str>>,
-}
-
-/// An object of which only the namespace counts.
-#[derive(Debug, Deserialize)]
-struct Named<'a> {
-    #[serde(borrow)]
-    metadata: WorkloadMeta<'a>,
-}
-
-/// An object with a template of Pods.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Workload<'a> {
-    #[serde(borrow)]
-    metadata: WorkloadMeta<'a>,
-    #[serde(borrow)]
-    spec: WorkloadSpec<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct WorkloadMeta<'a> {
-    #[serde(borrow)]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    uid: Cow<'a, str>,
-    owner_references: Option<Vec<serde::de::IgnoredAny>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct WorkloadSpec<'a> {
-    #[serde(borrow)]
-    template: Option<Pod<'a>>,
-    #[serde(borrow)]
-    job_template: Option<JobTemplate<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct JobTemplate<'a> {
-    #[serde(borrow)]
-    spec: JobSpec<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct JobSpec<'a> {
-    #[serde(borrow)]
-    template: Option<Pod<'a>>,
-}
-
-fn some<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
-
 /// How namespaces are judged.
 #[derive(Clone, Copy)]
 pub(super) struct Ground<'a> {
@@ -193,9 +122,8 @@ impl Needs {
         ground: Ground<'_>,
     ) -> Result<HashSet<Box<str>>, serde_json::Error> {
         let page: Page<'_, Named<'_>> = serde_json::from_str(page)?;
-        let names = page.items.into_iter().map(|item| item.metadata.namespace);
-        let is_new =
-            |name: &Cow<'_, str>| !self.namespaces.contains_key(&**name) && !ground.leaves_alone(name);
+        let names = page.items.iter().map(|item| item.metadata.namespace());
+        let is_new = |name: &&str| !self.namespaces.contains_key(*name) && !ground.leaves_alone(name);
         Ok(names.filter(is_new).map(Box::from).collect())
     }
 
@@ -230,17 +158,17 @@ impl Needs {
                     self.pods += 1;
                     self.add_pod(pod, ground);
                 }
-                page.metadata.next
+                page.next()
             }
             _ => {
                 let page: Page<'_, Workload<'_>> = serde_json::from_str(page)?;
                 for workload in &page.items {
                     self.add_workload(kind, workload, ground);
                 }
-                page.metadata.next
+                page.next()
             }
         };
-        Ok(next.map(Cow::into_owned).filter(|next| !next.is_empty()))
+        Ok(next)
     }
 
     fn add_pod(&mut self, pod: &Pod<'_>, ground: Ground<'_>) {
@@ -279,22 +207,21 @@ impl Needs {
     }
 
     fn add_workload(&mut self, kind: WorkloadKind, workload: &Workload<'_>, ground: Ground<'_>) {
-        let Workload { metadata, spec } = workload;
+        let metadata = &workload.metadata;
         // What another object owns has the template of that one.
-        if metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+        if metadata.owner_references.first().is_some() {
             return;
         }
-        let job = spec.job_template.as_ref().and_then(|job| job.spec.template.as_ref());
-        let Some(template) = spec.template.as_ref().or(job) else { return };
+        let Some(template) = workload.template() else { return };
         let (api_version, kind) = kind.names();
         let owner = ObjectRef {
             api_version: api_version.into(),
             kind: kind.into(),
-            namespace: Some(metadata.namespace.to_string()),
-            name: metadata.name.to_string(),
-            uid: Some(metadata.uid.to_string()).filter(|uid| !uid.is_empty()),
+            namespace: Some(metadata.namespace().to_owned()),
+            name: metadata.name().to_owned(),
+            uid: metadata.uid.as_deref().filter(|uid| !uid.is_empty()).map(str::to_owned),
         };
-        self.add_images(template, &metadata.namespace, Arc::new(owner), 0, ground);
+        self.add_images(template, metadata.namespace(), Arc::new(owner), 0, ground);
     }
 
     fn add_images(
@@ -316,29 +243,20 @@ impl Needs {
             Mode::Judge => Exemption::None,
             Mode::Skip => Exemption::Skip,
         };
-        let old = OldEntries::of(pod);
+        let Some(context) = self.context(regime, platforms, exemption, ground.now) else { return };
         let mut seen: HashSet<Need> = HashSet::new();
-        for slot in pod.slots().filter(|slot| slot.image.len() <= LONGEST_IMAGE) {
-            let pull = match slot.pull_policy {
-                PullPolicy::Never => Pull::Never,
-                PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Unstated => Pull::Registry,
-            };
-            let need = |written: &str, standing: Option<&str>| Need {
-                written: written.into(),
-                standing: standing.map(Box::from),
-                pull,
+        for Original { slot, was } in plan::originals(pod, ground.settings, &context) {
+            if slot.image.len() > LONGEST_IMAGE {
+                continue;
+            }
+            let need = Need {
+                written: was.as_deref().unwrap_or(slot.image).into(),
+                standing: was.is_some().then(|| slot.image.into()),
+                pull: slot.pull_policy.pull(),
                 exemption,
                 regime,
                 platforms,
             };
-            let as_it_stands = need(slot.image, None);
-            let context = self.context(&as_it_stands, ground.now);
-            let before = context
-                .and_then(|context| {
-                    old.kept(&slot, |entry| plan::maps(&entry.was, slot.image, ground.settings, &context))
-                })
-                .map(|entry| need(&entry.was, Some(slot.image)));
-            let need = before.unwrap_or(as_it_stands);
             if seen.insert(need.clone()) {
                 self.use_of(need, namespace, &owner, pods);
             }
@@ -390,19 +308,27 @@ impl Needs {
         })
     }
 
-    /// What a need's images have in common.
-    fn context(&self, need: &Need, now: Timestamp) -> Option<PodContext> {
+    /// What images have in common.
+    fn context(
+        &self,
+        regime: usize,
+        platforms: usize,
+        exemption: Exemption,
+        now: Timestamp,
+    ) -> Option<PodContext> {
         Some(PodContext {
-            regime: self.regimes.get(need.regime)?.clone(),
-            platforms: self.platforms.get(need.platforms)?.clone(),
-            exemption: need.exemption,
+            regime: self.regimes.get(regime)?.clone(),
+            platforms: self.platforms.get(platforms)?.clone(),
+            exemption,
             now,
         })
     }
 
     /// The Cases of a need: of the image as a new Pod would have it, and of what stands in the Pods.
     pub(super) fn cases(&self, need: &Need, settings: &Settings, now: Timestamp) -> Vec<Case> {
-        let Some(context) = self.context(need, now) else { return Vec::new() };
+        let Some(context) = self.context(need.regime, need.platforms, need.exemption, now) else {
+            return Vec::new();
+        };
         let images = std::iter::once(&need.written).chain(&need.standing);
         let cases = images.map(|image| settings.case_for(image, need.pull, &context));
         cases.filter(|case| matches!(case.subject, Subject::Routed(_))).collect()
@@ -410,7 +336,8 @@ impl Needs {
 
     /// The Case of the image as a new Pod would have it, whether a Route covers it or not.
     pub(super) fn case(&self, need: &Need, settings: &Settings, now: Timestamp) -> Option<Case> {
-        Some(settings.case_for(&need.written, need.pull, &self.context(need, now)?))
+        let context = self.context(need.regime, need.platforms, need.exemption, now)?;
+        Some(settings.case_for(&need.written, need.pull, &context))
     }
 
     /// All of them.

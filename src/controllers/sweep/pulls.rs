@@ -3,12 +3,13 @@
 
 use tokio::time::Instant;
 
-use super::inspect::{Changed, Copy};
+use super::inspect::Changed;
 use super::metrics::PullResult;
 use super::needs::{Ground, Needs};
 use super::{NAMESPACE, PATIENCE, Sweeper};
 use crate::cluster::FailedPull;
 use crate::domain::case::{Exemption, PodContext, Pull};
+use crate::domain::found::Copy;
 use crate::evidence::{Answers, Asking, Pullable, Share};
 
 impl Sweeper {

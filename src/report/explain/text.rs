@@ -1,71 +1,83 @@
 //! An explanation as text.
 
-use std::fmt::{self, Write};
+use crate::domain::text::hanging;
 
 use super::{Answer, Applied, Copy, Explanation, Found, Then};
 
 /// How wide the names of the first column are.
 const NAMES: usize = 12;
 
-/// Returns the explanation for people.
+/// Returns the explanation for people. With a `width` its lines are broken, where they have a space.
 #[must_use]
-pub fn text(one: &Explanation) -> String {
-    let mut out = String::new();
-    // A String takes everything.
-    let _ = write(one, &mut out);
-    out
+pub fn text(one: &Explanation, width: Option<usize>) -> String {
+    let mut page = Page { text: String::new(), width };
+    write(one, &mut page);
+    page.text
 }
 
-fn write(one: &Explanation, out: &mut String) -> fmt::Result {
+/// Returns one line: its name, and what it says.
+#[must_use]
+pub fn line(name: &str, text: &str, width: Option<usize>) -> String {
+    hanging(&format!("{name:<NAMES$}{text}"), NAMES, width)
+}
+
+struct Page {
+    text: String,
+    width: Option<usize>,
+}
+
+impl Page {
+    fn line(&mut self, name: &str, text: &str) {
+        self.text += &line(name, text, self.width);
+        self.text.push('\n');
+    }
+
+    /// Lines under one name; nothing where there are none.
+    fn list(&mut self, name: &str, lines: impl Iterator<Item = String>) {
+        for (n, text) in lines.enumerate() {
+            self.line(if n == 0 { name } else { "" }, &text);
+        }
+    }
+}
+
+fn write(one: &Explanation, page: &mut Page) {
     let Explanation { image, slot, namespace, left_alone, then, route, name, platforms, .. } = one;
-    line(out, "image", image)?;
-    line(out, "in", &format!("{slot} of a Pod of namespace {namespace}"))?;
+    page.line("image", image);
+    page.line("in", &format!("{slot} of a Pod of namespace {namespace}"));
     if let Some(why) = left_alone {
-        line(out, "left alone", &format!("{why}: no door judges its Pods. If one did:"))?;
+        page.line("left alone", &format!("{why}: no door judges its Pods. If one did:"));
     }
     if let Some(Then { was, is, why, findings, place }) = then {
         let at = place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
         let found = if findings.is_empty() { String::new() } else { format!(", {}", findings.join(", ")) };
-        line(out, "then", &format!("{why}{at}{found} (the Pod's annotation says so; anybody can write it)"))?;
-        line(out, "", &format!("was {was}"))?;
-        line(out, "", &format!("is  {is}"))?;
+        page.line("then", &format!("{why}{at}{found} (the Pod's annotation says so; anybody can write it)"));
+        page.line("", &format!("was {was}"));
+        page.line("", &format!("is  {is}"));
     }
     match route {
-        Some(route) => line(out, "route", &format!("{route}: {name}"))?,
-        None => line(out, "route", "none covers it")?,
+        Some(route) => page.line("route", &format!("{route}: {name}")),
+        None => page.line("route", "none covers it"),
     }
     if !platforms.is_empty() {
-        line(out, "platforms", &platforms.join(", "))?;
+        page.line("platforms", &platforms.join(", "));
     }
-    list(out, "policies", one.policies.iter().map(policy))?;
-    list(out, "copies", one.places.iter().map(copy))?;
-    list(out, "asked", one.answers.iter().map(asked))?;
-    list(out, "found", one.findings.iter().map(found))?;
-    line(out, "verdict", &one.reason)?;
+    page.list("policies", one.policies.iter().map(policy));
+    page.list("copies", one.places.iter().map(copy));
+    page.list("asked", one.answers.iter().map(asked));
+    page.list("found", one.findings.iter().map(found));
+    page.line("verdict", &one.reason);
     if let Some(denied) = &one.denied {
-        list(out, "denied", denied.lines().map(str::to_owned))?;
-        return Ok(());
+        page.list("denied", denied.lines().map(str::to_owned));
+        return;
     }
-    line(out, "becomes", one.becomes.as_deref().unwrap_or("what it is: nothing is changed"))?;
+    page.line("becomes", one.becomes.as_deref().unwrap_or("what it is: nothing is changed"));
     if let Some(secret) = &one.pull_secret {
-        line(out, "pull secret", secret)?;
+        page.line("pull secret", secret);
     }
     if let Some(patch) = &one.patch {
-        line(out, "patch", patch.get())?;
+        // It is there to be copied, so it stays whole.
+        page.text += &format!("{:<NAMES$}{}\n", "patch", patch.get());
     }
-    Ok(())
-}
-
-fn line(out: &mut String, name: &str, text: &str) -> fmt::Result {
-    writeln!(out, "{name:<NAMES$}{text}")
-}
-
-/// Lines under one name; nothing where there are none.
-fn list(out: &mut String, name: &str, lines: impl Iterator<Item = String>) -> fmt::Result {
-    for (n, text) in lines.enumerate() {
-        line(out, if n == 0 { name } else { "" }, &text)?;
-    }
-    Ok(())
 }
 
 fn policy(Applied { policy, enforcement, would }: &Applied) -> String {

@@ -1,0 +1,219 @@
+//! What a collection needs: each different image once in each context in which it is judged, with who uses it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::result::{MOST_USERS, Runs, User};
+use crate::domain::case::{Exemption, Locality, PodContext, Pull, Subject};
+use crate::domain::policy::{Labels, Regime};
+use crate::domain::settings::Settings;
+use crate::domain::text::plain;
+use crate::pod::plan::{Original, originals};
+use crate::pod::{Mode, Pod, platform};
+use crate::report::workloads::{Collection, Source, Workload};
+
+/// The longest image that is looked at. References of registries are shorter.
+const LONGEST_IMAGE: usize = 1024;
+
+/// One image in one context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    image: Box<str>,
+    pull: Pull,
+    context: usize,
+}
+
+/// An image to judge.
+#[derive(Debug)]
+pub(super) struct Need {
+    /// The image.
+    pub image: Box<str>,
+    /// Whether it is ever pulled.
+    pub pull: Pull,
+    /// Under which rules.
+    pub context: PodContext,
+    /// Who uses it, at most [`MOST_USERS`].
+    pub users: Vec<User>,
+    /// How many more do.
+    pub more: usize,
+    /// How many Pods run with it.
+    pub pods: u32,
+    /// What Landfall wrote in its place in running Pods, each once.
+    pub standing: BTreeSet<Box<str>>,
+}
+
+/// All of them.
+pub(super) struct Needs<'a> {
+    settings: &'a Settings,
+    labels: &'a BTreeMap<Box<str>, Labels>,
+    now: Timestamp,
+    contexts: Vec<PodContext>,
+    known: HashMap<Key, usize>,
+    needs: Vec<Need>,
+    /// Images that are too long to be one.
+    pub left_out: u64,
+}
+
+/// The namespaces of a collection, whose labels say which policies count.
+#[must_use]
+pub fn namespaces(collection: &Collection) -> BTreeSet<&str> {
+    collection.iter().map(|workload| &*workload.namespace).collect()
+}
+
+impl<'a> Needs<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        labels: &'a BTreeMap<Box<str>, Labels>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            settings,
+            labels,
+            now,
+            contexts: Vec::new(),
+            known: HashMap::new(),
+            needs: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Adds what new Pods of a workload need, and what those that run need.
+    pub(super) fn add(&mut self, workload: &Workload) {
+        for pod in workload.to_create() {
+            self.pod(workload, pod, 0);
+        }
+        for standing in &workload.standing {
+            self.pod(workload, &standing.pod, standing.pods);
+        }
+    }
+
+    pub(super) fn done(self) -> Vec<Need> {
+        self.needs
+    }
+
+    fn pod(&mut self, workload: &Workload, text: &str, pods: u32) {
+        let Ok(pod) = serde_json::from_str::<Pod<'_>>(text) else {
+            self.left_out += 1;
+            return;
+        };
+        let index = self.context(&workload.namespace, &pod);
+        let Some(context) = self.contexts.get(index).cloned() else { return };
+        let mut seen = HashSet::new();
+        for Original { slot, was } in originals(&pod, self.settings, &context) {
+            if slot.image.len() > LONGEST_IMAGE {
+                self.left_out += 1;
+                continue;
+            }
+            let image: Box<str> = was.as_deref().unwrap_or(slot.image).into();
+            let key = Key { image, pull: slot.pull_policy.pull(), context: index };
+            let at = *self.known.entry(key).or_insert_with_key(|key| {
+                self.needs.push(Need {
+                    image: key.image.clone(),
+                    pull: key.pull,
+                    context: context.clone(),
+                    users: Vec::new(),
+                    more: 0,
+                    pods: 0,
+                    standing: BTreeSet::new(),
+                });
+                self.needs.len() - 1
+            });
+            // A Pod counts once, however many of its containers have the image.
+            let first = if seen.insert(at) { pods } else { 0 };
+            let runs = (pods > 0).then(|| runs(slot.image, first, self.settings, &context));
+            let line = match &workload.source {
+                Source::Cluster => None,
+                Source::File(origin) => Some((origin.path.to_string(), origin.line_of(&slot.pointer()))),
+            };
+            let Some(need) = self.needs.get_mut(at) else { continue };
+            if was.is_some() && pods > 0 {
+                need.standing.insert(slot.image.into());
+            }
+            need.used(workload, &slot.plain(), first, runs, line);
+        }
+    }
+
+    /// The index of what the images of a Pod have in common.
+    fn context(&mut self, namespace: &str, pod: &Pod<'_>) -> usize {
+        let none = Labels::default();
+        let labels = self.labels.get(namespace).unwrap_or(&none);
+        let context = PodContext {
+            regime: self.settings.regime(labels, self.now),
+            platforms: self.settings.platforms(&platform::demand(pod)),
+            exemption: if pod.mode() == Mode::Skip { Exemption::Skip } else { Exemption::None },
+            now: self.now,
+        };
+        let same = |known: &PodContext| {
+            known.exemption == context.exemption
+                && known.platforms == context.platforms
+                && is_same(&known.regime, &context.regime)
+        };
+        self.contexts.iter().position(same).unwrap_or_else(|| {
+            self.contexts.push(context);
+            self.contexts.len() - 1
+        })
+    }
+}
+
+fn is_same(a: &Regime, b: &Regime) -> bool {
+    let (a, b) = (&a.enforcing, &b.enforcing);
+    a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// What Pods run with, and where that is.
+fn runs(image: &str, pods: u32, settings: &Settings, context: &PodContext) -> Runs {
+    let case = settings.case_for(image, Pull::Registry, context);
+    let place = match &case.subject {
+        Subject::Routed(routed) => routed.place(routed.named),
+        Subject::Kept(_) => None,
+    };
+    Runs {
+        image: plain(image).into_owned(),
+        registry: place.map(|place| place.registry.name.to_string()),
+        here: place.is_some_and(|place| place.locality == Locality::Local),
+        pods,
+    }
+}
+
+impl Need {
+    fn used(
+        &mut self,
+        workload: &Workload,
+        slot: &str,
+        pods: u32,
+        runs: Option<Runs>,
+        line: Option<(String, usize)>,
+    ) {
+        let Workload { api_version, kind, namespace, name, .. } = workload;
+        let [api_version, kind, namespace, name] =
+            [api_version, kind, namespace, name].map(|text| plain(text).into_owned());
+        // Workloads come one after the other.
+        let is_known = self.users.last().is_some_and(|user| {
+            (&user.namespace, &user.name, &user.kind, &user.api_version)
+                == (&namespace, &name, &kind, &api_version)
+        });
+        if !is_known && self.users.len() >= MOST_USERS {
+            self.more += 1;
+            self.pods = self.pods.saturating_add(pods);
+            return;
+        }
+        if !is_known {
+            let (path, line) = line.map_or((None, None), |(path, line)| (Some(path), Some(line)));
+            let (slots, runs) = (Vec::new(), Vec::new());
+            self.users.push(User { api_version, kind, namespace, name, slots, pods: 0, runs, path, line });
+        }
+        let Some(found) = self.users.last_mut() else { return };
+        if !found.slots.iter().any(|known| known == slot) {
+            found.slots.push(slot.to_owned());
+        }
+        let Some(runs) = runs else { return };
+        match found.runs.iter_mut().find(|known| known.image == runs.image) {
+            Some(known) => known.pods = known.pods.saturating_add(pods),
+            None => found.runs.push(runs),
+        }
+        found.pods = found.pods.saturating_add(pods);
+        self.pods = self.pods.saturating_add(pods);
+    }
+}
