@@ -365,7 +365,7 @@ impl Sweeper {
         let mut found: Vec<(Gap, Running)> = found.into();
         self.name_owners(&mut found).await;
         if let Some(standings) = &mut standings {
-            standings.whole = needs.left_out == 0 && needs.unreadable == 0;
+            standings.whole = needs.left_out == 0 && needs.unreadable == 0 && standings.has_room();
             standings.name_owners(&self.owners);
         }
         let unlearned = unlearned.into_iter().collect();

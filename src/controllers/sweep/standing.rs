@@ -11,6 +11,9 @@ use crate::domain::gap::{GapKey, gaps};
 use crate::domain::name::RegistryName;
 use crate::domain::verdict::{Ruling, Verdict};
 
+/// The most images that are kept of which something is lacking: some 20 MB. Whoever may create Pods may name many.
+const MOST_LACKING: usize = 20_000;
+
 /// How the images of all namespaces stand.
 #[derive(Debug, Default)]
 pub struct Standings {
@@ -94,7 +97,8 @@ impl Outcome {
 impl Standings {
     pub(super) fn add(&mut self, outcome: Outcome, users: &Users) {
         let (passed, skipped) = match outcome {
-            Outcome::Lacks(standing) => return self.lacking.push(*standing),
+            Outcome::Lacks(standing) if self.has_room() => return self.lacking.push(*standing),
+            Outcome::Lacks(_) => return,
             Outcome::Passed => (1, 0),
             Outcome::Skipped => (0, 1),
         };
@@ -103,6 +107,11 @@ impl Standings {
             tally.passed += passed;
             tally.skipped += skipped;
         }
+    }
+
+    /// Whether one more of which something is lacking is kept.
+    pub(super) fn has_room(&self) -> bool {
+        self.lacking.len() < MOST_LACKING
     }
 
     /// Puts Deployments in the place of ReplicaSets, and CronJobs in that of Jobs, where they are known.
