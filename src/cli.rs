@@ -3,25 +3,35 @@
 mod audit;
 mod break_glass;
 mod check;
+mod complete;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod drill;
 mod explain;
 mod gaps;
 mod generate;
 mod open;
+mod plugin;
+mod report;
 pub mod serve;
 mod sources;
 mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::cluster::ClusterError;
+use crate::domain::text::hanging;
+
+use plugin::Called;
 use terminal::Color;
 
 /// Every image comes ashore at the nearest harbor that can prove it holds it.
+///
+/// Each command says with `--help` what it does, what it needs, and how it is used.
 #[derive(Debug, Parser)]
 #[command(name = "landfall", version, about, arg_required_else_help = true)]
 struct Cli {
@@ -41,10 +51,12 @@ enum Role {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Doctor(doctor::Args),
+    Drill(Box<drill::Args>),
     Explain(explain::Args),
     Gaps(gaps::Args),
     Generate(generate::Args),
     Open(open::Args),
+    Report(report::Args),
     Serve(Box<serve::Args>),
 }
 
@@ -58,12 +70,49 @@ enum Output {
     Json,
 }
 
+/// Returns the command line with all commands: for completions, man pages and the reference.
+#[must_use]
+pub fn command() -> Command {
+    Cli::command()
+}
+
+/// The words of the command: `generate routes`.
+fn typed(matches: &ArgMatches) -> String {
+    let mut words = Vec::new();
+    let mut next = matches.subcommand();
+    while let Some((word, matches)) = next {
+        words.push(word);
+        next = matches.subcommand();
+    }
+    words.join(" ")
+}
+
+/// The same as kubectl's users type it.
+fn command_of_kubectl(command: Command) -> Command {
+    let examples =
+        command.get_after_help().map(|text| text.to_string().replace("  landfall ", "  kubectl landfall "));
+    let command = examples.into_iter().fold(command, Command::after_help);
+    command.mut_subcommands(command_of_kubectl)
+}
+
 /// Parses the command line and runs the subcommand that it names.
 ///
 /// Exit codes: 0, all is well; 1, the subcommand found something wrong in its input; 2, it could not do its work, or the
 /// command line is wrong.
 pub fn main() -> ExitCode {
-    let Cli { role, color } = Cli::parse();
+    let called = Called::now();
+    let command = match called {
+        Called::Landfall => command(),
+        Called::Kubectl => command_of_kubectl(command()).bin_name("kubectl landfall"),
+        Called::Completion => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            let _the_shell_has_gone = complete::run(command(), &words, &mut std::io::stdout().lock());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let matches = command.get_matches();
+    let name = typed(&matches);
+    let Cli { role, color } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     color.apply();
     let outcome = match role {
         Role::Audit(args) => audit::run(&args, &mut anstream::stdout().lock()),
@@ -73,10 +122,12 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Role::Demo(args) => demo::run(&args, &mut anstream::stdout().lock()),
         Role::Doctor(args) => doctor::run(&args, &mut anstream::stdout().lock()),
+        Role::Drill(args) => drill::run(&args, &mut anstream::stdout().lock()),
         Role::Explain(args) => explain::run(&args, &mut anstream::stdout().lock()),
         Role::Gaps(args) => gaps::run(&args, &mut anstream::stdout().lock()),
         Role::Generate(args) => generate::run(&args, &mut anstream::stdout().lock()),
         Role::Open(args) => open::run(&args, &mut anstream::stdout().lock()),
+        Role::Report(args) => report::run(&args, &mut anstream::stdout().lock()),
         Role::Serve(args) => serve::run(*args),
     };
     outcome.unwrap_or_else(|error| {
@@ -85,15 +136,22 @@ pub fn main() -> ExitCode {
             // `landfall check … | head`: the reader has read enough.
             return ExitCode::SUCCESS;
         }
-        anstream::eprintln!("landfall: {error:#}");
+        let advice = match error.chain().find_map(|cause| cause.downcast_ref::<ClusterError>()) {
+            Some(cause) => cause.advice().to_owned(),
+            None => format!("`{called} {name} --help` says what it needs, with examples"),
+        };
+        let width = terminal::width_of_errors();
+        let said = format!("{called}: {error:#}");
+        for line in said.lines() {
+            anstream::eprintln!("{}", hanging(line, 2, width));
+        }
+        anstream::eprintln!("{}", hanging(&format!("  → {advice}"), 4, width));
         ExitCode::from(2)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

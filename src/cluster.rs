@@ -18,6 +18,7 @@ mod namespaces;
 mod owners;
 mod pace;
 mod pages;
+mod pod_secrets;
 mod policies;
 mod pull_secrets;
 mod pulls;
@@ -25,12 +26,14 @@ mod reading;
 mod registration;
 mod replicas;
 mod replication_gap;
+mod reports;
 mod secret;
 mod trial;
 mod validators;
 mod webhook;
 mod workloads;
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -52,6 +55,7 @@ pub use landing_policy::{LandingPolicy, LandingPolicyStatus, PolicyCondition};
 pub use lease::Lease;
 pub use namespaces::{Known, Namespaces};
 pub use owners::Owners;
+pub use pod_secrets::PodSecret;
 pub use policies::{Listed, MOST_POLICIES, PolicyObject, PolicyObjects, Seen, Sight, seconds};
 pub use pull_secrets::{HeldBy, Made, PullSecretObject, PullSecretObjects};
 pub use pulls::{FailedPull, FailedPulls};
@@ -60,6 +64,7 @@ pub use replicas::{Endpoints, Replicas};
 pub use replication_gap::{
     AxisRecord, DETAIL_LENGTH, GapAction, GapState, MESSAGE_LENGTH, MOST_NAMED, ReplicationGapStatus,
 };
+pub use reports::{Configuration, Limits, Report, ReportResult, ReportSeverity, Status, Summary};
 pub use secret::{Secret, Stored};
 pub use trial::{Trial, TrialPod};
 pub use validators::{Common, Entry, Filled, Registered, Validators};
@@ -83,7 +88,7 @@ pub enum ClusterError {
         source: InClusterError,
     },
     /// The file that `KUBECONFIG` names cannot be used.
-    #[error("KUBECONFIG cannot be used to reach the API server")]
+    #[error("the kubeconfig cannot be used to reach the API server")]
     Kubeconfig {
         /// The cause.
         #[source]
@@ -91,15 +96,15 @@ pub enum ClusterError {
     },
     /// `proxy-url` names no proxy. It is not shown, because it may hold a password.
     #[error(
-        "the `proxy-url` in KUBECONFIG cannot be used: write `http://host:port`, or with `https` or `socks5`"
+        "the `proxy-url` in the kubeconfig cannot be used: write `http://host:port`, or with `https` or `socks5`"
     )]
     ProxyUrl,
     /// The authorities of the file are not PEM.
-    #[error("the certificate authority in KUBECONFIG cannot be used: it is no PEM")]
+    #[error("the certificate authority in the kubeconfig cannot be used: it is no PEM")]
     Authorities,
     /// Neither of the two exists.
     #[error(
-        "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set"
+        "no API server is known: this is no Pod with a ServiceAccount's token, and no kubeconfig is named"
     )]
     Nowhere,
     /// The call failed, or the API server refused it.
@@ -123,6 +128,28 @@ pub enum ClusterError {
         /// The kind and the name of the object.
         what: String,
     },
+}
+
+impl ClusterError {
+    /// Returns what a person at a terminal should do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Account { .. } => "mount the token of the Pod's ServiceAccount, or name a kubeconfig",
+            Self::Kubeconfig { .. } => {
+                "`kubectl config get-contexts` lists what there is: choose with --kubeconfig and --context"
+            }
+            Self::ProxyUrl | Self::Authorities => {
+                "correct the kubeconfig, or choose another with --kubeconfig"
+            }
+            Self::Nowhere => "set KUBECONFIG, or name the file with --kubeconfig",
+            Self::Call { .. } => {
+                "if it is forbidden: `kubectl auth can-i --list` shows your rights; else look whether `kubectl version` reaches it"
+            }
+            Self::Silent { .. } => "look whether `kubectl version` reaches the API server, and try again",
+            Self::Missing { .. } => "install the chart, or name the release and its namespace",
+        }
+    }
 }
 
 /// Whether a write changed the object.
@@ -154,15 +181,31 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Nowhere`] if neither exists, else what is wrong with it. Nothing is sent to the API server.
     pub fn from_environment() -> Result<Self, ClusterError> {
+        Self::named(None, None)
+    }
+
+    /// As [`Cluster::from_environment`], with another kubeconfig than `KUBECONFIG` and another context than the current one,
+    /// where they are given.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(file: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if is_set("KUBECONFIG") {
-            let file = Kubeconfig::from_env().map_err(|source| ClusterError::Kubeconfig { source })?;
-            let file = file.ok_or(ClusterError::Nowhere)?;
+        let file = match file {
+            Some(file) => Some(Kubeconfig::read_from(file)),
+            None if is_set("KUBECONFIG") => Kubeconfig::from_env().transpose(),
+            None => None,
+        };
+        if let Some(file) = file {
+            let mut file = file.map_err(|source| ClusterError::Kubeconfig { source })?;
+            if let Some(context) = context {
+                file.current_context = Some(context.to_owned());
+            }
             let environment = Proxies::of(|name| std::env::var(name).ok());
             let (config, proxy) = kubeconfig::read(file, &environment)?;
             return Ok(Self { proxy, ..Self::at(config)? });
         }
-        if is_set("KUBERNETES_SERVICE_HOST") {
+        if is_set("KUBERNETES_SERVICE_HOST") && context.is_none() {
             // A Pod reaches it without a proxy, whatever `HTTPS_PROXY` is set for registries.
             return Self::at(Config::incluster().map_err(|source| ClusterError::Account { source })?);
         }

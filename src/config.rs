@@ -70,7 +70,7 @@ fn unreadable(file: String, error: &std::io::Error) -> Problems {
         column: 0,
         path: String::new(),
         message: format!("cannot be read: {error}"),
-        hint: None,
+        hint: Some("name a file that exists and that you may read; `landfall generate config` prints one to begin with".to_owned()),
     };
     Problems { file, problems: vec![problem] }
 }

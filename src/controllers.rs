@@ -8,5 +8,6 @@ pub mod notifications;
 pub mod policies;
 pub mod pull_secrets;
 pub mod replication;
+pub mod reports;
 pub mod settings;
 pub mod sweep;

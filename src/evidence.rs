@@ -25,6 +25,7 @@
 //! | `verdict_cache` | which verdicts still hold |
 //! | `healing` | what the leader writes to a Harbor, by a robot of its own |
 //! | `pull_source` | whether the credentials that Pods pull with are right |
+//! | `as_node` | what a node would get, for the drill |
 //! | `facts` | what the leader asks a Harbor of copies and rules, through the same queue |
 //! | `inventory` | what a replica that starts knows from one that ran before |
 //! | `background` | how much is looked up while nobody waits: proofs of tags, renewals, looks at layers |
@@ -37,6 +38,7 @@
 //! that changed gets a new id, which is part of each key, and TTLs are read from the settings on each access.
 
 mod answer_cache;
+mod as_node;
 mod background;
 mod blobs;
 mod cached_answer;

@@ -65,7 +65,7 @@ pub mod controllers {
 pub mod demo {
     /// See [`crate::demo::story`].
     pub mod story {
-        pub use crate::demo::story::{Pages, Performance, Stage, Told, script};
+        pub use crate::demo::story::{Admission, Pages, Performance, Stage, Told, script};
     }
     /// See [`crate::demo::world`].
     pub mod world {
@@ -277,6 +277,7 @@ pub mod registry {
 pub mod report {
     pub use crate::report::audit::Audit;
     pub use crate::report::doctor;
+    pub use crate::report::drill;
     pub use crate::report::explain::Explained;
 }
 /// See [`crate::server`].

@@ -54,6 +54,8 @@ mod other;
 mod outage;
 #[path = "cluster/plane.rs"]
 mod plane;
+#[path = "cluster/plugin.rs"]
+mod plugin;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/policies.rs"]
@@ -62,6 +64,8 @@ mod policies;
 mod pull_secrets;
 #[path = "cluster/release.rs"]
 mod release;
+#[path = "cluster/reports.rs"]
+mod reports;
 #[path = "cluster/rights.rs"]
 mod rights;
 #[path = "cluster/rollout.rs"]

@@ -386,7 +386,7 @@ async fn what_is_skipped_is_neither_well_nor_wrong() {
         "{said:#}"
     );
     let no_cluster =
-        "no API server is known: this is no Pod with a ServiceAccount's token, and KUBECONFIG is not set";
+        "no API server is known: this is no Pod with a ServiceAccount's token, and no kubeconfig is named";
     assert_eq!(said["lines"][4], json!({"about": "cluster", "state": "skipped", "said": no_cluster}));
     world.edge.down().await;
     let (status, said) = run(&config, &[]);
@@ -500,7 +500,10 @@ async fn the_api_server_is_asked_through_the_proxy_that_kubectl_would_take() {
     // What cannot be used is told, without the password.
     for (proxy_url, words) in [
         (dead, "the API server is asked through the proxy http://127.0.0.1:1"),
-        ("ftp://user:pa55@proxy", "the `proxy-url` in KUBECONFIG cannot be used: write `http://host:port`"),
+        (
+            "ftp://user:pa55@proxy",
+            "the `proxy-url` in the kubeconfig cannot be used: write `http://host:port`",
+        ),
     ] {
         let kubeconfig = format!(
             "current-context: c\ncontexts: [{{name: c, context: {{cluster: c}}}}]\n\

@@ -12,11 +12,23 @@ use std::path::{Path, PathBuf};
 
 use landfall::facade::config::{self, Files};
 use landfall::facade::domain::finding::FindingKind;
+use landfall::facade::report::drill::Forecast;
 use landfall::facade::report::{Audit, Explained};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use strum::VariantArray as _;
 
+#[cfg(feature = "demo")]
+#[path = "generated/alerts.rs"]
+#[expect(dead_code, reason = "the cases are run by tests/observability.rs")]
+mod alerts;
+#[path = "generated/command_line.rs"]
+mod command_line;
+#[path = "generated/configuration.rs"]
+mod configuration;
+#[cfg(feature = "demo")]
+#[path = "generated/dashboard.rs"]
+mod dashboard;
 #[cfg(feature = "demo")]
 #[path = "generated/metrics.rs"]
 mod metrics;
@@ -24,8 +36,14 @@ mod metrics;
 #[path = "load/process.rs"]
 #[expect(dead_code, reason = "here nobody measures it")]
 mod process;
+#[cfg(feature = "demo")]
+#[path = "generated/promql.rs"]
+mod promql;
 #[path = "generated/reasons.rs"]
 mod reasons;
+#[cfg(feature = "demo")]
+#[path = "generated/rules.rs"]
+mod rules;
 #[cfg(feature = "demo")]
 #[path = "load/site.rs"]
 #[expect(dead_code, reason = "here nobody asks which Landfall asked")]
@@ -59,6 +77,7 @@ fn holds(path: &PathBuf, text: &str) {
 fn the_schemas_of_what_commands_print_are_made_from_the_code() {
     schema_holds::<Explained>("explain");
     schema_holds::<Audit>("audit");
+    schema_holds::<Forecast>("drill");
 }
 
 fn schema_holds<T: schemars::JsonSchema>(command: &str) {
@@ -142,9 +161,79 @@ async fn the_reference_of_metrics_says_what_a_page_shows() {
     holds(&root().join("helm/landfall/METRICS.md"), &metrics::reference().await);
 }
 
+/// A rule or a panel that names a metric, a label or a word that no page shows fails here.
+#[cfg(feature = "demo")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_and_the_dashboard_are_made_from_the_metrics() {
+    let samples = metrics::samples().await;
+    holds(&root().join("helm/landfall/rules/landfall.yaml"), &rules::file(&samples));
+    holds(&root().join("helm/landfall/dashboards/landfall.json"), &dashboard::file(&samples));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn every_alert_has_a_section_in_the_runbooks() {
+    rules::look_at_runbooks(&fs::read_to_string(root().join("helm/landfall/RUNBOOKS.md")).unwrap());
+}
+
 #[test]
 fn the_reference_of_reasons_is_made_from_the_code() {
     holds(&root().join("helm/landfall/REASONS.md"), &reasons::reference());
+}
+
+#[test]
+fn the_reference_of_the_configuration_is_made_from_the_code() {
+    let example = fs::read_to_string(root().join("src/cli/generate/config.yaml")).unwrap();
+    holds(&root().join("helm/landfall/CONFIGURATION.md"), &configuration::reference(&example));
+}
+
+/// With all features: without the demo there is a command less.
+#[cfg(feature = "demo")]
+#[test]
+fn the_reference_of_the_command_line_is_made_from_the_code() {
+    holds(&root().join("helm/landfall/CLI.md"), &command_line::reference());
+}
+
+#[test]
+fn each_command_has_examples() {
+    assert_eq!(command_line::without_examples(), Vec::<String>::new());
+}
+
+/// `LANDFALL_MAN` names the folder that `.ci/man` wants them in.
+#[test]
+fn there_is_a_man_page_for_each_command() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = std::env::var_os("LANDFALL_MAN").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let pages = command_line::man(&folder);
+    assert!(
+        ["landfall.1", "landfall-generate-routes.1"].iter().all(|page| pages.iter().any(|one| one == page))
+    );
+    for page in pages {
+        let text = fs::read_to_string(folder.join(&page)).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
+    }
+}
+
+#[test]
+fn the_manifest_of_krew_is_of_this_version() {
+    let text = fs::read_to_string(root().join("manifests/krew.yaml")).unwrap();
+    let manifest: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(manifest["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
+    assert_eq!((&manifest["kind"], &manifest["metadata"]["name"]), (&json!("Plugin"), &json!("landfall")));
+    assert_eq!(manifest["spec"]["version"], format!("v{}", env!("CARGO_PKG_VERSION")));
+    for platform in manifest["spec"]["platforms"].as_array().unwrap() {
+        let labels = &platform["selector"]["matchLabels"];
+        let (os, arch) = (labels["os"].as_str().unwrap(), labels["arch"].as_str().unwrap());
+        assert_eq!(platform["bin"], "kubectl-landfall");
+        // What `.ci/krew` fills in, from the archives themselves.
+        assert_eq!(
+            platform["uri"],
+            format!("ADDRESS/landfall-v{}-{os}-{arch}.tar.gz", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(platform["sha256"], format!("SHA256-{os}-{arch}"));
+        let files = platform["files"].as_array().unwrap();
+        assert!(files.iter().any(|file| file["from"] == "LICENSE"), "{files:?}");
+    }
 }
 
 #[test]

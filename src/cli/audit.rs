@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 
+use super::report::{input, write};
 use super::sources::{Found, Sources};
 use super::terminal;
 use crate::domain::error_chain::error_chain;
@@ -22,6 +23,7 @@ use crate::evidence::Observatory;
 use crate::report::audit::{
     Audit, Depth, FailOn, Ground, Target, audit, csv, junit, namespaces, sarif, table,
 };
+use crate::report::sheet;
 use crate::report::workloads::{Collection, Manifests, live};
 
 /// How many namespaces are asked for their labels at once.
@@ -84,6 +86,9 @@ pub(super) struct Args {
     fail_on: Vec<FailOn>,
     #[command(flatten)]
     sources: Sources,
+    /// Write the report as a page, too, and beside it the same as JSON: `audit.html` and `audit.json`.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -109,6 +114,9 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
             row.workloads.retain(|user| user.runs_elsewhere());
         }
     }
+    if let Some(file) = &args.html {
+        write_page(file, &audit, &args.sources)?;
+    }
     match args.output {
         Format::Table => write!(out, "{}", table(&audit, terminal::width()))?,
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?,
@@ -121,6 +129,16 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         (false, true) => ExitCode::FAILURE,
         (false, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Writes the page, and the JSON whose hash stands on it.
+fn write_page(file: &Path, audit: &Audit, sources: &Sources) -> anyhow::Result<()> {
+    let json = file.with_extension("json");
+    let text = serde_json::to_string_pretty(audit)? + "\n";
+    let mut inputs = sources.inputs()?;
+    inputs.push(input(&json, text.as_bytes()));
+    write(&json, &text)?;
+    write(file, &sheet::audit(audit, &inputs))
 }
 
 /// The audit, and whether somebody interrupted it.

@@ -7,9 +7,17 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
+use super::plugin::{Called, Target};
 use crate::cluster::{Cluster, Glass, Written};
 use crate::domain::policy::bounds::{EMERGENCY, REASON_LENGTH};
 use crate::domain::policy::{BreakGlass, Enforcement};
+
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall break-glass --for 1h --reason INC-42
+  landfall break-glass --for 30m --reason INC-42 -n payments --policy regulated
+  landfall break-glass --close";
 
 /// How often a policy is written again that somebody else has changed at the same time.
 const ATTEMPTS: u32 = 5;
@@ -17,12 +25,13 @@ const ATTEMPTS: u32 = 5;
 /// Open policies in an emergency: for some time they only report what they would have denied.
 ///
 /// All LandingPolicies that enforce are opened, or those that --policy names; in all namespaces that they select, or in
-/// those that --namespace names. KUBECONFIG names the cluster, and your own rights count. It ends by itself.
+/// those that --namespace names. Your own rights count. It ends by itself.
 ///
 /// Policies in the configuration file are opened there: `breakGlass` in the `spec` of the policy.
 ///
 /// Exit status: 0, it is done; 1, there is nothing to open or to close; 2, it could not be done, or not everywhere.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// How long, such as `1h`; 24 hours at most.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, required_unless_present = "close")]
@@ -31,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT", value_parser = reason, required_unless_present = "close")]
     reason: Option<String>,
     /// Only in this namespace. May be given several times.
-    #[arg(long = "namespace", value_name = "NAME")]
+    #[arg(short, long = "namespace", value_name = "NAME")]
     namespaces: Vec<Box<str>>,
     /// Only this policy. May be given several times.
     #[arg(long = "policy", value_name = "NAME")]
@@ -39,6 +48,8 @@ pub(super) struct Args {
     /// End it now.
     #[arg(long, conflicts_with_all = ["lasts", "reason", "namespaces"])]
     close: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {
@@ -69,7 +80,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("the async runtime cannot be started")?;
     // Its client needs the runtime from the start.
-    runtime.block_on(async { act(args, &Cluster::from_environment()?, Timestamp::now(), out).await })
+    runtime.block_on(async { act(args, &args.target.cluster()?, Timestamp::now(), out).await })
 }
 
 async fn act(
@@ -105,7 +116,7 @@ async fn act(
     }
     writeln!(out, "Every replica knows within two seconds. {IN_THE_FILE}")?;
     if glass.is_some() {
-        writeln!(out, "It ends by itself. To end it now: landfall break-glass --close")?;
+        writeln!(out, "It ends by itself. To end it now: {} break-glass --close", Called::now())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,7 +126,7 @@ const IN_THE_FILE: &str = "Policies in the configuration file are opened there (
 
 /// How the policies are to be open; `None`: they are to be closed.
 fn glass(args: &Args, now: Timestamp) -> anyhow::Result<Option<BreakGlass>> {
-    let Args { lasts, reason, namespaces, policies: _, close: _ } = args;
+    let Args { lasts, reason, namespaces, .. } = args;
     let Some((lasts, reason)) = lasts.zip(reason.as_deref()) else { return Ok(None) };
     let until = now.checked_add(lasts).context("that is too far away")?;
     // In whole seconds, as people write it.

@@ -17,15 +17,23 @@ use crate::domain::pull_secrets::Managed;
 use crate::domain::settings::Settings;
 use crate::domain::text::hanging;
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall check --no-files landfall.yaml
+  landfall check landfall.yaml policies/*.yaml
+  landfall check -o json landfall.yaml";
+
 /// Check configuration files, and files of LandingPolicies. Reports all problems at once, each with its line and a hint.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The configuration files, and files of LandingPolicies, which may hold several documents. Policies are checked with
     /// the `defaults` of the first configuration.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The format of the output.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     /// Do not check that the files named in a configuration exist. Use it outside the Pod, where nothing is mounted.
     #[arg(long)]

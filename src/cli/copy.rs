@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Output;
-use crate::cluster::Cluster;
+use super::plugin::Target;
 use crate::config::{self, Files};
 use crate::copy::{Options, Pace, Referrers, Run, Shared, Tags};
 use crate::domain::gap::{Axis, GapSubject, Version};
@@ -22,6 +22,13 @@ use crate::report::gaps::{Selection, rows};
 
 use show::Show;
 use work::{Wanted, Work};
+
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall copy --config admin.yaml --missing --dry-run
+  landfall copy --config admin.yaml harbor.fra.example.com/production/shop/web:1.4.2 --to ams
+  landfall copy --config admin.yaml --gap GAP --bandwidth 20000000";
 
 /// Copy an image to a registry that lacks it, byte by byte, and prove that it is there.
 ///
@@ -35,6 +42,7 @@ use work::{Wanted, Work};
 /// Exit status: 0, all is copied and verified, or nothing was to do; 1, something could not be copied; 2, the command line
 /// or the configuration is wrong, or the cluster does not answer.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["image", "gap", "missing"])))]
 pub(super) struct Args {
     /// The image, as Pods name it: by its primary or by a replica. The route says what it is called at the target.
@@ -82,6 +90,8 @@ pub(super) struct Args {
     /// The format of the output: lines, or one JSON object for each step.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -158,7 +168,7 @@ async fn wanted(args: &Args) -> anyhow::Result<Vec<Wanted>> {
     if let (Some(image), Some(to)) = (&args.image, &args.to) {
         return Ok(vec![Wanted { image: image.clone(), to: to.clone() }]);
     }
-    let listed = Cluster::from_environment()?.gaps().list().await?;
+    let listed = args.target.cluster()?.gaps().list().await?;
     let listed = listed
         .context("the cluster does not know the resource ReplicationGap, which comes with the chart")?;
     if let Some(name) = &args.gap {

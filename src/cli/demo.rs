@@ -18,13 +18,21 @@ use crate::report::gaps::{Row, Selection, rows};
 use crate::server::Signals;
 use page::Page;
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall demo
+  landfall demo --serve
+  landfall demo -o json";
+
 /// Watch Landfall work: three embedded registries, the real server, some eighty Pods, and a site that goes dark.
 ///
 /// Needs no Kubernetes, no network, no root. The exit status says whether every story ended as told.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// How to tell the stories.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     /// Afterwards, keep everything up until Ctrl-C, and print commands to try it with.
     #[arg(long)]
@@ -121,6 +129,11 @@ async fn perform(
     for (n, act) in acts.into_iter().enumerate() {
         if output == Output::Text {
             page.heading(n + 1, act.title, act.narration, out)?;
+            out.flush()?;
+        }
+        // What will not start is said before, and the act shows whether that was right.
+        if let (Output::Text, Some(forecast)) = (output, stage.drill(&act).await?) {
+            page.forecast(&forecast, out)?;
             out.flush()?;
         }
         let told = stage.play(act).await?;

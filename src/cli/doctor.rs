@@ -9,23 +9,30 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::plugin::Target;
 use super::{Output, terminal};
 use crate::admission::{MARGIN, MUTATE};
-use crate::cluster::Cluster;
 use crate::config::{self, Files, Loaded, Problem, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::settings::Settings;
 use crate::domain::text::hanging;
 use crate::report::doctor::{self, Found, Installation, Line, TestImage};
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall doctor --config landfall.yaml --pods-in shop
+  landfall doctor --config landfall.yaml --no-files -o json
+  kubectl -n landfall exec deploy/landfall -- /landfall doctor --image harbor.fra.example.com/production/shop/web:1.4.2";
+
 /// Examine an installation: configuration, registries, webhook, certificate, and a Pod created as a dry run.
 ///
 /// Each line says `ok`, or what is wrong and what to do. `helm test` runs it in a Pod of the cluster with the files that
-/// Landfall itself has mounted. Elsewhere KUBECONFIG names the cluster, and checks that are not possible from there are
-/// skipped.
+/// Landfall itself has mounted. Elsewhere checks that are not possible from there are skipped.
 ///
 /// Exit status: 0, all is well; 1, something is wrong; 2, nothing is wrong, but something was skipped.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The configuration.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]
@@ -46,8 +53,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// The format of the output.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// What `--output json` prints.
@@ -94,7 +103,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
 }
 
 async fn examine(args: &Args) -> Vec<Line> {
-    let Args { config, no_files, release, namespace, pods_in, image, output: _ } = args;
+    let Args { config, no_files, release, namespace, pods_in, image, output: _, target } = args;
     let (mode, now) = (if *no_files { Files::Skip } else { Files::Check }, Timestamp::now());
     let loaded = config::load(config, mode, now);
     let mut lines = configuration(&loaded);
@@ -118,7 +127,7 @@ async fn examine(args: &Args) -> Vec<Line> {
     }
     let installation =
         Installation { release: release.clone(), namespace: namespace.clone(), path: MUTATE, margin: MARGIN };
-    match Cluster::from_environment() {
+    match target.cluster() {
         Ok(cluster) => {
             let image = test_image.as_ref().map_err(String::as_str);
             lines.extend(doctor::cluster(&cluster, &installation, settings, image, pods_in).await);

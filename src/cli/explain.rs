@@ -15,6 +15,13 @@ use crate::evidence::Observatory;
 use crate::pod::Pod;
 use crate::report::explain::{Circumstance, Explained, line, text};
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall explain harbor.fra.example.com/production/shop/web:1.4.2 -n shop
+  landfall explain --pod shop/web-7d4b9
+  landfall explain IMAGE --offline --config landfall.yaml --policy policies.yaml --label tier=regulated -o json";
+
 /// Explain why a Pod gets an image, or is denied: each question that a judgement asks, its answer, what became of each copy,
 /// which policy spoke, and the patch.
 ///
@@ -26,6 +33,7 @@ use crate::report::explain::{Circumstance, Explained, line, text};
 ///
 /// Exit status: 0, the image would be admitted; 1, it would be denied; 2, it could not be judged.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(verbatim_doc_comment)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["image", "pod"])))]
 pub(super) struct Args {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::plugin::Target;
 use super::{Output, terminal};
 use crate::cluster::{Cluster, GapState};
 use crate::domain::gap::{GapKey, GapKind};
@@ -14,12 +15,20 @@ use crate::domain::text::hanging;
 use crate::ledger::Record;
 use crate::report::gaps::{Row, Selection, rows, table};
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall gaps
+  landfall gaps --finding Missing --registry ams -n shop
+  landfall gaps --all -o json";
+
 /// List the open gaps of a cluster: copies, scans and replication rules that are not as they should be, the worst first.
 ///
-/// KUBECONFIG names the cluster, and your own rights count: to list ReplicationGaps.
+/// Your own rights count: to list ReplicationGaps.
 ///
 /// Exit status: 0, there is none; 1, there is one; 2, they could not be read.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Closed ones, too.
     #[arg(long)]
@@ -40,6 +49,8 @@ pub(super) struct Args {
     /// The format of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 fn finding(word: &str) -> Result<GapKind, String> {
@@ -66,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
             let entries = super::demo::ledger().await?;
             return show(args, &entries, Timestamp::now(), width, out);
         }
-        show(args, &listed(&Cluster::from_environment()?).await?, Timestamp::now(), width, out)
+        show(args, &listed(&args.target.cluster()?).await?, Timestamp::now(), width, out)
     })
 }
 

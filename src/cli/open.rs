@@ -5,16 +5,21 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 
+use super::plugin::Target;
+
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall open
+  landfall open --release-namespace platform --no-browser";
+
 /// Open the status page of a Landfall that runs in a cluster: what needs attention, the registries, the gaps, the last
 /// decisions and why.
 ///
 /// A port of this machine is forwarded to the replica by `kubectl port-forward`, with your own rights (`create
 /// pods/portforward`), until Ctrl-C. Nobody else can reach the page.
-///
-///   landfall open
-///   landfall open --release-namespace platform --no-browser
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The name of the release.
     #[arg(long, env = "LANDFALL_RELEASE", value_name = "NAME", default_value = "landfall")]
@@ -31,15 +36,18 @@ pub(super) struct Args {
     /// Only print the address.
     #[arg(long)]
     no_browser: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// The port of the admin endpoints in the Pod, by its name in the chart.
 const ADMIN: &str = "admin";
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let Args { release, release_namespace, pod, port, no_browser } = args;
+    let Args { release, release_namespace, pod, port, no_browser, target: cluster } = args;
     let target = pod.as_ref().map_or_else(|| format!("deployment/{release}"), |pod| format!("pod/{pod}"));
     let mut forward = Command::new("kubectl")
+        .args(cluster.flags())
         .args(["--namespace", release_namespace, "port-forward", "--address", "127.0.0.1", &target])
         .arg(format!("{port}:{ADMIN}"))
         .stdout(Stdio::piped())

@@ -40,11 +40,17 @@ use crate::domain::error_chain::error_chain;
 use crate::server::logging::{self, LogFormat};
 use crate::server::{CallerFile, Drain, Signals, TlsVersions};
 
+/// How it is used.
+const EXAMPLES: &str = "\
+Examples:
+  landfall serve --config landfall.yaml --tls-cert tls.crt --tls-key tls.key";
+
 /// The most threads. More only cost memory: one core answers tens of thousands of reviews a second.
 const MOST_THREADS: usize = 4;
 
 /// Serve the admission webhook.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The configuration. It is read again when it changes.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]

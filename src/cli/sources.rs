@@ -7,11 +7,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
+use super::plugin::Target;
+use super::report::input;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
 use crate::domain::policy::{Labels, NAMESPACE_NAME, Policy};
 use crate::domain::settings::Settings;
+use crate::report::sheet::Input;
 
 /// The key of the ConfigMap that the chart renders.
 const KEY: &str = "landfall.yaml";
@@ -39,9 +42,11 @@ pub(super) struct Sources {
     /// The namespace of the release.
     #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAME", default_value = "landfall")]
     release_namespace: String,
+    #[command(flatten)]
+    target: Target,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     pair.ok_or_else(|| format!("`{text}` is no label such as `tier=regulated`"))
 }
@@ -58,9 +63,20 @@ pub(super) struct Found {
 }
 
 impl Sources {
-    /// The namespace of the release, which Landfall leaves alone.
-    pub fn release_namespace(&self) -> &str {
-        &self.release_namespace
+    /// The files that were named, with their hashes: evidence of what a report rests on.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn inputs(&self) -> anyhow::Result<Vec<Input>> {
+        let files = self.config.iter().chain(&self.policy);
+        files
+            .map(|file| {
+                Ok(input(
+                    file,
+                    &std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?,
+                ))
+            })
+            .collect()
     }
 
     /// Reads them. It reads files, and asks the cluster.
@@ -68,9 +84,9 @@ impl Sources {
     /// # Errors
     /// If the configuration or a policy cannot be used, or a cluster is needed and cannot be asked.
     pub async fn read(&self, now: Timestamp) -> anyhow::Result<Found> {
-        let Self { config, policy, label, offline, release, release_namespace } = self;
+        let Self { config, policy, label, offline, release, release_namespace, target } = self;
         let mut notes = Vec::new();
-        let cluster = match (*offline, Cluster::from_environment()) {
+        let cluster = match (*offline, target.cluster()) {
             (true, _) => None,
             (false, Ok(cluster)) => Some(cluster),
             (false, Err(error)) if config.is_some() => {
@@ -79,7 +95,7 @@ impl Sources {
             }
             (false, Err(error)) => {
                 return Err(error).context(
-                    "there is no configuration: name a file with --config, or a cluster with KUBECONFIG",
+                    "there is no configuration: name a file with --config, or a cluster with --kubeconfig or KUBECONFIG",
                 );
             }
         };
@@ -99,6 +115,13 @@ impl Sources {
         let all = settings.policies.iter().cloned().chain(more).collect();
         settings = settings.with_policies(all);
         Ok(Found { settings, cluster, notes, labels: label.clone() })
+    }
+}
+
+impl Sources {
+    /// The namespace of the release.
+    pub fn release_namespace(&self) -> &str {
+        &self.release_namespace
     }
 }
 

@@ -1,6 +1,7 @@
 //! The terminal: how wide it is, and whether it gets colours.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use anstream::ColorChoice;
 use clap::ValueEnum;
@@ -11,13 +12,22 @@ const MOST: usize = 200;
 /// The width of a terminal that does not say how wide it is.
 const USUAL: usize = 100;
 
-/// Returns how many columns of text fit: 60 to 200. `None` where standard output is no terminal: a file or a pipe gets whole
-/// lines. The variable `COLUMNS` overrides both.
+/// Returns how many columns of text fit into a line of standard output: 60 to 200. `None` where it is no terminal: a file or a pipe
+/// gets whole lines. The variable `COLUMNS` overrides both.
 pub(super) fn width() -> Option<usize> {
+    width_of(&std::io::stdout())
+}
+
+/// As [`width`], of standard error.
+pub(super) fn width_of_errors() -> Option<usize> {
+    width_of(&std::io::stderr())
+}
+
+fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let width = columns.or_else(|| {
-        let terminal = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
-        std::io::stdout().is_terminal().then(|| terminal().unwrap_or(USUAL))
+        let terminal = || terminal_size::terminal_size_of(stream).map(|(width, _)| width.0.into());
+        stream.is_terminal().then(|| terminal().unwrap_or(USUAL))
     })?;
     Some(width.clamp(LEAST, MOST))
 }

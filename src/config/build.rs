@@ -24,7 +24,7 @@ use crate::domain::name::Site;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::route::RouteIndex;
-use crate::domain::settings::{Budget, CacheLife, Exclude, Healing, HealingMode, Settings};
+use crate::domain::settings::{Budget, CacheLife, Exclude, Healing, HealingMode, Reports, Settings};
 
 /// The API server waits at most 30 seconds for a webhook.
 const LONGEST_REVIEW: Duration = Duration::from_secs(30);
@@ -51,6 +51,7 @@ pub(super) fn settings(
         cache,
         budget,
         healing,
+        reports,
     } = file;
     let mut build = Build { tree, files, now, problems };
 
@@ -95,6 +96,10 @@ pub(super) fn settings(
         cache,
         budget,
         healing,
+        reports: match reports.unwrap_or_default().mode {
+            None | Some(raw::ReportsMode::Off) => Reports::Off,
+            Some(raw::ReportsMode::OpenReports) => Reports::OpenReports,
+        },
         notifications,
     })
 }

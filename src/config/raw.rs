@@ -50,6 +50,8 @@ pub(super) struct File {
     pub budget: Option<At<Budget>>,
     /// What Landfall may do about gaps.
     pub healing: Option<At<Healing>>,
+    /// Reports for the people of each namespace, in a form that other tools read.
+    pub reports: Option<Reports>,
 }
 
 /// A registry: image references name it `host`, and it is asked at `url`.
@@ -529,6 +531,26 @@ pub(super) struct Budget {
     /// The most requests to one registry at the same time.
     #[schemars(extend("default" = 16))]
     pub in_flight: Option<u32>,
+}
+
+/// Reports for the people of each namespace, in a form that other tools read.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Reports {
+    /// Whether they are written, and in which form.
+    #[schemars(extend("default" = "Off"))]
+    pub mode: Option<ReportsMode>,
+}
+
+/// Whether reports are written, and in which form.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(transform = also_false)]
+pub(super) enum ReportsMode {
+    /// None are written.
+    #[serde(alias = "false")]
+    Off,
+    /// One `Report` of openreports.io/v1alpha1 for each namespace in which something is not as it should be.
+    OpenReports,
 }
 
 /// What Landfall may do about gaps.

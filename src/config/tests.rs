@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::route::Pin;
+use crate::domain::settings::Reports;
 
 const EXAMPLE: &str = include_str!("../../tests/vectors/config/example.yaml");
 
@@ -657,6 +658,23 @@ fn pin_is_one_word_and_off_may_arrive_as_false() {
     }
     let message = with("pin: true").unwrap_err().to_string();
     assert!(message.contains("`TagAndDigest`") && message.contains("`Digest`"), "{message}");
+}
+
+#[test]
+fn reports_are_off_unless_they_are_asked_for() {
+    let of = |reports: &str| {
+        let text = format!(
+            "site: ams\nregistries: {{ams: {{host: harbor.ams.example.com, site: ams, kind: harbor}}}}\n{reports}\n"
+        );
+        parse(&text, "test.yaml", Files::Skip, Timestamp::UNIX_EPOCH)
+    };
+    for off in ["", "reports: {}", "reports: {mode: Off}", "reports: {mode: false}"] {
+        assert_eq!(of(off).map(|loaded| loaded.settings.reports).ok(), Some(Reports::Off), "{off}");
+    }
+    let on = of("reports: {mode: OpenReports}").unwrap();
+    assert_eq!((on.settings.reports, on.warnings.problems.len()), (Reports::OpenReports, 0));
+    let wrong = of("reports: {mode: OpenReport}").unwrap_err().to_string();
+    assert!(wrong.contains("reports.mode") && wrong.contains("OpenReports"), "{wrong}");
 }
 
 #[test]

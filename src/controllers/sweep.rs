@@ -13,6 +13,7 @@ mod inspect;
 mod metrics;
 mod needs;
 mod pulls;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::StreamExt;
+use futures::future::OptionFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use thiserror::Error;
@@ -39,14 +41,18 @@ use crate::domain::finding::Finding;
 use crate::domain::found::Copy;
 use crate::domain::gap::{Axis, Gap, GapKey, GapKind, gaps};
 use crate::domain::place::PlaceIx;
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Reports, Settings};
 use crate::evidence::{Answers, Asking, Observatory, Share};
 use crate::ledger::{Running, Swept};
 
 use inspect::{Changed, Inspections};
 pub use metrics::SweepMetrics;
 pub use needs::Carried;
-use needs::{Ground, Needs, Users};
+use needs::{Ground, Need, Needs, Users};
+use standing::Outcome;
+#[cfg(test)]
+pub use standing::Tally;
+pub use standing::{Standing, Standings};
 
 /// As whose Pod the sweep asks: look-ups queue fairly by namespace, and no namespace has this name.
 const NAMESPACE: &str = "(sweep)";
@@ -101,6 +107,8 @@ pub struct Survey {
     pub swept: Swept,
     /// The pull secrets that Pods have.
     pub carried: Arc<Carried>,
+    /// What a new Pod with each image would get; `None`: nobody reports it.
+    pub standings: Option<Standings>,
 }
 
 /// Why a sweep ended early.
@@ -261,7 +269,7 @@ impl Sweeper {
     async fn sweep(&self) -> Result<(Needs, Arc<Settings>), SweepError> {
         let settings = self.settings.load_full();
         let ground = self.ground(&settings);
-        let mut needs = Needs::at(ground.now);
+        let mut needs = Needs::at(ground.now, settings.reports);
         self.read(WorkloadKind::Pod, &mut needs, ground).await?;
         if self.terms.templates == Templates::Read {
             for kind in WorkloadKind::TEMPLATES {
@@ -317,16 +325,20 @@ impl Sweeper {
         let mut found = Found::default();
         let (mut cases, mut unknown) = (Vec::new(), 0_u64);
         let (mut copies, mut users_of) = (HashMap::new(), Vec::new());
+        let mut standings = (ground.settings.reports == Reports::OpenReports).then(Standings::default);
         let (mut waiting, mut judged) = (needs.iter(), FuturesUnordered::new());
         loop {
             let more = waiting.by_ref().take(AT_ONCE - judged.len());
-            judged.extend(
-                more.map(|(need, users)| {
-                    self.judge_one(needs.cases(need, ground.settings, ground.now), users)
-                }),
-            );
-            let Some((more, seen, users)) = judged.next().await else { break };
+            judged.extend(more.map(|(need, users)| {
+                let reported = standings.is_some().then(|| self.stand((needs, need), users, ground));
+                let seen = self.judge_one(needs.cases(need, ground.settings, ground.now), users);
+                async { (seen.await, OptionFuture::from(reported).await) }
+            }));
+            let Some(((more, seen, users), standing)) = judged.next().await else { break };
             cases.extend(more);
+            if let (Some(standings), Some(outcome)) = (&mut standings, standing) {
+                standings.add(outcome, users);
+            }
             unknown += u64::from(seen.unknown);
             seen.gaps.into_iter().for_each(|gap| found.add(gap, users));
             // A Pod that was changed names the same copy twice: as it was written, and as it stands.
@@ -352,9 +364,22 @@ impl Sweeper {
         let good = good.into_iter().map(|key| (key, Axis::Risk)).collect();
         let mut found: Vec<(Gap, Running)> = found.into();
         self.name_owners(&mut found).await;
+        if let Some(standings) = &mut standings {
+            standings.whole = needs.left_out == 0 && needs.unreadable == 0;
+            standings.name_owners(&self.owners);
+        }
         let unlearned = unlearned.into_iter().collect();
         let swept = Swept { found, good, unlearned, complete, at: ground.now };
-        Survey { cases, swept, carried: needs.carried.clone() }
+        Survey { cases, swept, carried: needs.carried.clone(), standings }
+    }
+
+    /// Judges what a new Pod with this image would get, at all Places.
+    async fn stand(&self, (needs, need): (&Needs, &Need), users: &Users, ground: Ground<'_>) -> Outcome {
+        let Some(case) = needs.case(need, ground.settings, ground.now) else { return Outcome::Skipped };
+        let deadline = Instant::now() + PATIENCE;
+        let asking =
+            Asking { share: Share::Mutating, namespace: NAMESPACE, deadline, answers: Answers::Cached };
+        Outcome::of(&case, &self.observatory.judge(&case, asking).await.verdict, users)
     }
 
     /// Puts Deployments in the place of ReplicaSets, and CronJobs in that of Jobs.

@@ -13,6 +13,7 @@
 mod answer;
 mod closing;
 mod control;
+mod drill;
 mod pod;
 mod script;
 mod settings;

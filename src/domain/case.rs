@@ -180,26 +180,32 @@ impl Routed {
         self.iter().find(|(_, place)| place.role == Role::Primary)
     }
 
-    /// Returns the children of an index that a node may start for the Pod, each digest once: those that fit a platform
-    /// best, and those whose platform is not known.
+    /// Returns the children of an index that a node may start for the Pod: see [`needed`].
     #[must_use]
     pub fn needed(&self, children: &[Child]) -> Vec<Digest> {
-        // Once a child is certain for every node of a platform, none takes what ranks lower.
-        let last = |pattern: &PlatformPattern| {
-            let fits = children.iter().filter_map(|child| pattern.fit(child.platform.as_ref()?));
-            fits.filter(|fit| fit.certain).map(|fit| fit.rank).min().unwrap_or(u8::MAX)
-        };
-        let last: Vec<u8> = self.platforms.iter().map(last).collect();
-        let mut needed = Vec::new();
-        for child in children {
-            let wanted = child.platform.as_ref().is_none_or(|platform| {
-                let mut patterns = self.platforms.iter().zip(&last);
-                patterns.any(|(pattern, last)| pattern.fit(platform).is_some_and(|fit| fit.rank <= *last))
-            });
-            if wanted && !needed.contains(&child.digest) {
-                needed.push(child.digest);
-            }
-        }
-        needed
+        needed(&self.platforms, children)
     }
+}
+
+/// Returns the children of an index that nodes of these platforms may start, each digest once: those that fit a platform best,
+/// and those whose platform is not known.
+#[must_use]
+pub fn needed(platforms: &[PlatformPattern], children: &[Child]) -> Vec<Digest> {
+    // Once a child is certain for every node of a platform, none takes what ranks lower.
+    let last = |pattern: &PlatformPattern| {
+        let fits = children.iter().filter_map(|child| pattern.fit(child.platform.as_ref()?));
+        fits.filter(|fit| fit.certain).map(|fit| fit.rank).min().unwrap_or(u8::MAX)
+    };
+    let last: Vec<u8> = platforms.iter().map(last).collect();
+    let mut needed = Vec::new();
+    for child in children {
+        let wanted = child.platform.as_ref().is_none_or(|platform| {
+            let mut patterns = platforms.iter().zip(&last);
+            patterns.any(|(pattern, last)| pattern.fit(platform).is_some_and(|fit| fit.rank <= *last))
+        });
+        if wanted && !needed.contains(&child.digest) {
+            needed.push(child.digest);
+        }
+    }
+    needed
 }

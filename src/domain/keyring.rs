@@ -2,7 +2,7 @@
 //! (kubernetes `pkg/credentialprovider/keyring.go`).
 //!
 //! One thing the kubelet does not do: `identitytoken` and `registrytoken` are read, as docker and go-containerregistry do,
-//! so that one file serves all kinds of registries.
+//! so that one file serves all kinds of registries. [`Keyring::of_pull_secrets`] reads none, because it says what a node does.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -54,7 +54,40 @@ pub enum KeyringError {
     },
 }
 
-/// The entries of one file, the most specific key first.
+/// A Secret that a Pod names in `imagePullSecrets`, as it was read.
+#[derive(Clone, Copy)]
+pub enum SecretBody<'a> {
+    /// `.dockerconfigjson` of a Secret of type `kubernetes.io/dockerconfigjson`.
+    ConfigJson(&'a [u8]),
+    /// `.dockercfg` of a Secret of type `kubernetes.io/dockercfg`: the entries themselves.
+    Config(&'a [u8]),
+}
+
+impl<'a> SecretBody<'a> {
+    /// What the kubelet reads of a Secret: the key that belongs to its type. `None`: nothing, because it has another type or
+    /// lacks the key, or the key is empty.
+    #[must_use]
+    pub fn of(kind: &str, data: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Self> {
+        let filled = |key| data(key).filter(|bytes| !bytes.is_empty());
+        match kind {
+            "kubernetes.io/dockerconfigjson" => filled(".dockerconfigjson").map(Self::ConfigJson),
+            "kubernetes.io/dockercfg" => filled(".dockercfg").map(Self::Config),
+            _ => None,
+        }
+    }
+}
+
+/// Which fields of an entry are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    /// Tokens, too.
+    All,
+    /// User name and password alone, as at the kubelet. An entry without a user name is tried without credentials: runtimes take
+    /// an empty user name for none (containerd's `ParseAuth` in internal/cri/server/images/image_pull.go).
+    Pair,
+}
+
+/// The entries of one file, or of the pull secrets of a Pod, the most specific key first.
 pub struct Keyring {
     entries: Vec<(Key, Credential)>,
     /// `credHelpers`: a host → the program that keeps its credentials.
@@ -101,19 +134,36 @@ impl Keyring {
     /// # Errors
     /// The kubelet could not read it either.
     pub fn parse(file: &[u8]) -> Result<Self, KeyringError> {
-        let root: Value =
-            serde_json::from_slice(file).map_err(|error| KeyringError::NotJson { line: error.line() })?;
-        let root = root.as_object().ok_or(KeyringError::NotJson { line: 1 })?;
+        let root = object(file)?;
+        let root = &root;
         let named = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         let store = field(root, "credsStore").and_then(named);
         // The kubelet does not read these, so nothing in them makes the file unusable.
         let helpers = field(root, "credHelpers").and_then(Value::as_object).into_iter().flatten();
         let helpers = helpers.filter_map(|(host, name)| Some((host.clone(), named(name)?))).collect();
-        let keyring = match field(root, "auths") {
-            None | Some(Value::Null) => Self::of(&Map::new()),
-            Some(auths) => Self::of(auths.as_object().ok_or(KeyringError::NoAuths)?),
-        };
-        Ok(Self { helpers, store, ..keyring? })
+        let keyring = Self::of(auths(root)?.unwrap_or(&Map::new()))?;
+        Ok(Self { helpers, store, ..keyring })
+    }
+
+    /// The keyring that the kubelet builds of the pull secrets of a Pod, in the Pod's order. It tries all that match, one after
+    /// the other; what stands in a node's own files comes after them, and is not known here.
+    ///
+    /// # Errors
+    /// One of them cannot be read: then the kubelet pulls no image of the Pod, whatever its host.
+    pub fn of_pull_secrets<'a>(
+        secrets: impl IntoIterator<Item = SecretBody<'a>>,
+    ) -> Result<Self, KeyringError> {
+        let mut entries = Vec::new();
+        for secret in secrets {
+            match secret {
+                SecretBody::ConfigJson(body) => {
+                    let root = object(body)?;
+                    read(auths(&root)?.unwrap_or(&Map::new()), Fields::Pair, &mut entries)?;
+                }
+                SecretBody::Config(body) => read(&object(body)?, Fields::Pair, &mut entries)?,
+            }
+        }
+        Ok(Self::sorted(entries))
     }
 
     /// The entries of an `auths`, or of what a credential provider answers: the kubelet reads both alike.
@@ -122,16 +172,16 @@ impl Keyring {
     /// The kubelet could not read it either.
     pub fn of(auths: &Map<String, Value>) -> Result<Self, KeyringError> {
         let mut entries = Vec::new();
-        for (name, entry) in auths {
-            let credential = credential(name, entry)?;
-            // The kubelet skips a key that is not a URL.
-            if let Some(key) = Key::parse(name) {
-                entries.push((key, credential));
-            }
-        }
-        // In reverse order of text the longer path of a host comes first. The sort is stable, as the kubelet's.
+        read(auths, Fields::All, &mut entries)?;
+        Ok(Self::sorted(entries))
+    }
+
+    fn sorted(mut entries: Vec<(Key, Credential)>) -> Self {
+        // In reverse order of text the longer path of a host comes first. The sort is stable, so that of one key the earlier
+        // Secret comes first. Two spellings of one host in one file (`h` and `https://h`) come in any order: the kubelet keeps them
+        // in a Go map, and tries both.
         entries.sort_by(|(one, _), (other, _)| other.cmp(one));
-        Ok(Self { entries, helpers: Vec::new(), store: None })
+        Self { entries, helpers: Vec::new(), store: None }
     }
 
     /// All credentials for `host/repository`, in the order in which the kubelet tries them.
@@ -142,7 +192,9 @@ impl Keyring {
             self.entries.iter().filter(|(key, _)| wanted(key)).map(|(_, credential)| credential).collect()
         };
         let found = pick(&|key| key.matches(host, &path));
-        if found.is_empty() && matches!(host, "docker.io" | "index.docker.io") {
+        // A first part without a dot or a colon is no host to the kubelet here, so `localhost/app` counts as Docker Hub's.
+        let is_hub = matches!(host, "docker.io" | "index.docker.io") || !host.contains(['.', ':']);
+        if found.is_empty() && is_hub {
             return pick(&|key| key.0 == DEFAULT_REGISTRY);
         }
         found
@@ -183,6 +235,12 @@ impl Key {
         let rest = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
         let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        // Somebody's name and password before the host count for nothing, but must be such.
+        let host = match host.rsplit_once('@') {
+            Some((user, _)) if !is_userinfo(user) => return None,
+            Some((_, host)) => host,
+            None => host,
+        };
         let (host, path) = (unescape(host)?, unescape(path)?);
         // Brackets are allowed only around an IPv6 address.
         let bracketed = host.strip_prefix('[').is_some_and(|host| host.contains(']'));
@@ -211,7 +269,10 @@ impl Key {
     /// Does the host match, whatever the path?
     fn is_of(&self, host: &str) -> bool {
         let ((key_name, key_port), (name, port)) = (split_port(self.parts().0), split_port(host));
-        key_port == port
+        // Without a port Go keeps the brackets, and takes them for the characters that a pattern allows: it matches no address.
+        let is_class = key_port.is_empty() && key_name.as_bytes().first() == Some(&b'[');
+        !is_class
+            && key_port == port
             && key_name.split('.').count() == name.split('.').count()
             && key_name.split('.').zip(name.split('.')).all(|(glob, label)| glob_matches(glob, label))
     }
@@ -255,6 +316,13 @@ fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// What stands in the `data` of a Secret's manifest.
+#[must_use]
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    BASE64.decode(text).ok()
+}
+
 /// A field by its name in any case, as Go reads JSON.
 fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object
@@ -262,7 +330,45 @@ fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
         .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
-fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
+/// Go reads `null` as an object without fields.
+fn object(body: &[u8]) -> Result<Map<String, Value>, KeyringError> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err(KeyringError::NotJson { line: 1 }),
+        Err(error) => Err(KeyringError::NotJson { line: error.line() }),
+    }
+}
+
+fn auths(root: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, KeyringError> {
+    match field(root, "auths") {
+        None | Some(Value::Null) => Ok(None),
+        Some(auths) => auths.as_object().map(Some).ok_or(KeyringError::NoAuths),
+    }
+}
+
+fn read(
+    auths: &Map<String, Value>,
+    fields: Fields,
+    into: &mut Vec<(Key, Credential)>,
+) -> Result<(), KeyringError> {
+    for (name, entry) in auths {
+        let credential = credential(name, entry, fields)?;
+        // The kubelet skips a key that is not a URL.
+        if let Some(key) = Key::parse(name) {
+            into.push((key, credential));
+        }
+    }
+    Ok(())
+}
+
+/// What Go's `net/url` allows before the `@`.
+fn is_userinfo(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    text.bytes().all(allowed) && unescape(text).is_some()
+}
+
+fn credential(key: &str, entry: &Value, fields: Fields) -> Result<Credential, KeyringError> {
     let empty = Map::new();
     let entry = match entry {
         Value::Null => &empty,
@@ -284,6 +390,12 @@ fn credential(key: &str, entry: &Value) -> Result<Credential, KeyringError> {
         let pair = String::from_utf8(pair).map_err(|_| bad())?;
         let (user, secret) = pair.split_once(':').ok_or_else(bad)?;
         (username, password) = (user.to_owned(), secret.to_owned());
+    }
+    if fields == Fields::Pair {
+        return Ok(match username.is_empty() {
+            true => Credential::Anonymous,
+            false => Credential::Basic { username, password: password.into() },
+        });
     }
     let (identity, registry) = (text("identitytoken")?, text("registrytoken")?);
     Ok(if !registry.is_empty() {
@@ -311,6 +423,7 @@ mod tests {
     struct Row {
         name: String,
         dockerconfigjson: Option<Value>,
+        dockercfg: Option<Value>,
         secrets: Option<Vec<Value>>,
         lookup: Option<String>,
         matches: Option<Vec<Match>>,
@@ -338,6 +451,7 @@ mod tests {
         let mut judged = 0;
         for row in rows {
             // One file, one format: rows of several Secrets and of the old `.dockercfg` are no files of ours.
+            // A Pod may have them: see below.
             let file = match (&row.dockerconfigjson, &row.secrets) {
                 (Some(config), _) => config.to_string(),
                 (None, Some(secrets)) if secrets.len() == 1 => secrets[0]["text"].as_str().unwrap().into(),
@@ -352,6 +466,82 @@ mod tests {
             judged += 1;
         }
         assert_eq!(judged, 50);
+    }
+
+    #[test]
+    fn a_pod_is_pulled_with_what_the_kubelet_would_take() {
+        let rows: Vec<Row> = serde_json::from_str(include_str!("../../tests/vectors/keyring.json")).unwrap();
+        for row in &rows {
+            let one = |kind: &str, body: &Value| (kind.to_owned(), body.to_string().into_bytes());
+            let bodies: Vec<(String, Vec<u8>)> = match (&row.dockerconfigjson, &row.dockercfg, &row.secrets) {
+                (Some(body), ..) => vec![one("kubernetes.io/dockerconfigjson", body)],
+                (_, Some(body), _) => vec![one("kubernetes.io/dockercfg", body)],
+                (.., secrets) => {
+                    let body = |secret: &Value| {
+                        let kind = secret["type"].as_str().unwrap().to_owned();
+                        let text = secret["text"].as_str().map(|text| text.as_bytes().to_vec());
+                        let body = || {
+                            secret.get("dockerconfigjson").or(secret.get("dockercfg")).unwrap().to_string()
+                        };
+                        (kind, text.unwrap_or_else(|| body().into_bytes()))
+                    };
+                    secrets.iter().flatten().map(body).collect()
+                }
+            };
+            let secrets = bodies.iter().filter_map(|(kind, body)| {
+                let own = format!(".{}", kind.rsplit('/').next().unwrap());
+                SecretBody::of(kind, |key| (key == own).then_some(&**body))
+            });
+            let Some((host, repository)) = row.lookup.as_deref().and_then(|name| name.split_once('/')) else {
+                continue;
+            };
+            let found = Keyring::of_pull_secrets(secrets)
+                .map(|keyring| keyring.lookup(host, repository).into_iter().map(found).collect::<Vec<_>>());
+            assert_eq!(found.ok(), row.matches, "{}", row.name);
+        }
+        assert_eq!(rows.len(), 57);
+    }
+
+    /// Cases that the vectors lack, from reading `BasicDockerKeyring.Add`, `Lookup` and Go's `net/url`.
+    #[test]
+    fn odd_keys_are_read_as_go_reads_them() {
+        let users = |auths: Value, image: &str| {
+            let body = serde_json::json!({"auths": auths}).to_string();
+            let keyring = Keyring::of_pull_secrets([SecretBody::ConfigJson(body.as_bytes())]).unwrap();
+            let (host, repository) = image.split_once('/').unwrap();
+            let mut users: Vec<String> =
+                keyring.lookup(host, repository).into_iter().map(|one| found(one).username).collect();
+            users.sort();
+            users.join(" ")
+        };
+        let entry = |user: &str| serde_json::json!({"username": user, "password": "p"});
+        for (key, image, matches) in [
+            ("me:secret@h.example", "h.example/a", true),
+            ("https://me@h.example/a", "h.example/a/b", true),
+            ("a@b@h.example", "h.example/a", true),
+            ("m e@h.example", "h.example/a", false),
+            ("m%zz@h.example", "h.example/a", false),
+            ("h.example/a@b", "h.example/a@b", true),
+            ("[::1]", "[::1]/a", false),
+            ("[::1]:5000", "[::1]:5000/a", true),
+            ("https://[::1]", "[::1]/a", false),
+            ("index.docker.io", "localhost/a", true),
+            ("index.docker.io", "localhost:5000/a", false),
+        ] {
+            let found = users(serde_json::json!({key: entry("u")}), image);
+            assert_eq!(found == "u", matches, "{key} {image}");
+        }
+        let spelt_twice = serde_json::json!({"https://h.example": entry("one"), "h.example": entry("two")});
+        assert_eq!(users(spelt_twice, "h.example/a"), "one two");
+        for null in ["null", r#"{"auths":null}"#, r#"{"auths":{"h.example":null}}"#] {
+            for secret in [SecretBody::ConfigJson(null.as_bytes()), SecretBody::Config(b"null")] {
+                assert!(Keyring::of_pull_secrets([secret]).is_ok(), "{null}");
+            }
+        }
+        assert!(Keyring::parse(b"null").unwrap().lookup("h.example", "a").is_empty());
+        // Tokens are not read, and what has no user name is tried without credentials.
+        let tokens = serde_json::json!({"h.example": {"identitytoken": "i", "auth": "dTpw"}});
+        assert_eq!(users(tokens, "h.example/a"), "u");
     }
 
     fn first(config: Value) -> Credential {

@@ -169,6 +169,27 @@ impl Mapping {
         }
     }
 
+    /// Returns what stands before the path at the replica, where that is all that the mapping does to any of `sources`; empty if
+    /// the paths are the same. `None`: it does something else.
+    #[must_use]
+    pub fn prefix(&self, sources: &Pattern) -> Option<String> {
+        let mut all = sources.alternatives().filter(|path| self.can_be_deep_enough(path)).map(|path| {
+            if self.keeps_paths() {
+                return Some(String::new());
+            }
+            if self.flatten == Flatten::All && path.contains(&Component::Any) {
+                return None;
+            }
+            let (replaced, _) = self.split(path)?;
+            let before = self.namespace.strip_suffix(&*replaced.join("/"))?;
+            // Nothing, or whole components.
+            let whole = before.is_empty() || replaced.is_empty() || before.ends_with('/');
+            whole.then(|| before.trim_end_matches('/').to_owned())
+        });
+        let first = all.next()??;
+        all.all(|other| other.as_ref() == Some(&first)).then_some(first)
+    }
+
     /// An empty namespace keeps the path, for any flattening.
     fn keeps_paths(&self) -> bool {
         self.namespace.is_empty()
@@ -301,6 +322,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tells_where_it_only_puts_something_before_a_path() {
+        use Flatten::{All, Levels};
+        for (namespace, flatten, sources, prefix) in [
+            ("", All, "a/**", Some("")),
+            ("", Levels(3), "a/b", Some("")),
+            ("mirror", Levels(0), "a/**", Some("mirror")),
+            ("production", Levels(1), "production/**", Some("")),
+            ("eu/production", Levels(1), "production/**", Some("eu")),
+            ("xproduction", Levels(1), "production/**", None),
+            ("p", Levels(1), "production/**", None),
+            ("a/b", All, "a/b/*", Some("")),
+            ("a", All, "a/**", None),
+            ("a", Levels(1), "{a,b}/**", None),
+            ("a", Levels(1), "*/x", None),
+        ] {
+            let found = mapping(namespace, flatten).prefix(&Pattern::new(sources).unwrap());
+            assert_eq!(found.as_deref(), prefix, "{namespace} {flatten:?} {sources}");
+        }
+    }
+
     fn mappings() -> impl Strategy<Value = Mapping> {
         let flatten = prop_oneof![Just(Flatten::All), (0_u8..4).prop_map(Flatten::Levels)];
         ("(|p|p/q)", flatten).prop_map(|(namespace, flatten)| mapping(&namespace, flatten))
@@ -332,6 +374,15 @@ mod tests {
                 Inverse::Source(source) => prop_assert_eq!(source.as_str(), name),
                 Inverse::Ambiguous => prop_assert!(!mapping.injective(&sources)),
                 Inverse::Foreign => prop_assert!(false, "foreign"),
+            }
+        }
+
+        #[test]
+        fn a_prefix_is_all_that_the_mapping_does(mapping in mappings(), sources in patterns(), name in names()) {
+            let Some(prefix) = mapping.prefix(&sources).filter(|_| sources.matches(&name)) else { return Ok(()) };
+            if let Ok(target) = mapping.map(&name) {
+                let expected = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+                prop_assert_eq!(target.as_str(), expected);
             }
         }
 

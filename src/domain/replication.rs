@@ -87,6 +87,8 @@ pub struct Remote {
     pub name: Box<str>,
     /// Where it is.
     pub url: Box<str>,
+    /// Harbor's word for what it speaks: `harbor`, `docker-registry`, `docker-hub`, `aws-ecr`.
+    pub kind: Box<str>,
 }
 
 /// A filter of a rule. All filters must let an image through.

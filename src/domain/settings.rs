@@ -44,6 +44,8 @@ pub struct Settings {
     pub budget: Budget,
     /// What may be done about gaps.
     pub healing: Healing,
+    /// Whether reports are written for the people of each namespace.
+    pub reports: Reports,
     /// The files with the secrets of the Harbors that notify us.
     pub notifications: BTreeMap<RegistryName, PathBuf>,
 }
@@ -62,6 +64,15 @@ impl Settings {
             || own == Some(namespace)
             || self.exclude.namespaces.iter().any(|excluded| **excluded == *namespace)
     }
+}
+
+/// Whether reports are written for the people of each namespace, and in which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// None are written.
+    Off,
+    /// As `Report` of openreports.io/v1alpha1.
+    OpenReports,
 }
 
 /// Namespaces and images that Landfall does not handle, unless an enforcing policy applies to them.
@@ -193,6 +204,7 @@ pub(crate) mod sample {
             },
             budget: Budget { request: each, attempt: each, in_flight: 3 },
             healing: Healing::default(),
+            reports: Reports::Off,
             notifications: BTreeMap::new(),
         }
     }

@@ -26,6 +26,12 @@ struct OfRegistry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Oldest {
+    registry: Arc<str>,
+    axis: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Attempt {
     registry: Arc<str>,
     what: &'static str,
@@ -46,7 +52,7 @@ pub struct LedgerMetrics {
     closed: Counter,
     failures: Counter,
     open: Family<Open, Gauge>,
-    oldest: Family<OfRegistry, Gauge>,
+    oldest: Family<Oldest, Gauge>,
     attempts: Family<Attempt, Counter>,
     given_up: Family<OfRegistry, Gauge>,
 }
@@ -82,7 +88,7 @@ impl LedgerMetrics {
         page.register("landfall_gaps", "Open gaps, in the replica that leads", metrics.open.clone());
         page.register_with_unit(
             "landfall_gap_oldest_age",
-            "Age of the oldest open gap, in the replica that leads",
+            "Age of the oldest open gap on each axis, in the replica that leads",
             Unit::Seconds,
             metrics.oldest.clone(),
         );
@@ -127,7 +133,7 @@ impl LedgerMetrics {
     /// Shows these records; none where this replica does not lead.
     pub fn show<'a>(&self, records: impl Iterator<Item = (&'a GapKey, &'a Record)>, now: Timestamp) {
         let mut open: HashMap<Open, i64> = HashMap::new();
-        let mut oldest: HashMap<OfRegistry, i64> = HashMap::new();
+        let mut oldest: HashMap<Oldest, i64> = HashMap::new();
         let mut given_up: HashMap<OfRegistry, i64> = HashMap::new();
         for (key, record) in records {
             let registry: Arc<str> = key.registry.as_str().into();
@@ -137,9 +143,10 @@ impl LedgerMetrics {
             }
             for (axis, kind) in record.open() {
                 *open.entry(Open { finding: kind.as_str(), registry: registry.clone() }).or_default() += 1;
-                let Some(axis) = record.axis(axis) else { continue };
-                let age = now.duration_since(axis.since).as_secs().max(0);
-                let held = oldest.entry(OfRegistry { registry: registry.clone() }).or_default();
+                let Some(open) = record.axis(axis) else { continue };
+                let age = now.duration_since(open.since).as_secs().max(0);
+                let held =
+                    oldest.entry(Oldest { registry: registry.clone(), axis: axis.into() }).or_default();
                 *held = age.max(*held);
             }
         }

@@ -14,7 +14,7 @@ use crate::domain::digest::Digest;
 use crate::domain::evidence::{Children, Presence};
 use crate::domain::image::Repository;
 use crate::domain::proxy::Proxies;
-use crate::domain::registry::SharedRegistry;
+use crate::domain::registry::{CredentialSource, Registry, SharedRegistry};
 use crate::domain::unknown::{Cause, Unknown};
 
 use super::answer::{Answer, By, Sent, offered, unauthorized};
@@ -157,6 +157,22 @@ impl Client {
     /// each answer is [`Cause::Unauthorized`].
     pub fn new(registry: &SharedRegistry, metrics: Metrics, tasks: Tasks) -> Result<Self, ClientError> {
         Self::through(&PROXIES, registry, metrics, tasks)
+    }
+
+    /// As [`new`](Self::new), with this credential instead of the registry's own: for whoever wants to know what it allows.
+    ///
+    /// # Errors
+    /// The CA file is not usable.
+    pub fn signed_in_by(
+        registry: &SharedRegistry,
+        credential: Credential,
+        metrics: Metrics,
+        tasks: Tasks,
+    ) -> Result<Self, ClientError> {
+        let anonymous =
+            Arc::new(Registry { credentials: CredentialSource::Anonymous, ..(**registry).clone() });
+        let credentials = Credentials::given(&registry.host, credential);
+        Ok(Self { credentials, ..Self::new(&anonymous, metrics, tasks)? })
     }
 
     /// As [`new`](Self::new), with other proxies than those of the environment.

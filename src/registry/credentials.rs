@@ -42,6 +42,8 @@ pub(super) struct Credentials {
 
 /// Where they come from.
 enum Origin {
+    /// Told by whoever made the client.
+    Given(Credential),
     Files(Watched<Result<Parsed, CredentialError>>),
     Provider(Provider),
 }
@@ -94,9 +96,15 @@ impl Credentials {
         Self { host, origin: Origin::Files(files) }
     }
 
+    /// This credential for the whole registry, which never changes.
+    pub fn given(host: &str, credential: Credential) -> Self {
+        Self { host: host.into(), origin: Origin::Given(credential) }
+    }
+
     /// The version of the credentials: of files at most two seconds old.
     pub async fn version(&self) -> u64 {
         match &self.origin {
+            Origin::Given(_) => 0,
             Origin::Files(files) => files.current().await.version,
             Origin::Provider(provider) => {
                 provider.retry();
@@ -108,6 +116,7 @@ impl Credentials {
     /// The credential for a project or repository. `None`: for the registry as a whole.
     pub async fn current(&self, about: Option<&str>) -> Result<Current, Unknown> {
         match &self.origin {
+            Origin::Given(credential) => Ok(Current { version: 0, credential: credential.clone() }),
             Origin::Files(files) => self.choose(files.current().await.as_ref(), about),
             Origin::Provider(provider) => provider.current(about).await.map(Current::from),
         }
@@ -122,6 +131,7 @@ impl Credentials {
         refused: Refused,
     ) -> Result<Current, Unknown> {
         match (&self.origin, refused) {
+            (Origin::Given(_), _) => Ok(current.clone()),
             (Origin::Files(files), _) => self.choose(files.refreshed().await.as_ref(), about),
             (Origin::Provider(_), Refused::Other) => Ok(current.clone()),
             (Origin::Provider(provider), Refused::Credential) => {
@@ -133,6 +143,7 @@ impl Credentials {
     /// The version of the credentials as far as it is known now.
     pub fn seen(&self) -> u64 {
         match &self.origin {
+            Origin::Given(_) => 0,
             Origin::Files(files) => files.version(),
             Origin::Provider(provider) => provider.changes(),
         }

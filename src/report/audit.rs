@@ -18,6 +18,6 @@ pub use fail_on::FailOn;
 pub use judging::{Depth, Ground, audit};
 pub use junit::junit;
 pub use needs::namespaces;
-pub use result::{Audit, Target};
+pub use result::{Audit, Class, Row, Summary, Target};
 pub use sarif::sarif;
 pub use table::table;

@@ -1,5 +1,5 @@
-//! `landfall audit` on an administrator's machine, with the rights of a plain `view` role: what it can read, it judges; what it
-//! may not read, it says.
+//! `landfall audit` and `landfall drill` on an administrator's machine, with the rights of a plain `view` role: what they can read,
+//! they judge; what they may not read, they say.
 
 use std::process::Command;
 
@@ -45,7 +45,7 @@ spec:
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_view_role_is_enough_for_an_audit_of_its_namespace() {
+async fn a_plain_view_role_is_enough_for_an_audit_and_a_drill_of_its_namespace() {
     let plane = plane();
     let world = seed::demo().await.unwrap();
     let config = world.world.write("site.yaml", &site::configuration(&world)).unwrap();
@@ -68,16 +68,16 @@ async fn a_plain_view_role_is_enough_for_an_audit_of_its_namespace() {
     until("its rights are known", || plane.kubectl(&may).status.success().then_some(()));
     let running = ["get", "pods", "-n", "viewed", "-o", "name"];
     until("two Pods are there", || (plane.told(&running).lines().count() == 2).then_some(()));
-    let audit = async |arguments: &[&str]| {
+    let landfall = async |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
-        command.env_clear().env("KUBECONFIG", &kubeconfig).arg("audit").args(arguments);
+        command.env_clear().env("KUBECONFIG", &kubeconfig).args(arguments);
         command.arg("--config").arg(&config);
         // The world answers on this runtime meanwhile.
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).unwrap())
     };
-    let (status, said) = audit(&["-n", "viewed", "-o", "json", "--fail-on", "missing"]).await;
+    let (status, said) = landfall(&["audit", "-n", "viewed", "-o", "json", "--fail-on", "missing"]).await;
     assert_eq!(status, Some(1), "{said}");
     let report: Value = serde_json::from_str(&said).unwrap();
     let summary = &report["summary"];
@@ -107,7 +107,28 @@ async fn a_plain_view_role_is_enough_for_an_audit_of_its_namespace() {
         "a view role reads all that makes Pods: {notes}"
     );
     // With a right in one namespace alone, the others are not read in silence.
-    let (status, said) = audit(&[]).await;
+    let (status, said) = landfall(&["audit"]).await;
     assert!(status == Some(2) && said.contains("name it with -n"), "{status:?}: {said}");
+    // Without Frankfurt: what has a copy here starts, scaled down or not, as far as Secrets are good that a viewer may not read.
+    let drill = ["drill", "--lose=fra", "-n", "viewed", "-o", "json", "--bandwidth=1GB/s"];
+    let (status, said) = landfall(&drill).await;
+    assert_eq!(status, Some(1), "{said}");
+    let forecast: Value = serde_json::from_str(&said).unwrap();
+    let found: Vec<_> = forecast["workloads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {} {}", one["name"], one["prospect"], one["images"][0]["obstacle"]))
+        .collect();
+    assert_eq!(
+        found,
+        [r#""idle" "Fails" "RegistryLost""#, r#""nightly" "Starts" null"#, r#""web" "Starts" null"#,],
+        "{said}"
+    );
+    let assumed = forecast["assumptions"].to_string();
+    assert!(
+        assumed.contains("Secret viewed/harbor-ams-creds could not be read (you may not read it)"),
+        "{assumed}"
+    );
     plane.told(&["delete", "namespace", "viewed", "--wait=false"]);
 }

@@ -141,6 +141,15 @@ fn what_cannot_be_right_is_refused_with_a_word_that_helps() {
             vec!["--set", "hostNetwork.enabled=true,serviceMonitor.create=Always"],
             "Prometheus cannot reach a loopback address",
         ),
+        (
+            vec!["--set", "hostNetwork.enabled=true,metrics.rules.enabled=true"],
+            "metrics.rules.enabled: Prometheus cannot reach a loopback address",
+        ),
+        (
+            vec!["--set", "metrics.rules.enabled=true,metrics.rules.leaveOut={LandfallGaps}"],
+            "there is no alert LandfallGaps. These are: LandfallAbsent,",
+        ),
+        (vec!["--set", "metrics.rules.runbookURL=RUNBOOKS.md"], "at '/metrics/rules/runbookURL'"),
         (vec!["--set", "ca.configMapName="], "config: registries.ams.caFile is /etc/landfall/ca/ams.pem"),
         (
             vec!["--set", "certificates.mode=Provided,certificates.provided.caBundle=YQ=="],
@@ -191,6 +200,7 @@ serviceAccount: {annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1234567
 podAnnotations: {note: none}
 networkPolicy: {apiServer: [10.0.0.0/8, 'fd00::/8'], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}
 serviceMonitor: {labels: {release: prometheus}}
+metrics: {rules: {enabled: true, labels: {release: prometheus}, runbookURL: 'https://example.com/RUNBOOKS'}, dashboard: {enabled: true}}
 namespaces: {selection: OptIn, matchExpressions: [{key: tier, operator: NotIn, values: [storage]}]}
 guard: {namespaceLabels: {groups: [platform], users: ['system:serviceaccount:argocd:argocd-application-controller'], more: [tier]}}
 log: {filter: 'info,landfall=debug', format: text}
@@ -237,6 +247,40 @@ hostAliases: [{ip: 192.0.2.10, hostnames: [harbor.ams.example.com]}]
             assert!(taken.status.success() && said.is_empty(), "{way:?} {server_side}: {said}");
         }
     }
+}
+
+/// What the chart changes in the alerts: their links, the time of the sweep, and which there are.
+#[test]
+fn the_alerts_are_those_of_the_values() {
+    let plane = plane();
+    let alerts = |set: &str| {
+        let only =
+            ["--show-only", "templates/monitoring.yaml", "--set", "metrics.rules.enabled=true", "--set", set];
+        let object: Value =
+            serde_saphyr::from_str(&told(helm(plane, &["template", "alerts"], &only))).unwrap();
+        object["spec"]["groups"][0]["rules"].as_array().unwrap().clone()
+    };
+    let all = alerts("replicas=3");
+    let file = fs::read_to_string(root().join("helm/landfall/rules/landfall.yaml")).unwrap();
+    assert_eq!(all.len(), file.matches("- alert: ").count());
+    assert!(
+        all.iter().all(|alert| alert["annotations"].get("runbook_url").is_none()),
+        "a link without a page"
+    );
+    let overdue = |alerts: &[Value]| {
+        let found = alerts.iter().find(|alert| alert["alert"] == "LandfallSweepOverdue");
+        found.map(|alert| alert["expr"].as_str().unwrap().rsplit_once("> ").unwrap().1.to_owned())
+    };
+    for (every, expected) in
+        [("15m", Some("3600")), ("1m", Some("3600")), ("6h", Some("86400")), ("0s", None)]
+    {
+        let found = overdue(&alerts(&format!("sweep.every={every}")));
+        assert_eq!(found.as_deref(), expected, "{every}");
+    }
+    let linked = alerts("metrics.rules.runbookURL=https://example.com/r");
+    assert_eq!(linked[0]["annotations"]["runbook_url"], "https://example.com/r#landfallabsent");
+    let fewer = alerts("metrics.rules.leaveOut={LandfallAbsent,LandfallLoop}");
+    assert_eq!(fewer.len(), all.len() - 2);
 }
 
 /// Helm replaces a list by the list of the next file; so presets write into maps.

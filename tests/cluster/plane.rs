@@ -357,7 +357,7 @@ impl Plane {
 
     /// The resources of cert-manager and of Prometheus's operator, as they define them.
     pub fn define_others(&self) {
-        let crds = self.tools.join("crds.yaml").display().to_string();
+        let crds = self.tools.join("definitions.yaml").display().to_string();
         // On the server: their text is too long for the note that kubectl would leave on each.
         self.told(&["apply", "--server-side", "-f", &crds]);
         self.told(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds]);

@@ -33,6 +33,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use strum::VariantArray as _;
 use strum::VariantNames;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::process::Process;
@@ -44,7 +45,8 @@ use super::support::site::review;
 use super::support::wait::{HELD, until};
 
 /// What a label may say.
-enum Values {
+#[derive(Clone)]
+pub enum Values {
     /// One of these words.
     Closed(&'static [&'static str]),
     /// The word of a [`Reason`].
@@ -311,7 +313,7 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
         ("landfall_gaps_closed", vec![]),
         ("landfall_gap_write_failures", vec![]),
         ("landfall_gaps", vec![("finding", Gaps), REGISTRY]),
-        ("landfall_gap_oldest_age_seconds", vec![REGISTRY]),
+        ("landfall_gap_oldest_age_seconds", vec![REGISTRY, ("axis", Closed(&["Presence", "Scan", "Risk"]))]),
         (
             "landfall_healing_attempts",
             vec![
@@ -370,7 +372,8 @@ fn families() -> Vec<(&'static str, Vec<(&'static str, Values)>)> {
 }
 
 impl Values {
-    fn allow(&self, value: &str) -> bool {
+    /// Whether a label may have this value.
+    pub fn allow(&self, value: &str) -> bool {
         match self {
             Closed(words) => words.contains(&value),
             Reasons => Reason::all().any(|reason| reason.as_str() == value),
@@ -558,8 +561,13 @@ async fn notifications() -> Page {
     Page::of(&page)
 }
 
-/// All families of all pages. One that several pages show says the same on each.
-async fn shown() -> BTreeMap<String, Family> {
+/// All families of all pages. One that several pages show says the same on each. The pages are made once.
+async fn shown() -> &'static BTreeMap<String, Family> {
+    static SHOWN: OnceCell<BTreeMap<String, Family>> = OnceCell::const_new();
+    SHOWN.get_or_init(pages).await
+}
+
+async fn pages() -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
     let leader = [certificates(), replication().await, ledger(), pull_secrets()];
     for page in [served().await, busy().await, notifications().await].into_iter().chain(leader) {
@@ -603,6 +611,33 @@ fn registered(folder: &Path) -> BTreeSet<String> {
     names
 }
 
+/// The name of a family's samples; of a histogram what they have in common.
+fn sample(name: &str, family: &Family) -> String {
+    match family.kind.as_str() {
+        "counter" => format!("{name}_total"),
+        "info" => format!("{name}_info"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Every name that a query may ask for: the labels of its samples, and what they may say.
+pub async fn samples() -> BTreeMap<String, Vec<(&'static str, Values)>> {
+    let shown = shown().await;
+    let mut samples = BTreeMap::new();
+    for (name, labels) in families() {
+        let family = &shown[name];
+        if family.kind != "histogram" {
+            samples.insert(sample(name, family), labels);
+            continue;
+        }
+        samples.insert(format!("{name}_sum"), labels.clone());
+        samples.insert(format!("{name}_count"), labels.clone());
+        samples
+            .insert(format!("{name}_bucket"), [labels, vec![("le", Free("the bound of a bucket"))]].concat());
+    }
+    samples
+}
+
 /// The reference, as the pages and the table say it.
 ///
 /// # Panics
@@ -639,11 +674,7 @@ pub async fn reference() -> String {
                 "{name}: {label} is {strange:?} on a page, and the table does not know it"
             );
         }
-        let sample = match family.kind.as_str() {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.to_owned(),
-        };
+        let sample = sample(name, family);
         let unit = family.unit.as_deref().unwrap_or(if name.ends_with("_seconds") { "seconds" } else { "" });
         let labels: Vec<String> =
             labels.iter().map(|(label, values)| format!("`{label}`: {}", values.shown())).collect();

@@ -82,6 +82,8 @@ pub struct Values {
     pub network_policy: NetworkPolicy,
     /// How Prometheus finds Landfall.
     pub service_monitor: ServiceMonitor,
+    /// What is made of the metrics.
+    pub metrics: Metrics,
     /// The definition of the resource LandingPolicy.
     pub crds: Crds,
     /// How and how often the leader looks at what runs.
@@ -309,6 +311,35 @@ pub struct ServiceMonitor {
     #[schemars(length(min = 1))]
     pub interval: String,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metrics {
+    /// Alerts, as a PrometheusRule.
+    pub rules: Rules,
+    /// A dashboard, as a ConfigMap that Grafana's sidecar takes.
+    pub dashboard: Dashboard,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rules {
+    pub enabled: bool,
+    /// What Prometheus selects PrometheusRules by.
+    pub labels: BTreeMap<String, String>,
+    /// Where RUNBOOKS.md is read; empty: the alerts have no link.
+    #[serde(rename = "runbookURL")]
+    #[schemars(regex(pattern = "^(https?://[^# ]+)?$"))]
+    pub runbook_url: String,
+    /// The names of alerts that are left out.
+    pub leave_out: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dashboard {
+    pub enabled: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

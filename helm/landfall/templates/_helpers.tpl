@@ -42,8 +42,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
 {{/*
-What of the configuration the rest of the chart must know, as JSON: `namespaces` that are left alone in the API server, and
-`pullSecrets`, the names of the Secrets that Landfall makes.
+What of the configuration the rest of the chart must know, as JSON: `namespaces` that are left alone in the API server,
+`pullSecrets`, the names of the Secrets that Landfall makes, and `reports`, the name of the Reports that it writes, if it does.
 The configuration itself is judged by `landfall check`; here only what would leave a Pod waiting for a file for ever.
 */}}
 {{- define "landfall.config.facts" -}}
@@ -112,7 +112,11 @@ The configuration itself is judged by `landfall check`; here only what would lea
 {{- end -}}
 {{- end -}}
 {{- if $problems }}{{ fail (printf "\n\n%s" (join "\n" $problems)) }}{{ end -}}
-{{- dict "namespaces" ($namespaces | uniq | sortAlpha) "pullSecrets" ($pullSecrets | uniq | sortAlpha) | toJson -}}
+{{- $reports := "" -}}
+{{- if eq (toString ($config.reports | default dict).mode) "OpenReports" -}}
+{{- $reports = printf "landfall-%s" (regexReplaceAll "[^a-z0-9]" (toString $config.site | lower) "-") -}}
+{{- end -}}
+{{- dict "namespaces" ($namespaces | uniq | sortAlpha) "pullSecrets" ($pullSecrets | uniq | sortAlpha) "reports" $reports | toJson -}}
 {{- end }}
 
 {{/* Two folders in one, from a ConfigMap or a Secret or both. */}}

@@ -8,9 +8,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::Output;
+use super::super::terminal::width;
 use crate::copy::{Blob, Event, Outcome, Run};
 use crate::domain::copying::{Copying, End};
 use crate::domain::digest::Digest;
+use crate::domain::text::hanging;
 
 /// How often a terminal is told how far it is.
 const EVERY: Duration = Duration::from_millis(200);
@@ -25,6 +27,8 @@ struct State<W: Write> {
     out: W,
     /// Whether standard error is a terminal that shows how far it is.
     terminal: bool,
+    /// How many columns standard output has.
+    width: Option<usize>,
     far: Far,
 }
 
@@ -54,7 +58,7 @@ impl Far {
 impl<W: Write> Show<W> {
     pub fn new(output: Output, out: W) -> Self {
         let terminal = output == Output::Text && std::io::stderr().is_terminal();
-        Self { output, state: RefCell::new(State { out, terminal, far: Far::begin() }) }
+        Self { output, state: RefCell::new(State { out, terminal, width: width(), far: Far::begin() }) }
     }
 
     pub fn begins(&self, copying: &Copying, from: &End) -> std::io::Result<()> {
@@ -173,7 +177,10 @@ impl<W: Write> State<W> {
         if self.terminal {
             anstream::eprint!("\r\x1b[K");
         }
-        writeln!(self.out, "{line}")?;
+        for part in line.lines() {
+            let indent = part.len() - part.trim_start().len() + 2;
+            writeln!(self.out, "{}", hanging(part, indent, self.width))?;
+        }
         self.out.flush()
     }
 

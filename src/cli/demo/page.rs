@@ -10,6 +10,7 @@ use super::Summary;
 use crate::admission::MUTATE;
 use crate::demo::story::{Admission, Told, ToldImage, tally};
 use crate::domain::policy::VALIDATE;
+use crate::report::drill::{Forecast, Prospect, Workload};
 use crate::report::gaps::table;
 
 /// The least and the greatest width of a page; without a terminal it is [`USUAL`].
@@ -80,6 +81,24 @@ impl Page {
         let rule = "─".repeat(self.width.saturating_sub(title.len() + 6));
         writeln!(out, "\n {AWAY}──{AWAY:#} {BOLD}{title}{BOLD:#} {AWAY}{rule}{AWAY:#}")?;
         self.paragraph("", narration, 3, out)?;
+        writeln!(out)
+    }
+
+    /// What the drill says before an act, in few lines.
+    pub(super) fn forecast(&self, forecast: &Forecast, out: &mut impl Write) -> io::Result<()> {
+        let Forecast { start, total, lost, workloads, .. } = forecast;
+        let fails = workloads.iter().filter(|one| one.prospect != Prospect::Starts);
+        let said = |one: &Workload| {
+            let obstacle = one.images.iter().filter_map(|image| image.obstacle).min();
+            format!("{} ({})", one.name, obstacle.map(|obstacle| obstacle.to_string()).unwrap_or_default())
+        };
+        let fails: Vec<String> = fails.map(said).collect();
+        let text = format!(
+            "The drill, while everything is up: without {}, {start} of these {total} new Pods would start. These would not: {}.",
+            lost.join(", "),
+            fails.join(", ")
+        );
+        self.paragraph("", &text, 3, out)?;
         writeln!(out)
     }
 

@@ -38,6 +38,9 @@ const MASKED: &str = "<the content of secretFile>";
 /// Exit status: 0, all projects have the policy, or --dry-run has said what is missing; 1, not all could be set up; 2, it could
 /// not be begun.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  landfall generate harbor-webhook --config landfall.yaml --registry ams --address https://landfall.ams.example.com:8444/hooks/harbor --dry-run"
+)]
 pub(super) struct Args {
     /// The configuration.
     #[arg(long, env = "LANDFALL_CONFIG", value_name = "FILE")]

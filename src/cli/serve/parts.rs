@@ -28,6 +28,7 @@ use crate::controllers::notifications::NotificationMetrics;
 use crate::controllers::policies::{PolicyMetrics, ReporterNames};
 use crate::controllers::pull_secrets::PullSecretMetrics;
 use crate::controllers::replication::ReplicationMetrics;
+use crate::controllers::reports::Reporter;
 use crate::controllers::settings::{SettingsController, Standing};
 use crate::controllers::sweep::{SweepMetrics, Terms};
 use crate::evidence::Observatory;
@@ -227,6 +228,10 @@ impl Parts {
                 surveys,
                 shown,
             ));
+        }
+        if let Some((cluster, leadership)) = cluster.zip(leadership.as_ref()) {
+            let (surveys, leading) = (surveys.subscribe(), leadership.leading.clone());
+            tasks.spawn("reports", Reporter::new(cluster, settings.settings(), surveys, leading).run());
         }
         if let Some(((at, own), terms)) = may_sweep {
             let (rules, terms) =

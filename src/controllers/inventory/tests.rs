@@ -112,7 +112,7 @@ fn swept(settings: &Settings) -> Arc<Survey> {
     };
     let case = settings.case_for(&format!("fra.example.com/shop/web@{DIGEST}"), Pull::Registry, &context);
     let swept = Swept { found: Vec::new(), good: Vec::new(), unlearned: Vec::new(), complete: true, at: now };
-    Arc::new(Survey { cases: vec![case], swept, carried: Arc::default() })
+    Arc::new(Survey { cases: vec![case], swept, carried: Arc::default(), standings: None })
 }
 
 /// An inventory of one digest in Amsterdam, as this observatory would write it, learned by somebody just now.

@@ -18,7 +18,7 @@ pub(super) fn resolved(
             changes.into_iter().filter(|(at, _)| settings.registries.contains_key(at)).collect()
         }
         Changed::There { endpoint, changes } => {
-            let remote = Remote { name: "".into(), url: endpoint };
+            let remote = Remote { name: "".into(), url: endpoint, kind: "".into() };
             let mut found = Vec::new();
             for registry in settings.registries.values().filter(|registry| remote.is(registry)) {
                 for change in &changes {

@@ -12,7 +12,7 @@ use crate::domain::image::{Reference, Tag};
 use crate::domain::name::PullSecret;
 use crate::domain::platform::PlatformPattern;
 use crate::domain::policy::{Labels, Regime};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Reports, Settings};
 use crate::ledger::{Running, fits};
 use crate::pod::plan::{self, Original};
 use crate::pod::surface::{Metadata, MirrorMark, Mode};
@@ -24,6 +24,9 @@ const MOST: usize = 100_000;
 
 /// The most namespaces and owners of one need that are kept; the number of Pods counts all.
 const MOST_USERS: usize = 16;
+
+/// How many more namespaces all needs together may have where there are reports, whose people want to read of each.
+const MORE_NAMESPACES: usize = 100_000;
 
 /// The longest image that is looked at: references of registries are shorter. The API server takes one of a megabyte.
 const LONGEST_IMAGE: usize = 1024;
@@ -65,6 +68,8 @@ pub(super) struct Needs {
     namespaces: HashMap<Box<str>, usize>,
     /// The pull secrets of ours that Pods have.
     pub(super) carried: Arc<Carried>,
+    /// How many more namespaces than the first of each need may be kept.
+    room: usize,
     /// How many Pods were read.
     pub(super) pods: u64,
     /// How many images were left out because there were too many different ones.
@@ -99,8 +104,12 @@ impl Ground<'_> {
 
 impl Needs {
     /// None yet: what runs is read from now on.
-    pub(super) fn at(now: Timestamp) -> Self {
-        Self { carried: Arc::new(Carried { at: now, by: HashSet::new() }), ..Self::default() }
+    pub(super) fn at(now: Timestamp, reports: Reports) -> Self {
+        let room = match reports {
+            Reports::Off => 0,
+            Reports::OpenReports => MORE_NAMESPACES,
+        };
+        Self { carried: Arc::new(Carried { at: now, by: HashSet::new() }), room, ..Self::default() }
     }
 
     /// The namespaces of a page whose labels are not known yet.
@@ -262,7 +271,7 @@ impl Needs {
         let tag = Reference::parse(&need.written).ok().and_then(|reference| reference.owned_tag());
         let users = self.table.entry(need).or_default();
         users.pods = users.pods.saturating_add(pods);
-        users.add(namespace, owner);
+        users.add(namespace, owner, &mut self.room);
         if users.tag.is_none() {
             users.tag = tag;
         }
@@ -325,6 +334,12 @@ impl Needs {
         cases.filter(|case| matches!(case.subject, Subject::Routed(_))).collect()
     }
 
+    /// The Case of the image as a new Pod would have it, whether a Route covers it or not.
+    pub(super) fn case(&self, need: &Need, settings: &Settings, now: Timestamp) -> Option<Case> {
+        let context = self.context(need.regime, need.platforms, need.exemption, now)?;
+        Some(settings.case_for(&need.written, need.pull, &context))
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Need, &Users)> {
         self.table.iter()
@@ -344,9 +359,13 @@ impl From<Users> for Running {
 }
 
 impl Users {
-    fn add(&mut self, namespace: &str, owner: &Arc<ObjectRef>) {
-        if self.namespaces.len() < MOST_USERS && !self.namespaces.contains(namespace) {
-            self.namespaces.insert(namespace.into());
+    fn add(&mut self, namespace: &str, owner: &Arc<ObjectRef>, room: &mut usize) {
+        if !self.namespaces.contains(namespace) {
+            let is_one_of_the_first = self.namespaces.len() < MOST_USERS;
+            if is_one_of_the_first || *room > 0 {
+                *room -= usize::from(!is_one_of_the_first);
+                self.namespaces.insert(namespace.into());
+            }
         }
         if self.owners.len() < MOST_USERS && !self.owners.contains(owner) {
             self.owners.push(owner.clone());

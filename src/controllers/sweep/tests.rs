@@ -11,6 +11,7 @@ use crate::config::{self, Files};
 use crate::demo::world::entry;
 use crate::demo::world::seed::{self, Demo, Named};
 use crate::domain::gap::GapSubject;
+use crate::domain::verdict::Ruling;
 
 const POLICIES: &str = "
 policies:
@@ -175,6 +176,52 @@ async fn what_runs_is_judged_at_each_local_replica() {
     assert!(swept.swept.complete);
     // Each image once for each set of rules.
     assert_eq!(swept.cases.len(), 5);
+}
+
+/// What a new Pod would get, for each namespace, where there are reports.
+#[tokio::test]
+async fn the_people_of_each_namespace_are_told_what_new_pods_would_get() {
+    let stage = Stage::new().await;
+    assert!(stage.sweep(Templates::Left).await.1.standings.is_none(), "nobody reads it");
+    let settings = Settings { reports: Reports::OpenReports, ..Settings::clone(&stage.settings.load()) };
+    stage.settings.store(Arc::new(settings));
+    stage.pod("shop", "web", &fra(seed::PRESENT));
+    stage.pod("shop", "other", "docker.io/library/nginx:1");
+    stage.pod("shop", "billing", &fra(seed::VULNERABLE));
+    stage.pod("bank", "billing", &fra(seed::VULNERABLE));
+    for n in 0..40 {
+        stage.pod(&format!("team-{n:02}"), "checkout", &fra(seed::MISSING));
+    }
+    stage.pod("kube-system", "checkout", &fra(seed::MISSING));
+    let (_, survey) = stage.sweep(Templates::Left).await;
+    let standings = survey.standings.unwrap();
+    // Without a policy the vulnerability is no obstacle, and the one that is left alone has no route.
+    assert_eq!(standings.namespaces["shop"], Tally { passed: 2, skipped: 1 });
+    assert!(standings.whole);
+    let mut told: Vec<String> = standings
+        .lacking
+        .iter()
+        .map(|standing| {
+            let Standing { written, finding, ruling, place, gap, namespaces, .. } = standing;
+            let image = written.rsplit('/').next().unwrap();
+            let ruling = if *ruling == Ruling::Deny { "denied" } else { "from elsewhere" };
+            let policies = finding.policies.len();
+            let (place, gap) = (place.as_ref().unwrap(), gap.is_some());
+            format!(
+                "{image} {} at {place}: {ruling} by {policies}, gap {gap}, {} namespaces",
+                finding.kind,
+                namespaces.len()
+            )
+        })
+        .collect();
+    told.sort();
+    let expected = [
+        "billing:1.0.7 Vulnerable at ams: denied by 1, gap true, 1 namespaces",
+        "checkout:5.0.0 Missing at ams: from elsewhere by 0, gap true, 40 namespaces",
+    ];
+    assert_eq!(told, expected);
+    // The ledger keeps the first, as before.
+    assert!(survey.swept.found.iter().all(|(_, running)| running.namespaces.len() <= 16));
 }
 
 #[tokio::test]

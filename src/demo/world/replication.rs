@@ -116,6 +116,20 @@ impl ReplicationRule {
     }
 
     /// Whether it is enabled.
+    /// Only what is not so (Harbor: `decoration: excludes`).
+    #[must_use]
+    pub fn excluding(mut self, kind: &str, value: &str) -> Self {
+        self.filters.push(json!({"type": kind, "value": value, "decoration": "excludes"}));
+        self
+    }
+
+    /// Only what has this label. Its value is a list.
+    #[must_use]
+    pub fn labelled(mut self, label: &str) -> Self {
+        self.filters.push(json!({"type": "label", "value": [label]}));
+        self
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled
     }
@@ -127,7 +141,8 @@ impl ReplicationRule {
         of_kind.all(|filter| {
             let pattern =
                 filter.get("value").and_then(Value::as_str).and_then(|value| Pattern::new(value).ok());
-            text.is_some_and(|text| pattern.is_none_or(|pattern| pattern.matches(text)))
+            let excludes = filter.get("decoration").is_some_and(|of| of == "excludes");
+            text.is_some_and(|text| pattern.is_none_or(|pattern| pattern.matches(text) != excludes))
         })
     }
 

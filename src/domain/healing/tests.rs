@@ -32,7 +32,11 @@ fn rule(name: &str, filters: Vec<Filter>, destination: (&str, i64)) -> Rule {
         name: name.into(),
         standing: Standing::Enabled,
         trigger: Trigger::OnPush,
-        copies: Copies::To(Remote { name: "ams".into(), url: "https://harbor.ams.example.com".into() }),
+        copies: Copies::To(Remote {
+            name: "ams".into(),
+            url: "https://harbor.ams.example.com".into(),
+            kind: "harbor".into(),
+        }),
         filters,
         destination: (destination.0.into(), destination.1),
         overrides: true,
@@ -73,9 +77,17 @@ fn a_rule_covers_an_image_by_its_filters_and_by_where_it_puts_it() {
     assert_eq!(covers(&tagged, "production/shop/web", &["1", "v2"]), by("tagged"));
     assert_eq!(covers(&tagged, "production/shop/web", &[]), None, "a filter of tags drops what has none");
     // To another registry, or kept by another.
-    let elsewhere = Copies::To(Remote { name: "par".into(), url: "https://harbor.par.example.com".into() });
+    let elsewhere = Copies::To(Remote {
+        name: "par".into(),
+        url: "https://harbor.par.example.com".into(),
+        kind: "harbor".into(),
+    });
     assert_eq!(covers(&[Rule { copies: elsewhere, ..two[1].clone() }], "production/shop/web", &["1"]), None);
-    let pulls = Copies::From(Remote { name: "fra".into(), url: "https://harbor.fra.example.com".into() });
+    let pulls = Copies::From(Remote {
+        name: "fra".into(),
+        url: "https://harbor.fra.example.com".into(),
+        kind: "harbor".into(),
+    });
     assert_eq!(covers(&[Rule { copies: pulls, ..two[1].clone() }], "production/shop/web", &["1"]), None);
 }
 

@@ -67,7 +67,7 @@ fn settings() -> Settings {
 }
 
 fn to(url: &str) -> Copies {
-    Copies::To(Remote { name: "there".into(), url: url.into() })
+    Copies::To(Remote { name: "there".into(), url: url.into(), kind: "harbor".into() })
 }
 
 fn rule(trigger: Trigger) -> Rule {
@@ -177,7 +177,7 @@ fn a_rule_concerns_us_if_it_fills_a_place_at_our_site() {
         assert_eq!(!filled("fra", &rule).is_empty(), fills, "{:?}", rule.filters);
     }
     let pulls = |url: &str| {
-        let copies = Copies::From(Remote { name: "there".into(), url: url.into() });
+        let copies = Copies::From(Remote { name: "there".into(), url: url.into(), kind: "harbor".into() });
         Rule { copies, ..rule(hourly()) }
     };
     assert_eq!(filled("ams", &pulls("https://harbor.fra.example.com")), ["production"]);

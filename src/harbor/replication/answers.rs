@@ -92,6 +92,8 @@ struct RawRegistry<'a> {
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     url: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -228,7 +230,7 @@ fn rule(raw: RawRule<'_>) -> Option<Rule> {
         // The number 0 is the Harbor itself.
         raw.id.filter(|id| *id > 0)?;
         let text = |text: Option<Cow<'_, str>>| Box::from(plain(&text.unwrap_or_default()));
-        Some(Remote { name: text(raw.name), url: text(raw.url) })
+        Some(Remote { name: text(raw.name), url: text(raw.url), kind: text(raw.kind) })
     };
     let copies = match (remote(raw.src_registry), remote(raw.dest_registry)) {
         (None, Some(destination)) => Copies::To(destination),

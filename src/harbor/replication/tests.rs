@@ -21,7 +21,11 @@ fn recorded_rules() {
     assert_eq!((event.id, event.standing, &event.trigger), (20, Standing::Enabled, &Trigger::OnPush));
     assert_eq!(
         event.copies,
-        Copies::To(Remote { name: "B-admin".into(), url: "http://127.0.0.1:8100".into() })
+        Copies::To(Remote {
+            name: "B-admin".into(),
+            url: "http://127.0.0.1:8100".into(),
+            kind: "harbor".into()
+        })
     );
     let pattern =
         |text: &str| Filter { on: On::Name(Pattern::new(text).unwrap()), selects: Selects::Matching };

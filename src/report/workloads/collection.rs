@@ -81,6 +81,8 @@ pub struct Collection {
     pub left_alone: BTreeMap<Box<str>, usize>,
     /// Objects that make no Pods, or documents that are none, by kind. Nobody needs to look at them.
     pub skipped: BTreeMap<Box<str>, usize>,
+    /// The Secrets and ServiceAccounts among manifests.
+    pub keys: Vec<serde_json::Value>,
     /// Custom resources that were not looked into, by `kind.group`. Some make Pods.
     pub custom: BTreeMap<Box<str>, usize>,
     /// What a reader should know, in sentences: what could not be read, what is not applied.

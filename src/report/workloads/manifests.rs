@@ -192,6 +192,10 @@ impl<'a> Manifests<'a> {
                 self.namespace(object);
                 return Collection::count(&mut self.found.skipped, kind);
             }
+            ("", "Secret" | "ServiceAccount") => {
+                self.found.keys.push(object.clone());
+                return Collection::count(&mut self.found.skipped, kind);
+            }
             // The groups of Kubernetes itself have no dot, or end so.
             (group, kind) if group.contains('.') && !group.ends_with(".k8s.io") => {
                 return Collection::count(&mut self.found.custom, &format!("{kind}.{group}"));
