@@ -17,6 +17,12 @@ use crate::report::workloads::{Collection, Source, Workload};
 /// The longest image that is looked at. References of registries are shorter.
 const LONGEST_IMAGE: usize = 1024;
 
+/// The most images that are judged: each is asked for, and whoever may create Pods may name as many as he likes.
+const MOST: usize = 100_000;
+
+/// The most different contexts: any text may stand in a node selector.
+const MOST_CONTEXTS: usize = 1_000;
+
 /// One image in one context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -52,7 +58,7 @@ pub(super) struct Needs<'a> {
     contexts: Vec<PodContext>,
     known: HashMap<Key, usize>,
     needs: Vec<Need>,
-    /// Images that are too long to be one.
+    /// What is too long to be an image, or too much.
     pub left_out: u64,
 }
 
@@ -98,8 +104,11 @@ impl<'a> Needs<'a> {
             self.left_out += 1;
             return;
         };
-        let index = self.context(&workload.namespace, &pod);
-        let Some(context) = self.contexts.get(index).cloned() else { return };
+        let found = self.context(&workload.namespace, &pod);
+        let Some((index, context)) = found.and_then(|at| Some((at, self.contexts.get(at)?.clone()))) else {
+            self.left_out += 1;
+            return;
+        };
         let mut seen = HashSet::new();
         for Original { slot, was } in originals(&pod, self.settings, &context) {
             if slot.image.len() > LONGEST_IMAGE {
@@ -108,6 +117,10 @@ impl<'a> Needs<'a> {
             }
             let image: Box<str> = was.as_deref().unwrap_or(slot.image).into();
             let key = Key { image, pull: slot.pull_policy.pull(), context: index };
+            if self.needs.len() >= MOST && !self.known.contains_key(&key) {
+                self.left_out += 1;
+                continue;
+            }
             let at = *self.known.entry(key).or_insert_with_key(|key| {
                 self.needs.push(Need {
                     image: key.image.clone(),
@@ -135,8 +148,8 @@ impl<'a> Needs<'a> {
         }
     }
 
-    /// The index of what the images of a Pod have in common.
-    fn context(&mut self, namespace: &str, pod: &Pod<'_>) -> usize {
+    /// The index of what the images of a Pod have in common; `None`: there are too many.
+    fn context(&mut self, namespace: &str, pod: &Pod<'_>) -> Option<usize> {
         let none = Labels::default();
         let labels = self.labels.get(namespace).unwrap_or(&none);
         let context = PodContext {
@@ -150,10 +163,12 @@ impl<'a> Needs<'a> {
                 && known.platforms == context.platforms
                 && is_same(&known.regime, &context.regime)
         };
-        self.contexts.iter().position(same).unwrap_or_else(|| {
+        let known = self.contexts.iter().position(same);
+        if known.is_none() && self.contexts.len() < MOST_CONTEXTS {
             self.contexts.push(context);
-            self.contexts.len() - 1
-        })
+            return Some(self.contexts.len() - 1);
+        }
+        known
     }
 }
 
@@ -215,5 +230,36 @@ impl Need {
         }
         found.pods = found.pods.saturating_add(pods);
         self.pods = self.pods.saturating_add(pods);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::settings::sample::settings;
+    use crate::report::workloads::Manifests;
+
+    /// A tenant may write any platform into each of his Pods, and the same image into each of its containers.
+    #[test]
+    fn what_a_tenant_writes_takes_no_more_than_so_many_contexts_and_is_counted() {
+        let settings = settings(Duration::from_secs(1));
+        let pod = |n: usize| {
+            format!(
+                "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"p{n}\"}},\"spec\":{{\"nodeSelector\":{{\"kubernetes.io/arch\":\"a{n}\"}},\"containers\":[{{\"name\":\"a\",\"image\":\"web:1\"}},{{\"name\":\"b\",\"image\":\"web:1\"}}]}}}}"
+            )
+        };
+        let pods: Vec<String> = (0..MOST_CONTEXTS + 7).map(pod).collect();
+        let text = format!("{{\"kind\":\"List\",\"items\":[{}]}}", pods.join(","));
+        let mut manifests = Manifests::new(&settings, "landfall", "default");
+        manifests.stream("stdin", text.as_bytes()).unwrap();
+        let (found, labels) = (manifests.done().unwrap(), BTreeMap::new());
+        let mut needs = Needs::new(&settings, &labels, Timestamp::UNIX_EPOCH);
+        found.iter().for_each(|workload| needs.add(workload));
+        assert_eq!(needs.left_out, 7);
+        let needs = needs.done();
+        assert_eq!(needs.len(), MOST_CONTEXTS);
+        assert_eq!(needs[0].users[0].slots, ["containers/a", "containers/b"]);
     }
 }
