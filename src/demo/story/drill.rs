@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry as Page;
 use super::StoryError;
 use super::script::{Act, Event, Way, Who};
 use super::stage::Stage;
+use crate::config::{self, Files};
 use crate::domain::image::Reference;
 use crate::domain::name::RegistryName;
 use crate::domain::registry::folded;
@@ -29,7 +30,8 @@ impl Stage {
             _ => None,
         });
         let lost: BTreeSet<RegistryName> = down.collect();
-        let settings = self.settings();
+        let loaded = config::parse(&self.configuration, "demo.yaml", Files::Check, Timestamp::now());
+        let settings = loaded.map_err(|problems| StoryError::Settings { problems })?.settings;
         // Its names are those of the demo's own registries.
         let Ok(then) = without(&settings, &lost) else { return Ok(None) };
         if lost.is_empty() {

@@ -162,11 +162,6 @@ impl Stage {
         &self.url
     }
 
-    /// The settings of the doors.
-    pub(super) fn settings(&self) -> Arc<Settings> {
-        self.settings.load_full()
-    }
-
     /// The file with the authority to trust.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
