@@ -45,24 +45,24 @@ enum Format {
     Csv,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  landfall audit                                   # all that runs and would run
+  landfall audit -n shop --deep                    # one namespace: layers, signatures and tags, too
+  landfall audit --on-fallback                     # what to restart after an outage
+  landfall audit -f deploy/ --fail-on missing      # a pipeline: may this be merged?
+  helm template shop ./chart | landfall audit -f - -o sarif > landfall.sarif";
+
 /// Tell which images are not here: of all that runs and would run in a cluster, or of manifests before they are merged.
 ///
 /// Each different image is judged once, by the same code as at the doors, for what a new Pod would get now. The worst stand
 /// first: what would be denied, what is missing or lost, what could not be learned, what was not scanned as it should be. What
 /// could not be learned is never called fine.
 ///
-/// Examples:
-///
-///   landfall audit                                   all that runs and would run
-///   landfall audit -n shop --deep                    one namespace: layers, signatures and tags, too
-///   landfall audit --on-fallback                     what to restart after an outage
-///   landfall audit -f deploy/ --fail-on missing      a pipeline: may this be merged?
-///   helm template shop ./chart | landfall audit -f - -o sarif > landfall.sarif
-///
 /// Exit status: 0, nothing of --fail-on was found; 1, something was; 2, it could not be done; 130, it was interrupted, and the
 /// report has what was judged until then.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Only this namespace. With -f: where objects without a namespace would be created (if not given: `default`).
     #[arg(short, long, value_name = "NAME", value_parser = namespace)]

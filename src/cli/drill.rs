@@ -25,6 +25,13 @@ use crate::report::drill::{
 use crate::report::sheet::{self, Input};
 use crate::report::workloads::{Collection, Manifests, live};
 
+const EXAMPLES: &str = "\
+Examples:
+  landfall drill --lose fra
+  landfall drill --lose fra,edge -n shop -o json
+  landfall drill --lose fra --html tuesday.html --previous monday.json
+  helm template shop ./chart | landfall drill --lose fra -f - --config landfall.yaml --offline";
+
 /// Forecast which workloads could start again if some registries were lost: every Pod is created anew, on nodes that hold no
 /// image.
 ///
@@ -36,13 +43,9 @@ use crate::report::workloads::{Collection, Manifests, live};
 /// KUBECONFIG names the cluster, and your own rights count: to list workloads, and to get ServiceAccounts and Secrets. Secrets
 /// that you may not read are taken for good ones, and the report says so.
 ///
-///   landfall drill --lose fra
-///   landfall drill --lose fra,edge -n shop -o json
-///   helm template shop ./chart | landfall drill --lose fra -f - --config landfall.yaml --offline
-///
 /// Exit status: 0, all workloads would start; 1, some would not, or it could not be told; 2, the drill could not be done.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The registries that are taken to be lost, by their names in the configuration.
     #[arg(long, value_name = "NAME,…", required = true, value_delimiter = ',')]
