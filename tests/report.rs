@@ -1,5 +1,5 @@
 //! Reports of drills as pages: what stands on them, what has changed, many sites, hostile names, size, and what a browser prints.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -431,7 +431,7 @@ impl Ground {
         let kinds = ["Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job", "Pod"];
         let kind = kinds[random.usize(0..kinds.len())];
         let (namespace, _) = NAMESPACES[random.usize(0..NAMESPACES.len())];
-        let mut image = |random: &mut Rng| {
+        let image = |random: &mut Rng| {
             let name = random.choice(names).unwrap().clone();
             let policy = match random.u8(0..30) {
                 0 => "Never",
