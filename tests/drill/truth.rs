@@ -36,6 +36,9 @@ struct Pull {
     architecture: &'static str,
 }
 
+/// A pull, and what came of it.
+type Tried<'a> = (&'a Pull, &'a Result<(), String>);
+
 /// Which workloads start, by their names.
 pub async fn starts(ground: &Ground, settings: &Settings) -> BTreeMap<String, Result<(), String>> {
     let pods = created(ground, settings).await;
@@ -64,7 +67,7 @@ pub async fn starts(ground: &Ground, settings: &Settings) -> BTreeMap<String, Re
         .await;
     for (name, pulls) in wanted {
         // A Pod without a nodeSelector may come to any node. Where an index never listed a platform, its Pods never ran there.
-        let mut images: BTreeMap<&str, Vec<(&Pull, &Result<(), String>)>> = BTreeMap::new();
+        let mut images: BTreeMap<&str, Vec<Tried<'_>>> = BTreeMap::new();
         for pull in &pulls {
             images.entry(&pull.image).or_default().push((pull, &found[pull]));
         }
