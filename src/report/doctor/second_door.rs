@@ -6,13 +6,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::certificate::{Caller, caller, roots};
-use super::{Installation, Line, NAME, Sample, TestImage, pods, webhook};
+use super::{Found, Installation, Line, NAME, Sample, TestImage, pods, webhook};
 use crate::cluster::{Backends, Called, Cluster, Entry, Registered, Registration, Trial, TrialPod};
 use crate::domain::finding::{Action, FindingKind};
 use crate::domain::policy::{Enforcement, Labels, Selector, VALIDATE};
 use crate::domain::settings::Settings;
 
 const ABOUT: &str = "second door";
+
+/// How often the entries are read until they are right: the leader writes them once it is ready, which may be a few seconds
+/// after the Deployment says that it is rolled out.
+const LOOKS: u32 = 15;
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn check(
     cluster: &Cluster,
@@ -22,7 +29,20 @@ pub(super) async fn check(
     namespace: &str,
 ) -> Vec<Line> {
     let Installation { release, .. } = installation;
-    let registered = match cluster.validators(release).read().await {
+    let mut looks = 1;
+    let (registered, mut lines) = loop {
+        let registered = cluster.validators(release).read().await;
+        let lines = match &registered {
+            Ok(Some(registered)) => entries(registered, installation, settings),
+            Ok(None) | Err(_) => Vec::new(),
+        };
+        if looks == LOOKS || !lines.iter().any(|line| matches!(line.found, Found::Wrong { .. })) {
+            break (registered, lines);
+        }
+        looks += 1;
+        tokio::time::sleep(PAUSE).await;
+    };
+    let registered = match registered {
         Ok(Some(registered)) => registered,
         Ok(None) => {
             let said = format!(
@@ -36,7 +56,6 @@ pub(super) async fn check(
         }
         Err(error) => return vec![Line::skipped_by_error(ABOUT, &error)],
     };
-    let mut lines = entries(&registered, installation, settings);
     // All entries lead to the same Pods.
     let Some(first) = registered.entries.first().map(Entry::registration) else { return lines };
     let backends = webhook::backends(cluster, &first, installation).await;
