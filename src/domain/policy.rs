@@ -166,6 +166,17 @@ pub struct Regime {
     pub enforcing: Vec<Arc<Policy>>,
 }
 
+impl Regime {
+    /// Whether both are the same rules. Policies are compared by address: within one snapshot of the settings equal ones are the
+    /// same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.defaults, &other.defaults)
+            && self.enforcing.len() == other.enforcing.len()
+            && self.enforcing.iter().zip(&other.enforcing).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
 impl Actions {
     /// Returns the action for a finding.
     #[must_use]

@@ -136,13 +136,9 @@ struct Common {
 }
 
 impl Common {
-    /// Compares policies by address: within one snapshot of the settings equal ones are the same.
     fn is(&self, other: &PodContext) -> bool {
-        let (ours, theirs) = (&self.regime, &other.regime);
         self.exemption == other.exemption
-            && Arc::ptr_eq(&ours.defaults, &theirs.defaults)
-            && ours.enforcing.len() == theirs.enforcing.len()
-            && ours.enforcing.iter().zip(&theirs.enforcing).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.regime.is_same(&other.regime)
             && self.platforms == other.platforms
     }
 }

@@ -130,11 +130,8 @@ impl Needs {
     /// Takes the labels of a namespace.
     pub(super) fn know(&mut self, namespace: &str, labels: &Labels, ground: Ground<'_>) {
         let regime = ground.settings.regime(labels, ground.now);
-        let same = |known: &Arc<Regime>| {
-            let (a, b) = (&known.enforcing, &regime.enforcing);
-            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
-        };
-        let index = self.regimes.iter().position(same).unwrap_or_else(|| {
+        let same = self.regimes.iter().position(|known| known.is_same(&regime));
+        let index = same.unwrap_or_else(|| {
             self.regimes.push(regime.clone());
             self.regimes.len() - 1
         });

@@ -1,13 +1,12 @@
 //! What a collection needs: each different image once in each context in which it is judged, with who uses it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::result::{MOST_USERS, Runs, User};
 use crate::domain::case::{Exemption, Locality, PodContext, Pull, Subject};
-use crate::domain::policy::{Labels, Regime};
+use crate::domain::policy::Labels;
 use crate::domain::settings::Settings;
 use crate::domain::text::plain;
 use crate::pod::plan::{Original, originals};
@@ -161,7 +160,7 @@ impl<'a> Needs<'a> {
         let same = |known: &PodContext| {
             known.exemption == context.exemption
                 && known.platforms == context.platforms
-                && is_same(&known.regime, &context.regime)
+                && known.regime.is_same(&context.regime)
         };
         let known = self.contexts.iter().position(same);
         if known.is_none() && self.contexts.len() < MOST_CONTEXTS {
@@ -170,11 +169,6 @@ impl<'a> Needs<'a> {
         }
         known
     }
-}
-
-fn is_same(a: &Regime, b: &Regime) -> bool {
-    let (a, b) = (&a.enforcing, &b.enforcing);
-    a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// What Pods run with, and where that is.
