@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::AsyncReadExt;
 use http::Request;
 use http::header::ACCEPT;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{ClusterError, call};
 
@@ -39,6 +41,26 @@ pub(super) struct Pages {
 impl Pages {
     pub(super) fn new(client: kube::Client) -> Self {
         Self { client, limit: Arc::new(PAGE.into()) }
+    }
+
+    /// What counts of the metadata of each object of one page, and what to ask for the next page with; `None`: it was the last.
+    /// The arguments are those of [`page`](Self::page).
+    ///
+    /// # Errors
+    /// As [`page`](Self::page), or if it is no list of such objects.
+    pub(super) async fn metadata<M: DeserializeOwned>(
+        &self,
+        what: impl Fn() -> String,
+        path: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<M>, Option<String>), ClusterError> {
+        let page = self.page(&what, path, Of::Metadata, after).await?;
+        let List { metadata, items } = serde_json::from_str(&page).map_err(|source| ClusterError::Call {
+            what: what(),
+            source: Box::new(kube::Error::SerdeError(source)),
+        })?;
+        let items = items.into_iter().flatten().map(|Item { metadata }| metadata);
+        Ok((items.collect(), metadata.next.filter(|next| !next.is_empty())))
     }
 
     /// One page of the list at `path`, which ends with `?` or `&`, as JSON: `{"metadata":{"continue":…},"items":[…]}`. `after`:
@@ -87,6 +109,26 @@ impl Pages {
             self.limit.store((limit / 8).max(1), Ordering::Relaxed);
         }
     }
+}
+
+/// A list of metadata, as far as it counts.
+#[derive(Deserialize)]
+struct List<M> {
+    #[serde(default)]
+    metadata: ListMeta,
+    /// Null on a page without any (measured with 1.36).
+    items: Option<Vec<Item<M>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct ListMeta {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Item<M> {
+    metadata: M,
 }
 
 /// A token of the API server in a query. It is base64 of the URL's alphabet today, which is nobody's promise.

@@ -16,7 +16,7 @@ use kube::api::{Api, DeleteParams, Patch, PostParams, Preconditions};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pages::{Of, Pages};
+use super::pages::Pages;
 use super::secret::manager;
 use super::{Cluster, ClusterError, MANAGER, Written, call, is_conflict, write};
 use crate::domain::api_group::api_group;
@@ -70,26 +70,7 @@ pub enum Made {
     NoNamespace,
 }
 
-/// A list of metadata, as far as it counts. It lasts as long as its page: whoever may create Secrets writes their labels.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: ListMeta,
-    /// Null on a page without any (measured with 1.36).
-    items: Option<Vec<Item>>,
-}
-
-#[derive(Deserialize, Default)]
-struct ListMeta {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    metadata: Meta,
-}
-
+/// What counts of a Secret. It lasts as long as its page: whoever may create Secrets writes their labels.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
@@ -126,18 +107,12 @@ impl PullSecretObjects {
         let path = format!("/api/v1/secrets?fieldSelector=metadata.name%3D{name}&");
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = self.pages.page(what, &path, Of::Metadata, after.as_deref()).await?;
-            let page: Page = serde_json::from_str(&page).map_err(|source| ClusterError::Call {
-                what: what(),
-                source: Box::new(kube::Error::SerdeError(source)),
-            })?;
-            found.extend(
-                page.items.into_iter().flatten().filter_map(|item| PullSecretObject::of(item.metadata)),
-            );
-            after = page.metadata.next.filter(|next| !next.is_empty());
-            if after.is_none() {
+            let (page, next) = self.pages.metadata(what, &path, after.as_deref()).await?;
+            found.extend(page.into_iter().filter_map(PullSecretObject::of));
+            if next.is_none() {
                 return Ok(found);
             }
+            after = next;
         }
     }
 

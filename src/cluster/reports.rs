@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, GroupVersionKind, Patch, Patch
 use kube::core::discovery::ApiResource;
 use serde::{Deserialize, Serialize};
 
-use super::pages::{Of, Pages};
+use super::pages::Pages;
 use super::{Cluster, ClusterError, MANAGER, ObjectRef, call};
 use crate::domain::api_group::api_group;
 use crate::domain::name::Site;
@@ -148,25 +148,6 @@ impl From<Timestamp> for ReportTime {
     }
 }
 
-/// A list of metadata, as far as it counts.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: ListMeta,
-    items: Option<Vec<Item>>,
-}
-
-#[derive(Deserialize, Default)]
-struct ListMeta {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    metadata: Meta,
-}
-
 #[derive(Deserialize)]
 struct Meta {
     namespace: Box<str>,
@@ -197,22 +178,18 @@ impl ReportObjects {
         let path = format!("/apis/{API_VERSION}/reports?fieldSelector=metadata.name%3D{}&", self.name);
         let (mut found, mut after) = (BTreeMap::new(), None);
         loop {
-            let page = match self.pages.page(what, &path, Of::Metadata, after.as_deref()).await {
+            let (page, next) = match self.pages.metadata(what, &path, after.as_deref()).await {
                 Ok(page) => page,
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let page: Page = serde_json::from_str(&page).map_err(|source| ClusterError::Call {
-                what: what(),
-                source: Box::new(kube::Error::SerdeError(source)),
-            })?;
-            for Item { metadata: Meta { namespace, mut annotations } } in page.items.into_iter().flatten() {
+            for Meta { namespace, mut annotations } in page {
                 found.insert(namespace, annotations.remove(CONTENT).unwrap_or_default().into());
             }
-            after = page.metadata.next.filter(|next| !next.is_empty());
-            if after.is_none() {
+            if next.is_none() {
                 return Ok(Some(found));
             }
+            after = next;
         }
     }
 
