@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use browser::browse;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -199,36 +200,12 @@ fn a_browser_prints_it() {
     desk.put("old.json", &drill("ams", "2026-11-20T09:00:00Z", &THREE));
     desk.put("new.json", &drill("ams", "2026-11-27T09:00:00Z", &THREE[..2]));
     desk.report("diff old.json new.json --html diff.html");
-    let home = desk.path("home");
     let url = format!("file://{}", desk.path("diff.html").display());
-    let mut browser = Command::new("chromium");
-    browser.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--enable-logging=stderr",
-        "--v=0",
-    ]);
-    browser.args(["--disable-background-networking", "--no-pdf-header-footer"]);
-    browser
-        .arg(format!("--user-data-dir={}", home.display()))
-        .arg(format!("--print-to-pdf={}", desk.path("diff.pdf").display()));
-    let Ok(printed) = browser.arg(url).stdin(Stdio::null()).output() else {
-        skipped("report in a browser: no chromium here");
+    let print = format!("--print-to-pdf={}", desk.path("diff.pdf").display());
+    if browse("report", &url, &["--no-pdf-header-footer", &print]).is_none() {
         return;
-    };
-    let said = String::from_utf8_lossy(&printed.stderr).into_owned();
-    assert!(printed.status.success(), "{said}");
-    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    }
     assert!(fs::read(desk.path("diff.pdf")).unwrap().starts_with(b"%PDF"));
-}
-
-/// On the real standard error, which the harness does not capture: `tests/run` looks for it.
-fn skipped(what: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 
 #[test]
@@ -244,5 +221,7 @@ fn every_colour_of_a_report_can_be_read() {
     }
 }
 
+#[path = "support/browser.rs"]
+mod browser;
 #[path = "status/colours.rs"]
 mod colours;

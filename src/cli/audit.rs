@@ -1,21 +1,21 @@
 //! `landfall audit`: what is not here, of all that runs or of manifests before they are merged.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use futures::StreamExt;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 
-use super::report::{input, write};
+use super::progress::Progress;
+use super::report::write_page;
 use super::sources::{Found, Sources};
-use super::terminal;
+use super::{manifests, terminal};
 use crate::domain::error_chain::error_chain;
 use crate::domain::policy::Labels;
 use crate::domain::text::plain;
@@ -24,7 +24,7 @@ use crate::report::audit::{
     Audit, Depth, FailOn, Ground, Target, audit, csv, junit, namespaces, sarif, table,
 };
 use crate::report::sheet;
-use crate::report::workloads::{Collection, Manifests, live};
+use crate::report::workloads::{Collection, live};
 
 /// How many namespaces are asked for their labels at once.
 const LABELS_AT_ONCE: usize = 8;
@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         }
     }
     if let Some(file) = &args.html {
-        write_page(file, &audit, &args.sources)?;
+        write_page(file, &audit, args.sources.inputs()?, |inputs| sheet::audit(&audit, inputs))?;
     }
     match args.output {
         Format::Table => write!(out, "{}", table(&audit, terminal::width()))?,
@@ -129,16 +129,6 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
         (false, true) => ExitCode::FAILURE,
         (false, false) => ExitCode::SUCCESS,
     })
-}
-
-/// Writes the page, and the JSON whose hash stands on it.
-fn write_page(file: &Path, audit: &Audit, sources: &Sources) -> anyhow::Result<()> {
-    let json = file.with_extension("json");
-    let text = serde_json::to_string_pretty(audit)? + "\n";
-    let mut inputs = sources.inputs()?;
-    inputs.push(input(&json, text.as_bytes()));
-    write(&json, &text)?;
-    write(file, &sheet::audit(audit, &inputs))
 }
 
 /// The audit, and whether somebody interrupted it.
@@ -155,7 +145,12 @@ async fn audited(args: &Args, now: Timestamp) -> anyhow::Result<(Audit, bool)> {
             read.context("what runs cannot be read: with rights in one namespace alone, name it with -n")?;
         (Target::Cluster { namespace: namespace.map(str::to_owned) }, read)
     } else {
-        manifests(args, &found, own)?
+        let named = |path: &PathBuf| match path.to_str() {
+            Some("-") => "stdin".to_owned(),
+            _ => plain(&path.display().to_string()).into_owned(),
+        };
+        let target = Target::Manifests { paths: args.file.iter().map(named).collect() };
+        (target, manifests::read(&args.file, &found.settings, own, namespace.unwrap_or("default"))?)
     };
     // Without a policy that should count, what is said is too mild.
     collection.partial |= found.cluster.is_some() && !found.notes.is_empty();
@@ -175,11 +170,7 @@ async fn audited(args: &Args, now: Timestamp) -> anyhow::Result<(Audit, bool)> {
     }
     let depth = if args.deep { Depth::Deep } else { Depth::AsTheDoors };
     let ground = Ground { settings: &settings, observatory: &observatory, labels: &labels, now, depth };
-    let bar = bar();
-    let progress = |done: usize, all: usize| {
-        bar.set_length(u64::try_from(all).unwrap_or(u64::MAX));
-        bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
-    };
+    let progress = Progress::begin("{bar:30} {pos} of {len} images, {per_sec}, {eta} left");
     let interrupted = std::cell::Cell::new(false);
     let stop = async {
         // Where signals cannot be had, nobody can interrupt it.
@@ -188,41 +179,12 @@ async fn audited(args: &Args, now: Timestamp) -> anyhow::Result<(Audit, bool)> {
         }
         interrupted.set(true);
     };
-    let audit = audit(ground, (target, &collection), stop, progress).await;
-    bar.finish_and_clear();
+    let audit = audit(ground, (target, &collection), stop, |done, all| progress.tell(done, all)).await;
+    progress.end();
     if !interrupted.get() {
         observatory.close().await;
     }
     Ok((audit, interrupted.get()))
-}
-
-fn manifests(args: &Args, found: &Found, own: &str) -> anyhow::Result<(Target, Collection)> {
-    let namespace = args.namespace.as_deref().unwrap_or("default");
-    let mut manifests = Manifests::new(&found.settings, own, namespace);
-    let mut paths = Vec::new();
-    for path in &args.file {
-        if path.as_os_str() == "-" {
-            paths.push("stdin".to_owned());
-            manifests
-                .stream("stdin", std::io::stdin().lock())
-                .context("the standard input cannot be read")?;
-            continue;
-        }
-        paths.push(plain(&path.display().to_string()).into_owned());
-        manifests
-            .read(path)
-            .map_err(|(path, error)| anyhow::anyhow!("cannot read `{}`: {error}", path.display()))?;
-    }
-    match manifests.done() {
-        Ok(collection) => Ok((Target::Manifests { paths }, collection)),
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
-            bail!(
-                "these manifests cannot be used; correct them, or name others with -f:\n{}",
-                lines.join("\n")
-            )
-        }
-    }
 }
 
 /// The labels of each namespace: those of its manifest, else those that the sources know.
@@ -241,19 +203,4 @@ async fn labels(found: &Found, collection: &mut Collection) -> BTreeMap<Box<str>
         collection.notes.extend(note);
     }
     all
-}
-
-/// How far it is, at a terminal.
-fn bar() -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} images, {per_sec}, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,17 +1,18 @@
 //! `landfall drill`: what could not start again without some registries.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry as Page;
 
-use super::report::{input, read, write};
+use super::progress::Progress;
+use super::report::{read, write_page};
 use super::sources::{Found, Sources};
-use super::{Output, terminal};
+use super::{Output, manifests, terminal};
 use crate::domain::error_chain::error_chain;
 use crate::domain::gap::GapKey;
 use crate::domain::name::RegistryName;
@@ -22,8 +23,8 @@ use crate::report::changes::changes;
 use crate::report::drill::{
     Bandwidth, Drill, Forecast, Keys, ManifestKeys, Prospect, Subject, text, without,
 };
-use crate::report::sheet::{self, Input};
-use crate::report::workloads::{Collection, Manifests, live};
+use crate::report::sheet;
+use crate::report::workloads::{Collection, live};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,7 +103,10 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     let previous = args.previous.as_deref().map(read).transpose()?;
     let forecast = runtime.block_on(drill(args, now))?;
     if let Some(file) = &args.html {
-        write_page(file, &forecast, previous.as_ref(), &args.sources)?;
+        let mut inputs = args.sources.inputs()?;
+        inputs.extend(previous.as_ref().map(|(_, input)| input.clone()));
+        let since = previous.map(|(old, _)| changes(&old, &forecast));
+        write_page(file, &forecast, inputs, |inputs| sheet::drill(&forecast, since.as_ref(), inputs))?;
     }
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&forecast)?)?,
@@ -110,23 +114,6 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     }
     let all = forecast.workloads.iter().all(|one| one.prospect == Prospect::Starts);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Writes the page, and the JSON whose hash stands on it.
-fn write_page(
-    file: &Path,
-    forecast: &Forecast,
-    previous: Option<&(Forecast, Input)>,
-    sources: &Sources,
-) -> anyhow::Result<()> {
-    let json = file.with_extension("json");
-    let text = serde_json::to_string_pretty(forecast)? + "\n";
-    let since = previous.map(|(old, _)| changes(old, forecast));
-    let mut inputs = sources.inputs()?;
-    inputs.extend(previous.map(|(_, input)| input.clone()));
-    inputs.push(input(&json, text.as_bytes()));
-    write(&json, &text)?;
-    write(file, &sheet::drill(forecast, since.as_ref(), &inputs))
 }
 
 async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
@@ -189,7 +176,10 @@ async fn drill(args: &Args, now: Timestamp) -> anyhow::Result<Forecast> {
         now,
     };
     let bandwidth = args.bandwidth.map_or(Bandwidth::Measured, Bandwidth::Given);
-    let progress = Progress::begin(args.output);
+    let progress = match args.output {
+        Output::Text => Progress::begin("{pos} of {len} images asked for, {per_sec}, {eta} left"),
+        Output::Json => Progress::none(),
+    };
     let mut forecast = drill.forecast(&subjects, bandwidth, |done, all| progress.tell(done, all)).await;
     progress.end();
     observatory.close().await;
@@ -221,67 +211,18 @@ async fn collected(args: &Args, found: &Found) -> anyhow::Result<Collection> {
         )?;
         return Ok(live(cluster, &found.settings, own, args.namespace.as_deref()).await?);
     }
-    let mut manifests = Manifests::new(&found.settings, own, args.namespace.as_deref().unwrap_or("default"));
-    for path in &args.filename {
-        if path.as_os_str() == "-" {
-            manifests.stream("stdin", std::io::stdin()).context("standard input cannot be read")?;
-        } else {
-            manifests.read(path).map_err(|(path, error)| {
-                anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()))
-            })?;
-        }
-    }
-    manifests.done().map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|one| format!("{}:{}: {}", one.path, one.line, one.why)).collect();
-        anyhow::anyhow!("manifests cannot be understood: correct them and run it again\n{}", lines.join("\n"))
-    })
+    manifests::read(&args.filename, &found.settings, own, args.namespace.as_deref().unwrap_or("default"))
 }
 
 /// The gaps that the cluster records.
 async fn gaps(found: &mut Found) -> Vec<(GapKey, Record)> {
     let Some(cluster) = &found.cluster else { return Vec::new() };
-    match cluster.gaps().list().await {
-        Ok(Some(listed)) => {
-            listed.into_iter().filter_map(|object| Some((object.key, object.record?))).collect()
-        }
-        Ok(None) => Vec::new(),
+    match cluster.gaps().records().await {
+        Ok(recorded) => recorded.unwrap_or_default(),
         Err(error) => {
             let why = error_chain(&error);
             found.notes.push(format!("since when copies are lacking is not known: {why}"));
             Vec::new()
-        }
-    }
-}
-
-/// How far it is, on a terminal.
-struct Progress(Option<indicatif::ProgressBar>);
-
-impl Progress {
-    fn begin(output: Output) -> Self {
-        let shown = output == Output::Text && std::io::stderr().is_terminal();
-        Self(shown.then(|| {
-            let bar = indicatif::ProgressBar::new(0);
-            let style = indicatif::ProgressStyle::with_template(
-                "{pos} of {len} images asked for, {per_sec}, {eta} left",
-            );
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        }))
-    }
-
-    fn tell(&self, done: usize, all: usize) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(u64::try_from(all).unwrap_or_default());
-            bar.set_position(u64::try_from(done).unwrap_or_default());
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
         }
     }
 }

@@ -83,17 +83,16 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
 
 /// What the objects of a cluster say.
 async fn listed(cluster: &Cluster) -> anyhow::Result<Vec<(GapKey, Record)>> {
-    let listed = cluster.gaps().list().await;
+    let listed = cluster.gaps().records().await;
     let forbidden = listed.as_ref().err().is_some_and(|error| error.is_forbidden());
     let listed = if forbidden {
         listed.context("you lack the right to list replicationgaps.landfall.dev")
     } else {
         listed.map_err(Into::into)
     };
-    let found = listed?.context(
+    listed?.context(
         "the cluster does not know the resource ReplicationGap: it comes with the chart or the manifests, and nothing is recorded without it",
-    )?;
-    Ok(found.into_iter().filter_map(|object| Some((object.key, object.record?))).collect())
+    )
 }
 
 fn show(

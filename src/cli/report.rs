@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use sha2::{Digest as _, Sha256};
+use serde::Serialize;
 
 use super::Output;
 use crate::domain::text::plain;
@@ -156,23 +156,34 @@ pub(super) fn read(file: &Path) -> anyhow::Result<(Forecast, Input)> {
     let name = file.display();
     let text = fs::read(file).with_context(|| format!("cannot read `{name}`"))?;
     match serde_json::from_slice(&text) {
-        Ok(forecast) => Ok((forecast, input(file, &text))),
+        Ok(forecast) => Ok((forecast, Input::of(file, &text))),
         Err(error) => bail!(
             "`{name}` is not the JSON of a drill ({error}): `landfall drill --html FILE` writes one beside its page, and `landfall drill -o json` prints one"
         ),
     }
 }
 
-/// A file that went into a report.
-pub(super) fn input(file: &Path, bytes: &[u8]) -> Input {
-    let digits = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Input { name: file.display().to_string(), sha256: digits }
+/// Writes a report as a page, and beside it the same as JSON, whose hash stands on the page with those of `inputs`.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn write_page(
+    file: &Path,
+    report: &impl Serialize,
+    mut inputs: Vec<Input>,
+    page: impl FnOnce(&[Input]) -> String,
+) -> anyhow::Result<()> {
+    let json = file.with_extension("json");
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    inputs.push(Input::of(&json, text.as_bytes()));
+    write(&json, &text)?;
+    write(file, &page(&inputs))
 }
 
 /// Writes a file.
 ///
 /// # Errors
 /// If it cannot be written.
-pub(super) fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
 }

@@ -8,7 +8,6 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 
 use super::plugin::Target;
-use super::report::input;
 use crate::cluster::Cluster;
 use crate::config::{self, Document, Files, Loaded, Problems};
 use crate::domain::error_chain::error_chain;
@@ -68,15 +67,16 @@ impl Sources {
     /// # Errors
     /// If one of them cannot be read.
     pub fn inputs(&self) -> anyhow::Result<Vec<Input>> {
-        let files = self.config.iter().chain(&self.policy);
-        files
-            .map(|file| {
-                Ok(input(
-                    file,
-                    &std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?,
-                ))
-            })
-            .collect()
+        let read = |file: &PathBuf| {
+            let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+            Ok(Input::of(file, &bytes))
+        };
+        self.config.iter().chain(&self.policy).map(read).collect()
+    }
+
+    /// The namespace of the release.
+    pub fn release_namespace(&self) -> &str {
+        &self.release_namespace
     }
 
     /// Reads them. It reads files, and asks the cluster.
@@ -118,57 +118,62 @@ impl Sources {
     }
 }
 
-impl Sources {
-    /// The namespace of the release.
-    pub fn release_namespace(&self) -> &str {
-        &self.release_namespace
-    }
-}
-
 impl Found {
     /// The labels of a namespace: those that were given, else the cluster's, else its name alone.
     ///
     /// # Errors
     /// If the cluster does not know the namespace.
     pub async fn labels(&mut self, namespace: &str) -> anyhow::Result<Labels> {
+        match self.asked(namespace).await {
+            Ok(labels) => Ok(labels),
+            Err(Unlabelled::Absent) => bail!("the cluster has no namespace `{namespace}`"),
+            Err(Unlabelled::Unread(why)) => {
+                self.notes.push(not_known(namespace, &why));
+                Ok(at_least(namespace))
+            }
+        }
+    }
+
+    /// As [`labels`](Self::labels), for somebody who looks at many namespaces, some of which may not be there yet: what is not
+    /// known is a note.
+    pub async fn labels_if_known(&self, namespace: &str) -> (Labels, Option<String>) {
+        let why = match self.asked(namespace).await {
+            Ok(labels) => return (labels, None),
+            Err(Unlabelled::Absent) => "it is not there yet".to_owned(),
+            Err(Unlabelled::Unread(why)) => why,
+        };
+        (at_least(namespace), Some(not_known(namespace, &why)))
+    }
+
+    async fn asked(&self, namespace: &str) -> Result<Labels, Unlabelled> {
         let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
         if !self.labels.is_empty() {
             return Ok(self.labels.iter().cloned().chain([name]).collect());
         }
         let Some(cluster) = &self.cluster else { return Ok([name].into_iter().collect()) };
         match cluster.labels_of(namespace).await {
-            Ok(Some(labels)) => Ok(labels),
-            Ok(None) => bail!("the cluster has no namespace `{namespace}`"),
-            Err(error) => {
-                self.notes.push(format!(
-                    "the labels of namespace `{namespace}` are not known, so every policy that may select it counts: {}",
-                    error_chain(&error)
-                ));
-                Ok(Labels::at_least([name]))
-            }
+            Ok(labels) => labels.ok_or(Unlabelled::Absent),
+            Err(error) => Err(Unlabelled::Unread(error_chain(&error))),
         }
     }
 }
 
-impl Found {
-    /// As [`labels`](Self::labels), for somebody who looks at many namespaces, some of which may not be there yet: what is not
-    /// known is a note.
-    pub async fn labels_if_known(&self, namespace: &str) -> (Labels, Option<String>) {
-        let name = (NAMESPACE_NAME.to_owned(), namespace.to_owned());
-        if !self.labels.is_empty() {
-            return (self.labels.iter().cloned().chain([name]).collect(), None);
-        }
-        let Some(cluster) = &self.cluster else { return ([name].into_iter().collect(), None) };
-        let why = match cluster.labels_of(namespace).await {
-            Ok(Some(labels)) => return (labels, None),
-            Ok(None) => "it is not there yet".to_owned(),
-            Err(error) => error_chain(&error),
-        };
-        let note = format!(
-            "the labels of namespace `{namespace}` are not known, so every policy that may select it counts: {why}"
-        );
-        (Labels::at_least([name]), Some(note))
-    }
+/// Why the labels of a namespace are not known.
+enum Unlabelled {
+    /// The cluster has no such namespace.
+    Absent,
+    /// It could not be asked, for this reason.
+    Unread(String),
+}
+
+fn at_least(namespace: &str) -> Labels {
+    Labels::at_least([(NAMESPACE_NAME.to_owned(), namespace.to_owned())])
+}
+
+fn not_known(namespace: &str, why: &str) -> String {
+    format!(
+        "the labels of namespace `{namespace}` are not known, so every policy that may select it counts: {why}"
+    )
 }
 
 fn configured(file: &Path, now: Timestamp) -> anyhow::Result<Loaded> {

@@ -125,6 +125,16 @@ impl GapObjects {
         }
     }
 
+    /// What is recorded of each gap; `None` where the API server does not know the resource.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked or refuses it.
+    pub async fn records(&self) -> Result<Option<Vec<(GapKey, ReplicationGapStatus)>>, ClusterError> {
+        let found = self.list().await?;
+        Ok(found
+            .map(|found| found.into_iter().filter_map(|object| Some((object.key, object.record?))).collect()))
+    }
+
     /// The object for this key, if there is one.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub use forecast::{Bandwidth, Forecast, Image, Lacking, Obstacle, Prospect, Reco
 pub use keys::{Keys, ManifestKeys};
 use node::{Node, Pull, Pulled};
 pub use scene::{Drill, without};
-pub use text::text;
+pub use text::{bytes, text};
 
 /// How many workloads are judged, and how many images asked for, at once.
 const AT_ONCE: usize = 16;

@@ -18,10 +18,8 @@ pub(super) fn gaps_of(cluster: Option<&Cluster>) -> GapsOf {
     Arc::new(move || {
         let objects = objects.clone();
         async move {
-            match objects.list().await {
-                Ok(Some(found)) => {
-                    Ok(found.into_iter().filter_map(|object| Some((object.key, object.record?))).collect())
-                }
+            match objects.records().await {
+                Ok(Some(recorded)) => Ok(recorded),
                 Ok(None) => Err("the cluster does not know the resource ReplicationGap".to_owned()),
                 Err(error) => Err(error_chain(&error)),
             }

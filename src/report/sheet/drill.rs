@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::changes::section;
 use super::frame::{Input, bar, cut, list, page, wide};
 use crate::report::changes::Changes;
-use crate::report::drill::{Forecast, Image, Prospect, Recovery, Workload};
+use crate::report::drill::{Forecast, Image, Prospect, Recovery, Workload, bytes};
 
 /// The most workloads that would start and are named: the others are in the JSON. A page stays below 2 MB.
 const MOST_STARTING: usize = 3_000;
@@ -161,20 +161,6 @@ fn starting(forecast: &Forecast) -> Markup {
 fn to_the_second(at: &str) -> String {
     at.parse::<jiff::Timestamp>()
         .map_or_else(|_| at.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-/// `1.5 GiB`.
-fn bytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
-    let number = bytes as f64;
-    for (unit, size) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if bytes >= size {
-            #[expect(clippy::cast_precision_loss, reason = "a power of two")]
-            let size = size as f64;
-            return format!("{:.1} {unit}", number / size);
-        }
-    }
-    format!("{bytes} bytes")
 }
 
 fn time(seconds: u64) -> String {

@@ -1,7 +1,10 @@
 //! What all pages have in common: the frame, the bar, the inputs, and the line to sign.
 
+use std::path::Path;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::text::plain;
 
@@ -18,6 +21,15 @@ pub struct Input {
     pub name: String,
     /// In hexadecimal digits.
     pub sha256: String,
+}
+
+impl Input {
+    /// Of a file.
+    #[must_use]
+    pub fn of(file: &Path, bytes: &[u8]) -> Self {
+        let digits = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name: file.display().to_string(), sha256: digits }
+    }
 }
 
 /// A whole page.
